@@ -1,0 +1,22 @@
+"""The public names, fetched on first use so that importing a part never brings torch with it."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from checkpointheal.pg_transport import PGTransport
+    from checkpointheal.trainer import Heal, attach
+
+__all__ = ["Heal", "PGTransport", "attach"]
+
+_HOMES = {
+    "Heal": "checkpointheal.trainer",
+    "attach": "checkpointheal.trainer",
+    "PGTransport": "checkpointheal.pg_transport",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'checkpointheal' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

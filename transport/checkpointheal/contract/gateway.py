@@ -1,0 +1,148 @@
+"""What an agent reports to the operator and what the operator orders, over the gateway.
+
+A report is the agent's whole truth, not a change of it, so a lost one costs nothing. Orders are declared state: an
+agent compares them with what it does. Must not know HTTP.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from checkpointheal.contract.base import Attempt, Count, Digest, Epoch, Message, Seconds, Step
+from checkpointheal.contract.identity import Endpoint, MemberId
+
+GATEWAY_PROTOCOL = 1
+
+
+class TrainerExit(Message):
+    """How a trainer ended, as seen by the process that started it."""
+
+    incarnation: str
+    epoch: Epoch
+    code: int | None = None
+    signal: int | None = None
+    told: bool = Field(default=False, description="The agent had told it that its epoch was over.")
+
+
+class TrainerFacts(Message):
+    """What the agent sees of its trainer."""
+
+    state: Literal["absent", "starting", "waiting", "training", "stopped", "done"] = Field(
+        default="absent", description="`waiting`: in `restore()`. `stopped`: alive, but standing still."
+    )
+    incarnation: str | None = None
+    request: int = Field(default=0, description="Number of the agent's latest request for a state; 0 before the first.")
+    epoch: Epoch = Field(default=0, description="The epoch that the trainer is in, or was in last.")
+    exit: TrainerExit | None = Field(
+        default=None, description="The latest end, until the next trainer waits and after."
+    )
+    applied_seconds: Seconds | None = None
+    rejoined_seconds: Seconds | None = None
+    applied_digest: Digest | None = None
+
+
+class Generation(Message):
+    """A sealed generation in the agent's arena."""
+
+    step: Step
+    schema_digest: Digest
+    state_digest: Digest | None = Field(default=None, description="None until the agent has read it through.")
+    bytes: Count
+    private: bool = Field(description="The member's own private part of this step lies beside it.")
+
+
+class PrivateHeld(Message):
+    """A buddy's keep: the private parts of another member that this agent holds."""
+
+    member: MemberId
+    steps: tuple[Step, ...]
+
+
+class TransferFacts(Message):
+    """How far this agent got with its latest assignment, as recipient."""
+
+    heal: str
+    attempt: Attempt
+    state: Literal["asking", "receiving", "verified", "failed"]
+    donor: str | None = Field(default=None, description="Pod name of the donor it talks or talked to.")
+    bytes: Count = Field(default=0, description="Bytes that crossed in this attempt.")
+    total: Count = Field(default=0, description="Bytes of the whole state.")
+    reason: str = ""
+    message: str = ""
+    hold_seconds: Seconds = Field(default=0, description="From asking the donor to its offer.")
+    transfer_seconds: Seconds = Field(default=0, description="From the offer to the last byte.")
+    verify_seconds: Seconds = Field(default=0, description="From the last byte to the verdict.")
+
+
+class AgentReport(Message):
+    """Everything an agent knows that a decision may need."""
+
+    protocol: int = GATEWAY_PROTOCOL
+    job: str
+    member: MemberId
+    pod: str
+    pod_uid: str
+    agent: str = Field(description="Which start of the agent speaks.")
+    sequence: Count = Field(description="Grows with each report of this start; an older one is dropped.")
+    endpoint: Endpoint
+    build: str = Field(default="", description="torch and CPU build: only equal ones must agree on a digest.")
+    trainer: TrainerFacts = TrainerFacts()
+    generations: tuple[Generation, ...] = ()
+    private_held: tuple[PrivateHeld, ...] = ()
+    transfer: TransferFacts | None = None
+    serving: tuple[str, ...] = Field(default=(), description="Heals that this agent is sending bytes for.")
+    attempt_seen: Count = Field(default=0, description="Highest attempt that this agent has ever seen.")
+    epoch_seen: Epoch = 0
+    conditions: tuple[str, ...] = Field(default=(), description="Reasons for which this member is not protected now.")
+
+
+class Peer(Message):
+    """Another agent, as an order names it."""
+
+    member: MemberId
+    pod: str
+    pod_uid: str
+    endpoint: Endpoint
+
+
+class Assignment(Message):
+    """Receive this state from these donors, in this order."""
+
+    heal: str
+    attempt: Attempt
+    recipient: Peer
+    donors: tuple[Peer, ...] = Field(min_length=1, description="The chosen one first, then who takes over if it dies.")
+    step: Step
+    schema_digest: Digest
+    state_digest: Digest
+    deadline: Seconds = Field(description="Seconds from its receipt until both sides let go.")
+
+
+class EpochOrder(Message):
+    """The membership as it stands."""
+
+    epoch: Epoch
+    over: bool = Field(description="True: end this epoch's collectives. False: a waiting trainer may take its answer.")
+    reason: str = ""
+    message: str = ""
+    step: Step | None = Field(default=None, description="Restore step; None: the user's checkpoint or a fresh start.")
+    rung: str = ""
+    deadline: Seconds = Field(default=10, description="How long a trainer may take to end by itself once it is over.")
+
+
+class Orders(Message):
+    """All that an agent should be doing."""
+
+    revision: Count
+    epoch: EpochOrder | None = None
+    assignment: Assignment | None = Field(default=None, description="This agent is the recipient.")
+    grants: tuple[Assignment, ...] = Field(default=(), description="This agent is among the donors.")
+    buddies: tuple[Peer, ...] = Field(default=(), description="Who keeps this member's private parts.")
+    keep_steps: tuple[Step, ...] = Field(default=(), description="Steps whose private parts must not be dropped.")
+    private_from: tuple[Peer, ...] = Field(
+        default=(), description="Who holds this member's own private part of the restore step."
+    )
+    restart_trainer: str | None = Field(
+        default=None, description="Incarnation of a trainer to be killed: it stands still."
+    )
+    withdrawn: bool = Field(default=False, description="The operator knows no policy for this pod.")

@@ -1,0 +1,44 @@
+"""Who is who: a member's place in the job, and which life of it is speaking.
+
+Must not know how a place is found (labels, environment): the operator's shell does.
+"""
+
+from pydantic import Field
+
+from checkpointheal.contract.base import Count, Frozen
+
+
+class MemberId(Frozen):
+    """A place in the job, held by one pod at a time. Written `replica/rank`."""
+
+    replica: Count = Field(description="Which complete copy of the training state.")
+    rank: Count = Field(default=0, description="Position inside the replica.")
+
+    @property
+    def coordinate(self) -> int:
+        """Which part of model and optimizer this member holds; peers in other replicas hold the same one."""
+        return self.rank
+
+    def __str__(self) -> str:
+        return f"{self.replica}/{self.rank}"
+
+    def __lt__(self, other: "MemberId") -> bool:
+        return (self.replica, self.rank) < (other.replica, other.rank)
+
+    @classmethod
+    def parse(cls, text: str) -> "MemberId":
+        """Read `replica/rank`; raises ValueError that shows the text."""
+        replica, slash, rank = text.partition("/")
+        if not slash or not replica.isdecimal() or not rank.isdecimal():
+            raise ValueError(f"a member is written replica/rank, as in 1/0, not {text!r}")
+        return cls(replica=int(replica), rank=int(rank))
+
+
+class Endpoint(Frozen):
+    """Where an agent's peer door listens."""
+
+    host: str = Field(min_length=1)
+    port: int = Field(ge=1, le=65535)
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"

@@ -1,0 +1,92 @@
+"""What a training state looks like without its bytes: tree, tensors, storage regions.
+
+A *schema* is the same at every step of a run; a *manifest* adds the plain values of one step. The data section that it
+describes is one flat run of bytes: regions in order, each at a multiple of ALIGNMENT, zeros between.
+
+Must not know torch: dtypes and placements are words here.
+"""
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from checkpointheal.contract.base import Count, Digest, Frozen
+
+ALIGNMENT = 64
+"""Every region starts at a multiple of this many bytes, so that any dtype may view it in place."""
+
+
+class Region(Frozen):
+    """One distinct range of storage. It crosses once, however many tensors view it."""
+
+    dtype: str = Field(description="Base dtype in safetensors' spelling where all views share it, else U8.")
+    offset: Count = Field(description="First byte, from the start of the data section.")
+    nbytes: Count = Field(description="Length in bytes.")
+
+
+class Placement(Frozen):
+    """How a DTensor's local region lies in the global tensor. Ranks are informational: the target's mesh decides."""
+
+    global_shape: tuple[Count, ...]
+    global_stride: tuple[int, ...]
+    placements: tuple[str, ...] = Field(description="One per mesh dimension, e.g. `Shard(dim=0)`.")
+    mesh_shape: tuple[Count, ...]
+    mesh_dim_names: tuple[str, ...] | None
+    mesh_coordinate: tuple[Count, ...] | None
+
+
+class TensorEntry(Frozen):
+    """One tensor of the tree, as a view of a region."""
+
+    path: str = Field(description="Dotted path in the tree; for people and for comparing by name.")
+    region: Count = Field(description="Index of the region that holds its bytes.")
+    dtype: str = Field(description="torch's name without the prefix, e.g. `bfloat16`.")
+    shape: tuple[Count, ...]
+    stride: tuple[Count, ...] = Field(description="In elements.")
+    offset: Count = Field(description="First byte, from the start of the region.")
+    kind: Literal["tensor", "parameter", "dtensor"] = "tensor"
+    requires_grad: bool = False
+    placement: Placement | None = Field(default=None, description="Set where kind is dtensor.")
+
+
+class Schema(Frozen):
+    """The part of a manifest that does not change from step to step."""
+
+    tree: JsonValue = Field(
+        description="The containers, tagged; leaves are `{T: i}` for tensor i and `{V: i}` for value i."
+    )
+    tensors: tuple[TensorEntry, ...]
+    regions: tuple[Region, ...]
+    data_bytes: Count = Field(description="Length of the data section, padding included.")
+    value_paths: tuple[str, ...] = Field(description="Dotted path of each value leaf, in index order.")
+
+
+class Manifest(Frozen):
+    """Schema and the plain values of one step."""
+
+    schema_: Schema = Field(alias="schema")
+    values: tuple[JsonValue, ...] = Field(description="Value i of the tree, tagged so that it comes back exactly.")
+
+    model_config = Frozen.model_config | {"populate_by_name": True}
+
+
+class Difference(Frozen):
+    """One way in which an offered state does not fit its target. Refused by name before a byte crosses."""
+
+    path: str
+    what: str = Field(
+        description="What differs: `missing`, `unexpected`, `dtype`, `shape`, `stride`, `placement`, `tie`, `container`."
+    )
+    offered: str
+    target: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what} is {self.offered}, here {self.target}"
+
+
+class Identity(Frozen):
+    """What 'the same state' means: equal identities hold equal bytes."""
+
+    step: Count
+    schema_digest: Digest
+    state_digest: Digest

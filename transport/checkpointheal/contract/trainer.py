@@ -1,0 +1,159 @@
+"""What trainer library, `checkpointheal run` and agent say to each other, over the arena's Unix socket.
+
+One JSON object a line, tagged by `say`. Whole words only: the socket lives in memory shared by two containers of one
+pod, so the peer is the same user's process, but it may be another version of us.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from checkpointheal.contract.base import Count, Digest, Epoch, Message, Seconds, Step
+
+TRAINER_PROTOCOL = 1
+SOCKET_NAME = "agent.sock"
+EXIT_EPOCH_OVER = 75
+"""The trainer ended because its epoch did (sysexits' EX_TEMPFAIL): restart it, nothing is wrong with it."""
+
+
+class Hello(Message):
+    """A trainer or its `run` has come."""
+
+    say: Literal["hello"] = "hello"
+    role: Literal["trainer", "run"]
+    protocol: int = TRAINER_PROTOCOL
+    incarnation: str
+    pid: int
+
+
+class Reserve(Message):
+    """The trainer needs slots of this size before its first commit."""
+
+    say: Literal["reserve"] = "reserve"
+    slot_bytes: Count
+
+
+class Wait(Message):
+    """The trainer waits in `restore()`. One number per call, so that an answer to a withdrawn call is not taken."""
+
+    say: Literal["wait"] = "wait"
+    request: int
+    budget: Seconds
+
+
+class Withdraw(Message):
+    """The trainer stopped waiting: its budget is used up."""
+
+    say: Literal["withdraw"] = "withdraw"
+    request: int
+
+
+class Sealed(Message):
+    """A generation is whole."""
+
+    say: Literal["sealed"] = "sealed"
+    slot: int
+    step: Step
+    pause: Seconds = Field(description="How long the training loop stood still for it.")
+
+
+class PrivateReady(Message):
+    """The private part of a step lies in the arena, before its generation is sealed."""
+
+    say: Literal["private_ready"] = "private_ready"
+    step: Step
+    file: str
+
+
+class Applied(Message):
+    """What `restore()` did with its answer."""
+
+    say: Literal["applied"] = "applied"
+    epoch: Epoch
+    step: Step | None
+    seconds: Seconds
+    digest: Digest | None = Field(
+        default=None, description="State digest of the live objects after loading; equals the generation's."
+    )
+
+
+class Rejoined(Message):
+    """All ranks agreed; training goes on."""
+
+    say: Literal["rejoined"] = "rejoined"
+    epoch: Epoch
+    seconds: Seconds
+
+
+class Done(Message):
+    """Training is over; nobody heals this member any more."""
+
+    say: Literal["done"] = "done"
+
+
+class Exited(Message):
+    """`run` saw its trainer end, or stand still."""
+
+    say: Literal["exited"] = "exited"
+    incarnation: str
+    code: int | None = None
+    signal: int | None = None
+    stopped: bool = False
+
+
+TrainerSays = Annotated[
+    Hello | Reserve | Wait | Withdraw | Sealed | PrivateReady | Applied | Rejoined | Done | Exited,
+    Field(discriminator="say"),
+]
+
+
+class Reserved(Message):
+    """The slots exist and their pages are charged to the agent."""
+
+    say: Literal["reserved"] = "reserved"
+
+
+class Refused(Message):
+    """The agent will not, and why."""
+
+    say: Literal["refused"] = "refused"
+    reason: str
+    message: str
+
+
+class Restored(Message):
+    """The answer to `Wait`: the epoch's step and where its bytes lie, or no step: then the user's checkpoint or a fresh start."""
+
+    say: Literal["restored"] = "restored"
+    request: int
+    epoch: Epoch
+    step: Step | None
+    rung: str
+    slot: int | None
+    private_file: str | None = None
+    reason: str = ""
+    message: str = ""
+
+
+class PrivateKept(Message):
+    """A buddy's agent has the private part of this step (0 buddies: this job has no other member)."""
+
+    say: Literal["private_kept"] = "private_kept"
+    step: Step
+    buddies: Count
+
+
+class EpochOver(Message):
+    """Somebody was lost. End blocked collectives; be gone by the deadline."""
+
+    say: Literal["epoch_over"] = "epoch_over"
+    epoch: Epoch
+    reason: str
+    message: str
+    deadline: Seconds
+
+
+AgentSays = Annotated[Reserved | Refused | Restored | PrivateKept | EpochOver, Field(discriminator="say")]
+
+TRAINER_SAYS: TypeAdapter[TrainerSays] = TypeAdapter(TrainerSays)
+AGENT_SAYS: TypeAdapter[AgentSays] = TypeAdapter(AgentSays)

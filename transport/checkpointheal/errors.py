@@ -1,0 +1,137 @@
+"""Every error of the transport wing, and who broke the rule.
+
+    CheckpointHealError
+    ├── Misuse                 the caller asks for what cannot be: mend the program
+    │   ├── AlreadyAttached        this process, or another, already speaks for the arena
+    │   ├── UnsupportedLeaf        a leaf of the state dict that cannot cross; names its path and type
+    │   ├── SchemaDiffers          target and offered state do not fit; names each difference
+    │   ├── PrivateStateTooLarge   private state over its limit
+    │   ├── RestoreDisagrees       the ranks of one job did not restore the same thing
+    │   ├── AppliedStateDiffers    the loaded objects do not hold the bytes that they were given
+    │   └── NotRestored            commit before restore
+    ├── PeerBroke              the other side broke the protocol: abort the attempt
+    │   ├── BadFrame               bytes that are no frame of ours, or break a limit
+    │   ├── UnknownVersion         a version that this build does not speak
+    │   ├── BytesDiffer            a chunk or a state whose digest is not the promised one
+    │   └── PeerRefused            the peer said no, and why
+    └── WorldFailed            nobody broke a rule: try again, elsewhere or later
+        ├── PeerLost               the connection to the peer is gone
+        ├── Overdue                nothing came within the time allowed
+        ├── Abandoned              this attempt was called off
+        ├── ArenaDoesNotFit        the arena is smaller than the state, or its medium is full
+        ├── SlotDamaged            a slot whose bytes are not what its seal says
+        └── AgentGone              no agent answers
+
+Each carries `reason`, its own name: the word that reports, conditions and logs use.
+"""
+
+from collections.abc import Sequence
+
+from checkpointheal.contract.layout import Difference
+
+
+class CheckpointHealError(Exception):
+    """Root of the wing's errors. `str()` is one sentence that names the thing and, where there is one, the remedy."""
+
+    @property
+    def reason(self) -> str:
+        """The PascalCase word for it."""
+        return type(self).__name__
+
+
+class Misuse(CheckpointHealError):
+    """The caller asks for what cannot be."""
+
+
+class PeerBroke(CheckpointHealError):
+    """The other side broke the protocol."""
+
+
+class WorldFailed(CheckpointHealError):
+    """Nobody broke a rule; it did not work out."""
+
+
+class AlreadyAttached(Misuse):
+    """This process, or another, already speaks for the arena."""
+
+
+class UnsupportedLeaf(Misuse):
+    """A leaf that cannot cross."""
+
+    def __init__(
+        self, path: str, kind: str, remedy: str = "convert it, leave it out, or register a codec for it"
+    ) -> None:
+        super().__init__(f"{path or 'the state itself'} is a {kind}, which cannot cross: {remedy}")
+        self.path, self.kind = path, kind
+
+
+class SchemaDiffers(Misuse):
+    """Target and offered state do not fit."""
+
+    SHOWN = 8
+
+    def __init__(self, differences: Sequence[Difference]) -> None:
+        shown = "; ".join(str(difference) for difference in differences[: self.SHOWN])
+        more = f"; and {len(differences) - self.SHOWN} more" if len(differences) > self.SHOWN else ""
+        super().__init__(f"the offered state does not fit its target: {shown}{more}")
+        self.differences = tuple(differences)
+
+
+class PrivateStateTooLarge(Misuse):
+    """Private state over its limit."""
+
+
+class RestoreDisagrees(Misuse):
+    """The ranks of one job did not restore the same thing."""
+
+
+class AppliedStateDiffers(Misuse):
+    """The loaded objects do not hold the bytes that they were given."""
+
+
+class NotRestored(Misuse):
+    """Commit before restore."""
+
+
+class BadFrame(PeerBroke):
+    """Bytes that are no frame of ours, or break a limit."""
+
+
+class UnknownVersion(PeerBroke):
+    """A version that this build does not speak."""
+
+
+class BytesDiffer(PeerBroke):
+    """A chunk or a state whose digest is not the promised one."""
+
+
+class PeerRefused(PeerBroke):
+    """The peer said no, and why."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.refusal = reason
+
+
+class PeerLost(WorldFailed):
+    """The connection to the peer is gone."""
+
+
+class Overdue(WorldFailed):
+    """Nothing came within the time allowed."""
+
+
+class Abandoned(WorldFailed):
+    """This attempt was called off."""
+
+
+class ArenaDoesNotFit(WorldFailed):
+    """The arena is smaller than the state, or its medium is full."""
+
+
+class SlotDamaged(WorldFailed):
+    """A slot whose bytes are not what its seal says."""
+
+
+class AgentGone(WorldFailed):
+    """No agent answers."""
