@@ -75,7 +75,7 @@ class Difference(Frozen):
 
     path: str
     what: str = Field(
-        description="What differs: `missing`, `unexpected`, `dtype`, `shape`, `stride`, `placement`, `tie`, `container`."
+        description="`missing`, `unexpected`, `dtype`, `shape`, `stride`, `placement`, `tie` or `container`."
     )
     offered: str
     target: str

@@ -122,7 +122,7 @@ class Refused(Message):
 
 
 class Restored(Message):
-    """The answer to `Wait`: the epoch's step and where its bytes lie, or no step: then the user's checkpoint or a fresh start."""
+    """The answer to `Wait`: the epoch's step and where its bytes lie; no step: a checkpoint or a fresh start."""
 
     say: Literal["restored"] = "restored"
     request: int
