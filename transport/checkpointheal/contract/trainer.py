@@ -24,6 +24,9 @@ class Hello(Message):
     protocol: int = TRAINER_PROTOCOL
     incarnation: str
     pid: int
+    epoch: Epoch = Field(
+        default=0, description="The epoch that it trains in, where it comes back to a restarted agent."
+    )
 
 
 class Reserve(Message):
@@ -92,7 +95,7 @@ class Done(Message):
 
 
 class Exited(Message):
-    """`run` saw its trainer end, or stand still."""
+    """`run` saw its trainer end or stand still; neither code nor signal nor stopped: it goes on again."""
 
     say: Literal["exited"] = "exited"
     incarnation: str
@@ -130,7 +133,7 @@ class Restored(Message):
     step: Step | None
     rung: str
     slot: int | None
-    private_file: str | None = None
+    state_digest: Digest | None = Field(default=None, description="What the slot's bytes must still be.")
     reason: str = ""
     message: str = ""
 
@@ -153,7 +156,15 @@ class EpochOver(Message):
     deadline: Seconds
 
 
-AgentSays = Annotated[Reserved | Refused | Restored | PrivateKept | EpochOver, Field(discriminator="say")]
+class EndTrainer(Message):
+    """To `run`: this trainer stands still; kill it and start another. An incarnation that is gone already is ignored."""
+
+    say: Literal["end_trainer"] = "end_trainer"
+    incarnation: str
+    reason: str
+
+
+AgentSays = Annotated[Reserved | Refused | Restored | PrivateKept | EpochOver | EndTrainer, Field(discriminator="say")]
 
 TRAINER_SAYS: TypeAdapter[TrainerSays] = TypeAdapter(TrainerSays)
 AGENT_SAYS: TypeAdapter[AgentSays] = TypeAdapter(AgentSays)
