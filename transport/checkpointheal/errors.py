@@ -19,7 +19,9 @@
         ├── Overdue                nothing came within the time allowed
         ├── Abandoned              this attempt was called off
         ├── ArenaDoesNotFit        the arena is smaller than the state, or its medium is full
+        ├── NoArena                no arena lies in the directory
         ├── SlotDamaged            a slot whose bytes are not what its seal says
+        │   └── NotSealed              it has no seal: empty, or being written
         └── AgentGone              no agent answers
 
 Each carries `reason`, its own name: the word that reports, conditions and logs use.
@@ -129,8 +131,16 @@ class ArenaDoesNotFit(WorldFailed):
     """The arena is smaller than the state, or its medium is full."""
 
 
+class NoArena(WorldFailed):
+    """No arena lies in the directory."""
+
+
 class SlotDamaged(WorldFailed):
     """A slot whose bytes are not what its seal says."""
+
+
+class NotSealed(SlotDamaged):
+    """It has no seal: empty, or being written. Nothing is wrong with it, but there is nothing to read."""
 
 
 class AgentGone(WorldFailed):

@@ -1,0 +1,92 @@
+"""Do the slots fit, and whose memory are they?
+
+The process that calls `reserve` is charged for every page: the agent, never the trainer. Nothing is begun that the file
+system or the memory limit would stop halfway. Must not know what slots hold.
+"""
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+from checkpointheal.arena.folder import FULL, Folder
+from checkpointheal.arena.header import round_up
+from checkpointheal.errors import ArenaDoesNotFit
+
+SPARE_BYTES = 4 << 20
+"""Left free for seals and private parts."""
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def reserve(folder: Folder, names: list[str], slot_bytes: int) -> None:
+    """Give each of these files this many bytes of memory, all or none. Grows only; what they hold stays.
+
+    Raises ArenaDoesNotFit, before anything is changed where that can be known.
+    """
+    with ExitStack() as stack:
+        fds = []
+        for name in names:
+            folder.ensure(name)
+            fds.append(folder.open(name, os.O_RDWR))
+            stack.callback(os.close, fds[-1])
+        sizes = [os.fstat(fd).st_size for fd in fds]
+        wanted = [max(size, round_up(slot_bytes)) for size in sizes]
+        lacking = sum(max(0, want - allocated(os.fstat(fd))) for fd, want in zip(fds, wanted, strict=True))
+        if lacking == 0 and sizes == wanted:
+            return
+        _check_room(folder, lacking, slot_bytes, len(names))
+        try:
+            for fd, want in zip(fds, wanted, strict=True):
+                os.posix_fallocate(fd, 0, want)
+        except OSError as error:
+            for fd, size in zip(fds, sizes, strict=True):
+                os.ftruncate(fd, size)
+            if error.errno not in FULL:
+                raise
+            raise ArenaDoesNotFit(_sentence(folder, slot_bytes, len(names), lacking, free_bytes(folder))) from error
+
+
+def allocated(found: os.stat_result) -> int:
+    """Bytes of memory behind a file; a hole has none, and writing into it may kill the writer."""
+    return found.st_blocks * 512
+
+
+def free_bytes(folder: Folder) -> int:
+    """What the file system and this process's memory limits still allow."""
+    medium = os.fstatvfs(folder.fd)
+    unlimited = medium.f_blocks == 0
+    return min(_memory_left(), (1 << 62) if unlimited else medium.f_bavail * medium.f_frsize)
+
+
+def _check_room(folder: Folder, lacking: int, slot_bytes: int, slots: int) -> None:
+    available = free_bytes(folder)
+    if lacking + SPARE_BYTES > available:
+        raise ArenaDoesNotFit(_sentence(folder, slot_bytes, slots, lacking + SPARE_BYTES, available))
+
+
+def _sentence(folder: Folder, slot_bytes: int, slots: int, needed: int, available: int) -> str:
+    return (
+        f"the arena {folder.path} needs {needed} more bytes for {slots} slots of {slot_bytes}, "
+        f"and {available} are available: give its volume and its agent more memory"
+    )
+
+
+def _memory_left(root: Path = _CGROUPS, membership: Path = Path("/proc/self/cgroup")) -> int:
+    """Headroom under the tightest memory limit above this process; huge where there is none."""
+    try:
+        own = membership.read_text().rpartition("::")[2].strip().lstrip("/")
+    except OSError:
+        return 1 << 62
+    group = root / own
+    return min((_headroom(level) for level in (group, *group.parents) if level.is_relative_to(root)), default=1 << 62)
+
+
+def _headroom(group: Path) -> int:
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        if not limit.isdecimal():
+            return 1 << 62
+        facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        used = int((group / "memory.current").read_text())
+    except (OSError, ValueError):
+        return 1 << 62
+    return max(0, int(limit) - used + int(facts.get("inactive_file", 0)))
