@@ -4,12 +4,15 @@ import fcntl
 import os
 from pathlib import Path
 
-import builders_arena as build
 import pytest
 from safetensors import safe_open
 
+import builders_arena as build
 from checkpointheal.arena import Arena
 from checkpointheal.errors import ArenaDoesNotFit, Misuse, NoArena, NotSealed, SlotDamaged
+
+# Python 3.12 warns that a child of a process with threads may deadlock; these children run a few lines and die.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 SCHEMA = build.a_schema()
 
