@@ -1,0 +1,131 @@
+"""What an agent must do is a comparison of what it sees with what it was ordered."""
+
+import itertools
+
+import pytest
+
+from checkpointheal.agent.duties import Answer, EndTrainer, Fetch, FetchPrivate, KillTrainer, Sight, StopFetch, duties
+from checkpointheal.contract.gateway import Assignment, EpochOrder, Orders, Peer, TrainerFacts
+from checkpointheal.contract.identity import Endpoint, MemberId
+from checkpointheal.contract.layout import Identity
+
+BUDDY = Peer(member=MemberId(replica=2), pod="trainer-2", pod_uid="u2", endpoint=Endpoint(host="127.0.0.1", port=1))
+
+
+def state_at(step: int) -> Identity:
+    return Identity(step=step, schema_digest="a" * 32, state_digest=f"{step:032x}")
+
+
+def waiting(**facts: object) -> TrainerFacts:
+    return TrainerFacts(state="waiting", incarnation="t1", request=1, **facts)
+
+
+def training(epoch: int) -> TrainerFacts:
+    return TrainerFacts(state="training", incarnation="t1", request=1, epoch=epoch)
+
+
+def begun(epoch: int, step: int | None, **more: object) -> Orders:
+    return Orders(revision=1, epoch=EpochOrder(epoch=epoch, over=False, step=step, rung="OwnMemory"), **more)
+
+
+def over(epoch: int) -> Orders:
+    return Orders(
+        revision=1, epoch=EpochOrder(epoch=epoch, over=True, reason="PodReplaced", message="trainer-2 is another pod")
+    )
+
+
+def assignment(attempt: int) -> Assignment:
+    return Assignment(
+        heal="h1",
+        attempt=attempt,
+        recipient=BUDDY,
+        donors=(BUDDY,),
+        step=7,
+        schema_digest="a" * 32,
+        state_digest="b" * 32,
+        deadline=30,
+    )
+
+
+def test_without_orders_nothing_is_due():
+    assert duties(Sight(trainer=waiting()), Orders(revision=0)) == ()
+
+
+def test_a_waiting_trainer_gets_the_slot_that_holds_the_restore_step():
+    sight = Sight(trainer=waiting(), slots={0: state_at(6), 1: state_at(7)}, private_steps=frozenset({6, 7}))
+    orders = begun(3, 6)
+    assert duties(sight, orders) == (Answer(orders.epoch, 0, state_at(6)),)
+
+
+def test_a_waiting_trainer_is_told_that_there_is_no_step():
+    orders = begun(1, None)
+    assert duties(Sight(trainer=waiting()), orders) == (Answer(orders.epoch, None, None),)
+
+
+def test_a_step_that_does_not_lie_here_is_not_promised():
+    assert duties(Sight(trainer=waiting(), slots={0: state_at(5)}), begun(3, 6)) == ()
+
+
+def test_the_own_private_part_is_fetched_before_the_answer():
+    sight = Sight(trainer=waiting(), slots={0: state_at(6)})
+    orders = begun(3, 6, private_from=(BUDDY,))
+    assert duties(sight, orders) == (FetchPrivate(6, (BUDDY,)),)
+
+
+def test_a_private_part_is_fetched_once():
+    sight = Sight(trainer=waiting(), slots={0: state_at(6)}, fetching_private=6)
+    assert duties(sight, begun(3, 6, private_from=(BUDDY,))) == ()
+
+
+@pytest.mark.parametrize(("meant", "due"), [(None, True), ("t1", True), ("t0", False)])
+def test_an_answer_meant_for_another_start_of_the_trainer_is_not_given(meant, due):
+    orders = Orders(revision=1, epoch=EpochOrder(epoch=3, over=False, step=None, rung="Fresh", incarnation=meant))
+    assert duties(Sight(trainer=waiting()), orders) == ((Answer(orders.epoch, None, None),) if due else ())
+
+
+@pytest.mark.parametrize("answered", [3, 4])
+def test_an_epoch_that_was_answered_is_not_answered_again(answered):
+    assert duties(Sight(trainer=waiting(), epoch_answered=answered), begun(3, None)) == ()
+
+
+@pytest.mark.parametrize("state", ["absent", "starting", "training", "stopped", "done"])
+def test_only_a_waiting_trainer_is_answered(state):
+    assert duties(Sight(trainer=TrainerFacts(state=state)), begun(3, None)) == ()
+
+
+@pytest.mark.parametrize(
+    ("state", "trainer_epoch", "told"),
+    list(itertools.product(["absent", "waiting", "done", "training", "starting", "stopped"], [2, 3], [2, 3])),
+)
+def test_a_trainer_is_ended_once_and_only_in_the_epoch_that_is_over(state, trainer_epoch, told):
+    sight = Sight(trainer=TrainerFacts(state=state, epoch=trainer_epoch), epoch_told_over=told)
+    orders = over(3)
+    due = state in ("training", "starting", "stopped") and trainer_epoch == 3 and told < 3
+    assert duties(sight, orders) == ((EndTrainer(orders.epoch),) if due else ())
+
+
+def test_a_new_assignment_is_fetched():
+    assert duties(Sight(attempt_seen=4), Orders(revision=1, assignment=assignment(5))) == (Fetch(assignment(5)),)
+
+
+@pytest.mark.parametrize("attempt", [1, 4])
+def test_an_attempt_that_is_not_higher_than_any_seen_is_ignored(attempt):
+    assert duties(Sight(attempt_seen=4), Orders(revision=1, assignment=assignment(attempt))) == ()
+
+
+def test_a_higher_attempt_ends_the_one_under_way():
+    sight = Sight(attempt_seen=4, fetching=assignment(4))
+    assert duties(sight, Orders(revision=1, assignment=assignment(5))) == (
+        StopFetch(assignment(4)),
+        Fetch(assignment(5)),
+    )
+
+
+def test_a_withdrawn_assignment_ends_the_one_under_way():
+    assert duties(Sight(attempt_seen=4, fetching=assignment(4)), Orders(revision=1)) == (StopFetch(assignment(4)),)
+
+
+@pytest.mark.parametrize(("incarnation", "due"), [("t1", True), ("t0", False)])
+def test_only_the_named_start_of_the_trainer_is_killed(incarnation, due):
+    orders = Orders(revision=1, restart_trainer=incarnation)
+    assert duties(Sight(trainer=training(3)), orders) == ((KillTrainer("t1", ""),) if due else ())

@@ -1,0 +1,122 @@
+"""Word by word, the agent knows where its trainer stands."""
+
+import pytest
+
+from checkpointheal.agent.remembered import Numbers, Remembered
+from checkpointheal.agent.trainer_seen import TrainerSeen
+from checkpointheal.contract.trainer import Applied, Done, Exited, Hello, Rejoined, Wait, Withdraw
+
+TRAINER = Hello(role="trainer", incarnation="t1", pid=1)
+RUN = Hello(role="run", incarnation="r1", pid=2)
+
+
+@pytest.fixture
+def seen(tmp_path):
+    return TrainerSeen(Remembered(tmp_path))
+
+
+def hear(seen, *words, hello=TRAINER):
+    for word in words:
+        seen.hear(hello, word)
+    return seen.facts
+
+
+def applied(epoch=1):
+    return Applied(epoch=epoch, step=3, seconds=0.5, digest="a" * 32)
+
+
+def test_a_trainer_that_comes_is_starting(seen):
+    assert hear(seen, TRAINER).state == "starting"
+
+
+def test_a_trainer_that_comes_back_to_a_restarted_agent_is_training(seen):
+    facts = hear(seen, TRAINER.model_copy(update={"epoch": 4}))
+    assert (facts.state, facts.epoch) == ("training", 4)
+
+
+def test_waiting_takes_a_new_request_number_each_time(seen):
+    first = hear(seen, TRAINER, Wait(request=1, budget=9)).request
+    second = hear(seen, Wait(request=2, budget=9)).request
+    assert (first, second) == (1, 2)
+
+
+def test_the_same_call_said_again_keeps_its_number(seen):
+    assert hear(seen, TRAINER, Wait(request=1, budget=9), TRAINER, Wait(request=1, budget=9)).request == 1
+
+
+def test_another_start_of_the_trainer_is_another_request(seen):
+    hear(seen, TRAINER, Wait(request=1, budget=9))
+    other = TRAINER.model_copy(update={"incarnation": "t2"})
+    assert hear(seen, other, Wait(request=1, budget=9), hello=other).request == 2
+
+
+def test_request_numbers_go_on_after_a_restart_of_the_agent(tmp_path):
+    hear(TrainerSeen(Remembered(tmp_path)), TRAINER, Wait(request=1, budget=9))
+    assert hear(TrainerSeen(Remembered(tmp_path)), TRAINER, Wait(request=1, budget=9)).request == 2
+
+
+def test_an_applied_answer_is_training_in_its_epoch(seen):
+    facts = hear(seen, TRAINER, Wait(request=1, budget=9), applied(epoch=2), Rejoined(epoch=2, seconds=1))
+    assert (facts.state, facts.epoch, facts.applied_digest, facts.rejoined_seconds) == ("training", 2, "a" * 32, 1)
+
+
+def test_a_new_wait_forgets_what_was_applied(seen):
+    facts = hear(seen, TRAINER, Wait(request=1, budget=9), applied(), Wait(request=2, budget=9))
+    assert (facts.state, facts.applied_seconds, facts.applied_digest) == ("waiting", None, None)
+
+
+@pytest.mark.parametrize(("request_number", "state"), [(1, "starting"), (0, "waiting")])
+def test_only_the_waiting_call_can_be_withdrawn(seen, request_number, state):
+    assert hear(seen, TRAINER, Wait(request=1, budget=9), Withdraw(request=request_number)).state == state
+
+
+def test_a_trainer_that_leaves_is_absent(seen):
+    hear(seen, TRAINER, Wait(request=1, budget=9))
+    seen.leave(TRAINER)
+    assert seen.facts.state == "absent"
+
+
+def test_the_late_end_of_an_earlier_connection_changes_nothing(seen):
+    hear(seen, TRAINER.model_copy(update={"incarnation": "t2"}))
+    seen.leave(TRAINER)
+    assert seen.facts.state == "starting"
+
+
+def test_a_trainer_that_is_done_stays_done(seen):
+    hear(seen, TRAINER, Done())
+    seen.leave(TRAINER)
+    hear(seen, Exited(incarnation="t1", code=0), hello=RUN)
+    assert seen.facts.state == "done"
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_an_end_says_whether_the_trainer_had_been_told(seen, told):
+    hear(seen, TRAINER, Wait(request=1, budget=9), applied(epoch=2))
+    seen.told_over = 2 if told else 1
+    facts = hear(seen, Exited(incarnation="t1", signal=9), hello=RUN)
+    assert facts.state == "absent"
+    assert (facts.exit.signal, facts.exit.epoch, facts.exit.told) == (9, 2, told)
+
+
+def test_a_trainer_that_stands_still_is_stopped_until_it_goes_on(seen):
+    hear(seen, TRAINER, Wait(request=1, budget=9), applied())
+    assert hear(seen, Exited(incarnation="t1", stopped=True), hello=RUN).state == "stopped"
+    assert hear(seen, Exited(incarnation="t1"), hello=RUN).state == "training"
+
+
+def test_a_stop_said_twice_still_remembers_what_was_before(seen):
+    hear(seen, TRAINER, Wait(request=1, budget=9))
+    stopped = Exited(incarnation="t1", stopped=True)
+    assert hear(seen, stopped, stopped, Exited(incarnation="t1"), hello=RUN).state == "waiting"
+
+
+def test_remembered_numbers_only_grow_and_outlive_the_process(tmp_path):
+    Remembered(tmp_path).grow(attempt=5, epoch_answered=2)
+    Remembered(tmp_path).grow(attempt=3, request=1)
+    assert Remembered(tmp_path).numbers == Numbers(request=1, attempt=5, epoch_answered=2)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"attempt": -1}', b"[" * 9000])
+def test_a_damaged_numbers_file_starts_anew(tmp_path, damage):
+    (tmp_path / "agent.numbers.json").write_bytes(damage)
+    assert Remembered(tmp_path).numbers == Numbers()

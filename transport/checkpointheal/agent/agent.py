@@ -1,0 +1,261 @@
+"""The sidecar: hear the trainer, tell the operator, do what is due.
+
+Composition only. What to do is `duties`' answer; this file carries each duty out and looks again. It never ends because
+of a transfer or a peer. Must not know torch.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+
+import aiohttp
+
+from checkpointheal.agent.duties import (
+    Answer,
+    Duty,
+    EndTrainer,
+    Fetch,
+    FetchPrivate,
+    KillTrainer,
+    Sight,
+    StopFetch,
+    duties,
+)
+from checkpointheal.agent.gateway_link import GatewayLink
+from checkpointheal.agent.giving import Giving
+from checkpointheal.agent.keep import Keep
+from checkpointheal.agent.peer_door import PeerDoor, Peers
+from checkpointheal.agent.remembered import Remembered
+from checkpointheal.agent.settings import AgentSettings
+from checkpointheal.agent.shelf import Shelf
+from checkpointheal.agent.taking import Taking
+from checkpointheal.agent.trainer_door import TrainerDoor
+from checkpointheal.agent.trainer_seen import TrainerSeen
+from checkpointheal.agent.transfers import Transfers
+from checkpointheal.arena import Arena
+from checkpointheal.contract import trainer as words
+from checkpointheal.contract.gateway import AgentReport, Assignment, Orders
+from checkpointheal.contract.identity import Endpoint
+from checkpointheal.errors import CheckpointHealError
+
+log = logging.getLogger("checkpointheal.agent")
+
+
+class Agent:
+    """One sidecar. `run()` returns only when cancelled."""
+
+    def __init__(self, settings: AgentSettings, session: aiohttp.ClientSession) -> None:
+        self._settings = settings
+        self._start = uuid.uuid4().hex
+        self._sequence = 0
+        self._orders = Orders(revision=0)
+        self._endpoint: Endpoint | None = None
+        self._fetching: tuple[Assignment, asyncio.Task[None]] | None = None
+        self._fetching_private: int | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._arena = Arena.create(settings.arena, slots=settings.slots)
+        self._remembered = Remembered(settings.arena)
+        self._seen = TrainerSeen(self._remembered)
+        self._keep = Keep()
+        self._link = GatewayLink(session, settings.gateway, settings.token)
+        self._peers = Peers(session, settings.peer_key)
+        self._transfers = Transfers()
+        self._shelf = Shelf(self._arena, self._look_again)
+        self._giving = Giving(settings, self._shelf, self._transfers, self._link.changed)
+        self._taking = Taking(settings, self._peers, self._transfers, self._link.changed)
+        self._peer_door = PeerDoor(settings.peer_key, self._keep, settings.private_limit)
+        self._peer_door.named_steps = lambda: self._orders.keep_steps
+        self._peer_door.answer_ask = self._giving.answer
+        self._trainer_door = TrainerDoor(settings.arena, self._hear, self._trainer_left)
+
+    async def run(self) -> None:
+        """Open both doors and serve until cancelled."""
+        async with AsyncExitStack() as stack:
+            stack.callback(self._transfers.close)
+            stack.callback(self._shelf.close)
+            stack.push_async_callback(self._peer_door.close)
+            stack.push_async_callback(self._trainer_door.close)
+            self._endpoint = await self._peer_door.open(self._settings.host, self._settings.port)
+            await self._trainer_door.open()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._shelf.digest_forever())
+                tasks.create_task(self._link.report_forever(self.report, self._settings.report_every))
+                tasks.create_task(self._link.follow_orders(self._take_orders))
+                tasks.create_task(self._transfers.warm_up())
+
+    def report(self) -> AgentReport:
+        """The whole truth, now."""
+        if self._endpoint is None:
+            raise RuntimeError("the peer door is opened before the first report")
+        self._sequence += 1
+        return AgentReport(
+            job=self._settings.job,
+            member=self._settings.member,
+            pod=self._settings.pod,
+            pod_uid=self._settings.pod_uid,
+            agent=self._start,
+            sequence=self._sequence,
+            endpoint=self._endpoint,
+            trainer=self._seen.facts,
+            generations=self._shelf.generations(self._private_steps()),
+            private_held=self._keep.held(),
+            transfer=self._taking.facts,
+            serving=self._giving.serving,
+            attempt_seen=self._remembered.numbers.attempt,
+            epoch_seen=self._remembered.numbers.epoch_answered,
+        )
+
+    def _take_orders(self, orders: Orders) -> None:
+        self._orders = orders
+        self._begin(self._giving.take_grants(orders.grants))
+        self._look_again()
+
+    def _look_again(self) -> None:
+        self._link.changed()
+        for duty in duties(self._sight(), self._orders):
+            self._do(duty)
+
+    def _sight(self) -> Sight:
+        return Sight(
+            trainer=self._seen.facts,
+            epoch_answered=self._remembered.numbers.epoch_answered,
+            epoch_told_over=self._seen.told_over,
+            attempt_seen=self._remembered.numbers.attempt,
+            slots=self._shelf.identities(),
+            private_steps=self._private_steps(),
+            fetching=self._fetching[0] if self._fetching else None,
+            fetching_private=self._fetching_private,
+        )
+
+    def _do(self, duty: Duty) -> None:
+        match duty:
+            case Answer():
+                self._answer(duty)
+            case EndTrainer(order):
+                self._seen.told_over = order.epoch
+                self._trainer_door.say(
+                    "trainer",
+                    words.EpochOver(
+                        epoch=order.epoch, reason=order.reason, message=order.message, deadline=order.deadline
+                    ),
+                )
+            case KillTrainer(incarnation, reason):
+                self._trainer_door.say("run", words.EndTrainer(incarnation=incarnation, reason=reason))
+            case Fetch(assignment):
+                self._remembered.grow(attempt=assignment.attempt)
+                self._fetching = (assignment, self._begin(self._fetch(assignment)))
+            case StopFetch():
+                self._stop_fetch()
+            case FetchPrivate():
+                self._fetching_private = duty.step
+                self._begin(self._fetch_private(duty))
+
+    def _answer(self, duty: Answer) -> None:
+        """Everything of a future that will not come goes first: it must never be offered again."""
+        step = duty.order.step
+        for slot, seal in self._arena.seals().items():
+            if step is None or seal.step > step:
+                self._arena.discard(slot)
+        self._arena.keep_private([kept for kept in self._arena.private_steps() if step is not None and kept <= step])
+        self._keep.forget_after(step)
+        self._shelf.look()
+        self._remembered.grow(epoch_answered=duty.order.epoch)
+        self._trainer_door.say(
+            "trainer",
+            words.Restored(
+                request=self._seen.waiting_request,
+                epoch=duty.order.epoch,
+                step=step,
+                rung=duty.order.rung,
+                slot=duty.slot,
+                state_digest=duty.identity.state_digest if duty.identity else None,
+                reason=duty.order.reason,
+                message=duty.order.message,
+            ),
+        )
+
+    async def _fetch(self, assignment: Assignment) -> None:
+        epoch = self._orders.epoch.epoch if self._orders.epoch else 0
+        try:
+            async with asyncio.timeout(assignment.deadline):
+                await self._taking.fetch(assignment, epoch)
+        except (TimeoutError, asyncio.CancelledError):
+            self._taking.abandoned()
+        self._fetching = None
+        self._shelf.look()
+        self._look_again()
+
+    def _stop_fetch(self) -> None:
+        if self._fetching is not None:
+            self._fetching[1].cancel()
+            self._fetching = None
+
+    async def _fetch_private(self, duty: FetchPrivate) -> None:
+        try:
+            for holder in duty.holders:
+                try:
+                    blob = await self._peers.get_private(holder, self._settings.member, duty.step)
+                except CheckpointHealError as error:
+                    log.warning("%s", error)
+                    continue
+                if blob is not None:
+                    self._arena.write_private(duty.step, blob)
+                    break
+        finally:
+            self._fetching_private = None
+        self._look_again()
+
+    async def _hear(self, hello: words.Hello, said: words.TrainerSays) -> None:
+        self._seen.hear(hello, said)
+        match said:
+            case words.Reserve():
+                await self._reserve(said)
+            case words.PrivateReady():
+                self._begin(self._hand_over(said.step))
+            case words.Sealed():
+                self._shelf.look()
+                self._arena.keep_private(sorted(self._arena.private_steps())[-3:])
+            case _:
+                pass
+        self._look_again()
+
+    async def _reserve(self, said: words.Reserve) -> None:
+        try:
+            await asyncio.to_thread(self._arena.reserve, said.slot_bytes)
+            self._trainer_door.say("trainer", words.Reserved())
+        except CheckpointHealError as error:
+            self._trainer_door.say("trainer", words.Refused(reason=error.reason, message=str(error)))
+
+    async def _hand_over(self, step: int) -> None:
+        """Leave the private part with every buddy; the trainer hears as soon as the first one has it."""
+        blob = self._arena.read_private(step)
+        buddies = self._orders.buddies
+        if blob is None:
+            return
+        if not buddies:
+            self._trainer_door.say("trainer", words.PrivateKept(step=step, buddies=0))
+        kept = 0
+        for leaving in asyncio.as_completed(
+            [self._peers.put_private(buddy, self._settings.member, step, blob) for buddy in buddies]
+        ):
+            try:
+                kept += await leaving
+            except CheckpointHealError as error:
+                log.info("a buddy does not take the private part of step %d: %s", step, error)
+            if kept == 1:
+                self._trainer_door.say("trainer", words.PrivateKept(step=step, buddies=kept))
+
+    def _trainer_left(self, hello: words.Hello) -> None:
+        self._seen.leave(hello)
+        self._look_again()
+
+    def _private_steps(self) -> frozenset[int]:
+        return frozenset(self._arena.private_steps())
+
+    def _begin(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

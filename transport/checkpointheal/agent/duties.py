@@ -1,0 +1,125 @@
+"""Given what the agent sees and what it was ordered: what must it do now?
+
+Pure. Orders are declared state, so this is a comparison, repeated after every change; carrying a duty out changes what
+the agent sees, and the duty is gone. Rules that live here: a lower epoch or attempt than one seen is ignored; a trainer
+gets one answer per request, from the newest epoch only; nothing of an abandoned future survives an answer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from checkpointheal.contract.gateway import Assignment, EpochOrder, Orders, Peer, TrainerFacts
+from checkpointheal.contract.layout import Identity
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the agent sees at this moment."""
+
+    trainer: TrainerFacts = field(default_factory=TrainerFacts)
+    epoch_answered: int = 0
+    epoch_told_over: int = 0
+    attempt_seen: int = 0
+    slots: Mapping[int, Identity] = field(default_factory=dict)
+    private_steps: frozenset[int] = frozenset()
+    fetching: Assignment | None = None
+    fetching_private: int | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Give the waiting trainer its step, after dropping every generation that is not of its past."""
+
+    order: EpochOrder
+    slot: int | None
+    identity: Identity | None
+
+
+@dataclass(frozen=True)
+class EndTrainer:
+    """Tell the trainer that its epoch is over."""
+
+    order: EpochOrder
+
+
+@dataclass(frozen=True)
+class KillTrainer:
+    """Have `run` kill a trainer that stands still."""
+
+    incarnation: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Receive the assigned state."""
+
+    assignment: Assignment
+
+
+@dataclass(frozen=True)
+class StopFetch:
+    """The attempt under way is no longer wanted."""
+
+    assignment: Assignment
+
+
+@dataclass(frozen=True)
+class FetchPrivate:
+    """Bring this member's own private part of a step back from who keeps it."""
+
+    step: int
+    holders: tuple[Peer, ...]
+
+
+Duty = Answer | EndTrainer | KillTrainer | Fetch | StopFetch | FetchPrivate
+
+
+def duties(sight: Sight, orders: Orders) -> tuple[Duty, ...]:
+    """Everything to do now, in order."""
+    due: list[Duty | None] = [_kill(sight, orders), _end(sight, orders.epoch), *_transfer(sight, orders.assignment)]
+    due.append(_answer(sight, orders))
+    return tuple(duty for duty in due if duty is not None)
+
+
+def _kill(sight: Sight, orders: Orders) -> Duty | None:
+    doomed = orders.restart_trainer
+    if doomed is None or doomed != sight.trainer.incarnation:
+        return None
+    return KillTrainer(doomed, orders.epoch.reason if orders.epoch else "")
+
+
+def _end(sight: Sight, order: EpochOrder | None) -> Duty | None:
+    if order is None or not order.over or sight.trainer.state in ("absent", "waiting", "done"):
+        return None
+    if sight.trainer.epoch != order.epoch or sight.epoch_told_over >= order.epoch:
+        return None
+    return EndTrainer(order)
+
+
+def _transfer(sight: Sight, assignment: Assignment | None) -> tuple[Duty, ...]:
+    under_way = sight.fetching
+    stop = (
+        (StopFetch(under_way),)
+        if under_way is not None and (assignment is None or assignment.attempt > under_way.attempt)
+        else ()
+    )
+    if assignment is None or assignment.attempt <= sight.attempt_seen:
+        return stop
+    return (*stop, Fetch(assignment))
+
+
+def _answer(sight: Sight, orders: Orders) -> Duty | None:
+    order = orders.epoch
+    if order is None or order.over or sight.trainer.state != "waiting" or order.epoch <= sight.epoch_answered:
+        return None
+    if order.incarnation not in (None, sight.trainer.incarnation):
+        return None
+    if order.step is None:
+        return Answer(order, None, None)
+    if orders.private_from and order.step not in sight.private_steps:
+        return None if sight.fetching_private == order.step else FetchPrivate(order.step, orders.private_from)
+    for slot, identity in sorted(sight.slots.items()):
+        if identity.step == order.step:
+            return Answer(order, slot, identity)
+    return None

@@ -1,0 +1,91 @@
+"""How does the agent reach its operator: reports up, orders down?
+
+Two loops over HTTP that survive anything: a report whenever something changed and once in a while, and a long poll for
+orders. Nothing here decides.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import aiohttp
+from pydantic import ValidationError
+
+from checkpointheal.contract.gateway import AgentReport, Orders
+
+log = logging.getLogger("checkpointheal.agent")
+
+POLL_SECONDS = 20.0
+RETRY_SECONDS = 0.5
+
+
+class GatewayLink:
+    """Reports and orders of one agent."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, token: str) -> None:
+        self._session, self._url = session, url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._changed = asyncio.Event()
+        self._reached = True
+
+    def changed(self) -> None:
+        """Something that the operator should know is new."""
+        self._changed.set()
+
+    async def report_forever(self, report: Callable[[], AgentReport], every: float) -> None:
+        """Send the whole truth, at once after a change, else every `every` seconds."""
+        while True:
+            self._changed.clear()
+            body = report().model_dump_json().encode()
+            if await self._exchange("POST", "/v1/report", body, {}, RETRY_SECONDS * 10) is None:
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            try:
+                await asyncio.wait_for(self._changed.wait(), every)
+            except TimeoutError:
+                continue
+
+    async def follow_orders(self, take: Callable[[Orders], None]) -> None:
+        """Hand over each new set of orders."""
+        seen = -1
+        while True:
+            body = await self._exchange("GET", "/v1/orders", None, {"seen": str(seen)}, POLL_SECONDS + 10)
+            if body is None:
+                await asyncio.sleep(RETRY_SECONDS)
+                seen = -1
+                continue
+            try:
+                orders = Orders.model_validate_json(body)
+            except ValidationError as error:
+                log.warning("orders that this version cannot read: %s", str(error).partition("\n")[0])
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if orders.revision != seen:
+                seen = orders.revision
+                take(orders)
+
+    async def _exchange(
+        self, method: str, path: str, body: bytes | None, query: dict[str, str], seconds: float
+    ) -> bytes | None:
+        try:
+            async with self._session.request(
+                method,
+                self._url + path,
+                data=body,
+                params=query,
+                headers=self._headers,
+                timeout=aiohttp.ClientTimeout(total=seconds),
+            ) as response:
+                if response.status != 200:
+                    self._say_once(f"the gateway answers {response.status}: {(await response.text())[:200]}")
+                    return None
+                self._reached = True
+                return await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._say_once(f"the gateway at {self._url} does not answer: {type(error).__name__}")
+            return None
+
+    def _say_once(self, sentence: str) -> None:
+        if self._reached:
+            log.warning("%s", sentence)
+        self._reached = False

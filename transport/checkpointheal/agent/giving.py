@@ -1,0 +1,119 @@
+"""The donor's side of the agent: may this recipient have that state, and where do they meet?
+
+What counts is the operator's grant, not the peer's claim. Training goes on meanwhile: only the slot is pinned, and only
+until the deadline.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from checkpointheal.agent.errand import Errand, Failed, Meeting
+from checkpointheal.agent.settings import AgentSettings
+from checkpointheal.agent.shelf import Shelf
+from checkpointheal.agent.transfers import Transfers
+from checkpointheal.contract.gateway import Assignment
+from checkpointheal.contract.layout import Identity
+from checkpointheal.contract.peer import Ask, Meet, No
+
+log = logging.getLogger("checkpointheal.agent")
+
+GRANT_SECONDS = 3.0
+"""The recipient may hear of its assignment before the donor hears of its grant."""
+
+
+class Giving:
+    """Everything that this agent gives at the moment."""
+
+    def __init__(
+        self, settings: AgentSettings, shelf: Shelf, transfers: Transfers, changed: Callable[[], None]
+    ) -> None:
+        self._settings, self._shelf, self._transfers, self._changed = settings, shelf, transfers, changed
+        self._grants: dict[tuple[str, int], Assignment] = {}
+        self._granted = asyncio.Condition()
+        self._serving: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def serving(self) -> tuple[str, ...]:
+        """Heals that bytes are being sent for."""
+        return tuple(sorted(self._serving))
+
+    async def take_grants(self, grants: tuple[Assignment, ...]) -> None:
+        """The operator's grants as they stand; a transfer whose grant is gone is ended."""
+        async with self._granted:
+            self._grants = {(grant.heal, grant.attempt): grant for grant in grants}
+            self._granted.notify_all()
+        for heal, task in list(self._serving.items()):
+            if not any(granted == heal for granted, _ in self._grants):
+                task.cancel()
+
+    async def answer(self, ask: Ask) -> Meet | No:
+        """Meet the recipient, or say why not."""
+        grant = await self._grant_for(ask)
+        if grant is None:
+            return No(reason="NoGrant", message=f"no assignment of {ask.heal} attempt {ask.attempt} names this donor")
+        identity = Identity(step=ask.step, schema_digest=ask.schema_digest, state_digest=ask.state_digest)
+        slot = self._shelf.slot_of(identity)
+        if slot is None:
+            return No(
+                reason="NotUpToDate",
+                message=f"no sealed generation of step {ask.step} with that digest lies here any more",
+            )
+        if (earlier := self._serving.pop(ask.heal, None)) is not None:
+            earlier.cancel()
+        meeting: asyncio.Future[Meet | No] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(self._serve(self._errand(grant, identity, slot), meeting))
+        self._serving[ask.heal] = task
+        task.add_done_callback(lambda done: self._served(ask.heal, done))
+        self._changed()
+        return await meeting
+
+    async def _grant_for(self, ask: Ask) -> Assignment | None:
+        def found() -> Assignment | None:
+            grant = self._grants.get((ask.heal, ask.attempt))
+            return grant if grant is not None and grant.recipient.pod_uid == ask.recipient_uid else None
+
+        async with self._granted:
+            try:
+                await asyncio.wait_for(self._granted.wait_for(lambda: found() is not None), GRANT_SECONDS)
+            except TimeoutError:
+                return None
+            return found()
+
+    def _errand(self, grant: Assignment, identity: Identity, slot: int) -> Errand:
+        return Errand(
+            side="donor",
+            arena=self._settings.arena,
+            job=self._settings.job,
+            member=self._settings.member,
+            heal=grant.heal,
+            attempt=grant.attempt,
+            epoch=0,
+            identity=identity,
+            host=self._settings.host,
+            prefix=f"{grant.heal}/{grant.attempt}",
+            slot=slot,
+            slots=self._settings.slots,
+            deadline=grant.deadline,
+            bytes_per_second=grant.bytes_per_second,
+        )
+
+    async def _serve(self, errand: Errand, meeting: asyncio.Future[Meet | No]) -> None:
+        outcome = "ended by its deadline"
+        try:
+            async with asyncio.timeout(errand.deadline):
+                async for said in self._transfers.run(errand):
+                    if isinstance(said, Meeting):
+                        meeting.set_result(Meet(store_port=said.store_port, prefix=errand.prefix, total=0))
+                    outcome = f"{said.reason}: {said.message}" if isinstance(said, Failed) else said.say
+        except TimeoutError:
+            pass
+        finally:
+            log.info("heal %s attempt %d: gave step %d, %s", errand.heal, errand.attempt, errand.identity.step, outcome)
+            if not meeting.done():
+                meeting.set_result(No(reason="DonorFailed", message=outcome))
+
+    def _served(self, heal: str, task: asyncio.Task[None]) -> None:
+        if self._serving.get(heal) is task:
+            del self._serving[heal]
+        self._changed()

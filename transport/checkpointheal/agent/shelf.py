@@ -1,0 +1,106 @@
+"""Which sealed generations lie in the arena, and what are their digests?
+
+A generation is a donor, and a source for its own trainer, only once it was read through. That happens here: after the
+seal, on one thread of low priority, and it counts only if the slot was still sealed the same at the end.
+"""
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from checkpointheal import digest
+from checkpointheal.arena import Arena
+from checkpointheal.contract.gateway import Generation
+from checkpointheal.contract.layout import Identity
+from checkpointheal.contract.seal import Seal
+from checkpointheal.errors import NotSealed, SlotDamaged
+
+_NICE = 10
+
+
+class Shelf:
+    """The arena's generations, as the report and the duties need them."""
+
+    def __init__(self, arena: Arena, changed: Callable[[], None]) -> None:
+        self._arena, self._changed = arena, changed
+        self._seals: dict[int, Seal] = {}
+        self._digests: dict[int, tuple[Seal, str]] = {}
+        self._wanted = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="digest", initializer=_lower_priority)
+        self.look()
+
+    def look(self) -> None:
+        """Read the seals again; call after anything that may have sealed or broken a slot."""
+        self._seals = self._arena.seals()
+        self._wanted.set()
+
+    async def digest_forever(self) -> None:
+        """Digest each new generation, the newest first."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            while (slot := self._undigested()) is not None:
+                seal = self._seals[slot]
+                found = seal.state_digest or await asyncio.get_running_loop().run_in_executor(
+                    self._thread, self._read, slot, seal
+                )
+                if found is None:
+                    self._seals = self._arena.seals()
+                    if self._seals.get(slot) == seal:
+                        del self._seals[slot]
+                    continue
+                self._digests[slot] = (seal, found)
+                self._changed()
+
+    def identities(self) -> dict[int, Identity]:
+        """The digested generations, by slot."""
+        found = {}
+        for slot, seal in self._seals.items():
+            if (state_digest := self._digest_of(slot)) is not None:
+                found[slot] = Identity(step=seal.step, schema_digest=seal.schema_digest, state_digest=state_digest)
+        return found
+
+    def generations(self, private_steps: frozenset[int]) -> tuple[Generation, ...]:
+        """All of them, for the report; highest step first."""
+        return tuple(
+            Generation(
+                step=seal.step,
+                schema_digest=seal.schema_digest,
+                state_digest=self._digest_of(slot),
+                bytes=seal.data_bytes,
+                private=seal.step in private_steps,
+                epoch=seal.epoch,
+            )
+            for slot, seal in sorted(self._seals.items(), key=lambda item: -item[1].step)
+        )
+
+    def slot_of(self, identity: Identity) -> int | None:
+        """The slot that holds exactly this state."""
+        return next((slot for slot, found in self.identities().items() if found == identity), None)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _digest_of(self, slot: int) -> str | None:
+        seal, state_digest = self._digests.get(slot, (None, None))
+        return state_digest if seal == self._seals.get(slot) else None
+
+    def _undigested(self) -> int | None:
+        missing = [slot for slot in self._seals if self._digest_of(slot) is None]
+        return max(missing, key=lambda slot: self._seals[slot].step, default=None)
+
+    def _read(self, slot: int, seal: Seal) -> str | None:
+        with contextlib.suppress(SlotDamaged, NotSealed, OSError), self._arena.read(slot, pin=False) as reading:
+            chunk_digests = [digest.digest_bytes(chunk) for chunk in reading.chunks(digest.CHUNK_BYTES)]
+            found = digest.state_digest(seal.schema_digest, seal.values, chunk_digests)
+            return found if reading.seal == seal and reading.still_sealed() else None
+        return None
+
+
+def _lower_priority() -> None:
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

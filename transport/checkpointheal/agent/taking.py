@@ -1,0 +1,104 @@
+"""The recipient's side of the agent: carry one assignment out and say how far it got.
+
+One attempt at a time, one donor per attempt: when it fails the operator hears why and chooses the next. What arrived
+stays in the slot, so the next donor sends only the rest.
+"""
+
+import logging
+from collections.abc import Callable
+
+from checkpointheal.agent.errand import Ended, Errand, Failed, Progress
+from checkpointheal.agent.peer_door import Peers
+from checkpointheal.agent.settings import AgentSettings
+from checkpointheal.agent.transfers import Transfers
+from checkpointheal.contract.gateway import Assignment, TransferFacts
+from checkpointheal.contract.layout import Identity
+from checkpointheal.contract.peer import Ask, Meet
+from checkpointheal.errors import CheckpointHealError
+
+log = logging.getLogger("checkpointheal.agent")
+
+
+class Taking:
+    """The latest assignment and its fate."""
+
+    def __init__(
+        self, settings: AgentSettings, peers: Peers, transfers: Transfers, changed: Callable[[], None]
+    ) -> None:
+        self._settings, self._peers, self._transfers, self._changed = settings, peers, transfers, changed
+        self.facts: TransferFacts | None = None
+
+    async def fetch(self, assignment: Assignment, epoch: int) -> bool:
+        """Receive the state; whether it lies verified and sealed in the arena. Never raises for a donor's fault."""
+        donor = assignment.donors[0]
+        self._say(TransferFacts(heal=assignment.heal, attempt=assignment.attempt, state="asking", donor=donor.pod))
+        try:
+            meet = await self._peers.ask(donor, _ask(assignment))
+        except CheckpointHealError as error:
+            return self._failed(error.reason, str(error))
+        self._say_more(state="receiving")
+        async for said in self._transfers.run(self._errand(assignment, meet, epoch)):
+            match said:
+                case Progress():
+                    self._say_more(bytes=said.bytes, total=said.total)
+                case Ended():
+                    self._say_more(state="verified", **said.model_dump(exclude={"say", "state_digest"}))
+                    log.info(
+                        "heal %s attempt %d: step %d from %s",
+                        assignment.heal,
+                        assignment.attempt,
+                        assignment.step,
+                        donor.pod,
+                    )
+                    return True
+                case Failed():
+                    return self._failed(said.reason, said.message)
+        return self._failed("TransferDied", "the transfer ended without a word")
+
+    def abandoned(self) -> None:
+        """The attempt was called off."""
+        if self.facts is not None and self.facts.state in ("asking", "receiving"):
+            self._failed("Abandoned", "the operator called this attempt off")
+
+    def _failed(self, reason: str, message: str) -> bool:
+        self._say_more(state="failed", reason=reason, message=message)
+        log.warning("the transfer failed: %s: %s", reason, message)
+        return False
+
+    def _errand(self, assignment: Assignment, meet: Meet, epoch: int) -> Errand:
+        return Errand(
+            side="recipient",
+            arena=self._settings.arena,
+            job=self._settings.job,
+            member=self._settings.member,
+            heal=assignment.heal,
+            attempt=assignment.attempt,
+            epoch=epoch,
+            identity=_identity(assignment),
+            host=assignment.donors[0].endpoint.host,
+            store_port=meet.store_port,
+            prefix=meet.prefix,
+            slots=self._settings.slots,
+            deadline=assignment.deadline,
+        )
+
+    def _say(self, facts: TransferFacts) -> None:
+        self.facts = facts
+        self._changed()
+
+    def _say_more(self, **changes: object) -> None:
+        if self.facts is not None:
+            self._say(self.facts.model_copy(update=changes))
+
+
+def _identity(assignment: Assignment) -> Identity:
+    return Identity(step=assignment.step, schema_digest=assignment.schema_digest, state_digest=assignment.state_digest)
+
+
+def _ask(assignment: Assignment) -> Ask:
+    return Ask(
+        heal=assignment.heal,
+        attempt=assignment.attempt,
+        recipient_uid=assignment.recipient.pod_uid,
+        **_identity(assignment).model_dump(),
+    )

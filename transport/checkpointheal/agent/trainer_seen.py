@@ -1,0 +1,81 @@
+"""What does the agent know of its trainer, and how does each word of it change that?
+
+One fact model, replaced as a whole. Must not know sockets, the arena or the operator.
+"""
+
+from checkpointheal.agent.remembered import Remembered
+from checkpointheal.contract.gateway import TrainerExit, TrainerFacts
+from checkpointheal.contract.trainer import Applied, Done, Exited, Hello, Rejoined, TrainerSays, Wait, Withdraw
+
+
+class TrainerSeen:
+    """The trainer's side of the report, kept current word by word."""
+
+    def __init__(self, remembered: Remembered) -> None:
+        self._remembered = remembered
+        self.facts = TrainerFacts(request=remembered.numbers.request)
+        self.told_over = 0
+        self._waits: tuple[str, int] = ("", 0)
+        self._before_stop = self.facts.state
+
+    @property
+    def waiting_request(self) -> int:
+        """The trainer's own number of the call that waits."""
+        return self._waits[1]
+
+    def hear(self, hello: Hello, said: TrainerSays) -> None:
+        """Take one word over. Words about slots and private parts change nothing here."""
+        match said:
+            case Hello(role="trainer"):
+                state = "training" if said.epoch else "starting"
+                self._set(state=state, incarnation=said.incarnation, epoch=said.epoch or self.facts.epoch)
+            case Wait():
+                self._wait(hello.incarnation, said.request)
+            case Withdraw() if said.request == self.waiting_request and self.facts.state == "waiting":
+                self._set(state="starting")
+            case Applied():
+                self._set(
+                    state="training",
+                    epoch=said.epoch,
+                    applied_seconds=said.seconds,
+                    applied_digest=said.digest,
+                    rejoined_seconds=None,
+                )
+            case Rejoined():
+                self._set(rejoined_seconds=said.seconds)
+            case Done():
+                self._set(state="done")
+            case Exited():
+                self._exited(said)
+            case _:
+                pass
+
+    def leave(self, hello: Hello) -> None:
+        """The trainer's connection is gone; a trainer that was done stays done."""
+        if hello.role == "trainer" and hello.incarnation == self.facts.incarnation and self.facts.state != "done":
+            self._set(state="absent")
+
+    def _wait(self, incarnation: str, request: int) -> None:
+        if (incarnation, request) != self._waits:
+            self._waits = (incarnation, request)
+            number = self._remembered.grow(request=self._remembered.numbers.request + 1).request
+            self._set(request=number, applied_seconds=None, applied_digest=None, rejoined_seconds=None)
+        self._set(state="waiting", incarnation=incarnation)
+
+    def _exited(self, said: Exited) -> None:
+        if said.stopped:
+            if self.facts.state != "stopped":
+                self._before_stop = self.facts.state
+            self._set(state="stopped")
+        elif said.code is None and said.signal is None:
+            self._set(state=self._before_stop if self.facts.state == "stopped" else self.facts.state)
+        else:
+            told = self.told_over >= self.facts.epoch > 0
+            ended = TrainerExit(
+                incarnation=said.incarnation, epoch=self.facts.epoch, code=said.code, signal=said.signal, told=told
+            )
+            gone = said.incarnation == self.facts.incarnation and self.facts.state != "done"
+            self._set(exit=ended, **({"state": "absent"} if gone else {}))
+
+    def _set(self, **changes: object) -> None:
+        self.facts = self.facts.model_copy(update=changes)
