@@ -1,0 +1,318 @@
+"""The reconcile as one function: view and time in, the one next action out.
+
+The rules that live here are the order of things and the ladder. While an epoch is open: is anybody lost? Between two:
+who needs a heal, where does the job go on, does everybody hold what it needs, does everybody wait? Only then does the
+next one begin, at one step and on one rung for the whole job. Never raises for a view that validates.
+"""
+
+from collections.abc import Iterator
+
+from checkpointheal.contract.gateway import EpochOrder
+from checkpointheal_operator.core.causes import crashes, why_lost
+from checkpointheal_operator.core.decisions import (
+    Assign,
+    BeginEpoch,
+    Conclude,
+    Decision,
+    EndEpoch,
+    Nothing,
+    OpenHeal,
+    Wait,
+)
+from checkpointheal_operator.core.diagnosis import Loss, losses, standing_still
+from checkpointheal_operator.core.donors import Case, due
+from checkpointheal_operator.core.moment import Moment, Place, at
+from checkpointheal_operator.core.plan import abandonment, heal_name, plan_assignment
+from checkpointheal_operator.core.reasons import Cause, Reason, Rung
+from checkpointheal_operator.core.restore import RestorePoint, restore_point
+from checkpointheal_operator.core.view import EpochMember, HealRecord, JobView
+
+
+def decide(view: JobView, now: float) -> Decision:
+    """The one next action. Apply it, look again, decide again."""
+    moment = at(view, now)
+    if (verdict := _conclude(moment)) is not None:
+        return verdict
+    if all(moment.places[member].is_done for member in moment.members):
+        return Nothing(reason=Reason.ALL_DONE, message=Reason.ALL_DONE.tell())
+    return _during_epoch(moment) if view.epoch.open else _between_epochs(moment)
+
+
+def _conclude(moment: Moment) -> Conclude | None:
+    heals = sorted((heal for heal in moment.view.heals if heal.is_open), key=lambda heal: heal.name)
+    return next((verdict for heal in heals if (verdict := _verdict(moment, heal))), None)
+
+
+def _verdict(moment: Moment, heal: HealRecord) -> Conclude | None:
+    """Healed once its trainer is seen in the epoch, by what it does or by what it applied; void once nobody asks."""
+    heard, place = moment.heard.get(heal.pod_uid), moment.places.get(heal.recipient, Place(heal.recipient))
+    trainer = heard.report.trainer if heard else None
+    joined = trainer is not None and (trainer.incarnation, trainer.epoch) == (heal.incarnation, heal.epoch)
+    if trainer and joined and (trainer.state in ("training", "done") or trainer.applied_digest is not None):
+        return _concluded(moment, heal, Reason.HEALED)
+    if place.pod is None or place.pod.uid != heal.pod_uid or place.is_done:
+        return _concluded(moment, heal, Reason.RECIPIENT_GONE)
+    if heard and place.is_waiting and (heard.report.agent, heard.report.trainer.request) != (heal.agent, heal.request):
+        return _concluded(moment, heal, Reason.ASKED_AGAIN)
+    return None
+
+
+def _concluded(moment: Moment, heal: HealRecord, reason: Reason) -> Conclude:
+    heard = moment.heard.get(heal.pod_uid)
+    transfer = heard.report.transfer if heard else None
+    return Conclude(
+        heal=heal.name,
+        recipient=heal.recipient,
+        healed=reason == Reason.HEALED,
+        transfer=transfer if transfer and transfer.heal == heal.name else None,
+        applied_seconds=heard.report.trainer.applied_seconds if heard and reason == Reason.HEALED else None,
+        reason=reason,
+        message=reason.tell(member=heal.recipient, epoch=heal.epoch),
+    )
+
+
+def _during_epoch(moment: Moment) -> Decision:
+    """A healthy epoch is left alone, whatever its agents fail to say."""
+    found, number = losses(moment), moment.view.epoch.number
+    lost = [loss for loss in found if loss.at <= moment.now]
+    if lost:
+        return _end(number, lost)
+    if found:
+        return _expect(found)
+    return Nothing(reason=Reason.ALL_TRAIN, message=Reason.ALL_TRAIN.tell(epoch=number))
+
+
+def _end(number: int, lost: list[Loss]) -> EndEpoch:
+    return EndEpoch(
+        epoch=number,
+        lost=tuple(loss.member for loss in lost),
+        restart_trainer=tuple(loss.restart for loss in lost if loss.restart),
+        reason=lost[0].reason,
+        message=lost[0].message,
+    )
+
+
+def _expect(found: tuple[Loss, ...]) -> Wait:
+    next_loss = min(found, key=lambda loss: loss.at)
+    if next_loss.reason == Reason.JOIN_OVERDUE:
+        message = Reason.JOINING.tell(member=next_loss.member)
+        return Wait(until=next_loss.at, reason=Reason.JOINING, message=message)
+    return Wait(until=next_loss.at, reason=next_loss.reason, message=next_loss.message)
+
+
+def _between_epochs(moment: Moment) -> Decision:
+    if (ended := _catch_up(moment) or _restart(moment) or _open_lost(moment)) is not None:
+        return ended
+    if (moving := _still_training(moment)) is not None:
+        return moving
+    point = restore_point(moment)
+    if isinstance(point, Wait):
+        return point
+    if (opened := _open_recipients(moment, point)) is not None:
+        return opened
+    point = _given_up(moment, point) or point
+    waits: list[Wait] = []
+    for step in _fill(moment, point):
+        if isinstance(step, Assign):
+            return step
+        waits.append(step)
+    waits += _hindrances(moment)
+    return _soonest(waits) if waits else _begin(moment, point)
+
+
+def _catch_up(moment: Moment) -> EndEpoch | None:
+    """Records that were lost must not let two memberships live: what agents know and we do not is closed."""
+    seen, known = _highest_epoch(moment), moment.view.epoch.number
+    if seen <= known or not any(place.is_waiting for place in moment.places.values()):
+        return None
+    message = Reason.RECORDS_BEHIND.tell(seen=seen, epoch=known)
+    return EndEpoch(epoch=seen, lost=(), reason=Reason.RECORDS_BEHIND, message=message)
+
+
+def _highest_epoch(moment: Moment) -> int:
+    seen = [moment.view.epoch.number]
+    for heard in moment.heard.values():
+        seen += [heard.report.epoch_seen, heard.report.trainer.epoch]
+    return max(seen)
+
+
+def _restart(moment: Moment) -> EndEpoch | None:
+    due_now = [loss for loss in standing_still(moment) if loss.at <= moment.now and loss.restart]
+    return _end(moment.view.epoch.number, due_now) if due_now else None
+
+
+def _open_lost(moment: Moment) -> OpenHeal | None:
+    for place in _waiting(moment):
+        cause = why_lost(moment, place.member)
+        if isinstance(cause, Cause) and (opened := _open(moment, place, cause)) is not None:
+            return opened
+    return None
+
+
+def _open_recipients(moment: Moment, point: RestorePoint) -> OpenHeal | None:
+    """A member that was not lost and yet cannot go on from its own memory: it is new, or its memory was refused."""
+    for place in _recipients(moment, point):
+        known = moment.view.epoch.member(place.member)
+        cause = Cause.DAMAGED if known else Cause.ADDED
+        if (opened := _open(moment, place, cause)) is not None:
+            return opened
+    return None
+
+
+def _open(moment: Moment, place: Place, cause: Cause) -> OpenHeal | None:
+    report = place.report
+    if report is None or _heal_of(moment, place) is not None:
+        return None
+    steps = moment.generations(report)
+    return OpenHeal(
+        name=heal_name(report),
+        recipient=place.member,
+        pod_uid=report.pod_uid,
+        agent=report.agent,
+        request=report.trainer.request,
+        incarnation=report.trainer.incarnation or "",
+        cause=cause,
+        crash_step=max(steps, default=None) if cause == Cause.CRASHED else None,
+        message=f"{place.member} asks for a state: {cause}",
+    )
+
+
+def _heal_of(moment: Moment, place: Place) -> HealRecord | None:
+    name = heal_name(place.report) if place.report else None
+    return next((heal for heal in moment.view.heals if heal.name == name), None)
+
+
+def _waiting(moment: Moment) -> Iterator[Place]:
+    return (moment.places[member] for member in moment.members if moment.places[member].is_waiting)
+
+
+def _recipients(moment: Moment, point: RestorePoint) -> Iterator[Place]:
+    if point.step is None:
+        return iter(())
+    return (place for place in _waiting(moment) if point.holds(place) is None)
+
+
+def _still_training(moment: Moment) -> Wait | None:
+    """No step is chosen while a trainer could still seal a newer one, or overwrite an older."""
+    for member in moment.members:
+        place = moment.places[member]
+        if place.fresh and place.report and place.report.trainer.state in ("training", "stopped"):
+            until = min((loss.at for loss in standing_still(moment) if loss.at > moment.now), default=None)
+            return Wait(until=until, reason=Reason.STILL_TRAINING, message=Reason.STILL_TRAINING.tell(member=member))
+    return None
+
+
+def _given_up(moment: Moment, point: RestorePoint) -> RestorePoint | None:
+    """The breaker: what memory cannot mend is left to the user's checkpoint."""
+    if point.step is None:
+        return None
+    for place in _waiting(moment):
+        heal = _heal_of(moment, place)
+        if heal is None or not heal.is_open:
+            continue
+        if (why := _crash_loop(moment, heal) or _exhausted(moment, point, heal)) is not None:
+            return RestorePoint(None, Rung.CHECKPOINT, *why)
+    return None
+
+
+def _crash_loop(moment: Moment, heal: HealRecord) -> tuple[Reason, str] | None:
+    if heal.cause != Cause.CRASHED or heal.crash_step is None:
+        return None
+    count = crashes(moment.view.heals, heal)
+    if count <= moment.view.policy.same_step_crashes:
+        return None
+    reason = Reason.CRASH_LOOP_AT_STEP
+    return reason, reason.tell(member=heal.recipient, count=count, step=heal.crash_step)
+
+
+def _exhausted(moment: Moment, point: RestorePoint, heal: HealRecord) -> tuple[Reason, str] | None:
+    if heal.tries < moment.view.policy.max_attempts or heal.assignment is None:
+        return None
+    if point.holds(moment.places[heal.recipient]) is not None:
+        return None
+    if abandonment(Case(moment, point, heal.recipient, heal), heal, heal.assignment) is None:
+        return None
+    return Reason.ATTEMPTS_EXHAUSTED, Reason.ATTEMPTS_EXHAUSTED.tell(member=heal.recipient, tries=heal.tries)
+
+
+def _fill(moment: Moment, point: RestorePoint) -> Iterator[Assign | Wait]:
+    """For each recipient: its next assignment, or what it waits for."""
+    for place in _recipients(moment, point):
+        heal = _heal_of(moment, place)
+        if heal is None or not heal.is_open:
+            request = place.report.trainer.request if place.report else 0
+            message = Reason.OLD_REQUEST.tell(member=place.member, request=request)
+            yield Wait(until=None, reason=Reason.OLD_REQUEST, message=message)
+            continue
+        yield _fill_one(Case(moment, point, place.member, heal), heal)
+
+
+def _fill_one(case: Case, heal: HealRecord) -> Assign | Wait:
+    running = heal.assignment
+    abandoned = abandonment(case, heal, running) if running else None
+    if running and abandoned is None:
+        names = {"member": case.recipient, "step": running.step, "attempt": running.attempt}
+        message = Reason.TRANSFERRING.tell(donor=running.donors[0].member, **names)
+        return Wait(until=due(heal), reason=Reason.TRANSFERRING, message=message)
+    planned = plan_assignment(case, heal, abandoned)
+    if isinstance(planned, Assign):
+        return planned
+    return Wait(until=None, reason=Reason.DONORS_BUSY, message=Reason.DONORS_BUSY.tell(member=case.recipient))
+
+
+def _hindrances(moment: Moment) -> Iterator[Wait]:
+    for member in moment.members:
+        place = moment.places[member]
+        if not place.is_done and (why := _hindrance(moment, place)) is not None:
+            yield Wait(until=None, reason=why[0], message=why[1])
+
+
+def _hindrance(moment: Moment, place: Place) -> tuple[Reason, str] | None:
+    """Why this member cannot begin."""
+    reason, names = None, {"member": place.member}
+    if place.pod is None:
+        reason = Reason.MEMBER_MISSING
+    elif place.pod.terminating:
+        reason = Reason.DRAINING
+    elif place.heard is None:
+        reason = Reason.NOT_HEARD_FROM
+    elif not place.fresh:
+        return Reason.HEARTBEAT_STALE, Reason.HEARTBEAT_STALE.tell(age=moment.age(place.heard), **names)
+    elif not place.is_waiting:
+        return Reason.NOT_WAITING, Reason.NOT_WAITING.tell(trainer=place.heard.report.trainer.state, **names)
+    return (reason, reason.tell(**names)) if reason else None
+
+
+def _soonest(waits: list[Wait]) -> Wait:
+    """The first thing waited for, until the first time at which any of them may change."""
+    until = min((wait.until for wait in waits if wait.until is not None), default=None)
+    return waits[0].model_copy(update={"until": until})
+
+
+def _begin(moment: Moment, point: RestorePoint) -> BeginEpoch:
+    members = tuple(_enrolled(moment, point, place) for place in _waiting(moment))
+    healed = any(each.rung == Rung.PEER for each in members)
+    order = EpochOrder(
+        epoch=_highest_epoch(moment) + 1,
+        over=False,
+        reason=point.reason,
+        message=point.message,
+        step=point.step,
+        rung=Rung.PEER if healed else point.rung,
+        deadline=moment.view.policy.epoch_end_deadline,
+    )
+    return BeginEpoch(order=order, members=members, reason=point.reason, message=point.message)
+
+
+def _enrolled(moment: Moment, point: RestorePoint, place: Place) -> EpochMember:
+    heal, report = _heal_of(moment, place), place.report
+    received = heal is not None and heal.assignment is not None and heal.assignment.step == point.step
+    return EpochMember(
+        member=place.member,
+        pod_uid=report.pod_uid if report else "",
+        agent=report.agent if report else "",
+        incarnation=(report.trainer.incarnation if report else None) or "",
+        request=report.trainer.request if report else 0,
+        rung=Rung.PEER if received else point.rung,
+        private_from=point.private.get(place.member, ()),
+    )

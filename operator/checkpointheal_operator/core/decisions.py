@@ -1,0 +1,113 @@
+"""The one next action, in the words that `apply` carries out and logs print.
+
+A decision is complete: what it writes down follows from it and the view alone (`records.advance`).
+"""
+
+from pydantic import Field
+
+from checkpointheal.contract.base import Frozen, Seconds
+from checkpointheal.contract.gateway import Assignment, EpochOrder, TransferFacts
+from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.core.reasons import Cause, Reason
+from checkpointheal_operator.core.view import EpochMember, Refusal
+
+
+class Nothing(Frozen):
+    """All is as it should be; only a new fact can change that."""
+
+    reason: Reason
+    message: str
+
+    def __str__(self) -> str:
+        return f"Nothing ({self.reason})"
+
+
+class Wait(Frozen):
+    """Something is amiss and nothing can be done about it yet."""
+
+    until: float | None = Field(description="When time alone may change the answer; None: only a new fact can.")
+    reason: Reason
+    message: str
+
+    def __str__(self) -> str:
+        return f"Wait ({self.reason})" if self.until is None else f"Wait until {self.until:g} ({self.reason})"
+
+
+class OpenHeal(Frozen):
+    """Write down that this member is to be healed."""
+
+    name: str
+    recipient: MemberId
+    pod_uid: str
+    agent: str
+    request: int
+    incarnation: str
+    cause: Cause
+    crash_step: int | None
+    message: str
+
+    def __str__(self) -> str:
+        return f"OpenHeal {self.recipient} ({self.cause})"
+
+
+class Assign(Frozen):
+    """Give an open heal its donors, or other donors than before."""
+
+    heal: str
+    assignment: Assignment
+    failed: tuple[str, ...] = Field(description="Pod UIDs of the donors that failed this heal, the last one included.")
+    refusals: tuple[Refusal, ...] = Field(description="Why everybody else is not among the donors.")
+    reason: Reason
+    message: str
+
+    def __str__(self) -> str:
+        to, donors = self.assignment.recipient.member, ",".join(str(d.member) for d in self.assignment.donors)
+        return (
+            f"Assign {to} from {donors} step={self.assignment.step} attempt={self.assignment.attempt} ({self.reason})"
+        )
+
+
+class BeginEpoch(Frozen):
+    """Everybody waits and holds what it needs, or the whole job falls back: let the trainers go on."""
+
+    order: EpochOrder
+    members: tuple[EpochMember, ...] = Field(description="Whom it is for, each with its rung and its private donors.")
+    reason: Reason
+    message: str
+
+    def __str__(self) -> str:
+        rungs = " ".join(f"{each.member}:{each.rung}" for each in self.members)
+        at = "no step" if self.order.step is None else f"step={self.order.step}"
+        return f"BeginEpoch {self.order.epoch} {at} {rungs} ({self.reason})"
+
+
+class EndEpoch(Frozen):
+    """Somebody is lost: end the collectives of the others. Also orders trainers killed that stand still."""
+
+    epoch: int
+    lost: tuple[MemberId, ...]
+    restart_trainer: tuple[str, ...] = Field(default=(), description="Incarnations of trainers to be killed.")
+    reason: Reason
+    message: str
+
+    def __str__(self) -> str:
+        restarts = "".join(f" restart={each}" for each in self.restart_trainer)
+        return f"EndEpoch {self.epoch}{restarts} ({self.reason})"
+
+
+class Conclude(Frozen):
+    """The verdict on a heal."""
+
+    heal: str
+    recipient: MemberId
+    healed: bool = Field(description="The status of its condition Healed.")
+    transfer: TransferFacts | None = None
+    applied_seconds: Seconds | None = None
+    reason: Reason
+    message: str
+
+    def __str__(self) -> str:
+        return f"Conclude {self.recipient} Healed={self.healed} ({self.reason})"
+
+
+Decision = Nothing | Wait | OpenHeal | Assign | BeginEpoch | EndEpoch | Conclude

@@ -1,0 +1,143 @@
+"""What is wrong, with whom: who is lost to the open epoch, and what else is worth knowing.
+
+Each rule stands on its own facts. A loss carries the time from which it counts, so that a grace is one comparison and
+the wait for it has an end.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from checkpointheal.contract.gateway import AgentReport, TrainerExit
+from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.core.view import EpochMember, Heard
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong with a member."""
+
+    member: MemberId
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
+class Loss(Finding):
+    """A member that is not in the epoch any more, from `at` on."""
+
+    at: float = float("-inf")
+    restart: str | None = None
+
+
+def losses(moment: Moment) -> tuple[Loss, ...]:
+    """Every member that the open epoch has lost or is about to lose, in order."""
+    found = [_loss(moment, known) for known in moment.view.epoch.members]
+    found += [_newcomer(moment, member) for member in moment.members]
+    return tuple(sorted((each for each in found if each), key=lambda loss: loss.member))
+
+
+def standing_still(moment: Moment) -> tuple[Loss, ...]:
+    """Every trainer that stands still and that nobody was told to restart yet."""
+    stopped = [_stopped(moment, place) for place in moment.places.values()]
+    told = moment.view.epoch.restarts
+    return tuple(sorted((each for each in stopped if each and each.restart not in told), key=lambda loss: loss.member))
+
+
+def findings(moment: Moment) -> tuple[Finding, ...]:
+    """What is amiss though it decides nothing, in order of members."""
+    return tuple(finding for member in moment.members for finding in _findings(moment, moment.places[member]))
+
+
+def how_it_ended(exit_: TrainerExit | None) -> str:
+    """The end of a trainer, in words."""
+    if exit_ is None:
+        return "nobody saw how"
+    if exit_.signal is not None:
+        return f"signal {exit_.signal}"
+    return f"code {exit_.code}"
+
+
+def _loss(moment: Moment, known: EpochMember) -> Loss | None:
+    """The trainer of a `known` member left, or its pod did. A silent agent alone is no loss: training goes on."""
+    place, heard = moment.places[known.member], moment.heard.get(known.pod_uid)
+    if place.is_done or (heard is not None and heard.report.trainer.state == "done"):
+        return None
+    if place.pod is None:
+        at = heard.at + moment.view.policy.agent_silence if heard else float("-inf")
+        return Loss(known.member, Reason.POD_LOST, Reason.POD_LOST.tell(member=known.member), at)
+    if place.pod.uid != known.pod_uid:
+        message = Reason.POD_REPLACED.tell(member=known.member, pod=place.pod.name)
+        return Loss(known.member, Reason.POD_REPLACED, message)
+    return _trainer_loss(moment, known, heard) if heard else None
+
+
+def _trainer_loss(moment: Moment, known: EpochMember, heard: Heard) -> Loss | None:
+    trainer, member = heard.report.trainer, known.member
+    number = moment.view.epoch.number
+    if trainer.state == "absent" or trainer.incarnation != known.incarnation:
+        message = Reason.TRAINER_GONE.tell(member=member, how=how_it_ended(trainer.exit))
+        return Loss(member, Reason.TRAINER_GONE, message, _agent_grace(moment, known, heard))
+    if trainer.state == "stopped":
+        return _stopped(moment, moment.places[member])
+    if trainer.state == "training" and trainer.epoch != number:
+        message = Reason.NOT_IN_EPOCH.tell(member=member, theirs=trainer.epoch, epoch=number)
+        return Loss(member, Reason.NOT_IN_EPOCH, message)
+    if trainer.state == "waiting":
+        return _waiting_loss(moment, known, heard.report)
+    return None
+
+
+def _waiting_loss(moment: Moment, known: EpochMember, report: AgentReport) -> Loss:
+    """A trainer may wait for the answer that the epoch holds for it, but not ask anew nor wait for ever."""
+    if (report.agent, report.trainer.request) != (known.agent, known.request):
+        return Loss(known.member, Reason.TRAINER_WAITS, Reason.TRAINER_WAITS.tell(member=known.member))
+    budget = moment.view.policy.restore_budget
+    message = Reason.JOIN_OVERDUE.tell(member=known.member, budget=budget)
+    return Loss(known.member, Reason.JOIN_OVERDUE, message, (moment.view.epoch.began_at or 0.0) + budget)
+
+
+def _agent_grace(moment: Moment, known: EpochMember, heard: Heard) -> float:
+    """An agent that has just been restarted has not heard of its trainer yet: it gets as long as a silent one."""
+    report = heard.report
+    forgetful = report.agent != known.agent and report.trainer.exit is None and report.trainer.incarnation is None
+    return heard.agent_since + moment.view.policy.agent_silence if forgetful else float("-inf")
+
+
+def _stopped(moment: Moment, place: Place) -> Loss | None:
+    if place.heard is None or place.heard.report.trainer.state != "stopped":
+        return None
+    grace = moment.view.policy.stopped_grace
+    return Loss(
+        place.member,
+        Reason.TRAINER_STOPPED,
+        Reason.TRAINER_STOPPED.tell(member=place.member, grace=grace),
+        place.heard.trainer_since + grace,
+        place.heard.report.trainer.incarnation,
+    )
+
+
+def _newcomer(moment: Moment, member: MemberId) -> Loss | None:
+    if moment.view.epoch.member(member) is not None or not moment.places[member].is_waiting:
+        return None
+    return Loss(member, Reason.MEMBERSHIP_CHANGED, Reason.MEMBERSHIP_CHANGED.tell(member=member))
+
+
+def _findings(moment: Moment, place: Place) -> Iterator[Finding]:
+    member, heard = place.member, place.heard
+    if place.is_done:
+        return
+    if place.pod is None:
+        yield Finding(member, Reason.MEMBER_MISSING, Reason.MEMBER_MISSING.tell(member=member))
+        return
+    if place.pod.terminating:
+        yield Finding(member, Reason.DRAINING, Reason.DRAINING.tell(member=member))
+    if heard is None:
+        yield Finding(member, Reason.NOT_HEARD_FROM, Reason.NOT_HEARD_FROM.tell(member=member))
+        return
+    if not place.fresh:
+        message = Reason.AGENT_SILENT.tell(member=member, age=moment.age(heard))
+        yield Finding(member, Reason.AGENT_SILENT, message)
+    for what in sorted(heard.report.conditions):
+        yield Finding(member, Reason.UNPROTECTED, Reason.UNPROTECTED.tell(member=member, what=what))

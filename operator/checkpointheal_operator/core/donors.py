@@ -1,0 +1,230 @@
+"""Who may give a member its state: a chain of refusals for every candidate, then a ranking of the rest.
+
+Conservative about the donor: a healthy replica that healing slows or breaks is worse than one heal delayed. A refusal
+names the first rule that the candidate breaks; no rule relies on an earlier one for its own safety.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from checkpointheal.contract.gateway import Assignment
+from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.core.restore import RestorePoint
+from checkpointheal_operator.core.view import HealRecord, PodFacts, Refusal
+from checkpointheal_operator.core.vote import Holder
+
+
+@dataclass(frozen=True)
+class Case:
+    """One recipient and the step that it needs."""
+
+    moment: Moment
+    point: RestorePoint
+    recipient: MemberId
+    heal: HealRecord | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One pod, or one empty place, as a donor."""
+
+    place: Place
+    pod: PodFacts | None
+    superseded: bool = False
+
+    @property
+    def uid(self) -> str:
+        """The pod's UID; empty for an empty place."""
+        return self.pod.uid if self.pod else ""
+
+
+@dataclass(frozen=True)
+class DonorChoice:
+    """Who may give, best first, and why the others may not."""
+
+    eligible: tuple[Holder, ...]
+    refusals: tuple[Refusal, ...]
+
+
+Rule = Callable[[Case, Candidate], str | None]
+
+
+def choose_donors(case: Case) -> DonorChoice:
+    """Refuse or rank every pod of the job."""
+    eligible, refusals = [], []
+    for candidate in _candidates(case.moment):
+        refusal = _refuse(case, candidate)
+        holder = case.point.holds(candidate.place)
+        if refusal is not None:
+            refusals.append(refusal)
+        elif holder is not None:
+            eligible.append(holder)
+    return DonorChoice(tuple(sorted(eligible, key=lambda holder: _rank(case, holder))), tuple(refusals))
+
+
+def serving(moment: Moment, point: RestorePoint, besides: str | None = None) -> list[str]:
+    """Pod UIDs of donors, once for each recipient that still receives from them, the heal `besides` left out."""
+    uids = []
+    for heal in moment.view.heals:
+        if heal.name == besides or not heal.is_open or heal.assignment is None or moment.now >= due(heal):
+            continue
+        if point.holds(moment.places.get(heal.recipient, Place(heal.recipient))) is None:
+            uids.append(current_donor(moment, heal, heal.assignment))
+    return uids
+
+
+def due(heal: HealRecord) -> float:
+    """When the heal's assignment must have ended; never where it has none."""
+    if heal.assignment is None or heal.assigned_at is None:
+        return float("inf")
+    return heal.assigned_at + heal.assignment.deadline
+
+
+def current_donor(moment: Moment, heal: HealRecord, assignment: Assignment) -> str:
+    """Pod UID of the donor that the recipient is at: it goes down its list by itself when one dies."""
+    heard = moment.heard.get(heal.pod_uid)
+    transfer = heard.report.transfer if heard else None
+    if transfer is not None and transfer.heal == heal.name and transfer.attempt == assignment.attempt:
+        for donor in assignment.donors:
+            if donor.pod == transfer.donor:
+                return donor.pod_uid
+    return assignment.donors[0].pod_uid
+
+
+def _candidates(moment: Moment) -> Iterator[Candidate]:
+    for member in sorted(moment.members):
+        place = moment.places[member]
+        yield Candidate(place, place.pod)
+        for pod in place.older:
+            yield Candidate(place, pod, superseded=True)
+
+
+def _refuse(case: Case, candidate: Candidate) -> Refusal | None:
+    for reason, rule in _CHAIN:
+        if (message := rule(case, candidate)) is not None:
+            pod = candidate.pod.name if candidate.pod else None
+            return Refusal(member=candidate.place.member, pod=pod, reason=reason, message=message)
+    return None
+
+
+def _same_member(case: Case, candidate: Candidate) -> str | None:
+    if candidate.place.member != case.recipient:
+        return None
+    return Reason.SAME_MEMBER.tell(member=candidate.place.member)
+
+
+def _same_replica(case: Case, candidate: Candidate) -> str | None:
+    if candidate.place.member.replica != case.recipient.replica:
+        return None
+    return Reason.SAME_REPLICA.tell(member=candidate.place.member)
+
+
+def _coordinate_mismatch(case: Case, candidate: Candidate) -> str | None:
+    theirs, needed = candidate.place.member.coordinate, case.recipient.coordinate
+    if theirs == needed:
+        return None
+    return Reason.COORDINATE_MISMATCH.tell(member=candidate.place.member, theirs=theirs, needed=needed)
+
+
+def _failed_this_heal(case: Case, candidate: Candidate) -> str | None:
+    failed = case.heal.failed if case.heal else ()
+    if candidate.uid not in failed or case.moment.is_fresh(candidate.uid):
+        return None
+    return Reason.FAILED_THIS_HEAL.tell(member=candidate.place.member)
+
+
+def _pod_gone(case: Case, candidate: Candidate) -> str | None:
+    return Reason.POD_GONE.tell(member=candidate.place.member) if candidate.pod is None else None
+
+
+def _superseded(case: Case, candidate: Candidate) -> str | None:
+    return Reason.SUPERSEDED.tell(member=candidate.place.member) if candidate.superseded else None
+
+
+def _draining(case: Case, candidate: Candidate) -> str | None:
+    draining = candidate.pod is not None and candidate.pod.terminating
+    return Reason.DRAINING.tell(member=candidate.place.member) if draining else None
+
+
+def _not_heard_from(case: Case, candidate: Candidate) -> str | None:
+    if candidate.uid in case.moment.heard:
+        return None
+    return Reason.NOT_HEARD_FROM.tell(member=candidate.place.member)
+
+
+def _heartbeat_stale(case: Case, candidate: Candidate) -> str | None:
+    heard = case.moment.heard.get(candidate.uid)
+    if heard is None or case.moment.is_fresh(candidate.uid):
+        return None
+    return Reason.HEARTBEAT_STALE.tell(member=candidate.place.member, age=case.moment.age(heard))
+
+
+def _not_up_to_date(case: Case, candidate: Candidate) -> str | None:
+    steps = sorted(case.moment.generations(candidate.place.report))
+    if case.point.step in steps:
+        return None
+    held = "step " + ", ".join(map(str, steps)) if steps else "no state"
+    return Reason.NOT_UP_TO_DATE.tell(member=candidate.place.member, steps=held, step=case.point.step)
+
+
+def _not_digested(case: Case, candidate: Candidate) -> str | None:
+    held = case.moment.generations(candidate.place.report).get(case.point.step or 0)
+    if held is None or held.state_digest is not None:
+        return None
+    return Reason.NOT_DIGESTED.tell(member=candidate.place.member, step=case.point.step)
+
+
+def _voted(reason: Reason) -> tuple[Reason, Rule]:
+    def rule(case: Case, candidate: Candidate) -> str | None:
+        ballot = case.point.ballots.get(candidate.place.member.coordinate)
+        if ballot is None or ballot.refused.get(candidate.uid) != reason:
+            return None
+        return reason.tell(member=candidate.place.member, step=case.point.step)
+
+    return reason, rule
+
+
+def _already_donating(case: Case, candidate: Candidate) -> str | None:
+    count = serving(case.moment, case.point, besides=case.heal.name if case.heal else None).count(candidate.uid)
+    limit = case.moment.view.policy.donor_limit
+    if count < limit:
+        return None
+    return Reason.ALREADY_DONATING.tell(member=candidate.place.member, count=count, limit=limit)
+
+
+_CHAIN: tuple[tuple[Reason, Rule], ...] = (
+    (Reason.SAME_MEMBER, _same_member),
+    (Reason.SAME_REPLICA, _same_replica),
+    (Reason.COORDINATE_MISMATCH, _coordinate_mismatch),
+    (Reason.FAILED_THIS_HEAL, _failed_this_heal),
+    (Reason.POD_GONE, _pod_gone),
+    (Reason.SUPERSEDED, _superseded),
+    (Reason.DRAINING, _draining),
+    (Reason.NOT_HEARD_FROM, _not_heard_from),
+    (Reason.HEARTBEAT_STALE, _heartbeat_stale),
+    (Reason.NOT_UP_TO_DATE, _not_up_to_date),
+    (Reason.NOT_DIGESTED, _not_digested),
+    _voted(Reason.SCHEMA_DIFFERS),
+    _voted(Reason.DIGEST_DISAGREES),
+    _voted(Reason.NO_MAJORITY),
+    (Reason.ALREADY_DONATING, _already_donating),
+)
+
+
+def _rank(case: Case, holder: Holder) -> tuple[int, int, bool, bool, bool, MemberId, str]:
+    """Who failed before comes last; then the least busy, the same build, the near but not the same node."""
+    failed = case.heal.failed if case.heal else ()
+    home, theirs = case.moment.places[case.recipient], holder.place
+    zone, node = (home.pod.zone, home.pod.node) if home.pod else ("", "")
+    build = home.report.build if home.report else ""
+    return (
+        failed.count(holder.uid),
+        serving(case.moment, case.point, besides=case.heal.name if case.heal else None).count(holder.uid),
+        holder.build != build,
+        theirs.pod is not None and theirs.pod.zone != zone,
+        theirs.pod is not None and theirs.pod.node == node,
+        theirs.member,
+        holder.uid,
+    )

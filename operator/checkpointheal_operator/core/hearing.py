@@ -1,0 +1,54 @@
+"""What a new report changes in what is known, and what stays known of a pod that is gone.
+
+Order does not matter: a late, older report changes nothing. Must not know the gateway.
+"""
+
+from checkpointheal.contract.gateway import AgentReport
+from checkpointheal.contract.layout import Identity
+from checkpointheal_operator.core.view import Heard, JobView, Remembered
+
+
+def hear(previous: Heard | None, report: AgentReport, at: float) -> Heard:
+    """Take `report` in place of the pod's `previous` one, unless it is older.
+
+    Two starts of one agent cannot be put in order by what they say; the one that speaks last is believed.
+    """
+    if previous is None or previous.report.agent != report.agent:
+        return Heard(report=report, at=at, agent_since=at, trainer_since=at)
+    if report.sequence < previous.report.sequence:
+        return previous
+    before, after = previous.report.trainer, report.trainer
+    same = (before.state, before.incarnation, before.epoch) == (after.state, after.incarnation, after.epoch)
+    return Heard(
+        report=report,
+        at=at,
+        agent_since=previous.agent_since,
+        trainer_since=previous.trainer_since if same else at,
+    )
+
+
+def remember(view: JobView, now: float) -> JobView:
+    """Let go of silent pods that are gone; keep each place's last identity, which may decide a vote.
+
+    A member that was done stays known: nobody waits for it, pod or no pod.
+    """
+    there = {pod.uid for pod in view.pods}
+    kept: list[Heard] = []
+    lost = {each.member: each for each in view.remembered}
+    for heard in sorted(view.heard, key=lambda h: (h.at, h.report.pod_uid)):
+        silent = now >= heard.at + view.policy.agent_silence
+        if heard.report.pod_uid in there or heard.report.trainer.state == "done" or not silent:
+            kept.append(heard)
+        elif (last := _last_identity(heard.report)) is not None:
+            lost[heard.report.member] = last
+    remembered = tuple(lost[member] for member in sorted(lost))
+    return view.model_copy(update={"heard": tuple(kept), "remembered": remembered})
+
+
+def _last_identity(report: AgentReport) -> Remembered | None:
+    digested = [each for each in report.generations if each.state_digest is not None]
+    last = max(digested, key=lambda g: (g.step, g.epoch or 0), default=None)
+    if last is None or last.state_digest is None:
+        return None
+    identity = Identity(step=last.step, schema_digest=last.schema_digest, state_digest=last.state_digest)
+    return Remembered(member=report.member, pod_uid=report.pod_uid, build=report.build, identity=identity)

@@ -1,0 +1,109 @@
+"""Who stands where right now: the view, indexed by place and by pod, with the time at which it is read.
+
+Built once per decision so that every rule asks in constant time. Knows no rule itself.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from checkpointheal.contract.gateway import AgentReport, Generation, Peer
+from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.core.view import Heard, JobView, PodFacts
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place in the job and who claims it: the newest pod holds it, older ones are fenced."""
+
+    member: MemberId
+    pod: PodFacts | None = None
+    older: tuple[PodFacts, ...] = ()
+    heard: Heard | None = None
+    fresh: bool = False
+
+    @property
+    def report(self) -> AgentReport | None:
+        """What the agent of the pod that holds the place last said."""
+        return self.heard.report if self.heard else None
+
+    @property
+    def is_done(self) -> bool:
+        """Training is over for this member; nobody waits for it any more."""
+        if self.pod is not None and self.pod.finished:
+            return True
+        return self.report is not None and self.report.trainer.state == "done"
+
+    @property
+    def is_waiting(self) -> bool:
+        """Its trainer is in restore() and can be answered."""
+        ours = self.pod is not None and not self.pod.terminating and self.fresh
+        return ours and self.report is not None and self.report.trainer.state == "waiting"
+
+    @property
+    def peer(self) -> Peer | None:
+        """How an order names it; None while nobody knows where its agent listens."""
+        if self.pod is None or self.report is None:
+            return None
+        return Peer(member=self.member, pod=self.pod.name, pod_uid=self.pod.uid, endpoint=self.report.endpoint)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The view at `now`."""
+
+    view: JobView
+    now: float
+    heard: Mapping[str, Heard]
+    places: Mapping[MemberId, Place]
+    members: tuple[MemberId, ...]
+
+    def is_fresh(self, pod_uid: str) -> bool:
+        """Whether that pod's agent spoke within the silence that policy allows."""
+        heard = self.heard.get(pod_uid)
+        return heard is not None and self.now < heard.at + self.view.policy.agent_silence
+
+    def age(self, heard: Heard) -> float:
+        """Seconds since it was heard."""
+        return max(0.0, self.now - heard.at)
+
+    def generations(self, report: AgentReport | None) -> Mapping[int, Generation]:
+        """The report's generations by step, without those of a past that an epoch went back behind."""
+        kept: dict[int, Generation] = {}
+        for each in sorted(report.generations if report else (), key=_worth):
+            if not self._is_abandoned(each):
+                kept[each.step] = each
+        return kept
+
+    def _is_abandoned(self, generation: Generation) -> bool:
+        epoch = self.view.epoch
+        if generation.epoch is None or generation.epoch >= epoch.number:
+            return False
+        return epoch.step is None or generation.step > epoch.step
+
+
+def at(view: JobView, now: float) -> Moment:
+    """Index `view`."""
+    heard: dict[str, Heard] = {}
+    for each in sorted(view.heard, key=lambda h: (h.at, h.report.agent, h.report.sequence)):
+        heard[each.report.pod_uid] = each
+    pods: dict[MemberId, list[PodFacts]] = {member: [] for member in view.policy.members()}
+    for pod in sorted(view.pods, key=lambda p: (not p.terminating, p.seen_since, p.uid)):
+        pods.setdefault(pod.member, []).append(pod)
+    for known in view.epoch.members:
+        pods.setdefault(known.member, [])
+    moment = Moment(view, now, heard, {}, view.policy.members())
+    places = {member: _place(moment, member, claims) for member, claims in pods.items()}
+    return Moment(view, now, heard, places, moment.members)
+
+
+def _place(moment: Moment, member: MemberId, claims: list[PodFacts]) -> Place:
+    if not claims:
+        return Place(member)
+    *older, pod = claims
+    return Place(member, pod, tuple(older), moment.heard.get(pod.uid), moment.is_fresh(pod.uid))
+
+
+def _worth(generation: Generation) -> tuple[int, bool, int, str]:
+    """Of two seals of one step the digested, then the later one counts."""
+    digest = generation.state_digest
+    return generation.step, digest is not None, generation.epoch or 0, digest or ""

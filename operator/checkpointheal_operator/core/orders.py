@@ -1,0 +1,116 @@
+"""What every agent should be doing now, read off the records.
+
+Declared state: the same records give the same orders, whoever asks and however often. No clock: an order never
+expires by itself, a new decision replaces it.
+"""
+
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+
+from checkpointheal.contract.gateway import Assignment, EpochOrder, Orders, Peer
+from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.core.moment import Moment, Place, at
+from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.core.view import JobView
+
+KEPT_STEPS = 8
+"""Steps whose private parts are worth keeping at most; arenas hold two or three generations each."""
+
+
+def orders(view: JobView) -> Mapping[MemberId, Orders]:
+    """The orders for the pod that holds each place. A pod that holds none any more has none."""
+    moment = at(view, float("-inf"))
+    kept = _keep_steps(moment)
+    return {member: _orders(moment, moment.places[member], kept) for member in moment.members}
+
+
+def _orders(moment: Moment, place: Place, kept: tuple[int, ...]) -> Orders:
+    running = () if moment.view.epoch.open else tuple(_running(moment))
+    uid = place.pod.uid if place.pod else ""
+    body = Orders(
+        revision=0,
+        epoch=_epoch_order(moment, place),
+        assignment=next((each for each in running if each.recipient.pod_uid == uid), None),
+        grants=tuple(each for each in running if any(donor.pod_uid == uid for donor in each.donors)),
+        buddies=_buddies(moment, place.member),
+        keep_steps=kept,
+        private_from=tuple(_private_from(moment, place)),
+        restart_trainer=_restart(moment, place),
+    )
+    return body.model_copy(update={"revision": _revision(body)})
+
+
+def _revision(body: Orders) -> int:
+    """Other orders, another number: an agent's poll returns when it differs."""
+    return int(sha256(body.model_dump_json().encode()).hexdigest()[:12], 16)
+
+
+def _running(moment: Moment) -> Iterator[Assignment]:
+    for heal in sorted(moment.view.heals, key=lambda heal: heal.name):
+        if heal.is_open and heal.assignment is not None:
+            yield heal.assignment
+
+
+def _epoch_order(moment: Moment, place: Place) -> EpochOrder | None:
+    """An open epoch is open only to the very trainer that it was begun with; to any other life it is over."""
+    epoch, deadline = moment.view.epoch, moment.view.policy.epoch_end_deadline
+    if epoch.number == 0:
+        return None
+    known = epoch.member(place.member)
+    if not epoch.open:
+        return EpochOrder(epoch=epoch.number, over=True, reason=epoch.reason, message=epoch.message, deadline=deadline)
+    incarnation = place.report.trainer.incarnation if place.report else None
+    if (
+        known is None
+        or place.pod is None
+        or place.pod.uid != known.pod_uid
+        or incarnation not in (None, known.incarnation)
+    ):
+        message = Reason.NOT_A_MEMBER.tell(member=place.member, epoch=epoch.number)
+        reason = Reason.NOT_A_MEMBER
+        return EpochOrder(epoch=epoch.number, over=True, reason=reason, message=message, deadline=deadline)
+    return EpochOrder(
+        epoch=epoch.number,
+        over=False,
+        reason=epoch.reason,
+        message=epoch.message,
+        step=epoch.step,
+        rung=epoch.rung or "",
+        deadline=deadline,
+        incarnation=known.incarnation,
+    )
+
+
+def _buddies(moment: Moment, member: MemberId) -> tuple[Peer, ...]:
+    """The next replicas of the same rank, in a ring; where they are too few, other ranks, other replicas first."""
+    policy = moment.view.policy
+    others = [each for each in moment.members if each != member]
+
+    def distance(other: MemberId) -> tuple[bool, bool, int, int]:
+        around = (other.replica - member.replica) % policy.replicas
+        return other.rank != member.rank, around == 0, around, (other.rank - member.rank) % policy.ranks
+
+    peers = (moment.places[each].peer for each in sorted(others, key=distance))
+    return tuple(peer for peer in peers if peer is not None)[: policy.buddies]
+
+
+def _keep_steps(moment: Moment) -> tuple[int, ...]:
+    """Every step that some arena could still restore, the highest ones where they are many."""
+    steps = {step for place in moment.places.values() for step in moment.generations(place.report)}
+    return tuple(sorted(steps)[-KEPT_STEPS:])
+
+
+def _private_from(moment: Moment, place: Place) -> Iterator[Peer]:
+    known = moment.view.epoch.member(place.member)
+    if known is None or not moment.view.epoch.open:
+        return
+    by_uid = {each.pod.uid: each for each in moment.places.values() if each.pod}
+    for uid in known.private_from:
+        peer = by_uid[uid].peer if uid in by_uid else None
+        if peer is not None:
+            yield peer
+
+
+def _restart(moment: Moment, place: Place) -> str | None:
+    incarnation = place.report.trainer.incarnation if place.report else None
+    return incarnation if incarnation in moment.view.epoch.restarts else None

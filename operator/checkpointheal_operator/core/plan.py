@@ -1,0 +1,109 @@
+"""What a recipient is to be told next: keep its assignment, take another one, or that there is none.
+
+Attempts grow over everything that anybody has ever seen, so that a late word about an old one is ignored by all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from checkpointheal.contract.gateway import AgentReport, Assignment, Peer
+from checkpointheal_operator.core.decisions import Assign
+from checkpointheal_operator.core.donors import Case, DonorChoice, choose_donors, current_donor, due
+from checkpointheal_operator.core.moment import Moment
+from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.core.view import HealRecord
+from checkpointheal_operator.core.vote import Holder
+
+
+@dataclass(frozen=True)
+class Abandonment:
+    """Why a running assignment is called off, and whether its donor is to blame."""
+
+    reason: Reason
+    message: str
+    failed: tuple[str, ...] = ()
+
+
+def heal_name(report: AgentReport) -> str:
+    """The same for every operator that sees this request, so that a second create is a conflict."""
+    key = f"{report.pod_uid}/{report.agent}/{report.trainer.request}"
+    return f"heal-{sha256(key.encode()).hexdigest()[:12]}"
+
+
+def next_attempt(moment: Moment) -> int:
+    """One more than any agent or heal has ever seen."""
+    seen = [0]
+    for heard in moment.view.heard:
+        seen.append(heard.report.attempt_seen)
+        seen.append(heard.report.transfer.attempt if heard.report.transfer else 0)
+    seen += [heal.assignment.attempt for heal in moment.view.heals if heal.assignment]
+    return max(seen) + 1
+
+
+def abandonment(case: Case, heal: HealRecord, assignment: Assignment) -> Abandonment | None:
+    """Why `assignment` cannot stand; None while it may."""
+    attempt, moment = assignment.attempt, case.moment
+    ballot = case.point.ballots.get(case.recipient.coordinate)
+    wanted = {
+        (held.generation.step, held.generation.schema_digest, held.generation.state_digest)
+        for held in (ballot.accepted.values() if ballot else ())
+    }
+    if (assignment.step, assignment.schema_digest, assignment.state_digest) not in wanted:
+        message = Reason.STEP_CHANGED.tell(attempt=attempt, step=case.point.step)
+        return Abandonment(Reason.STEP_CHANGED, message)
+    donor = current_donor(moment, heal, assignment)
+    if (what := _failure(moment, heal, attempt)) is not None:
+        message = Reason.TRANSFER_FAILED.tell(attempt=attempt, what=what)
+        return Abandonment(Reason.TRANSFER_FAILED, message, (donor,))
+    if donor not in {place.pod.uid for place in moment.places.values() if place.pod}:
+        return Abandonment(Reason.DONOR_LOST, Reason.DONOR_LOST.tell(attempt=attempt), (donor,))
+    if moment.now >= due(heal):
+        message = Reason.TRANSFER_OVERDUE.tell(attempt=attempt, deadline=assignment.deadline)
+        return Abandonment(Reason.TRANSFER_OVERDUE, message, (donor,))
+    return None
+
+
+def _failure(moment: Moment, heal: HealRecord, attempt: int) -> str | None:
+    """What the recipient says went wrong with this very attempt."""
+    heard = moment.heard.get(heal.pod_uid)
+    transfer = heard.report.transfer if heard else None
+    if transfer is None or (transfer.heal, transfer.attempt, transfer.state) != (heal.name, attempt, "failed"):
+        return None
+    return transfer.message or transfer.reason or "the recipient does not say why"
+
+
+def plan_assignment(case: Case, heal: HealRecord, abandoned: Abandonment | None) -> Assign | DonorChoice:
+    """Assign the best donors; the refusals alone where there are none."""
+    failed = heal.failed + (abandoned.failed if abandoned else ())
+    choice = choose_donors(Case(case.moment, case.point, case.recipient, heal.model_copy(update={"failed": failed})))
+    recipient = case.moment.places[case.recipient].peer
+    if not choice.eligible or recipient is None:
+        return choice
+    message = Reason.STATE_MISSING.tell(member=case.recipient, step=case.point.step)
+    return Assign(
+        heal=heal.name,
+        assignment=_assignment(case, heal, recipient, choice.eligible),
+        failed=failed,
+        refusals=choice.refusals,
+        reason=abandoned.reason if abandoned else Reason.STATE_MISSING,
+        message=abandoned.message if abandoned else message,
+    )
+
+
+def _assignment(case: Case, heal: HealRecord, recipient: Peer, eligible: Sequence[Holder]) -> Assignment:
+    """Only donors of the very same bytes stand behind the first: a take-over resumes, it does not start again."""
+    chosen, policy = eligible[0].generation, case.moment.view.policy
+    same = [each for each in eligible if each.generation.state_digest == chosen.state_digest]
+    donors = tuple(peer for peer in (each.place.peer for each in same) if peer)
+    return Assignment(
+        heal=heal.name,
+        attempt=next_attempt(case.moment),
+        recipient=recipient,
+        donors=donors,
+        step=chosen.step,
+        schema_digest=chosen.schema_digest,
+        state_digest=chosen.state_digest or "",
+        deadline=policy.patience(chosen.bytes),
+        bytes_per_second=policy.bytes_per_second,
+    )

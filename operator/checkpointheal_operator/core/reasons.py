@@ -1,0 +1,125 @@
+"""Which words the core may answer with, and the one sentence behind each.
+
+The only place where a reason, a rung or a cause is spelled. Must not know any other module of ours.
+"""
+
+from enum import StrEnum
+from typing import Self
+
+
+class Rung(StrEnum):
+    """Where a member's state comes from, best first."""
+
+    OWN_MEMORY = "OwnMemory"
+    PEER = "Peer"
+    CHECKPOINT = "Checkpoint"
+    FRESH = "Fresh"
+
+
+class Cause(StrEnum):
+    """Why a member needs a heal."""
+
+    CRASHED = "Crashed"
+    REPLACED = "Replaced"
+    STOPPED = "Stopped"
+    DAMAGED = "Damaged"
+    ADDED = "Added"
+
+
+class Reason(StrEnum):
+    """A fact in one word. `tell` says it in a sentence that names who it is about."""
+
+    sentence: str
+
+    def __new__(cls, word: str, sentence: str) -> Self:
+        """Keep the sentence beside the word, so that neither can be added without the other."""
+        reason = str.__new__(cls, word)
+        reason._value_ = word
+        reason.sentence = sentence
+        return reason
+
+    def tell(self, **names: object) -> str:
+        """Fill the sentence's names in."""
+        return self.sentence.format(**names)
+
+    # Why a candidate is not the donor.
+    SAME_MEMBER = "SameMember", "{member} is the recipient itself"
+    SAME_REPLICA = "SameReplica", "{member} belongs to the recipient's own replica and holds another part of the state"
+    COORDINATE_MISMATCH = "CoordinateMismatch", "{member} holds coordinate {theirs}, the recipient needs {needed}"
+    POD_GONE = "PodGone", "no pod holds the place of {member} now"
+    SUPERSEDED = "Superseded", "a newer pod has taken the place of {member}"
+    DRAINING = "Draining", "the pod of {member} is being deleted: its memory goes with it"
+    NOT_HEARD_FROM = "NotHeardFrom", "the agent of {member} has not reported to this operator yet"
+    HEARTBEAT_STALE = "HeartbeatStale", "the agent of {member} was last heard {age:.1f} s ago"
+    NOT_UP_TO_DATE = "NotUpToDate", "{member} holds {steps}, not the restore step {step}"
+    NOT_DIGESTED = "NotDigested", "{member} holds step {step}, but its agent has not read it through yet"
+    SCHEMA_DIFFERS = "SchemaDiffers", "{member} holds step {step} with another schema than most: it runs another model"
+    DIGEST_DISAGREES = (
+        "DigestDisagrees",
+        "{member} holds other bytes for step {step} than its peers: its memory is wrong",
+    )
+    NO_MAJORITY = (
+        "NoMajority",
+        "{member} and its peers hold different bytes for step {step}, and nothing tells who is right",
+    )
+    ALREADY_DONATING = "AlreadyDonating", "{member} already serves {count} recipients, its limit is {limit}"
+    FAILED_THIS_HEAL = "FailedThisHeal", "a transfer from {member} failed in this heal, and it has not been heard since"
+
+    # Why an epoch is over, or soon will be.
+    POD_REPLACED = "PodReplaced", "the pod of {member} was replaced by {pod}"
+    POD_LOST = "PodLost", "the pod of {member} is gone and its agent is silent"
+    TRAINER_GONE = "TrainerGone", "the trainer of {member} ended: {how}"
+    TRAINER_WAITS = "TrainerWaits", "the trainer of {member} asks for a state again"
+    TRAINER_STOPPED = (
+        "TrainerStopped",
+        "the trainer of {member} stands still for over {grace:g} s: it is to be restarted",
+    )
+    NOT_IN_EPOCH = "NotInEpoch", "the trainer of {member} trains in epoch {theirs}, not in {epoch}"
+    NOT_A_MEMBER = "NotAMember", "this life of {member} is not in epoch {epoch}: it waits for the next one"
+    JOIN_OVERDUE = "JoinOverdue", "the trainer of {member} did not take its answer within {budget:g} s"
+    MEMBERSHIP_CHANGED = "MembershipChanged", "{member} belongs to the job now and waits"
+    RECORDS_BEHIND = "RecordsBehind", "agents know epoch {seen}, the records only {epoch}: that epoch is closed"
+
+    # Why the next epoch does not begin yet.
+    MEMBER_MISSING = "MemberMissing", "no pod holds the place of {member}: nothing begins without it"
+    STILL_TRAINING = "StillTraining", "the trainer of {member} has not ended yet"
+    NOT_WAITING = "NotWaiting", "the trainer of {member} is {trainer}, not yet in restore()"
+    DIGEST_PENDING = "DigestPending", "{member} is still reading step {step} through"
+    DONORS_BUSY = "DonorsBusy", "{member} waits for a donor: every one that could give serves others now"
+    OLD_REQUEST = "OldRequest", "request {request} of {member} was answered already: its next one will be heard"
+    TRANSFERRING = "Transferring", "{member} receives step {step} from {donor}, attempt {attempt}"
+
+    # What an epoch begins with.
+    EVERYONE_WAITS = "EveryoneWaits", "all members wait and hold step {step}"
+    FIRST_START = "FirstStart", "no member holds a state, and none ever did"
+    NO_SURVIVING_ARENA = "NoSurvivingArena", "no arena survived: the launcher replaced every pod that held a state"
+    NO_ELIGIBLE_DONOR = "NoEligibleDonor", "nobody can give {what}"
+    NO_COMMON_STEP = "NoCommonStep", "there is no step that every coordinate holds: {what}"
+    PRIVATE_STATE_LOST = "PrivateStateLost", "the private part of {what} is nowhere"
+    ATTEMPTS_EXHAUSTED = "AttemptsExhausted", "{member} was assigned {tries} times and never received the state"
+    CRASH_LOOP_AT_STEP = "CrashLoopAtStep", "{member} crashed {count} times at step {step}: its memory may be the cause"
+
+    # Why a heal has this assignment, or ends.
+    STATE_MISSING = "StateMissing", "{member} holds no usable state of step {step}"
+    DONOR_LOST = "DonorLost", "the donor of attempt {attempt} is gone"
+    TRANSFER_FAILED = "TransferFailed", "attempt {attempt} failed: {what}"
+    TRANSFER_OVERDUE = "TransferOverdue", "attempt {attempt} did not end within {deadline:.1f} s"
+    STEP_CHANGED = "StepChanged", "attempt {attempt} was for other bytes than those of step {step} that are wanted now"
+    HEALED = "Healed", "{member} trains in epoch {epoch}"
+    RECIPIENT_GONE = "RecipientGone", "{member} asks no more: the pod that did is gone, or is done"
+    ASKED_AGAIN = "AskedAgain", "{member} has asked anew; another heal answers"
+
+    # What is worth knowing though nothing is decided for it.
+    FOLLOWED_PEER = "FollowedPeer", "{member} came back only because its epoch was over"
+    AGENT_SILENT = "AgentSilent", "the agent of {member} was last heard {age:.1f} s ago; its pod is there"
+    UNPROTECTED = "Unprotected", "{member} is not protected: {what}"
+    ALL_DONE = "AllDone", "every member is done"
+    ALL_TRAIN = "AllTrain", "epoch {epoch} is under way"
+    ALL_WELL = "AllWell", "nothing is amiss"
+    JOINING = "Joining", "{member} has its answer and is loading it"
+    ELIGIBLE = "Eligible", "{member} may give step {step}; rank {rank}"
+    HOLDS_STATE = "HoldsState", "{member} holds step {step} itself and needs no donor"
+    NO_RESTORE_STEP = "NoRestoreStep", "there is no restore step: {what}"
+    NOT_YET = "NotYet", "{what} has not happened yet"
+    NOT_NEEDED = "NotNeeded", "the state came from {rung}: nothing crosses"
+    IN_ORDER = "InOrder", "{what}"

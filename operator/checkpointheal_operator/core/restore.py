@@ -1,0 +1,183 @@
+"""At which step the whole job goes on, and from whose memory.
+
+The highest step that every coordinate can be given and for which every member's private part of exactly that step is
+somewhere alive. Unknown is not no: nobody's state is given up while its agent may still report or is still reading.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from checkpointheal.contract.gateway import AgentReport, Generation
+from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.core.decisions import Wait
+from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.reasons import Reason, Rung
+from checkpointheal_operator.core.view import Remembered
+from checkpointheal_operator.core.vote import Ballot, Holder, elect
+
+
+@dataclass(frozen=True)
+class RestorePoint:
+    """The restore step; None where there is none, with the rung that is left and why."""
+
+    step: int | None
+    rung: Rung
+    reason: Reason
+    message: str
+    ballots: Mapping[int, Ballot] = field(default_factory=dict)
+    private: Mapping[MemberId, tuple[str, ...]] = field(default_factory=dict)
+
+    def holds(self, place: Place) -> Holder | None:
+        """The member's own believed generation of the step, if it has one."""
+        if place.pod is None:
+            return None
+        ballot = self.ballots.get(place.member.coordinate)
+        return ballot.accepted.get(place.pod.uid) if ballot else None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is known about one step."""
+
+    step: int
+    ballots: Mapping[int, Ballot]
+    private: Mapping[MemberId, tuple[str, ...]]
+    pending: tuple[tuple[MemberId, float], ...]
+    uncovered: tuple[int, ...]
+    homeless: tuple[MemberId, ...]
+
+    @property
+    def may_serve(self) -> bool:
+        """Nothing forbids it; what is pending is hoped for."""
+        return not self.uncovered and not self.homeless
+
+
+def restore_point(moment: Moment) -> RestorePoint | Wait:
+    """Find it, or say what must be waited for first."""
+    if (unheard := _unheard(moment)) is not None:
+        return unheard
+    candidates = _candidates(moment)
+    best = next((each for each in candidates if each.may_serve), None)
+    if best is None:
+        return _fall_back(moment, candidates)
+    if best.pending:
+        member, until = min(best.pending, key=lambda each: (each[1], each[0]))
+        return Wait(
+            until=until, reason=Reason.DIGEST_PENDING, message=Reason.DIGEST_PENDING.tell(member=member, step=best.step)
+        )
+    message = Reason.EVERYONE_WAITS.tell(step=best.step)
+    if candidates[0] is not best:
+        message += f"; not step {candidates[0].step}: {_obstacle(candidates[0])[1]}"
+    return RestorePoint(best.step, Rung.OWN_MEMORY, Reason.EVERYONE_WAITS, message, best.ballots, best.private)
+
+
+def is_donor_material(place: Place) -> bool:
+    """Whether its memory will still be there in a moment and its agent answers."""
+    return place.pod is not None and not place.pod.terminating and place.fresh
+
+
+def _unheard(moment: Moment) -> Wait | None:
+    """A live pod whose agent has never spoken to this leader may hold anything."""
+    waits = []
+    for place in (moment.places[member] for member in moment.members):
+        if place.pod is None or place.pod.finished or place.heard is not None:
+            continue
+        since = max(moment.view.leader_since, place.pod.seen_since)
+        until = since + moment.view.policy.report_deadline
+        if moment.now < until:
+            waits.append((until, place.member))
+    if not waits:
+        return None
+    until, member = min(waits)
+    return Wait(until=until, reason=Reason.NOT_HEARD_FROM, message=Reason.NOT_HEARD_FROM.tell(member=member))
+
+
+def _candidates(moment: Moment) -> tuple[Candidate, ...]:
+    held = {member: moment.generations(moment.places[member].report) for member in moment.members}
+    steps = {step for each in held.values() for step in each}
+    return tuple(_candidate(moment, held, step) for step in sorted(steps, reverse=True))
+
+
+def _candidate(moment: Moment, held: Mapping[MemberId, Mapping[int, Generation]], step: int) -> Candidate:
+    holders: dict[int, list[Holder]] = {c: [] for c in range(moment.view.policy.ranks)}
+    pending: list[tuple[MemberId, float]] = []
+    hoped: set[int] = set()
+    for member in moment.members:
+        place, generation = moment.places[member], held[member].get(step)
+        if generation is None or not is_donor_material(place):
+            continue
+        if generation.state_digest is not None:
+            holders[member.coordinate].append(Holder(place, generation))
+        elif moment.now < (until := _digest_deadline(moment, place, generation)):
+            pending.append((member, until))
+            hoped.add(member.coordinate)
+    ballots = {c: elect(each, _witnesses(moment, c, step)) for c, each in holders.items()}
+    needing = [member for member in moment.members if not moment.places[member].is_done]
+    homes = {member: _private_homes(moment, member, held[member].get(step), step) for member in needing}
+    return Candidate(
+        step=step,
+        ballots=ballots,
+        private={member: home for member, home in homes.items() if home},
+        pending=tuple(pending),
+        uncovered=tuple(c for c, ballot in ballots.items() if not ballot.accepted and c not in hoped),
+        homeless=tuple(member for member, home in homes.items() if home is None),
+    )
+
+
+def _digest_deadline(moment: Moment, place: Place, generation: Generation) -> float:
+    since = max(moment.view.leader_since, moment.view.epoch.ended_at or moment.view.leader_since)
+    if place.heard is not None:
+        since = max(since, place.heard.agent_since)
+    return since + moment.view.policy.patience(generation.bytes)
+
+
+def _witnesses(moment: Moment, coordinate: int, step: int) -> Iterator[Remembered]:
+    for each in moment.view.remembered:
+        if each.member.coordinate == coordinate and each.identity.step == step:
+            yield each
+
+
+def _private_homes(moment: Moment, member: MemberId, own: Generation | None, step: int) -> tuple[str, ...] | None:
+    """Pod UIDs of the buddies that hold its private part; empty where its own arena does; None where nobody does."""
+    if own is not None and own.private:
+        return ()
+    homes = [
+        place.pod.uid
+        for place in (moment.places[each] for each in moment.members if each != member)
+        if place.pod and place.report and is_donor_material(place) and _keeps(place.report, member, step)
+    ]
+    return tuple(homes) or None
+
+
+def _keeps(report: AgentReport, member: MemberId, step: int) -> bool:
+    return any(held.member == member and step in held.steps for held in report.private_held)
+
+
+def _fall_back(moment: Moment, candidates: tuple[Candidate, ...]) -> RestorePoint:
+    """No step will do: the user's checkpoint where there was ever a state, else a fresh start."""
+    if not candidates:
+        if moment.view.remembered or moment.view.epoch.number > 0:
+            reason = Reason.NO_SURVIVING_ARENA
+            return RestorePoint(None, Rung.CHECKPOINT, reason, reason.tell())
+        return RestorePoint(None, Rung.FRESH, Reason.FIRST_START, Reason.FIRST_START.tell())
+    covered = [each for each in candidates if not each.uncovered]
+    if covered:
+        reason, message = _obstacle(covered[0])
+        return RestorePoint(None, Rung.CHECKPOINT, reason, message)
+    never = set.intersection(*(set(each.uncovered) for each in candidates))
+    reason, message = _obstacle(candidates[0])
+    if not never:
+        reason = Reason.NO_COMMON_STEP
+        message = reason.tell(what="; ".join(_obstacle(each)[1] for each in candidates[:3]))
+    return RestorePoint(None, Rung.CHECKPOINT, reason, message)
+
+
+def _obstacle(candidate: Candidate) -> tuple[Reason, str]:
+    """What forbids this step, in a word and a sentence."""
+    if candidate.uncovered:
+        who = ", ".join(map(str, candidate.uncovered[:8]))
+        reason = Reason.NO_ELIGIBLE_DONOR
+        return reason, reason.tell(what=f"step {candidate.step} of coordinate {who}")
+    who = ", ".join(map(str, candidate.homeless[:8]))
+    reason = Reason.PRIVATE_STATE_LOST
+    return reason, reason.tell(what=f"{who} at step {candidate.step}")

@@ -1,0 +1,163 @@
+"""Everything that is known of one job at one moment, and everything that was written down about it.
+
+Facts (pods, reports) come from `gather`; records (epoch, heals) are what earlier decisions left. Times are seconds on
+one clock of the caller's choice. Nothing here draws a conclusion.
+"""
+
+from pydantic import Field
+
+from checkpointheal.contract.base import Count, Epoch, Frozen, Seconds, Step
+from checkpointheal.contract.gateway import AgentReport, Assignment, TransferFacts
+from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.layout import Identity
+from checkpointheal_operator.core.reasons import Cause, Reason, Rung
+
+
+class Policy(Frozen):
+    """What the user wants, with defaults that suit a job of gigabytes."""
+
+    replicas: int = Field(ge=1, description="Complete copies of the training state.")
+    ranks: int = Field(default=1, ge=1, description="Members of each replica; each holds one coordinate.")
+    donor_limit: int = Field(default=2, ge=1, description="Recipients that one donor serves at a time.")
+    report_deadline: Seconds = Field(default=10, description="How long a live pod's agent may take to report at first.")
+    agent_silence: Seconds = Field(default=6, description="An agent not heard for this long is silent.")
+    stopped_grace: Seconds = Field(default=5, description="How long a trainer may stand still.")
+    transfer_floor_bytes_per_second: int = Field(default=50_000_000, ge=1, description="Slower than this is overdue.")
+    transfer_seconds_at_least: Seconds = Field(default=30, description="No deadline over bytes is shorter.")
+    bytes_per_second: Count | None = Field(default=None, description="Cap on what a donor sends; None: no cap.")
+    epoch_end_deadline: Seconds = Field(default=10, description="How long a trainer may take to end by itself.")
+    restore_budget: Seconds = Field(default=180, description="How long a trainer waits in restore().")
+    buddies: Count = Field(default=2, description="Other members that keep a member's private parts.")
+    max_attempts: int = Field(default=6, ge=1, description="Assignments per heal before its rung is given up.")
+    same_step_crashes: int = Field(default=3, ge=1, description="Crashes of a member at one step that are forgiven.")
+
+    def members(self) -> tuple[MemberId, ...]:
+        """Every place in the job, in order."""
+        return tuple(MemberId(replica=r, rank=k) for r in range(self.replicas) for k in range(self.ranks))
+
+    def patience(self, size: int) -> float:
+        """Seconds that `size` bytes may take."""
+        return max(self.transfer_seconds_at_least, size / self.transfer_floor_bytes_per_second)
+
+
+class PodFacts(Frozen):
+    """A pod that claims a place."""
+
+    member: MemberId
+    name: str
+    uid: str
+    node: str = ""
+    zone: str = ""
+    terminating: bool = Field(default=False, description="Its deletion has begun.")
+    finished: bool = Field(default=False, description="It ran to its end in success; its agent is silent for good.")
+    seen_since: float = Field(description="When it was created or, where that is unknown, first seen.")
+
+
+class Heard(Frozen):
+    """The latest report of a pod's agent to this leader. `hearing.hear` makes it."""
+
+    report: AgentReport
+    at: float = Field(description="When it came.")
+    agent_since: float = Field(description="When this start of the agent was first heard.")
+    trainer_since: float = Field(description="When the trainer was first heard to be as it is.")
+
+
+class Remembered(Frozen):
+    """What a lost pod last held: it may decide a vote, never give bytes."""
+
+    member: MemberId
+    pod_uid: str
+    build: str = ""
+    identity: Identity
+
+
+class Refusal(Frozen):
+    """Why a candidate is not the donor."""
+
+    member: MemberId
+    pod: str | None = Field(default=None, description="None: no pod holds the place.")
+    reason: Reason
+    message: str
+
+
+class EpochMember(Frozen):
+    """Who was in an epoch: not the place alone, but this life of it."""
+
+    member: MemberId
+    pod_uid: str
+    agent: str
+    incarnation: str
+    request: Count
+    rung: Rung
+    private_from: tuple[str, ...] = Field(
+        default=(), description="Pod UIDs of the buddies that hold its private part, where its own arena does not."
+    )
+
+
+class EpochRecord(Frozen):
+    """The latest membership. Number 0: there was none yet."""
+
+    number: Epoch = 0
+    open: bool = False
+    began_at: float | None = None
+    ended_at: float | None = None
+    step: Step | None = Field(default=None, description="Restore step that it began with; None: checkpoint or fresh.")
+    rung: Rung | None = Field(default=None, description="The lowest rung among its members.")
+    reason: str = ""
+    message: str = ""
+    members: tuple[EpochMember, ...] = ()
+    lost: tuple[MemberId, ...] = Field(default=(), description="Whose loss ended it.")
+    restarts: tuple[str, ...] = Field(
+        default=(), description="Incarnations of trainers to be killed: they stand still."
+    )
+
+    def member(self, member: MemberId) -> EpochMember | None:
+        """Who held that place, if anybody."""
+        return next((each for each in self.members if each.member == member), None)
+
+
+class HealRecord(Frozen):
+    """One recovery of one member, from its request to its verdict."""
+
+    name: str
+    recipient: MemberId
+    pod_uid: str
+    agent: str
+    request: Count
+    incarnation: str = Field(description="The trainer that asked.")
+    cause: Cause
+    crash_step: Step | None = Field(default=None, description="Its highest sealed step when it came back crashed.")
+    noticed_at: float = Field(description="When its epoch was found over.")
+    opened_at: float
+    tries: Count = Field(default=0, description="Assignments so far.")
+    assignment: Assignment | None = None
+    assigned_at: float | None = None
+    failed: tuple[str, ...] = Field(default=(), description="Pod UIDs of donors that failed it, in order.")
+    refusals: tuple[Refusal, ...] = Field(default=(), description="Of the latest choice.")
+    epoch: Epoch | None = Field(default=None, description="The epoch that it was healed for.")
+    rung: Rung | None = None
+    begun_at: float | None = Field(default=None, description="When that epoch began.")
+    concluded_at: float | None = None
+    healed: bool = False
+    reason: str = Field(default="", description="Of the latest decision about it.")
+    message: str = ""
+    transfer: TransferFacts | None = Field(default=None, description="How the bytes crossed, as last reported.")
+    applied_seconds: Seconds | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still waits for its verdict."""
+        return self.concluded_at is None
+
+
+class JobView(Frozen):
+    """All facts and records of one job at one moment. The order of its tuples means nothing."""
+
+    job: str
+    policy: Policy
+    leader_since: float = Field(description="Since when the operator that asks has led.")
+    pods: tuple[PodFacts, ...] = ()
+    heard: tuple[Heard, ...] = Field(default=(), description="At most one per pod; pods that are gone included.")
+    epoch: EpochRecord = EpochRecord()
+    heals: tuple[HealRecord, ...] = Field(default=(), description="Open ones, and a history of concluded ones.")
+    remembered: tuple[Remembered, ...] = ()

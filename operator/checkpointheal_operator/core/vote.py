@@ -1,0 +1,78 @@
+"""Whose bytes are right, where peers hold different ones for one step of one coordinate.
+
+Only equal schemas are compared, and only equal builds must agree: another torch or processor may round differently.
+The larger group wins; where two are equally large, what a lost peer last held decides, or nobody is believed.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from checkpointheal.contract.gateway import Generation
+from checkpointheal_operator.core.moment import Place
+from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.core.view import Remembered
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A member whose agent has read a generation through."""
+
+    place: Place
+    generation: Generation
+
+    @property
+    def uid(self) -> str:
+        """Its pod."""
+        return self.place.pod.uid if self.place.pod else ""
+
+    @property
+    def build(self) -> str:
+        """What computed it."""
+        return self.place.report.build if self.place.report else ""
+
+
+@dataclass(frozen=True)
+class Ballot:
+    """The outcome for one coordinate at one step, by pod UID."""
+
+    accepted: Mapping[str, Holder] = field(default_factory=dict)
+    refused: Mapping[str, Reason] = field(default_factory=dict)
+
+
+def elect(holders: Sequence[Holder], witnesses: Iterable[Remembered]) -> Ballot:
+    """Split `holders` into believed and refused. `witnesses` are of the same coordinate and step."""
+    witnesses = tuple(witnesses)
+    schema = _winner(
+        Counter(each.generation.schema_digest for each in holders),
+        {each.identity.schema_digest for each in witnesses},
+    )
+    weight = Counter(each.generation.state_digest or "" for each in holders)
+    accepted: dict[str, Holder] = {}
+    refused: dict[str, Reason] = {}
+    for holder in holders:
+        if holder.generation.schema_digest != schema:
+            refused[holder.uid] = Reason.SCHEMA_DIFFERS if schema else Reason.NO_MAJORITY
+            continue
+        group = {h.generation.state_digest or "" for h in holders if _must_agree(h, holder)}
+        seen = {w.identity.state_digest for w in witnesses if w.build == holder.build}
+        digest = _winner(Counter({each: weight[each] for each in group}), seen)
+        if digest == holder.generation.state_digest:
+            accepted[holder.uid] = holder
+        else:
+            refused[holder.uid] = Reason.DIGEST_DISAGREES if digest else Reason.NO_MAJORITY
+    return Ballot(accepted, refused)
+
+
+def _must_agree(one: Holder, other: Holder) -> bool:
+    return one.build == other.build and one.generation.schema_digest == other.generation.schema_digest
+
+
+def _winner(votes: Counter[str], witnessed: set[str]) -> str | None:
+    """The strictly largest group; among the equally largest the only one that was witnessed; else none."""
+    if not votes:
+        return None
+    most = max(votes.values())
+    largest = {each for each, count in votes.items() if count == most}
+    decided = largest if len(largest) == 1 else largest & witnessed
+    return decided.pop() if len(decided) == 1 else None
