@@ -27,6 +27,7 @@ from checkpointheal.agent.gateway_link import GatewayLink
 from checkpointheal.agent.giving import Giving
 from checkpointheal.agent.keep import Keep
 from checkpointheal.agent.peer_door import PeerDoor, Peers
+from checkpointheal.agent.private_parts import PrivateParts
 from checkpointheal.agent.remembered import Remembered
 from checkpointheal.agent.settings import AgentSettings
 from checkpointheal.agent.shelf import Shelf
@@ -53,7 +54,6 @@ class Agent:
         self._orders = Orders(revision=0)
         self._endpoint: Endpoint | None = None
         self._fetching: tuple[Assignment, asyncio.Task[None]] | None = None
-        self._fetching_private: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._arena = Arena.create(settings.arena, slots=settings.slots)
         self._remembered = Remembered(settings.arena)
@@ -62,6 +62,7 @@ class Agent:
         self._link = GatewayLink(session, settings.gateway, settings.token)
         self._peers = Peers(session, settings.peer_key)
         self._transfers = Transfers()
+        self._private = PrivateParts(settings.member, self._arena, self._peers, self._private_kept)
         self._shelf = Shelf(self._arena, self._look_again)
         self._giving = Giving(settings, self._shelf, self._transfers, self._link.changed)
         self._taking = Taking(settings, self._peers, self._transfers, self._link.changed)
@@ -113,9 +114,13 @@ class Agent:
         self._look_again()
 
     def _look_again(self) -> None:
+        """A fault of the arena (a full disk, a stranger's file) delays what is due; it must not end the agent."""
         self._link.changed()
-        for duty in duties(self._sight(), self._orders):
-            self._do(duty)
+        try:
+            for duty in duties(self._sight(), self._orders):
+                self._do(duty)
+        except (CheckpointHealError, OSError) as error:
+            log.error("what is due cannot be done now: %s", error)
 
     def _sight(self) -> Sight:
         return Sight(
@@ -126,7 +131,7 @@ class Agent:
             slots=self._shelf.identities(),
             private_steps=self._private_steps(),
             fetching=self._fetching[0] if self._fetching else None,
-            fetching_private=self._fetching_private,
+            fetching_private=self._private.fetching,
         )
 
     def _do(self, duty: Duty) -> None:
@@ -149,8 +154,7 @@ class Agent:
             case StopFetch():
                 self._stop_fetch()
             case FetchPrivate():
-                self._fetching_private = duty.step
-                self._begin(self._fetch_private(duty))
+                self._begin(self._then_look(self._private.fetch(duty.step, duty.holders)))
 
     def _answer(self, duty: Answer) -> None:
         """Everything of a future that will not come goes first: it must never be offered again."""
@@ -192,19 +196,8 @@ class Agent:
             self._fetching[1].cancel()
             self._fetching = None
 
-    async def _fetch_private(self, duty: FetchPrivate) -> None:
-        try:
-            for holder in duty.holders:
-                try:
-                    blob = await self._peers.get_private(holder, self._settings.member, duty.step)
-                except CheckpointHealError as error:
-                    log.warning("%s", error)
-                    continue
-                if blob is not None:
-                    self._arena.write_private(duty.step, blob)
-                    break
-        finally:
-            self._fetching_private = None
+    async def _then_look(self, work: Coroutine[None, None, None]) -> None:
+        await work
         self._look_again()
 
     async def _hear(self, hello: words.Hello, said: words.TrainerSays) -> None:
@@ -213,7 +206,7 @@ class Agent:
             case words.Reserve():
                 await self._reserve(said)
             case words.PrivateReady():
-                self._begin(self._hand_over(said.step))
+                self._begin(self._private.hand_over(said.step, self._orders.buddies))
             case words.Sealed():
                 self._shelf.look()
                 self._arena.keep_private(sorted(self._arena.private_steps())[-3:])
@@ -228,24 +221,8 @@ class Agent:
         except CheckpointHealError as error:
             self._trainer_door.say("trainer", words.Refused(reason=error.reason, message=str(error)))
 
-    async def _hand_over(self, step: int) -> None:
-        """Leave the private part with every buddy; the trainer hears as soon as the first one has it."""
-        blob = self._arena.read_private(step)
-        buddies = self._orders.buddies
-        if blob is None:
-            return
-        if not buddies:
-            self._trainer_door.say("trainer", words.PrivateKept(step=step, buddies=0))
-        kept = 0
-        for leaving in asyncio.as_completed(
-            [self._peers.put_private(buddy, self._settings.member, step, blob) for buddy in buddies]
-        ):
-            try:
-                kept += await leaving
-            except CheckpointHealError as error:
-                log.info("a buddy does not take the private part of step %d: %s", step, error)
-            if kept == 1:
-                self._trainer_door.say("trainer", words.PrivateKept(step=step, buddies=kept))
+    def _private_kept(self, step: int, buddies: int) -> None:
+        self._trainer_door.say("trainer", words.PrivateKept(step=step, buddies=buddies))
 
     def _trainer_left(self, hello: words.Hello) -> None:
         self._seen.leave(hello)

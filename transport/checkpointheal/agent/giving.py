@@ -64,7 +64,7 @@ class Giving:
         meeting: asyncio.Future[Meet | No] = asyncio.get_running_loop().create_future()
         task = asyncio.create_task(self._serve(self._errand(grant, identity, slot), meeting))
         self._serving[ask.heal] = task
-        task.add_done_callback(lambda done: self._served(ask.heal, done))
+        task.add_done_callback(lambda done: self._served(ask.heal, done, meeting))
         self._changed()
         return await meeting
 
@@ -103,17 +103,18 @@ class Giving:
         try:
             async with asyncio.timeout(errand.deadline):
                 async for said in self._transfers.run(errand):
-                    if isinstance(said, Meeting):
+                    if isinstance(said, Meeting) and not meeting.done():
                         meeting.set_result(Meet(store_port=said.store_port, prefix=errand.prefix, total=0))
                     outcome = f"{said.reason}: {said.message}" if isinstance(said, Failed) else said.say
         except TimeoutError:
             pass
         finally:
             log.info("heal %s attempt %d: gave step %d, %s", errand.heal, errand.attempt, errand.identity.step, outcome)
-            if not meeting.done():
-                meeting.set_result(No(reason="DonorFailed", message=outcome))
 
-    def _served(self, heal: str, task: asyncio.Task[None]) -> None:
+    def _served(self, heal: str, task: asyncio.Task[None], meeting: asyncio.Future[Meet | No]) -> None:
+        """Also for a task that was called off before its first step: who asked must not wait for nothing."""
+        if not meeting.done():
+            meeting.set_result(No(reason="DonorFailed", message=f"the transfer of {heal} ended before it began"))
         if self._serving.get(heal) is task:
             del self._serving[heal]
         self._changed()
