@@ -1,0 +1,68 @@
+"""How do agents reach the hub?
+
+Two routes over HTTP: a report up, a long poll for orders down. Who speaks is told by the token, never by the body.
+Must not know what reports mean.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from checkpointheal.contract.gateway import AgentReport
+from checkpointheal_operator.gateway.hub import Hub
+
+REPORT_LIMIT = 1 << 20
+POLL_SECONDS = 20.0
+
+
+class Caller(NamedTuple):
+    """Whom a token stands for."""
+
+    job: str
+    pod_uid: str
+
+
+Authenticate = Callable[[str], Awaitable[Caller | None]]
+"""A bearer token to its caller; None where it is nobody's."""
+
+_CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
+
+
+def make_app(hub: Hub, authenticate: Authenticate) -> web.Application:
+    """The gateway as an aiohttp application."""
+
+    @web.middleware
+    async def only_known(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        caller = await authenticate(token) if scheme == "Bearer" and token else None
+        if caller is None:
+            raise web.HTTPUnauthorized(text="this token is no agent's: it is missing, expired or of another cluster")
+        request[_CALLER] = caller
+        return await handler(request)
+
+    async def report(request: web.Request) -> web.Response:
+        try:
+            said = AgentReport.model_validate_json(await request.read())
+        except ValidationError as error:
+            raise web.HTTPBadRequest(text=str(error)) from error
+        if (said.job, said.pod_uid) != request[_CALLER]:
+            raise web.HTTPForbidden(
+                text=f"this token speaks for pod {request[_CALLER].pod_uid}, not for {said.pod_uid}"
+            )
+        hub.take(said)
+        return web.json_response({"taken": said.sequence})
+
+    async def orders(request: web.Request) -> web.Response:
+        seen = request.query.get("seen", "-1")
+        if not seen.lstrip("-").isdecimal():
+            raise web.HTTPBadRequest(text=f"seen must be a number, not {seen!r}")
+        standing = await hub.orders(request[_CALLER].pod_uid, int(seen), POLL_SECONDS)
+        return web.Response(body=standing.model_dump_json().encode(), content_type="application/json")
+
+    app = web.Application(client_max_size=REPORT_LIMIT, middlewares=[only_known])
+    app.add_routes([web.post("/v1/report", report), web.get("/v1/orders", orders)])
+    return app

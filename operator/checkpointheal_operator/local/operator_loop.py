@@ -1,0 +1,90 @@
+"""How does a view become a decision and a decision an effect, on one machine?
+
+The same path as on a cluster: gather, decide, apply, look again. Pods come from the supervisor, reports from the hub;
+records live in this process, orders go back through the hub. Nothing here decides.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+
+from checkpointheal_operator.core.decide import decide
+from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
+from checkpointheal_operator.core.hearing import remember
+from checkpointheal_operator.core.orders import orders
+from checkpointheal_operator.core.records import advance, prune
+from checkpointheal_operator.core.view import JobView, PodFacts, Policy
+from checkpointheal_operator.gateway.hub import Hub
+
+log = logging.getLogger("checkpointheal.operator")
+
+DECISIONS_AT_ONCE = 64
+"""More decisions than this in one look would be a fault of ours: the core settles."""
+HEALS_KEPT = 200
+LOOK_EVERY = 1.0
+
+
+class OperatorLoop:
+    """One job's operator. `told` hears each decision that does something, with the view that it was made of."""
+
+    def __init__(
+        self,
+        job: str,
+        policy: Policy,
+        pods: Callable[[], tuple[PodFacts, ...]],
+        clock: Callable[[], float],
+        told: Callable[[Decision, JobView], None],
+    ) -> None:
+        self._pods, self._clock, self._told = pods, clock, told
+        self._view = JobView(job=job, policy=policy, leader_since=clock())
+        self._noticed = asyncio.Event()
+        self._waits_for = ""
+        self.hub = Hub(clock, self.notice)
+
+    @property
+    def view(self) -> JobView:
+        """The job as it was at the last look."""
+        return self._view
+
+    def notice(self) -> None:
+        """Something happened: look again. What it was does not matter."""
+        self._noticed.set()
+
+    async def run(self) -> None:
+        """Look at once after every notice, and once in a while."""
+        while True:
+            self._noticed.clear()
+            until = await self._look()
+            seconds = LOOK_EVERY if until is None else min(LOOK_EVERY, max(0.01, until - self._clock()))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._noticed.wait(), seconds)
+
+    async def _look(self) -> float | None:
+        view = self._gather()
+        until: float | None = None
+        for _ in range(DECISIONS_AT_ONCE):
+            decision = decide(view, self._clock())
+            if isinstance(decision, Nothing | Wait):
+                until = decision.until if isinstance(decision, Wait) else None
+                self._tell_once(decision, view)
+                break
+            view = advance(view, decision, self._clock())
+            self._waits_for = ""
+            self._told(decision, view)
+        self._view = view.model_copy(update={"heals": prune(view.heals, HEALS_KEPT)})
+        uid_of = {pod.member: pod.uid for pod in sorted(view.pods, key=lambda pod: (pod.seen_since, pod.uid))}
+        await self.hub.order({uid_of[member]: each for member, each in orders(view).items() if member in uid_of})
+        return until
+
+    def _gather(self) -> JobView:
+        view = self._view.model_copy(update={"pods": self._pods(), "heard": self.hub.heard})
+        view = remember(view, self._clock())
+        self.hub.keep_only(view.heard)
+        return view
+
+    def _tell_once(self, decision: Nothing | Wait, view: JobView) -> None:
+        """What is waited for is worth a line when it changes, not at every look."""
+        if decision.message != self._waits_for:
+            self._waits_for = decision.message
+            self._told(decision, view)
