@@ -5,6 +5,7 @@ peer claims. Must not know process groups.
 """
 
 import hmac
+import io
 from collections.abc import Awaitable, Callable
 
 import aiohttp
@@ -120,7 +121,7 @@ class Peers:
         try:
             timeout = aiohttp.ClientTimeout(total=seconds)
             async with self._session.request(
-                method, url, data=body, headers=self._headers, timeout=timeout
+                method, url, data=io.BytesIO(body) if body else None, headers=self._headers, timeout=timeout
             ) as response:
                 return response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

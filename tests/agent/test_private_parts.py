@@ -1,0 +1,138 @@
+"""Private parts reach the buddies over HTTP, come back from whoever has them, and survive buddies that are gone."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+import builders_agent as build
+from checkpointheal.agent import private_parts
+from checkpointheal.agent.keep import Keep
+from checkpointheal.agent.peer_door import PeerDoor, Peers
+from checkpointheal.agent.private_parts import PrivateParts
+from checkpointheal.arena import Arena
+from checkpointheal.contract.gateway import Peer
+from checkpointheal.errors import PeerLost
+
+
+@asynccontextmanager
+async def a_buddy(replica: int, keep: Keep, key: str = build.KEY) -> AsyncIterator[Peer]:
+    door = PeerDoor(key, keep, 1 << 20)
+    endpoint = await door.open("127.0.0.1", 0)
+    try:
+        yield build.a_peer(replica, endpoint.port)
+    finally:
+        await door.close()
+
+
+@asynccontextmanager
+async def parts_of(arena: Arena) -> AsyncIterator[tuple[PrivateParts, list[tuple[int, int]]]]:
+    told: list[tuple[int, int]] = []
+    async with aiohttp.ClientSession() as session:
+        peers = Peers(session, build.KEY)
+        yield PrivateParts(build.a_member(0), arena, peers, lambda step, kept: told.append((step, kept))), told
+
+
+def test_every_buddy_keeps_it_and_the_trainer_hears_once(tmp_path: Path) -> None:
+    async def story() -> None:
+        arena = Arena.create(tmp_path)
+        arena.write_private(4, b"stream")
+        keeps = Keep(), Keep()
+        async with a_buddy(1, keeps[0]) as one, a_buddy(2, keeps[1]) as two, parts_of(arena) as (parts, told):
+            await parts.hand_over(4, [one, two])
+        assert told == [(4, 1)]
+        assert [keep.get(build.a_member(0), 4) for keep in keeps] == [b"stream", b"stream"]
+
+    asyncio.run(story())
+
+
+def test_a_buddy_that_is_gone_does_not_keep_the_other_from_counting(tmp_path: Path) -> None:
+    async def story() -> None:
+        arena = Arena.create(tmp_path)
+        arena.write_private(4, b"stream")
+        async with a_buddy(1, Keep()) as gone:
+            pass
+        async with a_buddy(2, keep := Keep()) as there, parts_of(arena) as (parts, told):
+            await parts.hand_over(4, [gone, there])
+        assert told == [(4, 1)]
+        assert keep.get(build.a_member(0), 4) == b"stream"
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("buddies", [0, 1], ids=["a job of one member", "the only buddy is gone"])
+def test_who_keeps_nothing_is_not_counted(tmp_path: Path, buddies: int) -> None:
+    async def story() -> None:
+        arena = Arena.create(tmp_path)
+        arena.write_private(4, b"stream")
+        async with parts_of(arena) as (parts, told):
+            await parts.hand_over(4, [build.a_peer(1)] * buddies)
+        assert told == ([] if buddies else [(4, 0)])
+
+    asyncio.run(story())
+
+
+def test_a_part_that_was_dropped_meanwhile_is_not_handed_over(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with parts_of(Arena.create(tmp_path)) as (parts, told):
+            await parts.hand_over(4, [build.a_peer(1)])
+        assert told == []
+
+    asyncio.run(story())
+
+
+def test_it_comes_back_from_the_first_who_has_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        arena, full = Arena.create(tmp_path), Keep()
+        full.put(build.a_member(0), 4, b"stream", ())
+        async with a_buddy(1, Keep()) as empty, a_buddy(2, full) as holder, parts_of(arena) as (parts, _):
+            fetching = parts.fetch(4, [build.a_peer(9), empty, holder])
+            assert parts.fetching == 4, "under way before its first step"
+            await fetching
+            assert parts.fetching is None
+        assert arena.read_private(4) == b"stream"
+
+    asyncio.run(story())
+
+
+def test_one_round_without_luck_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(private_parts, "RETRY_SECONDS", 0)
+
+    async def story() -> None:
+        arena = Arena.create(tmp_path)
+        async with a_buddy(1, Keep()) as empty, parts_of(arena) as (parts, _):
+            await parts.fetch(4, [empty])
+            assert parts.fetching is None
+        assert arena.read_private(4) is None
+
+    asyncio.run(story())
+
+
+def test_an_agent_of_another_job_neither_leaves_nor_takes() -> None:
+    async def story() -> None:
+        keep = Keep()
+        keep.put(build.a_member(0), 4, b"stream", ())
+        async with a_buddy(1, keep, key="another job's") as stranger, aiohttp.ClientSession() as session:
+            peers = Peers(session, build.KEY)
+            assert await peers.put_private(stranger, build.a_member(0), 5, b"x") is False
+            assert await peers.get_private(stranger, build.a_member(0), 4) is None
+        assert [held.steps for held in keep.held()] == [(4,)]
+
+    asyncio.run(story())
+
+
+def test_a_part_over_the_limit_is_refused_by_the_buddy() -> None:
+    async def story() -> None:
+        keep = Keep()
+        async with a_buddy(1, keep) as buddy, aiohttp.ClientSession() as session:
+            try:
+                taken = await Peers(session, build.KEY).put_private(buddy, build.a_member(0), 5, bytes(2 << 20))
+            except PeerLost:
+                taken = False  # the buddy hangs up while megabytes are still on their way
+            assert taken is False
+        assert keep.held() == ()
+
+    asyncio.run(story())

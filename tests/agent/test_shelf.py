@@ -1,0 +1,94 @@
+"""A generation counts once its agent has read it through, and only as long as it lies there unchanged."""
+
+import asyncio
+from pathlib import Path
+
+import builders_arena as build
+from checkpointheal import digest
+from checkpointheal.agent.shelf import Shelf
+from checkpointheal.arena import Arena
+
+SCHEMA = build.a_schema()
+
+
+async def digested(arena: Arena, wanted: int) -> Shelf:
+    """A shelf that has read `wanted` generations."""
+    changed = asyncio.Event()
+    shelf = Shelf(arena, changed.set)
+    reading = asyncio.create_task(shelf.digest_forever())
+    while len(shelf.identities()) < wanted:
+        await asyncio.wait_for(changed.wait(), 20)
+        changed.clear()
+    reading.cancel()
+    shelf.close()
+    return shelf
+
+
+def test_a_sealed_generation_is_told_at_once_and_digested_later(tmp_path: Path) -> None:
+    async def story() -> None:
+        arena = build.an_arena(tmp_path, SCHEMA)
+        build.commit(arena, SCHEMA, 7)
+        fresh = Shelf(arena, lambda: None)
+        assert [(g.step, g.state_digest, g.private) for g in fresh.generations(frozenset({7}))] == [(7, None, True)]
+        assert fresh.identities() == {}
+        fresh.close()
+        (identity,) = (await digested(arena, 1)).identities().values()
+        assert identity.step == 7
+
+    asyncio.run(story())
+
+
+def test_the_digest_is_that_of_the_bytes(tmp_path: Path) -> None:
+    async def story() -> None:
+        arena = build.an_arena(tmp_path, SCHEMA)
+        build.commit(arena, SCHEMA, 7)
+        shelf = await digested(arena, 1)
+        chunks = digest.chunk_digests(build.pattern(SCHEMA, 7))
+        assert shelf.identities()[0].state_digest == digest.state_digest(digest.schema_digest(SCHEMA), (7,), chunks)
+
+    asyncio.run(story())
+
+
+def test_generations_come_highest_step_first(tmp_path: Path) -> None:
+    async def story() -> None:
+        arena = build.an_arena(tmp_path, SCHEMA)
+        for step in (3, 4):
+            build.commit(arena, SCHEMA, step)
+        shelf = await digested(arena, 2)
+        assert [g.step for g in shelf.generations(frozenset())] == [4, 3]
+        assert shelf.slot_of(shelf.identities()[0]) == 0
+
+    asyncio.run(story())
+
+
+def test_a_slot_that_was_overwritten_loses_its_old_digest(tmp_path: Path) -> None:
+    async def story() -> None:
+        arena = build.an_arena(tmp_path, SCHEMA)
+        for step in (3, 4):
+            build.commit(arena, SCHEMA, step)
+        shelf = await digested(arena, 2)
+        old = shelf.identities()[0]
+        build.commit(arena, SCHEMA, 5)
+        shelf.look()
+        assert shelf.slot_of(old) is None
+        assert [(g.step, g.state_digest is None) for g in shelf.generations(frozenset())] == [(5, True), (4, False)]
+
+    asyncio.run(story())
+
+
+def test_a_generation_that_cannot_be_read_is_not_offered(tmp_path: Path) -> None:
+    async def story() -> None:
+        arena = build.an_arena(tmp_path, SCHEMA)
+        for step in (3, 4):
+            build.commit(arena, SCHEMA, step)
+        shelf = Shelf(arena, lambda: None)
+        with (tmp_path / "slot-1.safetensors").open("r+b") as file:
+            file.truncate(100)
+        reading = asyncio.create_task(shelf.digest_forever())
+        while not shelf.identities():
+            await asyncio.sleep(0)
+        reading.cancel()
+        shelf.close()
+        assert [identity.step for identity in shelf.identities().values()] == [3]
+
+    asyncio.run(story())

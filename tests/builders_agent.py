@@ -1,0 +1,64 @@
+"""Agents' neighbours in a test: peers, settings, assignments, and transfers that do as they are told."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from checkpointheal.agent.errand import Errand, ErrandSays
+from checkpointheal.agent.settings import AgentSettings
+from checkpointheal.contract.gateway import Assignment, Peer
+from checkpointheal.contract.identity import Endpoint, MemberId
+from checkpointheal.contract.layout import Identity
+
+KEY = "the job's key"
+STATE = Identity(step=7, schema_digest="a" * 32, state_digest="b" * 32)
+
+
+def a_member(replica: int) -> MemberId:
+    return MemberId(replica=replica)
+
+
+def a_peer(replica: int, port: int = 1) -> Peer:
+    """The agent of a pod called after its replica."""
+    endpoint = Endpoint(host="127.0.0.1", port=port)
+    return Peer(member=a_member(replica), pod=f"trainer-{replica}", pod_uid=f"uid-{replica}", endpoint=endpoint)
+
+
+def some_settings(arena: Path, replica: int = 0) -> AgentSettings:
+    return AgentSettings(
+        job="job",
+        member=a_member(replica),
+        pod=f"trainer-{replica}",
+        pod_uid=f"uid-{replica}",
+        arena=arena,
+        gateway="http://127.0.0.1:1",
+        token="token",
+        peer_key=KEY,
+    )
+
+
+def an_assignment(attempt: int = 1, donor_port: int = 1, **changes: object) -> Assignment:
+    """Replica 2 receives from replica 0."""
+    assignment = Assignment(
+        heal="heal-1", attempt=attempt, recipient=a_peer(2), donors=(a_peer(0, donor_port),), deadline=30, **dict(STATE)
+    )
+    return assignment.model_copy(update=changes)
+
+
+class Transfers:
+    """Instead of children: says what the script says, and remembers each errand. A script that is open never ends."""
+
+    def __init__(self, *script: ErrandSays, ends: bool = True) -> None:
+        self.script, self.ends = script, ends
+        self.errands: list[Errand] = []
+        self.ended = 0
+
+    async def run(self, errand: Errand) -> AsyncIterator[ErrandSays]:
+        self.errands.append(errand)
+        try:
+            for said in self.script:
+                yield said
+            if not self.ends:
+                await asyncio.Event().wait()
+        finally:
+            self.ended += 1
