@@ -49,6 +49,7 @@ class Generation(Message):
     state_digest: Digest | None = Field(default=None, description="None until the agent has read it through.")
     bytes: Count
     private: bool = Field(description="The member's own private part of this step lies beside it.")
+    epoch: Epoch | None = Field(default=None, description="The epoch that it was sealed in; None: not said.")
 
 
 class PrivateHeld(Message):
@@ -116,6 +117,9 @@ class Assignment(Message):
     schema_digest: Digest
     state_digest: Digest
     deadline: Seconds = Field(description="Seconds from its receipt until both sides let go.")
+    bytes_per_second: Count | None = Field(
+        default=None, description="Cap on what the donor sends; None: as fast as it goes."
+    )
 
 
 class EpochOrder(Message):
@@ -128,6 +132,7 @@ class EpochOrder(Message):
     step: Step | None = Field(default=None, description="Restore step; None: the user's checkpoint or a fresh start.")
     rung: str = ""
     deadline: Seconds = Field(default=10, description="How long a trainer may take to end by itself once it is over.")
+    incarnation: str | None = Field(default=None, description="Only this trainer may take its answer; None: any.")
 
 
 class Orders(Message):

@@ -157,7 +157,7 @@ class EpochOver(Message):
 
 
 class EndTrainer(Message):
-    """To `run`: this trainer stands still; kill it and start another. An incarnation that is gone already is ignored."""
+    """To `run`: this trainer stands still; kill it and start another. An incarnation that is gone is ignored."""
 
     say: Literal["end_trainer"] = "end_trainer"
     incarnation: str

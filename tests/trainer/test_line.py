@@ -1,0 +1,127 @@
+"""The line to the agent never makes the training loop wait longer than it chose, and never raises into it."""
+
+import socket
+import threading
+
+import pytest
+
+from checkpointheal.contract.trainer import (
+    SOCKET_NAME,
+    TRAINER_SAYS,
+    EpochOver,
+    Hello,
+    PrivateKept,
+    Reserved,
+    Sealed,
+    Wait,
+)
+from checkpointheal.trainer.line import Line
+
+SECONDS = 20.0
+
+
+class Agent:
+    """An agent that only listens; what it heard and the means to answer are public."""
+
+    def __init__(self, directory) -> None:
+        self.server = socket.socket(socket.AF_UNIX)
+        self.server.bind(str(directory / SOCKET_NAME))
+        self.server.listen()
+
+    def accept(self) -> None:
+        self.server.settimeout(SECONDS)
+        self.connection, _ = self.server.accept()
+        self.connection.settimeout(SECONDS)
+        self.lines = self.connection.makefile("rb")
+
+    def hear(self):
+        return TRAINER_SAYS.validate_json(self.lines.readline())
+
+    def say(self, message) -> None:
+        self.connection.sendall((message if isinstance(message, bytes) else message.model_dump_json().encode()) + b"\n")
+
+    def vanish(self, directory) -> None:
+        self.lines.close()
+        self.connection.shutdown(socket.SHUT_RDWR)
+        self.connection.close()
+        self.server.close()
+        (directory / SOCKET_NAME).unlink()
+
+
+@pytest.fixture
+def ended():
+    return []
+
+
+@pytest.fixture
+def line(tmp_path, ended):
+    line = Line(tmp_path, lambda: Hello(role="trainer", incarnation="t1", pid=1), ended.append)
+    yield line
+    line.end()
+
+
+@pytest.fixture
+def agent(tmp_path, line):
+    agent = Agent(tmp_path)
+    agent.accept()
+    agent.hear()
+    yield agent
+    agent.server.close()
+    agent.lines.close()
+    agent.connection.close()
+
+
+def test_the_first_word_is_hello(tmp_path, line):
+    agent = Agent(tmp_path)
+    agent.accept()
+    assert agent.hear() == Hello(role="trainer", incarnation="t1", pid=1)
+    agent.vanish(tmp_path)
+
+
+def test_without_an_agent_nothing_is_said_and_nothing_is_waited_for(line):
+    assert line.say(Wait(request=1, budget=1)) is False
+    assert line.wait_for("restored", lambda _: True, 0) is None
+
+
+def test_an_answer_reaches_who_waits_for_it(line, agent):
+    agent.say(PrivateKept(step=4, buddies=1))
+    assert line.wait_for("private_kept", lambda said: said.step >= 4, SECONDS) == PrivateKept(step=4, buddies=1)
+
+
+def test_an_answer_that_is_not_accepted_is_no_answer(line, agent):
+    agent.say(PrivateKept(step=3, buddies=1))
+    agent.say(Reserved())
+    assert line.wait_for("reserve", lambda _: True, SECONDS) == Reserved()
+    assert line.wait_for("private_kept", lambda said: said.step >= 4, 0) is None
+
+
+def test_the_end_of_an_epoch_is_heard_while_nobody_waits(line, agent, ended):
+    over = EpochOver(epoch=2, reason="PodReplaced", message="trainer-2", deadline=5)
+    agent.say(over)
+    agent.say(Reserved())
+    line.wait_for("reserve", lambda _: True, SECONDS)
+    assert ended == [over]
+
+
+@pytest.mark.parametrize("noise", [b"", b"{}", b'{"say": "sing"}', b"\xff" * 10])
+def test_words_that_nobody_knows_are_ignored(line, agent, noise):
+    agent.say(noise)
+    agent.say(Reserved())
+    assert line.wait_for("reserve", lambda _: True, SECONDS) == Reserved()
+
+
+def test_an_agent_that_comes_back_hears_what_still_holds(tmp_path, line, agent):
+    line.say(Wait(request=1, budget=9), again="wait")
+    line.say(Sealed(slot=0, step=3, pause=0))
+    assert (agent.hear().say, agent.hear().say) == ("wait", "sealed")
+    agent.vanish(tmp_path)
+    returned = Agent(tmp_path)
+    returned.accept()
+    assert [returned.hear().say, returned.hear().say] == ["hello", "wait"]
+    returned.vanish(tmp_path)
+
+
+def test_waiting_ends_when_the_answer_comes_from_another_thread(line, agent):
+    threading.Thread(target=lambda: (agent.hear(), agent.say(Reserved()))).start()
+    line.say(Wait(request=1, budget=9))
+    assert line.wait_for("reserve", lambda _: True, SECONDS) == Reserved()

@@ -1,0 +1,65 @@
+"""A fresh optimizer gets its state tensors without anything else changing."""
+
+import pytest
+import torch
+from torch import nn
+
+from checkpointheal.trainer.materialise import materialise
+
+OPTIMIZERS = {
+    "AdamW": lambda p: torch.optim.AdamW(p, lr=0.1, weight_decay=0.1),
+    "AdamW amsgrad": lambda p: torch.optim.AdamW(p, lr=0.1, amsgrad=True),
+    "AdamW tensor rate": lambda p: torch.optim.AdamW(p, lr=torch.tensor(0.1), capturable=False, foreach=False),
+    "Adam fused": lambda p: torch.optim.Adam(p, lr=0.1, fused=True),
+    "SGD momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.1),
+    "RMSprop": lambda p: torch.optim.RMSprop(p, lr=0.1, momentum=0.5),
+    "Adagrad": lambda p: torch.optim.Adagrad(p, lr=0.1),
+}
+
+
+def state_shapes(optimizer):
+    return {
+        index: {name: tuple(getattr(value, "shape", ())) for name, value in state.items()}
+        for index, state in optimizer.state_dict()["state"].items()
+    }
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_the_state_has_the_form_that_a_first_step_would_give(make):
+    stepped, fresh = nn.Linear(3, 2), nn.Linear(3, 2)
+    real, target = make(stepped.parameters()), make(fresh.parameters())
+    stepped(torch.ones(1, 3)).sum().backward()
+    real.step()
+    materialise(target, {0, 1})
+    assert state_shapes(target) == state_shapes(real)
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_weights_gradients_and_rates_stay(make):
+    model = nn.Linear(3, 2)
+    optimizer = make(model.parameters())
+    model.bias.grad = torch.ones(2)
+    weights, rate = model.weight.clone(), optimizer.param_groups[0]["lr"]
+    materialise(optimizer, {0, 1})
+    assert torch.equal(model.weight, weights)
+    assert model.weight.grad is None
+    assert torch.equal(model.bias.grad, torch.ones(2))
+    assert optimizer.param_groups[0]["lr"] is rate
+
+
+def test_only_the_named_parameters_get_a_state():
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    materialise(optimizer, {1})
+    assert set(optimizer.state_dict()["state"]) == {1}
+
+
+def test_a_state_that_exists_is_left_alone():
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    before = optimizer.state[model.weight]["exp_avg"].clone()
+    materialise(optimizer, {0, 1})
+    assert torch.equal(optimizer.state[model.weight]["exp_avg"], before)
+    assert optimizer.state[model.weight]["step"] == 1

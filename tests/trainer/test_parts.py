@@ -1,0 +1,85 @@
+"""What is replicated, what is private, and what is no state at all."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from checkpointheal.errors import Misuse
+from checkpointheal.trainer.parts import declare
+
+
+class Sampler:
+    def __init__(self) -> None:
+        self.position = 0
+
+    def state_dict(self):
+        return {"position": self.position}
+
+    def load_state_dict(self, state):
+        self.position = state["position"]
+
+
+def draws():
+    return torch.rand(3).tolist(), random.random(), np.random.rand(2).tolist()
+
+
+def test_the_replicated_tree_shares_memory_with_the_model():
+    model = nn.Linear(2, 2)
+    state = declare({"model": model}, {}).replicated_state()
+    assert state["model"]["weight"].data_ptr() == model.weight.data_ptr()
+
+
+@pytest.mark.parametrize("wrap", [lambda m: m, lambda m: nn.Sequential(m)])
+def test_batchnorm_statistics_are_private_and_its_weights_are_not(wrap):
+    parts = declare({"model": wrap(nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4)))}, {})
+    shared, own = parts.replicated_state()["model"], parts.private_state()["buffers"]["model"]
+    assert {key.rpartition(".")[2] for key in own} == {"running_mean", "running_var", "num_batches_tracked"}
+    assert not set(own) & set(shared)
+    assert any(key.endswith("1.weight") for key in shared)
+
+
+def test_synchronised_batchnorm_is_replicated():
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(nn.Sequential(nn.BatchNorm1d(4)))
+    assert declare({"model": model}, {}).private_state()["buffers"] == {}
+
+
+def test_every_random_stream_goes_on_where_it_was():
+    parts = declare({"model": nn.Linear(1, 1)}, {})
+    kept = parts.private_state()
+    expected = draws()
+    draws()
+    parts.put_back_private(kept)
+    assert draws() == expected
+
+
+def test_private_parts_and_buffers_come_back():
+    norm, sampler = nn.BatchNorm1d(2), Sampler()
+    parts = declare({"model": norm}, {"data": sampler})
+    sampler.position = 7
+    norm(torch.randn(4, 2))
+    kept = parts.private_state()
+    kept["buffers"]["model"] = {key: value.clone() for key, value in kept["buffers"]["model"].items()}
+    expected = norm.running_mean.clone()
+    sampler.position = 9
+    norm(torch.randn(4, 2))
+    parts.put_back_private(kept)
+    assert sampler.position == 7
+    assert torch.equal(norm.running_mean, expected)
+
+
+def test_a_part_without_a_state_dict_is_named():
+    with pytest.raises(Misuse, match="step_count is a int"):
+        declare({"step_count": 3}, {})
+
+
+def test_a_private_part_without_a_state_dict_is_named():
+    with pytest.raises(Misuse, match="data is a list"):
+        declare({"model": nn.Linear(1, 1)}, {"data": []})
+
+
+def test_nothing_to_protect_is_refused():
+    with pytest.raises(Misuse, match="nothing to protect"):
+        declare({}, {})

@@ -1,0 +1,58 @@
+"""Does a schema that somebody else wrote add up?
+
+Everything is checked before a byte is allocated. Must not trust a number.
+"""
+
+from checkpointheal.contract.layout import ALIGNMENT, Schema, TensorEntry
+from checkpointheal.errors import BadFrame
+from checkpointheal.manifest.dtypes import BY_NAME
+from checkpointheal.manifest.tree import grow
+
+TENSOR_LIMIT = 1_000_000
+
+
+def check(schema: Schema, value_count: int) -> None:
+    """Raise BadFrame that names what is wrong: dtypes, ranges, strides, regions, or a tree with other leaves."""
+    if len(schema.tensors) > TENSOR_LIMIT or len(schema.regions) > TENSOR_LIMIT:
+        raise BadFrame(f"the schema has more than {TENSOR_LIMIT} tensors or regions")
+    _check_regions(schema)
+    for entry in schema.tensors:
+        _check_entry(schema, entry)
+    _check_tree(schema, value_count)
+
+
+def _check_regions(schema: Schema) -> None:
+    end = 0
+    for index, region in enumerate(schema.regions):
+        expected = end + -end % ALIGNMENT
+        if region.offset != expected:
+            raise BadFrame(f"region {index} begins at byte {region.offset}, its place is {expected}")
+        end = region.offset + region.nbytes
+    if end != schema.data_bytes:
+        raise BadFrame(f"the regions end at byte {end}, the data section at {schema.data_bytes}")
+
+
+def _check_entry(schema: Schema, entry: TensorEntry) -> None:
+    dtype = BY_NAME.get(entry.dtype)
+    if dtype is None:
+        raise BadFrame(f"{entry.path} has dtype {entry.dtype!r}, which this build does not know")
+    if entry.region >= len(schema.regions):
+        raise BadFrame(f"{entry.path} lies in region {entry.region} of {len(schema.regions)}")
+    if len(entry.shape) != len(entry.stride):
+        raise BadFrame(f"{entry.path} has {len(entry.shape)} dimensions and {len(entry.stride)} strides")
+    region = schema.regions[entry.region]
+    last = -1 if 0 in entry.shape else sum((n - 1) * s for n, s in zip(entry.shape, entry.stride, strict=True))
+    if entry.offset + (last + 1) * dtype.itemsize > region.nbytes:
+        raise BadFrame(f"{entry.path} reaches past the end of its region")
+    if (region.offset + entry.offset) % dtype.itemsize:
+        raise BadFrame(f"{entry.path} is not aligned to its elements of {dtype.itemsize} bytes")
+
+
+def _check_tree(schema: Schema, value_count: int) -> None:
+    tensors: list[int] = []
+    plain: list[int] = []
+    grow(schema.tree, tensors.append, plain.append)
+    if sorted(tensors) != list(range(len(schema.tensors))):
+        raise BadFrame(f"the tree names {len(tensors)} tensors, the schema describes {len(schema.tensors)}")
+    if sorted(plain) != list(range(value_count)) or len(schema.value_paths) != value_count:
+        raise BadFrame(f"the tree names {len(plain)} values of {len(schema.value_paths)}, and {value_count} came")

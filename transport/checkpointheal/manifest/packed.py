@@ -1,0 +1,65 @@
+"""How does a small state travel as one blob?
+
+A fixed prefix, a JSON manifest with the digest of what follows, the data section. For private parts, which are kept by
+others as they are; big states go chunk by chunk instead.
+"""
+
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from checkpointheal import digest
+from checkpointheal.contract.base import Digest, Frozen
+from checkpointheal.contract.layout import Manifest
+from checkpointheal.errors import BadFrame, BytesDiffer, UnknownVersion
+from checkpointheal.manifest.bytes_across import write_out
+from checkpointheal.manifest.describe import describe
+from checkpointheal.manifest.rebuild import rebuild
+
+MAGIC, VERSION = b"CKHP", 1
+_PREFIX = struct.Struct("<4sHxxQ")
+LIMIT = 64 << 20
+
+
+class _Head(Frozen):
+    manifest: Manifest
+    data_digest: Digest
+
+
+def pack(state: Mapping[str, Any]) -> bytes:
+    """The whole state as bytes. Raises UnsupportedLeaf."""
+    described = describe(state)
+    data = bytearray(described.schema.data_bytes)
+    write_out(described, data)
+    head = _Head(
+        manifest=Manifest(schema=described.schema, values=described.values), data_digest=digest.digest_bytes(data)
+    )
+    written = head.model_dump_json(by_alias=True).encode()
+    return _PREFIX.pack(MAGIC, VERSION, len(written)) + written + data
+
+
+def unpack(blob: bytes, limit: int = LIMIT) -> dict[str, Any]:
+    """The state again, in memory of its own. Raises BadFrame, UnknownVersion or BytesDiffer."""
+    if not _PREFIX.size <= len(blob) <= limit:
+        raise BadFrame(f"a packed state of {len(blob)} bytes: from {_PREFIX.size} to {limit} are read")
+    magic, version, length = _PREFIX.unpack_from(blob)
+    if magic != MAGIC:
+        raise BadFrame("these bytes are no packed state")
+    if version != VERSION:
+        raise UnknownVersion(f"a packed state of version {version}; this build reads {VERSION}")
+    end = _PREFIX.size + length
+    if end > len(blob):
+        raise BadFrame(f"the packed state's head claims {length} bytes, {len(blob) - _PREFIX.size} are there")
+    try:
+        head = _Head.model_validate_json(blob[_PREFIX.size : end])
+    except ValidationError as error:
+        raise BadFrame(f"the packed state's head cannot be read: {error.error_count()} faults") from error
+    data = bytearray(blob[end:])
+    if digest.digest_bytes(data) != head.data_digest:
+        raise BytesDiffer("a packed state whose bytes are not those that were packed")
+    state = rebuild(head.manifest.schema_, head.manifest.values, data)
+    if not isinstance(state, dict):
+        raise BadFrame("a packed state that is no mapping")
+    return state

@@ -1,0 +1,56 @@
+"""How does a data section become a state dict again?
+
+Tensors are views into the given memory: nothing is copied, and what shared storage shares it again.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pydantic import JsonValue
+
+from checkpointheal.contract.layout import Schema, TensorEntry
+from checkpointheal.errors import BadFrame
+from checkpointheal.manifest import values as plain
+from checkpointheal.manifest.check import check
+from checkpointheal.manifest.dtypes import BY_NAME
+from checkpointheal.manifest.tree import grow
+
+Data = torch.Tensor | memoryview | bytes | bytearray
+
+
+def rebuild(schema: Schema, values: Sequence[JsonValue], data: Data) -> Any:
+    """The state dict, its tensors viewing `data` (a data section). Raises BadFrame where it does not add up.
+
+    A DTensor comes back as its local tensor: its mesh is the target's business.
+    """
+    check(schema, len(values))
+    section = as_bytes(data)
+    if section.numel() != schema.data_bytes:
+        raise BadFrame(f"the data section has {section.numel()} bytes, the schema says {schema.data_bytes}")
+    tensors = [_view(schema, entry, section) for entry in schema.tensors]
+    return grow(schema.tree, tensors.__getitem__, lambda i: plain.decode(values[i]))
+
+
+def as_bytes(data: Data) -> torch.Tensor:
+    """The memory itself as a 1-D uint8 tensor."""
+    if isinstance(data, torch.Tensor):
+        return data
+    if len(data) == 0:
+        return torch.empty(0, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        # torch has no read-only tensors; what maps read-only memory here only reads it.
+        warnings.filterwarnings("ignore", message="The given buffer is not writable")
+        return torch.frombuffer(data, dtype=torch.uint8)
+
+
+def _view(schema: Schema, entry: TensorEntry, section: torch.Tensor) -> torch.Tensor:
+    dtype = BY_NAME[entry.dtype]
+    empty = torch.empty(0, dtype=dtype, device=section.device)
+    if 0 in entry.shape:
+        tensor = torch.empty_strided(entry.shape, entry.stride, dtype=dtype, device=section.device)
+    else:
+        start = section.storage_offset() + schema.regions[entry.region].offset + entry.offset
+        tensor = empty.set_(section.untyped_storage(), start // dtype.itemsize, entry.shape, entry.stride)
+    return tensor.requires_grad_(entry.requires_grad) if entry.requires_grad else tensor

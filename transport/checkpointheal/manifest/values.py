@@ -1,0 +1,109 @@
+"""How does a plain value become JSON that gives exactly it back?
+
+A tag for everything that JSON itself would change. No class is ever imported by a name that was received. Must not know
+tensors.
+"""
+
+import base64
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from pydantic import JsonValue
+
+from checkpointheal.errors import BadFrame, UnsupportedLeaf
+
+
+def encode(value: object, path: str) -> JsonValue:
+    """A plain value, tagged where JSON has no word for it. Raises UnsupportedLeaf that names path and type."""
+    if value is None or (isinstance(value, bool | str) and type(value) in (bool, str)):
+        return value
+    encoder = _ENCODERS.get(type(value))
+    if encoder is None:
+        raise UnsupportedLeaf(path, type(value).__name__)
+    return encoder(value)
+
+
+def decode(node: JsonValue) -> object:
+    """The value back, of the same type. Raises BadFrame for a tag that is not ours."""
+    if node is None or isinstance(node, bool | str):
+        return node
+    if isinstance(node, dict) and len(node) == 1:
+        ((tag, content),) = node.items()
+        if tag in _DECODERS:
+            try:
+                return _DECODERS[tag](content)
+            except (ValueError, TypeError, AttributeError, KeyError) as error:
+                raise BadFrame(f"a value tagged {tag!r} cannot be read") from error
+    raise BadFrame(f"a value is written {str(node)[:80]!r}, which is no value of ours")
+
+
+def _float(value: float) -> JsonValue:
+    return {"f": value.hex() if math.isfinite(value) else repr(value)}
+
+
+def _read_float(text: object) -> float:
+    written = str(text)
+    return float(written) if written in ("inf", "-inf", "nan") else float.fromhex(written)
+
+
+def _read_dtype(name: object) -> torch.dtype:
+    found = getattr(torch, str(name), None)
+    if not isinstance(found, torch.dtype):
+        raise ValueError(f"{name!r} is no dtype of this torch")
+    return found
+
+
+_RUN = 32
+_RUNS = (list, tuple)
+
+
+def _array(value: np.ndarray) -> JsonValue:
+    if value.dtype.hasobject:
+        raise UnsupportedLeaf("a numpy array", f"array of {value.dtype}")
+    return {
+        "np": [value.dtype.str, list(value.shape), base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()]
+    }
+
+
+def _read_array(parts: list[JsonValue]) -> object:
+    kind, shape, content = parts
+    raw = base64.b64decode(str(content), validate=True)
+    return np.frombuffer(raw, dtype=np.dtype(str(kind))).reshape(shape).copy()  # type: ignore[arg-type]
+
+
+_ENCODERS: Mapping[type, Callable[..., JsonValue]] = {
+    int: lambda value: {"i": str(value)},
+    float: _float,
+    complex: lambda value: {"c": [_float(value.real), _float(value.imag)]},
+    bytes: lambda value: {"b": base64.b64encode(value).decode()},
+    list: lambda value: {"ints": list(value)},
+    tuple: lambda value: {"run": list(value)},
+    np.ndarray: _array,
+    torch.Size: lambda value: {"size": list(value)},
+    torch.dtype: lambda value: {"dtype": str(value).removeprefix("torch.")},
+    torch.device: lambda value: {"device": str(value)},
+}
+_DECODERS: Mapping[str, Callable[..., object]] = {
+    "i": lambda text: int(str(text)),
+    "f": _read_float,
+    "c": lambda parts: complex(_read_float(parts[0]["f"]), _read_float(parts[1]["f"])),
+    "b": lambda text: base64.b64decode(text, validate=True),
+    "ints": lambda numbers: [int(number) for number in numbers],
+    "run": lambda numbers: tuple(int(number) for number in numbers),
+    "np": _read_array,
+    "size": torch.Size,
+    "dtype": _read_dtype,
+    "device": torch.device,
+}
+
+
+def is_run_of_numbers(node: object) -> bool:
+    """A long list or tuple of plain ints, such as a random stream's words: one value instead of hundreds of leaves."""
+    return (
+        isinstance(node, list | tuple)
+        and type(node) in _RUNS
+        and len(node) >= _RUN
+        and all(type(each) is int for each in node)
+    )

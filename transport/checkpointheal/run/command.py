@@ -1,0 +1,65 @@
+"""`checkpointheal run [--restarts N] [--backoff S] -- CMD …`: what did the user ask for?"""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from checkpointheal.run.line import AgentLine
+from checkpointheal.run.loop import Loop
+from checkpointheal.run.restarts import Limits
+
+COMMAND_NOT_FOUND = 127
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Keep the trainer going; returns its own exit status, 128 + N where signal N ended it."""
+    asked = parser().parse_args(argv)
+    command: list[str] = asked.command[1:] if asked.command[:1] == ["--"] else asked.command
+    if not command:
+        parser().error("there is no command to start: checkpointheal run -- python train.py")
+    if shutil.which(command[0]) is None:
+        sys.stderr.write(f"checkpointheal run: {command[0]}: no such command\n")
+        return COMMAND_NOT_FOUND
+    arena = os.environ.get("CHECKPOINTHEAL_ARENA")
+    limits = Limits(restarts=asked.restarts, backoff=asked.backoff, window=asked.window)
+    return Loop(command, limits, AgentLine(Path(arena) if arena else None)).run()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    limits = Limits()
+    parser = argparse.ArgumentParser(
+        prog="checkpointheal run",
+        description="Start a trainer, and start it again in place when it fails.",
+        epilog=f"Exit status: the trainer's own, 128 + N for signal N, {COMMAND_NOT_FOUND} where CMD is not there.",
+    )
+    parser.add_argument(
+        "--restarts", type=_count, default=limits.restarts, metavar="N", help="failures within the window (%(default)s)"
+    )
+    parser.add_argument(
+        "--backoff", type=_seconds, default=limits.backoff, metavar="S", help="first pause, then doubled (%(default)s)"
+    )
+    parser.add_argument(
+        "--window", type=_seconds, default=limits.window, metavar="S", help="older failures are forgotten (%(default)s)"
+    )
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD", help="the trainer and its arguments")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"a number of restarts is 0 or more, not {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"seconds are 0 or more, not {text!r}")
+    return seconds

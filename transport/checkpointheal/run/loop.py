@@ -1,0 +1,174 @@
+"""The loop of `checkpointheal run`: one thread, woken by signals, by the agent, or by the time.
+
+It carries out what `restarts.after` says and tells the agent what it sees. The decisions are there, the system calls in
+`trainer` and `line`.
+"""
+
+import os
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from checkpointheal.contract.trainer import Exited, Hello
+from checkpointheal.run import trainer
+from checkpointheal.run.line import AgentLine
+from checkpointheal.run.restarts import Leave, Life, Limits, Start, after
+
+ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
+FORWARDED = ENDING | {signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
+LEAVING_GRACE = 10.0
+"""Seconds that what a leaving trainer left behind may still take to end by itself."""
+UNKILLABLE = 10.0
+"""Seconds after which a process that SIGKILL does not end, stuck in the kernel, is no longer waited for."""
+
+
+@dataclass
+class Alive:
+    """The trainer that runs now."""
+
+    group: int
+    incarnation: str
+    started: float
+    ordered: bool = False
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The trainer that ran last, and when what it left behind is killed, and given up."""
+
+    status: int
+    kill_at: float
+
+    @property
+    def give_up_at(self) -> float:
+        """When a leftover is no longer waited for."""
+        return self.kill_at + UNKILLABLE
+
+
+class Loop:
+    """Keeps one trainer going."""
+
+    def __init__(self, command: Sequence[str], limits: Limits, line: AgentLine) -> None:
+        self._command, self._limits, self._line = command, limits, line
+        self._alive: Alive | None = None
+        self._ended = Ended(0, kill_at=0.0)
+        self._next: Start | Leave = Start(0.0, (), "")
+        self._failures: tuple[float, ...] = ()
+        self._leaving = False
+
+    def run(self) -> int:
+        """Start the trainer, again and again, until there is an exit status to leave with. Once per process."""
+        trainer.adopt_orphans()
+        woken = _wake_on([*FORWARDED, signal.SIGCHLD])
+        while True:
+            now = time.monotonic()
+            if (status := self._go_on(now)) is not None:
+                return status
+            for number in _wait(woken, self._line, self._next_moment(now)):
+                self._take_signal(number)
+            self._take_orders()
+            for change in trainer.changes():
+                self._take_change(change)
+
+    def _go_on(self, now: float) -> int | None:
+        """Carry out what is due; returns the exit status once there is one."""
+        if (retry_at := self._line.retry_at) is not None and retry_at <= now:
+            self._line.connect(now)
+        if self._alive or not self._is_clear(now):
+            return None
+        match self._next:
+            case Leave(status):
+                return status
+            case Start(at, failures) if at <= now:
+                self._failures = failures
+                self._start(now)
+        return None
+
+    def _start(self, now: float) -> None:
+        incarnation = os.urandom(16).hex()
+        self._alive = Alive(trainer.start(self._command, incarnation), incarnation, now)
+        self._line.say_started(Hello(role="run", incarnation=incarnation, pid=os.getpid()))
+
+    def _is_clear(self, now: float) -> bool:
+        """Whether nothing of the last incarnation is left: it would hold the device's memory and the ports."""
+        left = trainer.children()
+        if now >= self._ended.kill_at:
+            trainer.send_each(left, signal.SIGKILL)
+        return not left or now >= self._ended.give_up_at
+
+    def _next_moment(self, now: float) -> float | None:
+        """When to look again although nothing happened."""
+        moments = [self._line.retry_at]
+        if not self._alive:
+            moments += [self._ended.kill_at, self._ended.give_up_at]
+            moments += [self._next.at] if isinstance(self._next, Start) else []
+        return min((moment for moment in moments if moment is not None and moment > now), default=None)
+
+    def _take_signal(self, number: int) -> None:
+        if number not in FORWARDED:
+            return
+        self._leaving = self._leaving or number in ENDING
+        if self._alive:
+            trainer.send(self._alive.group, number)
+            trainer.send(self._alive.group, signal.SIGCONT)
+        elif self._leaving:
+            self._next = Leave(self._ended.status, "told to end")
+
+    def _take_orders(self) -> None:
+        for order in self._line.hear():
+            if self._alive and order.incarnation == self._alive.incarnation:
+                _tell(f"the agent ends this trainer: {order.reason}")
+                self._alive.ordered = True
+                trainer.send(self._alive.group, signal.SIGKILL)
+
+    def _take_change(self, change: trainer.Change) -> None:
+        if not self._alive or change.pid != self._alive.group:
+            return
+        match change.what:
+            case "exited":
+                self._take_end(self._alive, code=change.number)
+            case "killed":
+                self._take_end(self._alive, signal=change.number)
+            case "stopped" | "continued" as what:
+                self._line.say_exited(Exited(incarnation=self._alive.incarnation, stopped=what == "stopped"))
+
+    def _take_end(self, alive: Alive, code: int | None = None, signal: int | None = None) -> None:
+        life = Life(alive.started, time.monotonic(), code, signal, alive.ordered)
+        self._alive = None
+        self._ended = Ended(life.status, kill_at=life.ended + (LEAVING_GRACE if self._leaving else 0.0))
+        self._next = after(life, self._failures, self._limits, leaving=self._leaving)
+        self._line.say_exited(Exited(incarnation=alive.incarnation, code=code, signal=signal))
+        if isinstance(self._next, Start):
+            _tell(f"{self._next.why}; the trainer starts again in {max(0.0, self._next.at - life.ended):.1f} s")
+        elif life.status:
+            _tell(self._next.why)
+
+
+def _wake_on(numbers: Sequence[int]) -> int:
+    """Have these signals written, as bytes, to the descriptor that is returned."""
+    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    for number in numbers:
+        signal.signal(number, lambda *_: None)
+    return woken
+
+
+def _wait(woken: int, line: AgentLine, until: float | None) -> bytes:
+    """Sleep until something happens; returns the numbers of the signals that came."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(woken, selectors.EVENT_READ)
+        if line.connected:
+            selector.register(line, selectors.EVENT_READ)
+        selector.select(None if until is None else max(0.0, until - time.monotonic()))
+    try:
+        return os.read(woken, 4096)
+    except BlockingIOError:
+        return b""
+
+
+def _tell(sentence: str) -> None:
+    sys.stderr.write(f"checkpointheal run: {sentence}\n")
+    sys.stderr.flush()

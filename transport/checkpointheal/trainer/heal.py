@@ -1,0 +1,161 @@
+"""The trainer's door: attach, restore, agree, commit, done.
+
+It answers one question of a training loop, *where do I start, and what is safe now?*, and must never slow or kill a
+healthy trainer: without an agent every call is a cheap no-op that says so once. Must not know the operator, and moves
+no byte to another machine.
+"""
+
+import logging
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import torch.distributed as dist
+
+from checkpointheal import digest
+from checkpointheal.contract.base import Digest
+from checkpointheal.contract.trainer import Applied, Done, EpochOver, Hello, Rejoined, Restored, Wait, Withdraw
+from checkpointheal.errors import AgentGone, AlreadyAttached, AppliedStateDiffers
+from checkpointheal.manifest import describe, unpack
+from checkpointheal.trainer.agreement import Standing, agree
+from checkpointheal.trainer.apply import apply
+from checkpointheal.trainer.collectives import Baseline, end_collectives
+from checkpointheal.trainer.ending import Ending
+from checkpointheal.trainer.keeping import Keeping
+from checkpointheal.trainer.line import Line
+from checkpointheal.trainer.parts import Parts, declare
+from checkpointheal.trainer.settings import TrainerSettings
+
+log = logging.getLogger("checkpointheal")
+
+_attached: set[str] = set()
+
+
+class Heal:
+    """One trainer's membership in its job. Made by `attach`."""
+
+    def __init__(self, parts: Parts, settings: TrainerSettings) -> None:
+        self._parts, self._settings = parts, settings
+        self._incarnation = settings.incarnation or uuid.uuid4().hex
+        self._epoch, self._request = 0, 0
+        self._step: int | None = None
+        self._line: Line | None = None
+        if settings.arena is None:
+            log.warning(
+                "checkpointheal: CHECKPOINTHEAL_ARENA is not set, so there is no agent: training is not protected"
+            )
+            return
+        baseline = Baseline.take()
+        self._ending = Ending(lambda: end_collectives(baseline, settings.store_ports))
+        self._line = Line(settings.arena, self._hello, self._epoch_over)
+        self._keeping = Keeping(parts, settings, self._incarnation, self._line)
+
+    def restore(self, budget: float | None = None) -> int | None:
+        """Wait for a state and load it.
+
+        Returns the step whose state the objects now hold, or None: then load your own checkpoint, or start fresh.
+        `budget` is in seconds (default: CHECKPOINTHEAL_RESTORE_BUDGET, else 180). Raises SchemaDiffers or
+        AppliedStateDiffers where the objects cannot hold what their peers hold.
+        """
+        if self._line is None:
+            return None
+        begun = time.monotonic()
+        answer = self._wait_for_answer(self._line, self._settings.restore_budget if budget is None else budget)
+        if answer is None:
+            return None
+        self._epoch, self._step = answer.epoch, answer.step
+        waited = time.monotonic()
+        held = None if answer.step is None else self._load(answer, answer.step)
+        seconds = time.monotonic() - waited
+        self._line.say(Applied(epoch=answer.epoch, step=answer.step, seconds=seconds, digest=held), again="applied")
+        log.info(
+            "checkpointheal: epoch %d, %s: step %s after %.2f s",
+            answer.epoch,
+            answer.rung,
+            answer.step,
+            time.monotonic() - begun,
+        )
+        return answer.step
+
+    def agree(self, group: dist.ProcessGroup | None = None) -> None:
+        """All ranks of the group restored the same thing, or RestoreDisagrees on every one of them. A collective."""
+        begun = time.monotonic()
+        schema = digest.schema_digest(describe(self._parts.replicated_state()).schema)
+        agree(Standing(self._line is not None, self._epoch, self._step, schema), group)
+        if self._line is not None:
+            self._line.say(Rejoined(epoch=self._epoch, seconds=time.monotonic() - begun), again="rejoined")
+
+    def commit(self, step: int) -> bool:
+        """The state is whole and belongs to `step` completed updates: keep it. True where the step is new.
+
+        The training loop stands still for one copy of the replicated state. Where no slot is free the generation is
+        skipped; the loop never waits for one.
+        """
+        if self._step is not None and step <= self._step:
+            return False
+        self._step = step
+        if self._line is not None:
+            self._keeping.keep(self._epoch, step)
+        return True
+
+    def done(self) -> None:
+        """Training is over: this member is not healed any more."""
+        if self._line is not None:
+            self._line.say(Done(), again="done")
+            self._keeping.close()
+
+    def _hello(self) -> Hello:
+        return Hello(role="trainer", incarnation=self._incarnation, pid=os.getpid(), epoch=self._epoch)
+
+    def _epoch_over(self, told: EpochOver) -> None:
+        if told.epoch >= self._epoch:
+            self._ending.begin(told)
+
+    def _wait_for_answer(self, line: Line, budget: float) -> Restored | None:
+        self._request += 1
+        request = self._request
+        line.say(Wait(request=request, budget=budget), again="wait")
+        answer = line.wait_for("restored", lambda said: isinstance(said, Restored) and said.request == request, budget)
+        line.unsay("wait")
+        if isinstance(answer, Restored):
+            return answer
+        line.say(Withdraw(request=request))
+        log.warning("checkpointheal: nothing was restored within %g s: load your checkpoint, or start fresh", budget)
+        return None
+
+    def _load(self, answer: Restored, step: int) -> Digest:
+        if answer.slot is None:
+            raise AgentGone(f"the agent named step {step} but no slot that holds it")
+        arena = self._keeping.open()
+        with arena.read(answer.slot) as reading:
+            held = apply(self._parts, reading.schema, reading.seal.values, reading.data)
+        if answer.state_digest not in (None, held):
+            raise AppliedStateDiffers(
+                f"the objects hold state {held} after loading step {step}, not {answer.state_digest}: "
+                "the slot was damaged, or load_state_dict() changed what it was given"
+            )
+        private = arena.read_private(step)
+        if private is not None:
+            self._parts.put_back_private(unpack(private))
+        return held
+
+
+def attach(*, private: Mapping[str, Any] | None = None, private_limit: int = 1 << 20, **replicated: Any) -> Heal:
+    """Declare the state of this trainer, before `restore()`.
+
+    Each keyword names a part with `state_dict()` and `load_state_dict()` that is equal on every replica: model,
+    optimizer, scheduler, EMA. `private` names what belongs to this rank alone, such as its data position; random
+    streams and BatchNorm statistics are private without being named. `private_limit` is in bytes.
+    Raises Misuse where a part cannot be kept, AlreadyAttached where this process has attached before.
+    """
+    parts = declare(replicated, private or {})
+    settings = TrainerSettings.from_environment(os.environ, private_limit)
+    if settings.arena is not None:
+        if str(settings.arena) in _attached:
+            raise AlreadyAttached(
+                "this process is attached already: call attach() once, and pass the Heal that it returned"
+            )
+        _attached.add(str(settings.arena))
+    return Heal(parts, settings)

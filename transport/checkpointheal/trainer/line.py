@@ -1,0 +1,140 @@
+"""How does the trainer talk with its agent without ever waiting for it longer than it chose to?
+
+One daemon thread holds the connection over the arena's Unix socket, comes back when the agent restarts, and keeps the
+latest answer of each kind. Nothing here raises into the training loop. Must not know torch or the state.
+"""
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from checkpointheal.contract.base import Message
+from checkpointheal.contract.trainer import AGENT_SAYS, SOCKET_NAME, AgentSays, EpochOver, Hello
+
+log = logging.getLogger("checkpointheal")
+
+LINE_LIMIT = 1 << 20
+_KIND = {"reserved": "reserve", "refused": "reserve"}
+
+
+class Line:
+    """The connection. `say` and `wait_for` may be called from any thread."""
+
+    def __init__(self, directory: Path, hello: Callable[[], Hello], on_epoch_over: Callable[[EpochOver], None]) -> None:
+        self._path = str(directory / SOCKET_NAME)
+        self._hello, self._on_epoch_over = hello, on_epoch_over
+        self._changed = threading.Condition()
+        self._socket: socket.socket | None = None
+        self._said_again: dict[str, Message] = {}
+        self._answers: dict[str, AgentSays] = {}
+        self._ended = False
+        self._told_unprotected = False
+        threading.Thread(target=self._run, name="checkpointheal-line", daemon=True).start()
+
+    @property
+    def connected(self) -> bool:
+        """Whether an agent listens now."""
+        return self._socket is not None
+
+    def say(self, message: Message, *, again: str | None = None) -> bool:
+        """Tell the agent; False where none listens. Under `again`, it is repeated to an agent that comes back."""
+        with self._changed:
+            if again:
+                self._said_again[again] = message
+            return self._send(message)
+
+    def unsay(self, again: str) -> None:
+        """Do not repeat it any more."""
+        with self._changed:
+            self._said_again.pop(again, None)
+
+    def wait_for(self, kind: str, accept: Callable[[AgentSays], bool], seconds: float) -> AgentSays | None:
+        """The latest answer of this kind that is accepted; None once the seconds are over."""
+
+        def found() -> bool:
+            return (answer := self._answers.get(kind)) is not None and accept(answer)
+
+        with self._changed:
+            return self._answers[kind] if self._changed.wait_for(found, seconds) else None
+
+    def end(self) -> None:
+        """Hang up for good."""
+        with self._changed:
+            self._ended = True
+            self._drop()
+
+    def _run(self) -> None:
+        while not self._ended:
+            if self._connect():
+                self._listen()
+                self._say_unprotected_once()
+            else:
+                time.sleep(0.1)
+
+    def _connect(self) -> bool:
+        peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            peer.connect(self._path)
+        except OSError:
+            peer.close()
+            return False
+        with self._changed:
+            self._socket = peer
+            self._send(self._hello())
+            for message in self._said_again.values():
+                self._send(message)
+            self._changed.notify_all()
+        return True
+
+    def _listen(self) -> None:
+        connection = self._socket
+        if connection is None:
+            return
+        with contextlib.suppress(OSError), connection.makefile("rb") as lines:
+            while line := lines.readline(LINE_LIMIT):
+                self._take(line)
+        with self._changed:
+            self._drop()
+
+    def _take(self, line: bytes) -> None:
+        try:
+            answer = AGENT_SAYS.validate_json(line)
+        except ValidationError:
+            log.warning("checkpointheal: the agent said something that this version does not know; it is ignored")
+            return
+        if isinstance(answer, EpochOver):
+            self._on_epoch_over(answer)
+        with self._changed:
+            self._answers[_KIND.get(answer.say, answer.say)] = answer
+            self._changed.notify_all()
+
+    def _send(self, message: Message) -> bool:
+        if self._socket is None:
+            return False
+        try:
+            self._socket.sendall(message.model_dump_json().encode() + b"\n")
+        except OSError:
+            self._drop()
+            return False
+        return True
+
+    def _drop(self) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
+            self._socket = None
+
+    def _say_unprotected_once(self) -> None:
+        if not self._ended and not self._told_unprotected:
+            self._told_unprotected = True
+            log.warning(
+                "checkpointheal: the agent is gone; process %d trains on, unprotected until it is back", os.getpid()
+            )

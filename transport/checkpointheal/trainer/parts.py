@@ -1,0 +1,97 @@
+"""What is this trainer's state: which objects hold it, and which of it may come from another rank?
+
+*Replicated* leaves are equal on every peer and may come from any of them. *Private* leaves belong to one rank: random
+streams, data position, and the running statistics of BatchNorm, which each rank computes from its own batches.
+Must not know the arena or the agent.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
+
+from checkpointheal.errors import Misuse
+from checkpointheal.trainer import streams
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """Anything with `state_dict()` and `load_state_dict()`."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """The object's state; tensors in it share the object's memory where they can."""
+        ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
+        """Take such a state over."""
+        ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The declared objects. Fixed when the trainer attaches: comparing replicas could not tell private from corrupt."""
+
+    replicated: Mapping[str, Stateful]
+    private: Mapping[str, Stateful]
+
+    def replicated_state(self) -> dict[str, Any]:
+        """The tree that any peer could give, `{part: state_dict}`, tensors live."""
+        return {
+            name: _without(part.state_dict(), own) if (own := private_buffers(part)) else part.state_dict()
+            for name, part in self.replicated.items()
+        }
+
+    def private_state(self) -> dict[str, Any]:
+        """The tree that nobody else has: streams, data position, per-rank buffers."""
+        buffers = {
+            name: _only(part.state_dict(), own)
+            for name, part in self.replicated.items()
+            if (own := private_buffers(part))
+        }
+        own_parts = {name: dict(part.state_dict()) for name, part in self.private.items()}
+        return {"streams": streams.capture(), "parts": own_parts, "buffers": buffers}
+
+    def put_back_private(self, state: Mapping[str, Any]) -> None:
+        """Give each private part its state back; the streams last, because loading may draw from them."""
+        for name, buffers in state["buffers"].items():
+            live = self.replicated[name].state_dict()
+            with torch.no_grad():
+                for key, value in buffers.items():
+                    live[key].copy_(value)
+        for name, part in self.private.items():
+            part.load_state_dict(state["parts"][name])
+        streams.put_back(state["streams"])
+
+
+def declare(replicated: Mapping[str, Any], private: Mapping[str, Any]) -> Parts:
+    """Check what the user named; raises Misuse that names the part."""
+    if not replicated:
+        raise Misuse(
+            "attach() was given nothing to protect: name the parts, as in attach(model=model, optimizer=optimizer)"
+        )
+    for name, part in [*replicated.items(), *private.items()]:
+        if not isinstance(part, Stateful):
+            raise Misuse(f"{name} is a {type(part).__name__} without state_dict() and load_state_dict()")
+    return Parts(dict(replicated), dict(private))
+
+
+def private_buffers(part: object) -> frozenset[str]:
+    """Keys of a module's state dict that hold per-rank statistics."""
+    return frozenset(_batchnorm_keys(part)) if isinstance(part, torch.nn.Module) else frozenset()
+
+
+def _batchnorm_keys(module: torch.nn.Module) -> Iterator[str]:
+    for prefix, child in module.named_modules():
+        if isinstance(child, _BatchNorm) and not isinstance(child, SyncBatchNorm):
+            for name, _ in child.named_buffers(recurse=False):
+                yield f"{prefix}.{name}" if prefix else name
+
+
+def _without(state: Mapping[str, Any], keys: frozenset[str]) -> dict[str, Any]:
+    return {key: value for key, value in state.items() if key not in keys}
+
+
+def _only(state: Mapping[str, Any], keys: frozenset[str]) -> dict[str, Any]:
+    return {key: value for key, value in state.items() if key in keys}

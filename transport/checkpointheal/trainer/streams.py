@@ -1,0 +1,32 @@
+"""Which random streams does this process draw from, and how are they put back?
+
+Random streams are private: another rank's would repeat its dropout masks and batches. Must not know the arena.
+"""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def capture() -> dict[str, Any]:
+    """The position of every stream: python, numpy's global one, torch on CPU and on each CUDA device in use."""
+    streams: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        streams["cuda"] = torch.cuda.get_rng_state_all()
+    return streams
+
+
+def put_back(streams: Mapping[str, Any]) -> None:
+    """Continue every captured stream where it was. Shapes are those of `capture`."""
+    random.setstate(streams["python"])
+    np.random.set_state(streams["numpy"])
+    torch.set_rng_state(streams["torch"].clone())
+    if "cuda" in streams:
+        torch.cuda.set_rng_state_all([state.clone() for state in streams["cuda"]])
