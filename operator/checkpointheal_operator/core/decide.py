@@ -160,8 +160,10 @@ def _open_recipients(moment: Moment, point: RestorePoint) -> OpenHeal | None:
 
 
 def _open(moment: Moment, place: Place, cause: Cause) -> OpenHeal | None:
+    """A heal that ended unhealed though its request still stands, because an older word came late, is opened again."""
     report = place.report
-    if report is None or _heal_of(moment, place) is not None:
+    known = _heal_of(moment, place)
+    if report is None or (known is not None and (known.is_open or known.healed)):
         return None
     steps = moment.generations(report)
     return OpenHeal(
@@ -199,7 +201,20 @@ def _still_training(moment: Moment) -> Wait | None:
         if place.fresh and place.report and place.report.trainer.state in ("training", "stopped"):
             until = min((loss.at for loss in standing_still(moment) if loss.at > moment.now), default=None)
             return Wait(until=until, reason=Reason.STILL_TRAINING, message=Reason.STILL_TRAINING.tell(member=member))
+        if place.is_waiting and moment.now < (until := _loads_until(moment, place)):
+            return Wait(until=until, reason=Reason.STILL_LOADING, message=Reason.STILL_LOADING.tell(member=member))
     return None
+
+
+def _loads_until(moment: Moment, place: Place) -> float:
+    """A request that was answered for the epoch that ended since comes up in that one, not in the next."""
+    epoch, report = moment.view.epoch, place.report
+    known = epoch.member(place.member)
+    if known is None or report is None or report.epoch_seen < epoch.number:
+        return float("-inf")
+    if (report.agent, report.trainer.request) != (known.agent, known.request):
+        return float("-inf")
+    return (epoch.began_at or 0.0) + moment.view.policy.restore_budget
 
 
 def _given_up(moment: Moment, point: RestorePoint) -> RestorePoint | None:
@@ -226,13 +241,15 @@ def _crash_loop(moment: Moment, heal: HealRecord) -> tuple[Reason, str] | None:
 
 
 def _exhausted(moment: Moment, point: RestorePoint, heal: HealRecord) -> tuple[Reason, str] | None:
-    if heal.tries < moment.view.policy.max_attempts or heal.assignment is None:
+    """Only failures count: an assignment that another step made useless says nothing against its donor."""
+    if heal.assignment is None or point.holds(moment.places[heal.recipient]) is not None:
         return None
-    if point.holds(moment.places[heal.recipient]) is not None:
+    abandoned = abandonment(Case(moment, point, heal.recipient, heal), heal, heal.assignment)
+    failed = len(heal.failed) + (len(abandoned.failed) if abandoned else 0)
+    if abandoned is None or failed < moment.view.policy.max_attempts:
         return None
-    if abandonment(Case(moment, point, heal.recipient, heal), heal, heal.assignment) is None:
-        return None
-    return Reason.ATTEMPTS_EXHAUSTED, Reason.ATTEMPTS_EXHAUSTED.tell(member=heal.recipient, tries=heal.tries)
+    reason = Reason.ATTEMPTS_EXHAUSTED
+    return reason, reason.tell(member=heal.recipient, tries=heal.tries, failed=failed)
 
 
 def _fill(moment: Moment, point: RestorePoint) -> Iterator[Assign | Wait]:
@@ -254,10 +271,7 @@ def _fill_one(case: Case, heal: HealRecord) -> Assign | Wait:
         names = {"member": case.recipient, "step": running.step, "attempt": running.attempt}
         message = Reason.TRANSFERRING.tell(donor=running.donors[0].member, **names)
         return Wait(until=due(heal), reason=Reason.TRANSFERRING, message=message)
-    planned = plan_assignment(case, heal, abandoned)
-    if isinstance(planned, Assign):
-        return planned
-    return Wait(until=None, reason=Reason.DONORS_BUSY, message=Reason.DONORS_BUSY.tell(member=case.recipient))
+    return plan_assignment(case, heal, abandoned)
 
 
 def _hindrances(moment: Moment) -> Iterator[Wait]:

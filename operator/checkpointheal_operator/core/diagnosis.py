@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from checkpointheal.contract.gateway import AgentReport, TrainerExit
 from checkpointheal.contract.identity import MemberId
-from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.moment import Moment, Place, has_finished
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import EpochMember, Heard
 
@@ -62,7 +62,7 @@ def how_it_ended(exit_: TrainerExit | None) -> str:
 def _loss(moment: Moment, known: EpochMember) -> Loss | None:
     """The trainer of a `known` member left, or its pod did. A silent agent alone is no loss: training goes on."""
     place, heard = moment.places[known.member], moment.heard.get(known.pod_uid)
-    if place.is_done or (heard is not None and heard.report.trainer.state == "done"):
+    if place.is_done or (heard is not None and has_finished(heard.report.trainer)):
         return None
     if place.pod is None:
         at = heard.at + moment.view.policy.agent_silence if heard else float("-inf")

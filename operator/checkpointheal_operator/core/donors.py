@@ -82,6 +82,14 @@ def due(heal: HealRecord) -> float:
     return heal.assigned_at + heal.assignment.deadline
 
 
+def rested_at(moment: Moment, heal: HealRecord, donor_uid: str) -> float:
+    """When a donor that failed the heal may be tried again: each further failure doubles its rest."""
+    count = heal.failed.count(donor_uid)
+    if count == 0 or heal.assigned_at is None:
+        return float("-inf")
+    return heal.assigned_at + moment.view.policy.retry_pause * 2.0 ** min(count - 1, 30)
+
+
 def current_donor(moment: Moment, heal: HealRecord, assignment: Assignment) -> str:
     """Pod UID of the donor that the recipient is at: it goes down its list by itself when one dies."""
     heard = moment.heard.get(heal.pod_uid)
@@ -129,10 +137,11 @@ def _coordinate_mismatch(case: Case, candidate: Candidate) -> str | None:
 
 
 def _failed_this_heal(case: Case, candidate: Candidate) -> str | None:
-    failed = case.heal.failed if case.heal else ()
-    if candidate.uid not in failed or case.moment.is_fresh(candidate.uid):
+    """A fault that persists would otherwise use up every attempt within a moment."""
+    if case.heal is None or case.moment.now >= rested_at(case.moment, case.heal, candidate.uid):
         return None
-    return Reason.FAILED_THIS_HEAL.tell(member=candidate.place.member)
+    count = case.heal.failed.count(candidate.uid)
+    return Reason.FAILED_THIS_HEAL.tell(member=candidate.place.member, count=count)
 
 
 def _pod_gone(case: Case, candidate: Candidate) -> str | None:

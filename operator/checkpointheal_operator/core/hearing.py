@@ -5,6 +5,7 @@ Order does not matter: a late, older report changes nothing. Must not know the g
 
 from checkpointheal.contract.gateway import AgentReport
 from checkpointheal.contract.layout import Identity
+from checkpointheal_operator.core.moment import has_finished
 from checkpointheal_operator.core.view import Heard, JobView, Remembered
 
 
@@ -37,15 +38,16 @@ def remember(view: JobView, now: float) -> JobView:
     lost = {each.member: each for each in view.remembered}
     for heard in sorted(view.heard, key=lambda h: (h.at, h.report.pod_uid)):
         silent = now >= heard.at + view.policy.agent_silence
-        if heard.report.pod_uid in there or heard.report.trainer.state == "done" or not silent:
+        if heard.report.pod_uid in there or has_finished(heard.report.trainer) or not silent:
             kept.append(heard)
-        elif (last := _last_identity(heard.report)) is not None:
+        elif (last := last_identity(heard.report)) is not None:
             lost[heard.report.member] = last
     remembered = tuple(lost[member] for member in sorted(lost))
     return view.model_copy(update={"heard": tuple(kept), "remembered": remembered})
 
 
-def _last_identity(report: AgentReport) -> Remembered | None:
+def last_identity(report: AgentReport) -> Remembered | None:
+    """The newest digested generation of a pod, as a witness."""
     digested = [each for each in report.generations if each.state_digest is not None]
     last = max(digested, key=lambda g: (g.step, g.epoch or 0), default=None)
     if last is None or last.state_digest is None:

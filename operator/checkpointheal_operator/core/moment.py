@@ -6,7 +6,7 @@ Built once per decision so that every rule asks in constant time. Knows no rule 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from checkpointheal.contract.gateway import AgentReport, Generation, Peer
+from checkpointheal.contract.gateway import AgentReport, Generation, Peer, TrainerFacts
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.view import Heard, JobView, PodFacts
 
@@ -28,15 +28,18 @@ class Place:
 
     @property
     def is_done(self) -> bool:
-        """Training is over for this member; nobody waits for it any more."""
+        """Training is over for this member; nobody waits for it any more.
+
+        It said so, or ended with code 0: then `run` does not start it again.
+        """
         if self.pod is not None and self.pod.finished:
             return True
-        return self.report is not None and self.report.trainer.state == "done"
+        return self.report is not None and has_finished(self.report.trainer)
 
     @property
     def is_waiting(self) -> bool:
         """Its trainer is in restore() and can be answered."""
-        ours = self.pod is not None and not self.pod.terminating and self.fresh
+        ours = self.pod is not None and not self.pod.terminating and self.fresh and not self.is_done
         return ours and self.report is not None and self.report.trainer.state == "waiting"
 
     @property
@@ -75,10 +78,18 @@ class Moment:
         return kept
 
     def _is_abandoned(self, generation: Generation) -> bool:
+        """Where the records do not say how the latest epoch began, nothing is given up for it."""
         epoch = self.view.epoch
-        if generation.epoch is None or generation.epoch >= epoch.number:
+        if epoch.rung is None or generation.epoch is None or generation.epoch >= epoch.number:
             return False
         return epoch.step is None or generation.step > epoch.step
+
+
+def has_finished(trainer: TrainerFacts) -> bool:
+    """It said that it is done, or its latest life ended without an error."""
+    if trainer.state == "absent" and trainer.exit is not None:
+        return trainer.exit.code == 0 and trainer.exit.incarnation == trainer.incarnation
+    return trainer.state == "done"
 
 
 def at(view: JobView, now: float) -> Moment:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from checkpointheal.contract.gateway import AgentReport, Assignment, Peer
-from checkpointheal_operator.core.decisions import Assign
-from checkpointheal_operator.core.donors import Case, DonorChoice, choose_donors, current_donor, due
+from checkpointheal_operator.core.decisions import Assign, Wait
+from checkpointheal_operator.core.donors import Case, choose_donors, current_donor, due, rested_at
 from checkpointheal_operator.core.moment import Moment
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import HealRecord
@@ -73,13 +73,16 @@ def _failure(moment: Moment, heal: HealRecord, attempt: int) -> str | None:
     return transfer.message or transfer.reason or "the recipient does not say why"
 
 
-def plan_assignment(case: Case, heal: HealRecord, abandoned: Abandonment | None) -> Assign | DonorChoice:
-    """Assign the best donors; the refusals alone where there are none."""
+def plan_assignment(case: Case, heal: HealRecord, abandoned: Abandonment | None) -> Assign | Wait:
+    """Assign the best donors; wait where there are none now, until the first one has rested."""
     failed = heal.failed + (abandoned.failed if abandoned else ())
-    choice = choose_donors(Case(case.moment, case.point, case.recipient, heal.model_copy(update={"failed": failed})))
+    blamed = heal.model_copy(update={"failed": failed})
+    choice = choose_donors(Case(case.moment, case.point, case.recipient, blamed))
     recipient = case.moment.places[case.recipient].peer
     if not choice.eligible or recipient is None:
-        return choice
+        rests = (rested_at(case.moment, blamed, uid) for uid in failed)
+        until = min((at for at in rests if at > case.moment.now), default=None)
+        return Wait(until=until, reason=Reason.DONORS_BUSY, message=Reason.DONORS_BUSY.tell(member=case.recipient))
     message = Reason.STATE_MISSING.tell(member=case.recipient, step=case.point.step)
     return Assign(
         heal=heal.name,

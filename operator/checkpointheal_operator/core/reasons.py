@@ -63,7 +63,7 @@ class Reason(StrEnum):
         "{member} and its peers hold different bytes for step {step}, and nothing tells who is right",
     )
     ALREADY_DONATING = "AlreadyDonating", "{member} already serves {count} recipients, its limit is {limit}"
-    FAILED_THIS_HEAL = "FailedThisHeal", "a transfer from {member} failed in this heal, and it has not been heard since"
+    FAILED_THIS_HEAL = "FailedThisHeal", "a transfer from {member} failed in this heal {count} times: it rests"
 
     # Why an epoch is over, or soon will be.
     POD_REPLACED = "PodReplaced", "the pod of {member} was replaced by {pod}"
@@ -83,9 +83,10 @@ class Reason(StrEnum):
     # Why the next epoch does not begin yet.
     MEMBER_MISSING = "MemberMissing", "no pod holds the place of {member}: nothing begins without it"
     STILL_TRAINING = "StillTraining", "the trainer of {member} has not ended yet"
+    STILL_LOADING = "StillLoading", "the trainer of {member} is loading the answer of an epoch that is over"
     NOT_WAITING = "NotWaiting", "the trainer of {member} is {trainer}, not yet in restore()"
     DIGEST_PENDING = "DigestPending", "{member} is still reading step {step} through"
-    DONORS_BUSY = "DonorsBusy", "{member} waits for a donor: every one that could give serves others now"
+    DONORS_BUSY = "DonorsBusy", "{member} waits for a donor: every one that could give serves others or rests"
     OLD_REQUEST = "OldRequest", "request {request} of {member} was answered already: its next one will be heard"
     TRANSFERRING = "Transferring", "{member} receives step {step} from {donor}, attempt {attempt}"
 
@@ -96,7 +97,10 @@ class Reason(StrEnum):
     NO_ELIGIBLE_DONOR = "NoEligibleDonor", "nobody can give {what}"
     NO_COMMON_STEP = "NoCommonStep", "there is no step that every coordinate holds: {what}"
     PRIVATE_STATE_LOST = "PrivateStateLost", "the private part of {what} is nowhere"
-    ATTEMPTS_EXHAUSTED = "AttemptsExhausted", "{member} was assigned {tries} times and never received the state"
+    ATTEMPTS_EXHAUSTED = (
+        "AttemptsExhausted",
+        "{member} was assigned {tries} times, {failed} failed, and it never received the state",
+    )
     CRASH_LOOP_AT_STEP = "CrashLoopAtStep", "{member} crashed {count} times at step {step}: its memory may be the cause"
 
     # Why a heal has this assignment, or ends.

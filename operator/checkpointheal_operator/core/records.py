@@ -4,6 +4,8 @@ Both outside walls (cluster, local processes) store what comes out of here; neit
 that comes back is what the next `decide` would see if no fact had changed.
 """
 
+from collections.abc import Callable
+
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Conclude, Decision, EndEpoch, OpenHeal
 from checkpointheal_operator.core.reasons import Rung
 from checkpointheal_operator.core.view import EpochRecord, HealRecord, JobView
@@ -15,9 +17,9 @@ def advance(view: JobView, decision: Decision, now: float) -> JobView:
         case OpenHeal():
             return _opened(view, decision, now)
         case Assign():
-            return _with_heal(view, decision.heal, **_assigned(view, decision, now))
+            return _with_heal(view, decision.heal, lambda heal: _assigned(heal, decision, now))
         case Conclude():
-            return _with_heal(view, decision.heal, **_concluded(decision, now))
+            return _with_heal(view, decision.heal, lambda heal: _concluded(heal, decision, now))
         case BeginEpoch():
             return _begun(view, decision, now)
         case EndEpoch():
@@ -34,30 +36,35 @@ def prune(heals: tuple[HealRecord, ...], keep: int) -> tuple[HealRecord, ...]:
 
 
 def _opened(view: JobView, decision: OpenHeal, now: float) -> JobView:
-    if any(heal.name == decision.name for heal in view.heals):
+    if any(heal.name == decision.name and heal.is_open for heal in view.heals):
         return view
+    others = tuple(heal for heal in view.heals if heal.name != decision.name)
     noticed = view.epoch.ended_at
     heal = HealRecord(
         noticed_at=now if noticed is None else noticed, opened_at=now, reason=decision.cause, **dict(decision)
     )
-    return view.model_copy(update={"heals": (*view.heals, heal)})
+    return view.model_copy(update={"heals": (*others, heal)})
 
 
-def _assigned(view: JobView, decision: Assign, now: float) -> dict[str, object]:
-    tries = next((heal.tries for heal in view.heals if heal.name == decision.heal), 0)
-    return {
+def _assigned(heal: HealRecord, decision: Assign, now: float) -> HealRecord:
+    if heal.assignment == decision.assignment:
+        return heal
+    update = {
         "assignment": decision.assignment,
         "assigned_at": now,
-        "tries": tries + 1,
+        "tries": heal.tries + 1,
         "failed": decision.failed,
         "refusals": decision.refusals,
         "reason": decision.reason,
         "message": decision.message,
     }
+    return heal.model_copy(update=update)
 
 
-def _concluded(decision: Conclude, now: float) -> dict[str, object]:
-    return {
+def _concluded(heal: HealRecord, decision: Conclude, now: float) -> HealRecord:
+    if not heal.is_open:
+        return heal
+    update = {
         "concluded_at": now,
         "healed": decision.healed,
         "transfer": decision.transfer,
@@ -65,15 +72,18 @@ def _concluded(decision: Conclude, now: float) -> dict[str, object]:
         "reason": decision.reason,
         "message": decision.message,
     }
+    return heal.model_copy(update=update)
 
 
-def _with_heal(view: JobView, name: str, **update: object) -> JobView:
-    heals = tuple(heal.model_copy(update=update) if heal.name == name else heal for heal in view.heals)
+def _with_heal(view: JobView, name: str, change: Callable[[HealRecord], HealRecord]) -> JobView:
+    heals = tuple(change(heal) if heal.name == name else heal for heal in view.heals)
     return view.model_copy(update={"heals": heals})
 
 
 def _begun(view: JobView, decision: BeginEpoch, now: float) -> JobView:
     order = decision.order
+    if view.epoch.number >= order.epoch:
+        return view
     rungs = {(each.pod_uid, each.agent, each.request): each.rung for each in decision.members}
     heals = tuple(
         _for_epoch(heal, decision, rungs.get((heal.pod_uid, heal.agent, heal.request)), now) for heal in view.heals
@@ -105,12 +115,15 @@ def _for_epoch(heal: HealRecord, decision: BeginEpoch, rung: Rung | None, now: f
 
 
 def _ended(epoch: EpochRecord, decision: EndEpoch, now: float) -> EpochRecord:
-    """An epoch ends once; ending it again only adds trainers to be restarted."""
+    """An epoch ends once; ending it again only adds trainers to be restarted.
+
+    Of an epoch that the records never saw begin, nothing is known but its number.
+    """
     restarts = tuple(sorted({*epoch.restarts, *decision.restart_trainer}))
     if not epoch.open and decision.epoch == epoch.number:
         return epoch.model_copy(update={"restarts": restarts})
+    known = epoch if decision.epoch == epoch.number else EpochRecord(number=decision.epoch)
     update = {
-        "number": decision.epoch,
         "open": False,
         "ended_at": now,
         "lost": decision.lost,
@@ -118,4 +131,4 @@ def _ended(epoch: EpochRecord, decision: EndEpoch, now: float) -> EpochRecord:
         "reason": decision.reason,
         "message": decision.message,
     }
-    return epoch.model_copy(update=update)
+    return known.model_copy(update=update)

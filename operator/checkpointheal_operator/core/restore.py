@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from checkpointheal.contract.gateway import AgentReport, Generation
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.decisions import Wait
+from checkpointheal_operator.core.hearing import last_identity
 from checkpointheal_operator.core.moment import Moment, Place
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.view import Remembered
@@ -58,6 +59,8 @@ def restore_point(moment: Moment) -> RestorePoint | Wait:
         return unheard
     candidates = _candidates(moment)
     best = next((each for each in candidates if each.may_serve), None)
+    if (silent := _silent(moment)) is not None and (best is None or best is not candidates[0]):
+        return silent
     if best is None:
         return _fall_back(moment, candidates)
     if best.pending:
@@ -90,6 +93,18 @@ def _unheard(moment: Moment) -> Wait | None:
         return None
     until, member = min(waits)
     return Wait(until=until, reason=Reason.NOT_HEARD_FROM, message=Reason.NOT_HEARD_FROM.tell(member=member))
+
+
+def _silent(moment: Moment) -> Wait | None:
+    """A silent agent may still hold what would spare the job a step: nothing can begin without it anyway."""
+    for place in (moment.places[member] for member in moment.members):
+        here = place.pod is not None and not place.pod.terminating and not place.is_done
+        if here and place.heard is not None and not place.fresh:
+            reason = Reason.HEARTBEAT_STALE
+            return Wait(
+                until=None, reason=reason, message=reason.tell(member=place.member, age=moment.age(place.heard))
+            )
+    return None
 
 
 def _candidates(moment: Moment) -> tuple[Candidate, ...]:
@@ -132,7 +147,10 @@ def _digest_deadline(moment: Moment, place: Place, generation: Generation) -> fl
 
 
 def _witnesses(moment: Moment, coordinate: int, step: int) -> Iterator[Remembered]:
-    for each in moment.view.remembered:
+    """What lost pods last held: as remembered, or as heard of late from a pod that holds no place any more."""
+    holding = {place.pod.uid for place in moment.places.values() if place.pod}
+    gone = (heard.report for uid, heard in moment.heard.items() if uid not in holding)
+    for each in (*moment.view.remembered, *(last for report in gone if (last := last_identity(report)))):
         if each.member.coordinate == coordinate and each.identity.step == step:
             yield each
 

@@ -28,7 +28,10 @@ class Policy(Frozen):
     epoch_end_deadline: Seconds = Field(default=10, description="How long a trainer may take to end by itself.")
     restore_budget: Seconds = Field(default=180, description="How long a trainer waits in restore().")
     buddies: Count = Field(default=2, description="Other members that keep a member's private parts.")
-    max_attempts: int = Field(default=6, ge=1, description="Assignments per heal before its rung is given up.")
+    max_attempts: int = Field(default=6, ge=1, description="Failed attempts per heal before its rung is given up.")
+    retry_pause: Seconds = Field(
+        default=1, description="How long a donor that failed a heal rests; twice as long after each further failure."
+    )
     same_step_crashes: int = Field(default=3, ge=1, description="Crashes of a member at one step that are forgiven.")
 
     def members(self) -> tuple[MemberId, ...]:
@@ -102,7 +105,9 @@ class EpochRecord(Frozen):
     began_at: float | None = None
     ended_at: float | None = None
     step: Step | None = Field(default=None, description="Restore step that it began with; None: checkpoint or fresh.")
-    rung: Rung | None = Field(default=None, description="The lowest rung among its members.")
+    rung: Rung | None = Field(
+        default=None, description="The lowest rung among its members; None: the records do not say how it began."
+    )
     reason: str = ""
     message: str = ""
     members: tuple[EpochMember, ...] = ()
