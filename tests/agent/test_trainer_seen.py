@@ -34,6 +34,13 @@ def test_a_trainer_that_comes_back_to_a_restarted_agent_is_training(seen):
     assert (facts.state, facts.epoch) == ("training", 4)
 
 
+def test_the_next_start_of_a_trainer_is_in_no_epoch_yet(seen):
+    hear(seen, TRAINER, Wait(request=1, budget=9), applied(epoch=2))
+    other = TRAINER.model_copy(update={"incarnation": "t2"})
+    assert hear(seen, TRAINER).epoch == 2
+    assert hear(seen, other, hello=other).epoch == 0
+
+
 def test_waiting_takes_a_new_request_number_each_time(seen):
     first = hear(seen, TRAINER, Wait(request=1, budget=9)).request
     second = hear(seen, Wait(request=2, budget=9)).request

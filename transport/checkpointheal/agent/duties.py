@@ -92,7 +92,7 @@ def _kill(sight: Sight, orders: Orders) -> Duty | None:
 def _end(sight: Sight, order: EpochOrder | None) -> Duty | None:
     if order is None or not order.over or sight.trainer.state in ("absent", "waiting", "done"):
         return None
-    if sight.trainer.epoch != order.epoch or sight.epoch_told_over >= order.epoch:
+    if not 0 < sight.trainer.epoch <= order.epoch or sight.epoch_told_over >= order.epoch:
         return None
     return EndTrainer(order)
 

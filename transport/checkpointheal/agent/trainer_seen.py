@@ -28,7 +28,12 @@ class TrainerSeen:
         match said:
             case Hello(role="trainer"):
                 state = "training" if said.epoch else "starting"
-                self._set(state=state, incarnation=said.incarnation, epoch=said.epoch or self.facts.epoch)
+                same = said.incarnation == self.facts.incarnation
+                self._set(
+                    state=state,
+                    incarnation=said.incarnation,
+                    epoch=said.epoch or (self.facts.epoch if same else 0),
+                )
             case Wait():
                 self._wait(hello.incarnation, said.request)
             case Withdraw() if said.request == self.waiting_request and self.facts.state == "waiting":

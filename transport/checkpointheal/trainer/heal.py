@@ -110,7 +110,7 @@ class Heal:
         return Hello(role="trainer", incarnation=self._incarnation, pid=os.getpid(), epoch=self._epoch)
 
     def _epoch_over(self, told: EpochOver) -> None:
-        if told.epoch >= self._epoch:
+        if 0 < self._epoch <= told.epoch:
             self._ending.begin(told)
 
     def _wait_for_answer(self, line: Line, budget: float) -> Restored | None:
