@@ -26,7 +26,11 @@ LOOK_EVERY = 1.0
 
 
 class OperatorLoop:
-    """One job's operator. `told` hears each decision that does something, with the view that it was made of."""
+    """One job's operator.
+
+    `told` hears each decision with the view as it was written down, and what is waited for when that changes; `looked`
+    may be set to hear the view after each look. `policy` may be replaced; the next look takes it.
+    """
 
     def __init__(
         self,
@@ -37,9 +41,11 @@ class OperatorLoop:
         told: Callable[[Decision, JobView], None],
     ) -> None:
         self._pods, self._clock, self._told = pods, clock, told
+        self.policy = policy
         self._view = JobView(job=job, policy=policy, leader_since=clock())
         self._noticed = asyncio.Event()
         self._waits_for = ""
+        self.looked: Callable[[JobView], None] = lambda _view: None
         self.hub = Hub(clock, self.notice)
 
     @property
@@ -73,12 +79,13 @@ class OperatorLoop:
             self._waits_for = ""
             self._told(decision, view)
         self._view = view.model_copy(update={"heals": prune(view.heals, HEALS_KEPT)})
+        self.looked(self._view)
         uid_of = {pod.member: pod.uid for pod in sorted(view.pods, key=lambda pod: (pod.seen_since, pod.uid))}
         await self.hub.order({uid_of[member]: each for member, each in orders(view).items() if member in uid_of})
         return until
 
     def _gather(self) -> JobView:
-        view = self._view.model_copy(update={"pods": self._pods(), "heard": self.hub.heard})
+        view = self._view.model_copy(update={"policy": self.policy, "pods": self._pods(), "heard": self.hub.heard})
         view = remember(view, self._clock())
         self.hub.keep_only(view.heard)
         return view

@@ -49,6 +49,7 @@ class AgentSettings(Frozen):
                 peer_key=read("PEER_KEY"),
                 host=read("HOST", "127.0.0.1"),
                 port=int(read("PORT", "0")),
+                slots=int(read("SLOTS", "2")),
                 report_every=float(read("REPORT_EVERY", "1")),
             )
         except ValueError as error:

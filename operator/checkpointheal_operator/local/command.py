@@ -1,0 +1,130 @@
+"""`checkpointheal local [options] -- CMD …`: what did the user ask for, and what do they see of it?
+
+Parses, runs the job, and turns its end, or a signal, into an exit status.
+"""
+
+import argparse
+import asyncio
+import shutil
+import signal
+import sys
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from checkpointheal_operator.core.view import Policy
+from checkpointheal_operator.local.job import Hooks, LocalJob
+from checkpointheal_operator.local.live import LiveView
+from checkpointheal_operator.local.screen import Lines, OperatorLog, both
+from checkpointheal_operator.local.settings import LocalSettings
+from checkpointheal_operator.local.summary import summary
+
+COMMAND_NOT_FOUND = 127
+SIGNALLED = 128
+FOLDER = Path("checkpointheal-local")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train, healed; returns 0 where every member finished, 128 + N after signal N, else the failed member's status."""
+    asked = parser().parse_args(argv)
+    command: list[str] = asked.command[1:] if asked.command[:1] == ["--"] else asked.command
+    if not command:
+        parser().error("there is no command to start: checkpointheal local --replicas 3 -- python train.py")
+    if shutil.which(command[0]) is None:
+        sys.stderr.write(f"checkpointheal local: {command[0]}: no such command\n")
+        return COMMAND_NOT_FOUND
+    settings = settings_of(asked, command)
+    screen = (
+        LiveView(Console()) if sys.stdout.isatty() and not asked.plain else Lines(sys.stderr, verbose=asked.verbose)
+    )
+    sys.stderr.write(f"checkpointheal local: {settings.job}, logs in {settings.logs}\n")
+    return asyncio.run(_train(settings, screen))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="checkpointheal local",
+        description="Heal a training job of this machine's processes: one pod per member, each with its own memory.",
+        epilog="Deleting a pod: kill its keeper, whose pid the logs tell. Exit status: 0 where every member finished, "
+        "128 + N after signal N, else that of the member that failed for good.",
+    )
+    parser.add_argument("--replicas", type=_positive, default=2, metavar="N", help="copies of the state (%(default)s)")
+    parser.add_argument("--ranks", type=_positive, default=1, metavar="K", help="members per replica (%(default)s)")
+    parser.add_argument("--dir", type=Path, metavar="D", help=f"folder of the logs ({FOLDER}/JOB)")
+    parser.add_argument("--arena-slots", type=_slots, default=2, metavar="S", help="generations kept (%(default)s)")
+    parser.add_argument(
+        "--restarts", type=_count, default=5, metavar="N", help="failures of a trainer, in an hour (%(default)s)"
+    )
+    parser.add_argument("--plain", action="store_true", help="lines instead of the live view")
+    parser.add_argument("-v", "--verbose", action="store_true", help="also say what is waited for")
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD", help="the trainer and its arguments")
+    return parser
+
+
+def settings_of(asked: argparse.Namespace, command: Sequence[str]) -> LocalSettings:
+    """The job that the command line describes."""
+    job = f"local-{uuid.uuid4().hex[:6]}"
+    return LocalSettings(
+        job=job,
+        command=tuple(command),
+        policy=Policy(replicas=asked.replicas, ranks=asked.ranks),
+        logs=(asked.dir or FOLDER / job).absolute(),
+        slots=asked.arena_slots,
+        trainer_restarts=asked.restarts,
+    )
+
+
+async def _train(settings: LocalSettings, screen: Lines | LiveView) -> int:
+    log = OperatorLog(settings.logs)
+
+    def noted(sentence: str) -> None:
+        screen.noted(sentence)
+        log.noted(sentence)
+
+    job = LocalJob(settings, Hooks(told=both(screen.told, log.told), noted=noted, looked=screen.looked))
+    with screen:
+        status, sentence = await _until_over(job)
+    sys.stdout.write(summary(job.heals))
+    sys.stderr.write(f"checkpointheal local: {sentence}\n")
+    log.close()
+    return status
+
+
+async def _until_over(job: LocalJob) -> tuple[int, str]:
+    """A first signal lets the trainers leave; a second one ends everything at once."""
+    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
+    async with job:
+        over, told = asyncio.ensure_future(job.wait()), asyncio.ensure_future(signals.get())
+        await asyncio.wait({over, told}, return_when=asyncio.FIRST_COMPLETED)
+        if not told.done():
+            told.cancel()
+            outcome = await over
+            return outcome.status, outcome.message
+        leaving, again = asyncio.ensure_future(job.leave()), asyncio.ensure_future(signals.get())
+        await asyncio.wait({leaving, again}, return_when=asyncio.FIRST_COMPLETED)
+        for each in (over, leaving, again):
+            each.cancel()
+        return SIGNALLED + told.result(), f"ended by {told.result().name}"
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"at least 1, not {text!r}")
+    return int(text)
+
+
+def _slots(text: str) -> int:
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"an arena holds at least 2 generations, not {text!r}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"a number of restarts is 0 or more, not {text!r}")
+    return int(text)

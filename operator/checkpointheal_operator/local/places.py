@@ -1,0 +1,155 @@
+"""Where does a pod of this machine live, and what do its processes find in their environment?
+
+Names, folders, ports and variables; nothing is started here. What the trainer sees never holds a secret.
+"""
+
+import contextlib
+import importlib.util
+import os
+import random
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.local.keeper import POD_UID
+from checkpointheal_operator.local.settings import LocalSettings
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 an arena is memory; where there is none a temporary folder stands in
+LOOPBACK = "127.0.0.1"
+SECRETS = frozenset({"CHECKPOINTHEAL_TOKEN", "CHECKPOINTHEAL_PEER_KEY", "CHECKPOINTHEAL_GATEWAY"})
+_PORTS = range(10_000, 65_536)
+_PYTHON = (sys.executable, "-P")
+"""`-P`: a file beside the user's script must not pass for a module of ours or of the standard library."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """What all pods of one job share."""
+
+    settings: LocalSettings
+    gateway: str
+    peer_key: str
+    master_port: int
+
+    def arena(self, uid: str) -> Path:
+        """The folder of a pod's memory."""
+        root = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+        return root / f"checkpointheal-{self.settings.job}" / uid
+
+    def log(self, pod: str, process: str) -> Path:
+        """Where a process of this pod writes: `POD.log` for the trainer, `POD.agent.log` for the agent."""
+        return self.settings.logs / (f"{pod}.log" if process == "run" else f"{pod}.{process}.log")
+
+    def command(self, process: str) -> tuple[str, ...]:
+        """What the agent, or the trainer under `run`, is started with."""
+        if process == "agent":
+            return (*_PYTHON, "-m", "checkpointheal.agent")
+        restarts = str(self.settings.trainer_restarts)
+        return (*_PYTHON, "-m", "checkpointheal.cli", "run", "--restarts", restarts, "--", *self.settings.command)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One pod: the place that it holds, and this life of it."""
+
+    member: MemberId
+    uid: str
+    token: str
+    ranks: int
+
+    @property
+    def name(self) -> str:
+        """The same for every pod of this place."""
+        return f"trainer-{self.member.replica}" + (f"-{self.member.rank}" if self.ranks > 1 else "")
+
+
+def environment(site: Site, claim: Claim, process: str) -> dict[str, str]:
+    """All variables of the pod's `agent` or `run`."""
+    common = {
+        "CHECKPOINTHEAL_JOB": site.settings.job,
+        "CHECKPOINTHEAL_MEMBER": str(claim.member),
+        "CHECKPOINTHEAL_POD": claim.name,
+        "CHECKPOINTHEAL_ARENA": str(site.arena(claim.uid)),
+        POD_UID: claim.uid,
+    }
+    return common | (_agents(site, claim) if process == "agent" else _trainers(site, claim))
+
+
+def _agents(site: Site, claim: Claim) -> dict[str, str]:
+    return dict(site.settings.environment) | {
+        "CHECKPOINTHEAL_GATEWAY": site.gateway,
+        "CHECKPOINTHEAL_TOKEN": claim.token,
+        "CHECKPOINTHEAL_PEER_KEY": site.peer_key,
+        "CHECKPOINTHEAL_HOST": LOOPBACK,
+        "CHECKPOINTHEAL_PORT": "0",
+        "CHECKPOINTHEAL_SLOTS": str(site.settings.slots),
+        "CHECKPOINTHEAL_REPORT_EVERY": str(site.settings.report_every),
+    }
+
+
+def _trainers(site: Site, claim: Claim) -> dict[str, str]:
+    """Torchrun's variables, for a world of one process per pod."""
+    policy = site.settings.policy
+    world = policy.replicas * policy.ranks
+    inherited = {name: value for name, value in site.settings.environment.items() if name not in SECRETS}
+    defaults = {
+        "GLOO_SOCKET_IFNAME": "lo",
+        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // world)),
+        "PYTHONUNBUFFERED": "1",
+        "CHECKPOINTHEAL_RESTORE_BUDGET": f"{policy.restore_budget:g}",
+    }
+    return (
+        defaults
+        | inherited
+        | {
+            "RANK": str(claim.member.replica * policy.ranks + claim.member.rank),
+            "WORLD_SIZE": str(world),
+            "LOCAL_RANK": "0",
+            "LOCAL_WORLD_SIZE": "1",
+            "MASTER_ADDR": LOOPBACK,
+            "MASTER_PORT": str(site.master_port),
+        }
+    )
+
+
+def tether() -> str:
+    """The program that ties a process to its parent's life. Found, not imported: it is run by path."""
+    spec = importlib.util.find_spec("checkpointheal.tether")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("checkpointheal.tether is not installed", name="checkpointheal.tether")
+    return spec.origin
+
+
+def free_port() -> int:
+    """A port that nothing listens on and that the kernel gives to no outgoing connection.
+
+    One in its own range would be taken by some connection while the trainers are down, and rank 0 could not come back.
+    """
+    return next(port for port in _candidates(_ephemeral()) if _is_free(port))
+
+
+def _candidates(taken: range) -> Iterator[int]:
+    ports = [port for port in _PORTS if port not in taken]
+    return iter(random.sample(ports, len(ports)))
+
+
+def _ephemeral() -> range:
+    try:
+        low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    except OSError:
+        return range(32_768, 61_000)
+    return range(int(low), int(high) + 1)
+
+
+def _is_free(port: int) -> bool:
+    with contextlib.closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True

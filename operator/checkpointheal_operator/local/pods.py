@@ -1,0 +1,188 @@
+"""The life of one pod: an agent and a trainer under `checkpointheal run`, started again as the kubelet would.
+
+It speaks with the pod's keeper and follows `restarts`; the system calls are the keeper's. Must not know the operator,
+the other pods, or what a trainer does.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from checkpointheal_operator.local import keeper
+from checkpointheal_operator.local.places import Claim, Site, environment, tether
+from checkpointheal_operator.local.restarts import Limits, NoMore, after_failure
+
+AGENT_RESTARTS = Limits(restarts=1_000_000, backoff=0.2, ceiling=5.0, window=60.0)
+"""A sidecar is started again for ever."""
+KEEPER_GRACE = 15.0
+"""Longer than the keeper itself waits for what cannot be killed."""
+LINE_LIMIT = 1 << 16
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The trainer ran to its end in success."""
+
+
+@dataclass(frozen=True)
+class GaveUp:
+    """It failed too often; its last exit status."""
+
+    status: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Gone:
+    """It was deleted, by whomever, or told to leave; nothing of it is left."""
+
+
+End = Finished | GaveUp | Gone
+
+
+class Pod:
+    """One pod. `run()` once; the rest from anywhere in the same event loop."""
+
+    def __init__(self, site: Site, claim: Claim, clock: Callable[[], float], told: Callable[[str], None]) -> None:
+        self.claim, self.born = claim, clock()
+        self.finished, self.terminating = False, False
+        self._site, self._clock, self._told = site, clock, told
+        self._limits = {"agent": AGENT_RESTARTS, "run": site.settings.pod_restarts}
+        self._pids: dict[str, int] = {}
+        self._failures: dict[str, tuple[float, ...]] = {"agent": (), "run": ()}
+        self._again: set[asyncio.TimerHandle] = set()
+        self._keeper: Process | None = None
+
+    @property
+    def arena(self) -> Path:
+        """Its memory."""
+        return self._site.arena(self.claim.uid)
+
+    @property
+    def keeper_pid(self) -> int | None:
+        """The process whose end is the pod's end."""
+        return self._keeper.pid if self._keeper else None
+
+    @property
+    def agent_pid(self) -> int | None:
+        """The agent; None between two starts of it."""
+        return self._pids.get("agent")
+
+    @property
+    def trainer_pid(self) -> int | None:
+        """The trainer that `run` started; None between two starts of it."""
+        run = self._pids.get("run")
+        return next(_group_leaders(keeper.children(run)), None) if run else None
+
+    async def run(self) -> End:
+        """Start everything and keep it going, until it has finished, failed too often, or is gone.
+
+        Whatever the end, and when cancelled too, no process and no memory of it is left.
+        """
+        try:
+            self._keeper = await self._open()
+            self._start("agent")
+            self._start("run")
+            return await self._live(self._keeper)
+        finally:
+            await self.delete()
+
+    async def delete(self) -> None:
+        """Kill every process of the pod at once and remove its arena. Nothing where that has been done."""
+        self.terminating = not self.finished
+        for timer in self._again:
+            timer.cancel()
+        if self._keeper is not None:
+            await _end(self._keeper)
+        await asyncio.to_thread(keeper.kill_marked, self.claim.uid)
+        shutil.rmtree(self.arena, ignore_errors=True)
+
+    def leave(self) -> None:
+        """Ask the trainer to end, as the kubelet does before it kills; nothing is started again."""
+        self.terminating = True
+        for timer in self._again:
+            timer.cancel()
+        self._signal("run", signal.SIGTERM)
+
+    async def _open(self) -> Process:
+        self.arena.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.arena.mkdir(mode=0o700)
+        with self._site.log(self.claim.name, "agent").open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", keeper.__file__, tether(), str(self.arena)),
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=log,
+                limit=LINE_LIMIT,
+                start_new_session=True,  # a Ctrl-C at the terminal is for the supervisor alone
+            )
+
+    async def _live(self, kept: Process) -> End:
+        if kept.stdout is None:
+            raise RuntimeError("a keeper is opened with a pipe")
+        while line := await kept.stdout.readline():
+            said = json.loads(line)
+            if "pid" in said:
+                self._pids[said["name"]] = said["pid"]
+                continue
+            self._pids.pop(said["name"], None)
+            if (end := self._take_end(said["name"], said["status"])) is not None:
+                return end
+        return Gone()
+
+    def _take_end(self, name: str, status: int) -> End | None:
+        if name == "run" and self.terminating:
+            return Gone()
+        if name == "run" and status == 0:
+            self.finished = True
+            return Finished()
+        after = after_failure(self._clock(), self._failures[name], self._limits[name])
+        if isinstance(after, NoMore):
+            return GaveUp(status, after.count)
+        self._failures[name] = after.failures
+        self._told(f"{self.claim.name}: {name} ended with status {status}; it starts again in {after.pause:g} s")
+        self._again.add(asyncio.get_running_loop().call_later(after.pause, self._start, name))
+        return None
+
+    def _start(self, name: str) -> None:
+        self._command(
+            do="start",
+            name=name,
+            command=self._site.command(name),
+            environment=environment(self._site, self.claim, name),
+            log=str(self._site.log(self.claim.name, name)),
+        )
+
+    def _signal(self, name: str, number: int) -> None:
+        self._command(do="signal", name=name, number=number)
+
+    def _command(self, **said: object) -> None:
+        if self._keeper is not None and self._keeper.stdin is not None and not self._keeper.stdin.is_closing():
+            self._keeper.stdin.write(json.dumps(said).encode() + b"\n")
+
+
+async def _end(kept: Process) -> None:
+    """Let go of the keeper, which ends everything below it; one that cannot is ended from outside."""
+    if kept.stdin is not None:
+        kept.stdin.close()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(kept.wait(), KEEPER_GRACE)
+        return
+    await asyncio.to_thread(keeper.kill_below, kept.pid)
+    kept.kill()
+    await kept.wait()
+
+
+def _group_leaders(pids: list[int]) -> Iterator[int]:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(pid) == pid:
+                yield pid

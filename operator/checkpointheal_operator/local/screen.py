@@ -1,0 +1,74 @@
+"""Where do decisions and sentences go: plain lines on a stream, and all of them into `operator.log`.
+
+Must not know what they mean. The live view is `live`'s.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TextIO
+
+from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
+from checkpointheal_operator.core.view import JobView
+
+LOG = "operator.log"
+
+
+class Lines:
+    """Plain lines. With `verbose`, also what is waited for."""
+
+    def __init__(self, stream: TextIO, *, verbose: bool) -> None:
+        self._stream, self._verbose = stream, verbose
+
+    def __enter__(self) -> Self:
+        """Nothing to prepare."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to put back."""
+
+    def told(self, decision: Decision) -> None:
+        """One line per decision that does something."""
+        if self._verbose or not isinstance(decision, Nothing | Wait):
+            self.noted(f"{decision}: {decision.message}")
+
+    def noted(self, sentence: str) -> None:
+        """One line."""
+        self._stream.write(f"{time.strftime('%H:%M:%S')}  {sentence}\n")
+        self._stream.flush()
+
+    def looked(self, view: JobView) -> None:
+        """Lines say what is decided, not how things stand."""
+
+
+class OperatorLog:
+    """Everything, with the date, in the folder of the logs."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = (folder / LOG).open("a", buffering=1)
+
+    def told(self, decision: Decision) -> None:
+        """One line per decision, what is waited for included."""
+        self.noted(f"{decision}: {decision.message}")
+
+    def noted(self, sentence: str) -> None:
+        """One line."""
+        self._file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {sentence}\n")
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        self._file.close()
+
+
+def both(first: Callable[[Decision], None], second: Callable[[Decision], None]) -> Callable[[Decision, JobView], None]:
+    """A hook for decisions that tells two."""
+
+    def told(decision: Decision, _view: JobView) -> None:
+        first(decision)
+        second(decision)
+
+    return told

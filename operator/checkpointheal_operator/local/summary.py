@@ -1,0 +1,49 @@
+"""What happened, once it is over: one line per heal.
+
+Pure text. Must not know the screen.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from checkpointheal_operator.local.phases import PHASES, SeenHeal, phases
+
+HEAD = ("recipient", "donor", "cause", "rung", "step", "bytes", *PHASES[1:])
+
+
+def summary(heals: Iterable[SeenHeal]) -> str:
+    """A table of all concluded heals; phases in seconds. One sentence where nobody had to be healed."""
+    table = [HEAD, *(_cells(seen) for seen in heals if not seen.heal.is_open)]
+    if len(table) == 1:
+        return "nobody had to be healed\n"
+    widths = [max(len(row[i]) for row in table) for i in range(len(HEAD))]
+    return "".join(_line(row, widths) for row in table)
+
+
+def donor_of(seen: SeenHeal) -> str | None:
+    """The member that gave the state; None where none had to."""
+    heal = seen.heal
+    given = next((peer for peer in _donors(seen) if heal.transfer and peer[1] == heal.transfer.donor), None)
+    return given[0] if given else None
+
+
+def _donors(seen: SeenHeal) -> Iterable[tuple[str, str]]:
+    assigned = seen.heal.assignment
+    return ((str(peer.member), peer.pod) for peer in assigned.donors) if assigned else ()
+
+
+def _cells(seen: SeenHeal) -> tuple[str, ...]:
+    heal, spent = seen.heal, phases(seen)
+    step = heal.assignment.step if heal.assignment else None
+    return (
+        str(heal.recipient),
+        donor_of(seen) or "-",
+        str(heal.cause),
+        str(heal.rung) if heal.healed and heal.rung else heal.reason,
+        "-" if step is None else str(step),
+        f"{heal.transfer.bytes:,}" if heal.transfer else "-",
+        *(f"{spent[name]:.2f}" if name in spent else "-" for name in HEAD[6:]),
+    )
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
