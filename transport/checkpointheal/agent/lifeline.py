@@ -1,0 +1,77 @@
+"""Is the peer of this transfer alive?
+
+Plain gloo notices a killed peer only every second time. So both sides hold one more TCP connection, on which each says
+every now and then that it is there: its end means that the peer died, its silence that the peer stands still. Must not
+know what is transferred.
+"""
+
+import contextlib
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from checkpointheal.errors import CheckpointHealError, Overdue, PeerLost
+
+_ALIVE, _BYE = b".", b"!"
+
+
+class Lifeline:
+    """One connection, watched by a thread of its own until `close`."""
+
+    def __init__(
+        self, connection: socket.socket, stall: float, deadline: float, on_end: Callable[[CheckpointHealError], None]
+    ) -> None:
+        """`stall`: seconds of silence that are too many. `deadline`: on the monotonic clock. `on_end` is called once."""
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._connection, self._stall, self._deadline, self._on_end = connection, stall, deadline, on_end
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="lifeline", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Say goodbye: what this side came for is done, or told to the other one over the channel."""
+        self._closed.set()
+        with contextlib.suppress(OSError):
+            self._connection.sendall(_BYE)
+            self._connection.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._connection.close()
+
+    def _watch(self) -> None:
+        error = self._why_it_ended()
+        if error is not None and not self._closed.is_set():
+            self._on_end(error)
+
+    def _why_it_ended(self) -> CheckpointHealError | None:
+        heard = time.monotonic()
+        while not self._closed.is_set():
+            self._beat()
+            # The socket is asked before the clock: who was stopped itself must not blame the peer.
+            if select.select([self._connection], [], [], self._stall / 5)[0]:
+                said = self._read()
+                if not said or _BYE in said:
+                    return self._peer_left(said)
+                heard = time.monotonic()
+            elif time.monotonic() - heard > self._stall:
+                return Overdue(f"the peer has not been heard for {self._stall:.1f} s")
+            if time.monotonic() > self._deadline:
+                return Overdue("the deadline of this attempt has passed")
+        return None
+
+    def _peer_left(self, said: bytes) -> CheckpointHealError | None:
+        """After a goodbye, its last words may still be on their way through the channel."""
+        if not said:
+            return PeerLost("the peer's process is gone")
+        return None if self._closed.wait(self._stall) else PeerLost("the peer left before this side was done")
+
+    def _beat(self) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            self._connection.send(_ALIVE, socket.MSG_DONTWAIT)
+
+    def _read(self) -> bytes:
+        try:
+            return self._connection.recv(4096)
+        except OSError:
+            return b""

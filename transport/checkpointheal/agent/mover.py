@@ -1,0 +1,166 @@
+"""One side of one transfer, in a process of its own.
+
+Composition only: arena, meeting, lifeline and the donor's or recipient's shell. The process belongs to the transfer, so
+ending it is how a wait that nothing else ends is ended. Must not know the gateway.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+import torch
+
+from checkpointheal import digest, donor, recipient
+from checkpointheal.agent import errand as words
+from checkpointheal.agent.lifeline import Lifeline
+from checkpointheal.agent.meeting import Meeting, Visit
+from checkpointheal.arena import Arena, Reading
+from checkpointheal.channel.pace import Pace
+from checkpointheal.contract.layout import Identity
+from checkpointheal.ends import Terms
+from checkpointheal.ends.slot import SlotSink, SlotSource
+from checkpointheal.errors import CheckpointHealError, SlotDamaged
+from checkpointheal.session import Expected
+from checkpointheal.wire import Offer
+
+SAY_EVERY = 0.1
+ENDED_FROM_OUTSIDE = 75
+"""Exit status where the lifeline ended the process."""
+
+Say = Callable[[words.ErrandSays], None]
+
+
+def run(errand: words.Errand, say: Say) -> None:
+    """Carry the errand out; what comes of it is said, never raised. May end the process."""
+    torch.set_num_threads(1)
+    voice = _Voice(say)
+    try:
+        ended = _give(errand, voice) if errand.side == "donor" else _take(errand, voice)
+    except CheckpointHealError as error:
+        voice.fail(error)
+    else:
+        voice.end(ended)
+
+
+class _Voice:
+    """What the agent hears: now and then how far it got, and one last word, whichever thread has it first."""
+
+    def __init__(self, say: Say) -> None:
+        self._say, self._lock = say, threading.Lock()
+        self._over, self._said_at = False, 0.0
+        self._progress = words.Progress(bytes=0, total=0)
+
+    def say(self, word: words.ErrandSays) -> None:
+        with self._lock:
+            if not self._over:
+                self._say(word)
+
+    def progress(self, crossed: int, total: int) -> None:
+        with self._lock:
+            self._progress = words.Progress(bytes=crossed, total=total)
+            if time.monotonic() - self._said_at >= SAY_EVERY and not self._over:
+                self._said_at = time.monotonic()
+                self._say(self._progress)
+
+    def end(self, word: words.Ended | words.Failed) -> None:
+        with self._lock:
+            if not self._over:
+                self._over = True
+                self._say(self._progress)
+                self._say(word)
+
+    def fail(self, error: CheckpointHealError) -> None:
+        self.end(words.Failed(reason=error.reason, message=str(error), bytes=self._progress.bytes))
+
+    def fail_and_exit(self, error: CheckpointHealError) -> None:
+        """For the lifeline's thread: the other one may be in a wait that only the end of the process ends."""
+        self.fail(error)
+        os._exit(ENDED_FROM_OUTSIDE)
+
+
+def _give(errand: words.Errand, voice: _Voice) -> words.Ended:
+    began = time.monotonic()
+    with _pinned(errand) as reading:
+        meeting = Meeting(errand.host, errand.prefix, errand.deadline)
+        voice.say(words.Meeting(store_port=meeting.store_port))
+        total = reading.seal.data_bytes
+        terms = _terms(errand, began, lambda crossed: voice.progress(crossed, total))
+        lifeline = Lifeline(meeting.lifeline(), errand.stall, terms.deadline, voice.fail_and_exit)
+        try:
+            held, crossed = _serve(errand, SlotSource(reading), meeting, terms)
+        finally:
+            lifeline.close()
+    return words.Ended(
+        bytes=crossed,
+        total=total,
+        hold_seconds=held - began,
+        transfer_seconds=time.monotonic() - held,
+        verify_seconds=0,
+        state_digest=errand.identity.state_digest,
+    )
+
+
+def _serve(errand: words.Errand, source: SlotSource, meeting: Meeting, terms: Terms) -> tuple[float, int]:
+    """When the state was read through, and how many bytes crossed."""
+    try:
+        offer = _offer(errand, source)
+    except CheckpointHealError as error:
+        donor.decline(meeting.channel(), error, terms)
+        raise
+    held = time.monotonic()
+    return held, donor.give(meeting.channel(), source, offer, terms)
+
+
+def _take(errand: words.Errand, voice: _Voice) -> words.Ended:
+    began = time.monotonic()
+    arena = Arena.create(errand.arena, slots=errand.slots)
+    sink = SlotSink(arena, errand.job, errand.member, errand.epoch)
+    visit = Visit(errand.host, errand.store_port, errand.prefix, errand.deadline)
+    terms = _terms(errand, began, lambda crossed: voice.progress(crossed, sink.total))
+    lifeline = Lifeline(visit.lifeline(), errand.stall, terms.deadline, voice.fail_and_exit)
+    try:
+        met = time.monotonic()
+        taken = recipient.take(visit.channel(), sink, Expected(errand.heal, errand.attempt, errand.identity), terms)
+    finally:
+        sink.abandon()
+        lifeline.close()
+    return words.Ended(
+        bytes=taken.bytes,
+        total=sink.total,
+        hold_seconds=met - began + taken.hold_seconds,
+        transfer_seconds=taken.transfer_seconds,
+        verify_seconds=taken.verify_seconds,
+        state_digest=taken.offer.identity.state_digest,
+    )
+
+
+def _pinned(errand: words.Errand) -> Reading:
+    """The granted generation. Raises SlotDamaged where the slot holds another by now."""
+    if errand.slot is None:
+        raise SlotDamaged("the errand names no slot")
+    reading = Arena.open(errand.arena).read(errand.slot)
+    seal = reading.seal
+    held = Identity(
+        step=seal.step, schema_digest=seal.schema_digest, state_digest=seal.state_digest or errand.identity.state_digest
+    )
+    if held != errand.identity:
+        reading.close()
+        raise SlotDamaged(f"slot {errand.slot} holds step {held.step} by now, granted is step {errand.identity.step}")
+    return reading
+
+
+def _offer(errand: words.Errand, source: SlotSource) -> Offer:
+    return Offer(
+        heal=errand.heal,
+        attempt=errand.attempt,
+        identity=errand.identity,
+        manifest=source.manifest,
+        chunk_bytes=digest.CHUNK_BYTES,
+        chunks=source.digests(errand.identity),
+        chunk_seconds=Pace(errand.bytes_per_second, 0).seconds(digest.CHUNK_BYTES),
+    )
+
+
+def _terms(errand: words.Errand, now: float, progress: Callable[[int], None]) -> Terms:
+    return Terms(now + errand.deadline, errand.stall, progress, errand.bytes_per_second)

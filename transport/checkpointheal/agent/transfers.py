@@ -1,0 +1,101 @@
+"""How does the agent run a transfer that it can end at any instant?
+
+Each transfer is a child forked from a process that has torch loaded already: it starts in milliseconds, and killing it
+takes its process group, sockets and threads along. The agent itself never loads torch, so nothing there can crash it.
+Child and agent speak JSON lines over a pipe. Must not know what is transferred.
+"""
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import select
+import threading
+from collections.abc import AsyncIterator
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+
+from pydantic import TypeAdapter
+
+from checkpointheal.agent.errand import ERRAND_SAYS, Errand, ErrandSays, Failed
+
+_MODULE = "checkpointheal.agent.mover"
+
+
+class Transfers:
+    """The fork server, and the children under way."""
+
+    def __init__(self) -> None:
+        self._context: ForkServerContext = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([_MODULE])
+        self._children: set[BaseProcess] = set()
+
+    async def warm_up(self) -> None:
+        """Start the fork server now: loading torch takes seconds that a heal should not wait for."""
+        await asyncio.to_thread(forkserver.ensure_running)
+
+    async def run(self, errand: Errand) -> AsyncIterator[ErrandSays]:
+        """Run one errand; yields what it says, the last word being its outcome.
+
+        Leaving the iteration early, or being cancelled, kills the child.
+        """
+        ours, theirs = self._context.Pipe(duplex=False)
+        child = self._context.Process(target=_run_errand, args=(theirs, errand.model_dump_json()), daemon=True)
+        await asyncio.to_thread(child.start)
+        theirs.close()
+        self._children.add(child)
+        try:
+            async for said in _listen(ours):
+                yield said
+        finally:
+            self._kill(child)
+            ours.close()
+
+    def close(self) -> None:
+        """Kill what is under way."""
+        for child in list(self._children):
+            self._kill(child)
+
+    def _kill(self, child: BaseProcess) -> None:
+        with contextlib.suppress(ValueError, OSError):
+            child.kill()
+            child.join(1)
+        self._children.discard(child)
+
+
+async def _listen(pipe: Connection) -> AsyncIterator[ErrandSays]:
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(pipe.fileno(), readable.set)
+    said: ErrandSays | None = None
+    try:
+        while said is None or said.say not in ("ended", "failed"):
+            await readable.wait()
+            readable.clear()
+            while pipe.poll():
+                try:
+                    said = ERRAND_SAYS.validate_json(pipe.recv_bytes())
+                except (EOFError, OSError):
+                    yield Failed(reason="TransferDied", message="the transfer's process ended without a word")
+                    return
+                yield said
+    finally:
+        loop.remove_reader(pipe.fileno())
+
+
+def _run_errand(pipe: Connection, errand: str) -> None:
+    """In the child. The import is free there: the fork server has done it."""
+    from checkpointheal.agent import mover  # noqa: PLC0415 the agent must not load torch
+
+    threading.Thread(target=_end_with_agent, args=(pipe,), daemon=True).start()
+    mover.run(TypeAdapter(Errand).validate_json(errand), lambda said: pipe.send_bytes(said.model_dump_json().encode()))
+
+
+def _end_with_agent(pipe: Connection) -> None:
+    """The fork server lives on when the agent is killed, and so would its children: the pipe tells them."""
+    hung_up = select.poll()
+    hung_up.register(pipe.fileno(), 0)
+    hung_up.poll()
+    os._exit(1)

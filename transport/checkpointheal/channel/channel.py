@@ -1,0 +1,57 @@
+"""What must a channel be able to do?
+
+Three verbs. Transfers are started and waited for apart, so that several are in flight; the peer starts as many, of the
+same lengths, in the same order. Must not know what the bytes mean, beyond the frames that are sent over every channel
+alike.
+"""
+
+from typing import Protocol
+
+import torch
+
+from checkpointheal import wire
+
+
+class Pending(Protocol):
+    """Bytes on their way."""
+
+    def wait(self, seconds: float) -> None:
+        """Until they are sent, or here. Raises Overdue or PeerLost; the channel is then good for nothing more."""
+        ...
+
+
+class Channel(Protocol):
+    """A way to one peer. Buffers are 1-D uint8 tensors in CPU memory, untouched until their Pending is over."""
+
+    def send(self, buffer: torch.Tensor) -> Pending:
+        """Start sending. Raises PeerLost."""
+        ...
+
+    def receive(self, into: torch.Tensor) -> Pending:
+        """Start receiving exactly as many bytes as `into` has. Raises PeerLost."""
+        ...
+
+    def close(self) -> None:
+        """Hang up, where the channel belongs to the transfer alone."""
+        ...
+
+
+def send_frame(channel: Channel, frame: wire.Frame, seconds: float, version: int = wire.SPOKEN[0]) -> None:
+    """Prefix and header, one after the other."""
+    raw = torch.frombuffer(bytearray(wire.encode(frame, version)), dtype=torch.uint8)
+    parts = [part for part in (raw[: wire.PREFIX_BYTES], raw[wire.PREFIX_BYTES :]) if part.numel()]
+    for pending in [channel.send(part) for part in parts]:
+        pending.wait(seconds)
+
+
+def receive_frame(channel: Channel, seconds: float) -> wire.Frame:
+    """The next frame. Raises BadFrame or UnknownVersion, with nothing allocated beyond the limit of the wire."""
+    prefix = wire.parse_prefix(_receive(channel, wire.PREFIX_BYTES, seconds))
+    return wire.parse(prefix, _receive(channel, prefix.length, seconds))
+
+
+def _receive(channel: Channel, count: int, seconds: float) -> bytes:
+    buffer = torch.empty(count, dtype=torch.uint8)
+    if count:
+        channel.receive(buffer).wait(seconds)
+    return buffer.numpy().tobytes()

@@ -1,0 +1,69 @@
+"""How does a torch process group carry the bytes?
+
+Any c10d group will do: gloo, NCCL or one of ours. One tag for everything: a group keeps what has one tag in order.
+Must not know who made the group.
+"""
+
+import time
+from datetime import timedelta
+
+import torch
+from torch.distributed import ProcessGroup
+
+from checkpointheal.errors import Overdue, PeerLost
+
+TAG = 0x4348
+_CPU = torch.device("cpu")
+
+
+class GroupChannel:
+    """A way to one rank of a process group. `device` is where the group wants its tensors."""
+
+    def __init__(self, group: ProcessGroup, peer: int, device: torch.device = _CPU) -> None:
+        self._group, self._peer, self._device = group, peer, device
+
+    def send(self, buffer: torch.Tensor) -> "GroupPending":
+        """Start sending, staged through the group's device where that is not the CPU."""
+        return self._start("send", buffer.to(self._device), None)
+
+    def receive(self, into: torch.Tensor) -> "GroupPending":
+        """Start receiving."""
+        if self._device.type == "cpu":
+            return self._start("recv", into, None)
+        return self._start("recv", torch.empty_like(into, device=self._device), into)
+
+    def close(self) -> None:
+        """The group is its maker's: it stays."""
+
+    def _start(self, verb: str, moved: torch.Tensor, final: torch.Tensor | None) -> "GroupPending":
+        try:
+            work = getattr(self._group, verb)([moved], self._peer, TAG)
+        except RuntimeError as error:
+            raise _lost(self._peer, error) from error
+        return GroupPending(work, self._peer, moved, final)
+
+
+class GroupPending:
+    """One send or receive of a group."""
+
+    def __init__(
+        self, work: torch.distributed.Work, peer: int, moved: torch.Tensor, final: torch.Tensor | None
+    ) -> None:
+        self._work, self._peer, self._moved, self._final = work, peer, moved, final
+
+    def wait(self, seconds: float) -> None:
+        """Until it is over. Raises Overdue or PeerLost: torch tells both by words alone, so the clock decides."""
+        end = time.monotonic() + seconds
+        try:
+            self._work.wait(timedelta(seconds=max(seconds, 0.001)))
+        except RuntimeError as error:
+            if time.monotonic() >= end - 0.01:
+                raise Overdue(f"nothing came from or went to rank {self._peer} for {seconds:.1f} s") from error
+            raise _lost(self._peer, error) from error
+        if self._final is not None:
+            self._final.copy_(self._moved)
+
+
+def _lost(peer: int, error: RuntimeError) -> PeerLost:
+    told = str(error).partition("\n")[0][-200:]
+    return PeerLost(f"the connection to rank {peer} is gone: {told}")

@@ -1,0 +1,63 @@
+"""How does a donor give a state over a channel?
+
+The shell around the donor's session: it waits, sends and counts, and decides nothing. Must not know whose state it is.
+"""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from checkpointheal.channel import Channel, Pending, receive_frame, send_frame
+from checkpointheal.channel.pace import Pace
+from checkpointheal.ends import WINDOW, Source, Terms
+from checkpointheal.errors import Abandoned, CheckpointHealError, UnknownVersion
+from checkpointheal.session import DonorSession, refusal
+from checkpointheal.wire import Offer
+
+
+def give(channel: Channel, source: Source, offer: Offer, terms: Terms) -> int:
+    """Give it to who asks; returns the bytes that crossed.
+
+    Raises PeerRefused where the recipient does not take it, Abandoned or UnknownVersion where it came for another
+    attempt or speaks otherwise, BadFrame, PeerLost or Overdue.
+    """
+    session = DonorSession(offer)
+    hello = receive_frame(channel, terms.left(time.monotonic()))
+    try:
+        answer = session.greet(hello)
+    except (Abandoned, UnknownVersion) as error:
+        send_frame(channel, refusal(error), terms.stall)
+        raise
+    send_frame(channel, answer, terms.left(time.monotonic()), session.version)
+    wanted = session.wanted(receive_frame(channel, terms.left(time.monotonic())))
+    crossed = _stream(channel, source, wanted, terms)
+    session.release(receive_frame(channel, terms.left(time.monotonic())))
+    return crossed
+
+
+def decline(channel: Channel, error: CheckpointHealError, terms: Terms) -> None:
+    """Tell a recipient that nothing will be offered, so that it need not wait for its deadline."""
+    receive_frame(channel, terms.left(time.monotonic()))
+    send_frame(channel, refusal(error), terms.stall)
+
+
+def _stream(channel: Channel, source: Source, wanted: Sequence[int], terms: Terms) -> int:
+    pace = Pace(terms.bytes_per_second, time.monotonic())
+    flying: deque[tuple[Pending, int]] = deque()
+    crossed = 0
+    for index in wanted:
+        if len(flying) == WINDOW:
+            crossed += _land(flying, terms, crossed)
+        chunk = source.chunk(index)
+        time.sleep(pace.delay(time.monotonic(), chunk.numel()))
+        flying.append((channel.send(chunk), chunk.numel()))
+    while flying:
+        crossed += _land(flying, terms, crossed)
+    return crossed
+
+
+def _land(flying: deque[tuple[Pending, int]], terms: Terms, crossed: int) -> int:
+    pending, count = flying.popleft()
+    pending.wait(min(terms.stall, terms.left(time.monotonic())))
+    terms.progress(crossed + count)
+    return count

@@ -1,0 +1,67 @@
+"""What must an end of a transfer be able to do, and on which terms does it run?
+
+Must not know which channel carries the chunks.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from checkpointheal.contract.base import Digest
+from checkpointheal.contract.layout import Manifest
+from checkpointheal.wire import Offer
+
+WINDOW = 4
+"""Chunks in flight at once: one is digested, one arrives, and neither side waits for the other's next word."""
+
+
+class Source(Protocol):
+    """A state at rest: nobody changes it until the transfer is over."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What is given."""
+        ...
+
+    def chunk(self, index: int) -> torch.Tensor:
+        """One chunk as a 1-D uint8 tensor in CPU memory, valid until WINDOW more have been asked for."""
+        ...
+
+
+class Sink(Protocol):
+    """A place for a state. Nothing of it counts before `seal`."""
+
+    def prepare(self, offer: Offer) -> Sequence[Digest]:
+        """Make room, once everything about the offer was checked; digests of the chunks that lie there already.
+
+        Raises BadFrame, SchemaDiffers or ArenaDoesNotFit; then nothing was touched.
+        """
+        ...
+
+    def place(self, index: int) -> torch.Tensor:
+        """Where a chunk shall land: 1-D uint8, CPU memory, its own until `keep` or WINDOW more places."""
+        ...
+
+    def keep(self, index: int) -> None:
+        """The chunk landed, and its bytes are the offered ones."""
+        ...
+
+    def seal(self, offer: Offer) -> None:
+        """All chunks are here and verified."""
+        ...
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How long each side waits, and who is told. Seconds on the monotonic clock."""
+
+    deadline: float
+    stall: float
+    progress: Callable[[int], None] = lambda _bytes: None
+    bytes_per_second: float | None = None
+
+    def left(self, now: float) -> float:
+        """Until the deadline."""
+        return max(0.0, self.deadline - now)

@@ -1,0 +1,104 @@
+"""How does a recipient take a state from a channel?
+
+The shell around the recipient's session. Everything about an offer is checked before a byte is allocated, every chunk
+is digested where it lands, and nothing counts before all have. Must not know whose state it is.
+"""
+
+import contextlib
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import torch
+
+from checkpointheal import digest
+from checkpointheal.channel import Channel, Pending, receive_frame, send_frame
+from checkpointheal.ends import WINDOW, Sink, Terms
+from checkpointheal.errors import BytesDiffer, CheckpointHealError, PeerRefused, WorldFailed
+from checkpointheal.session import Expected, RecipientSession, refusal
+from checkpointheal.wire import Frame, Offer, Refuse, Want
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What came, and how long its parts took, in seconds."""
+
+    offer: Offer
+    bytes: int
+    hold_seconds: float
+    transfer_seconds: float
+    verify_seconds: float
+
+
+def take(channel: Channel, sink: Sink, expected: Expected, terms: Terms) -> Taken:
+    """Take it; returns once the sink has sealed it.
+
+    Raises PeerRefused (the donor will not), BytesDiffer, Abandoned, BadFrame or UnknownVersion (the offer is not the
+    expected one), what the sink raises (it cannot be had here), PeerLost or Overdue. The donor is told where it listens.
+    """
+    began = time.monotonic()
+    session = RecipientSession(expected)
+    send_frame(channel, session.hello(), terms.left(began))
+    offer, want = _judge(channel, session, sink, terms)
+    offered = time.monotonic()
+    send_frame(channel, want, terms.left(offered))
+    crossed = _receive(channel, session, sink, terms)
+    arrived = time.monotonic()
+    _conclude(channel, session, sink, terms)
+    return Taken(offer, crossed, offered - began, arrived - offered, time.monotonic() - arrived)
+
+
+def _judge(channel: Channel, session: RecipientSession, sink: Sink, terms: Terms) -> tuple[Offer, Want]:
+    frame = receive_frame(channel, terms.left(time.monotonic()))
+    try:
+        offer = session.accept(frame)
+        return offer, session.compare(sink.prepare(offer))
+    except PeerRefused:
+        raise
+    except CheckpointHealError as error:
+        _tell(channel, refusal(error), terms)
+        raise
+
+
+def _receive(channel: Channel, session: RecipientSession, sink: Sink, terms: Terms) -> int:
+    """Every wanted chunk, those after a differing one too: what lies here verified need not cross again."""
+    flying: deque[tuple[int, torch.Tensor, Pending]] = deque()
+    crossed = 0
+    for index in session.due:
+        if len(flying) == WINDOW:
+            crossed += _land(flying, session, sink, terms)
+            terms.progress(crossed)
+        place = sink.place(index)
+        flying.append((index, place, channel.receive(place)))
+    while flying:
+        crossed += _land(flying, session, sink, terms)
+        terms.progress(crossed)
+    return crossed
+
+
+def _land(flying: deque[tuple[int, torch.Tensor, Pending]], session: RecipientSession, sink: Sink, terms: Terms) -> int:
+    index, place, pending = flying.popleft()
+    patience = terms.stall + session.chunk_seconds * (len(flying) + 1)
+    pending.wait(min(patience, terms.left(time.monotonic())))
+    if session.arrive(index, digest.digest_bytes(memoryview(place.numpy()))):
+        sink.keep(index)
+    return place.numel()
+
+
+def _conclude(channel: Channel, session: RecipientSession, sink: Sink, terms: Terms) -> None:
+    verdict = session.verdict()
+    if isinstance(verdict.frame, Refuse):
+        _tell(channel, verdict.frame, terms)
+        raise BytesDiffer(verdict.frame.message)
+    try:
+        sink.seal(session.offer)
+    except CheckpointHealError as error:
+        _tell(channel, refusal(error), terms)
+        raise
+    _tell(channel, verdict.frame, terms)
+
+
+def _tell(channel: Channel, frame: Frame, terms: Terms) -> None:
+    """Say the last word. Nothing depends on it here: a donor that is gone need not hear it."""
+    with contextlib.suppress(WorldFailed):
+        send_frame(channel, frame, terms.stall)

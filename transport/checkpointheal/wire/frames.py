@@ -1,0 +1,94 @@
+"""What do donor and recipient say to each other in the process group?
+
+    recipient -> Hello          who I am here for, and the versions that I speak
+    donor     -> Offer          the manifest, and a digest for every chunk of the data section
+    recipient -> Want           the chunks that do not lie here yet
+    donor     -> those chunks, in order, bare
+    recipient -> Receipt        all of it is here, verified
+    either    -> Refuse         instead of its next frame, and the attempt is over
+
+Rules that live here: whatever one frame can say wrong by itself. Must not know how frames travel, nor torch.
+"""
+
+from typing import Annotated, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from checkpointheal.contract.base import Attempt, Count, Digest, Frozen, Seconds
+from checkpointheal.contract.layout import Identity, Manifest
+
+CHUNK_LIMIT = 256 << 20
+"""A larger chunk would be held in memory before its digest is known."""
+
+MESSAGE_LIMIT = 4000
+
+HealName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+class Hello(Frozen):
+    """The recipient is there. Its layout is that of version 1 for ever, so that any two builds can part politely."""
+
+    heal: HealName
+    attempt: Attempt
+    spoken: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(
+        min_length=1, max_length=16, description="Versions of the wire that the recipient speaks."
+    )
+
+
+class Offer(Frozen):
+    """What the donor holds. Everything that must be checked before a byte is allocated."""
+
+    heal: HealName
+    attempt: Attempt
+    identity: Identity
+    manifest: Manifest
+    chunk_bytes: Annotated[int, Field(ge=1, le=CHUNK_LIMIT)] = Field(description="The last chunk may be shorter.")
+    chunks: tuple[Digest, ...] = Field(description="One digest per chunk of the data section, in order.")
+    chunk_seconds: Seconds = Field(
+        default=0, description="How long the donor's own cap makes one chunk take: what a patient recipient allows for."
+    )
+
+    @model_validator(mode="after")
+    def _covers_the_data_section(self) -> Self:
+        needed = -(-self.manifest.schema_.data_bytes // self.chunk_bytes)
+        if len(self.chunks) != needed:
+            raise ValueError(f"{len(self.chunks)} chunks are listed, the data section has {needed}")
+        return self
+
+
+class Range(Frozen):
+    """Chunks `first` to `end - 1`."""
+
+    first: Count
+    end: Count
+
+
+class Want(Frozen):
+    """The chunks to send, ascending, none twice; none at all where everything lies here already."""
+
+    ranges: tuple[Range, ...]
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Self:
+        position = -1
+        for wanted in self.ranges:
+            if wanted.first <= position or wanted.end <= wanted.first:
+                raise ValueError(f"the range {wanted.first}..{wanted.end} is empty, or not after the one before it")
+            position = wanted.end
+        return self
+
+
+class Receipt(Frozen):
+    """The whole state lies verified at the recipient; the donor may let go."""
+
+    state_digest: Digest
+
+
+class Refuse(Frozen):
+    """No, and why. Its layout is that of version 1 for ever."""
+
+    reason: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z]{0,63}$")]
+    message: Annotated[str, StringConstraints(max_length=MESSAGE_LIMIT)]
+
+
+Frame = Hello | Offer | Want | Receipt | Refuse
