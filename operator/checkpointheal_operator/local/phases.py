@@ -19,6 +19,8 @@ class SeenHeal:
     """A heal's record, and what the record has no place for."""
 
     heal: HealRecord
+    step: int | None = None
+    """The step at which the job went on with it; None: not yet, or from a checkpoint or afresh."""
     rejoined_seconds: float | None = None
     """How long the member's trainer was in `agree()`; None: it never said."""
 
@@ -26,6 +28,8 @@ class SeenHeal:
 def see(before: SeenHeal | None, heal: HealRecord, view: JobView) -> SeenHeal:
     """Add what `view` tells of `heal` to what was seen before."""
     seen = SeenHeal(heal) if before is None else replace(before, heal=heal)
+    if heal.epoch is not None and heal.epoch == view.epoch.number:
+        seen = replace(seen, step=view.epoch.step)
     for each in view.heard:
         trainer = each.report.trainer
         same = (each.report.pod_uid, trainer.incarnation, trainer.epoch) == (heal.pod_uid, heal.incarnation, heal.epoch)

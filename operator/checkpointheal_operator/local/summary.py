@@ -22,24 +22,19 @@ def summary(heals: Iterable[SeenHeal]) -> str:
 def donor_of(seen: SeenHeal) -> str | None:
     """The member that gave the state; None where none had to."""
     heal = seen.heal
-    given = next((peer for peer in _donors(seen) if heal.transfer and peer[1] == heal.transfer.donor), None)
-    return given[0] if given else None
-
-
-def _donors(seen: SeenHeal) -> Iterable[tuple[str, str]]:
-    assigned = seen.heal.assignment
-    return ((str(peer.member), peer.pod) for peer in assigned.donors) if assigned else ()
+    if heal.assignment is None or heal.transfer is None:
+        return None
+    return next((str(peer.member) for peer in heal.assignment.donors if peer.pod == heal.transfer.donor), None)
 
 
 def _cells(seen: SeenHeal) -> tuple[str, ...]:
     heal, spent = seen.heal, phases(seen)
-    step = heal.assignment.step if heal.assignment else None
     return (
         str(heal.recipient),
         donor_of(seen) or "-",
         str(heal.cause),
         str(heal.rung) if heal.healed and heal.rung else heal.reason,
-        "-" if step is None else str(step),
+        "-" if seen.step is None else str(seen.step),
         f"{heal.transfer.bytes:,}" if heal.transfer else "-",
         *(f"{spent[name]:.2f}" if name in spent else "-" for name in HEAD[6:]),
     )
