@@ -57,10 +57,11 @@ def make_app(hub: Hub, authenticate: Authenticate) -> web.Application:
         return web.json_response({"taken": said.sequence})
 
     async def orders(request: web.Request) -> web.Response:
-        seen = request.query.get("seen", "-1")
-        if not seen.lstrip("-").isdecimal():
-            raise web.HTTPBadRequest(text=f"seen must be a number, not {seen!r}")
-        standing = await hub.orders(request[_CALLER].pod_uid, int(seen), POLL_SECONDS)
+        try:
+            seen = int(request.query.get("seen", "-1"))
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=f"seen must be a number: {error}") from error
+        standing = await hub.orders(request[_CALLER].pod_uid, seen, POLL_SECONDS)
         return web.Response(body=standing.model_dump_json().encode(), content_type="application/json")
 
     app = web.Application(client_max_size=REPORT_LIMIT, middlewares=[only_known])

@@ -22,8 +22,6 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 an arena is memory; where there i
 LOOPBACK = "127.0.0.1"
 SECRETS = frozenset({"CHECKPOINTHEAL_TOKEN", "CHECKPOINTHEAL_PEER_KEY", "CHECKPOINTHEAL_GATEWAY"})
 _PORTS = range(10_000, 65_536)
-_PYTHON = (sys.executable, "-P")
-"""`-P`: a file beside the user's script must not pass for a module of ours or of the standard library."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,9 @@ class Site:
     def command(self, process: str) -> tuple[str, ...]:
         """What the agent, or the trainer under `run`, is started with."""
         if process == "agent":
-            return (*_PYTHON, "-m", "checkpointheal.agent")
-        restarts = str(self.settings.trainer_restarts)
-        return (*_PYTHON, "-m", "checkpointheal.cli", "run", "--restarts", restarts, "--", *self.settings.command)
+            return self.settings.agent
+        run = (sys.executable, "-P", "-m", "checkpointheal.cli", "run")
+        return (*run, "--restarts", str(self.settings.trainer_restarts), "--", *self.settings.command)
 
 
 @dataclass(frozen=True)

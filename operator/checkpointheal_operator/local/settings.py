@@ -1,9 +1,11 @@
 """What did the user of `checkpointheal local` ask for?
 
-Must not know the command line: the demo and tests fill the same form.
+Must not know the command line: the demo and tests fill the same form. Python is started with `-P`: a file beside the
+user's script must not pass for a module of ours or of the standard library.
 """
 
 import os
+import sys
 from pathlib import Path
 
 from pydantic import Field
@@ -19,6 +21,9 @@ class LocalSettings(Frozen):
     job: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$", description="Part of folder names.")
     command: tuple[str, ...] = Field(
         min_length=1, description="The trainer and its arguments, the same for every member."
+    )
+    agent: tuple[str, ...] = Field(
+        default=(sys.executable, "-P", "-m", "checkpointheal.agent"), min_length=1, description="What an agent is."
     )
     policy: Policy
     logs: Path = Field(description="Folder of the logs; made where it is missing.")

@@ -1,0 +1,155 @@
+"""Who may say what at the gateway, and how long a poll is held."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from checkpointheal.contract.gateway import AgentReport, Orders
+from checkpointheal.contract.identity import Endpoint, MemberId
+from checkpointheal_operator.gateway import app
+from checkpointheal_operator.gateway.hub import Hub
+
+JOB = "gpt"
+TOKENS = {"token-0": app.Caller(JOB, "uid-0"), "token-1": app.Caller(JOB, "uid-1")}
+
+
+def a_report(uid: str = "uid-0", **said: object) -> AgentReport:
+    return AgentReport(
+        job=JOB,
+        member=MemberId(replica=0),
+        pod="trainer-0",
+        pod_uid=uid,
+        agent="a1",
+        endpoint=Endpoint(host="127.0.0.1", port=1),
+        **{"sequence": 1, **said},
+    )
+
+
+def bearing(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def at_the_gateway(ask: Callable[[TestClient, Hub], Awaitable[None]]) -> None:
+    """Run `ask` against a gateway that knows TOKENS."""
+
+    async def authenticate(token: str) -> app.Caller | None:
+        return TOKENS.get(token)
+
+    async def run() -> None:
+        hub = Hub(lambda: 7.0, lambda: None)
+        async with TestClient(TestServer(app.make_app(hub, authenticate))) as client:
+            await ask(client, hub)
+
+    asyncio.run(run())
+
+
+async def send(client: TestClient, body: bytes, token: str = "token-0") -> tuple[int, str]:
+    async with client.post("/v1/report", data=body, headers=bearing(token)) as answer:
+        return answer.status, await answer.text()
+
+
+@pytest.mark.parametrize("path", ["/v1/report", "/v1/orders", "/elsewhere"])
+@pytest.mark.parametrize("headers", [{}, bearing(""), bearing("stolen"), {"Authorization": "Basic token-0"}])
+def test_a_caller_without_a_known_token_gets_nowhere(path: str, headers: dict[str, str]) -> None:
+    async def ask(client: TestClient, hub: Hub) -> None:
+        method = "POST" if path == "/v1/report" else "GET"
+        async with client.request(method, path, data=a_report().model_dump_json(), headers=headers) as answer:
+            assert answer.status == 401
+        assert hub.heard == ()
+
+    at_the_gateway(ask)
+
+
+def test_a_report_is_taken_with_the_time_at_which_it_came() -> None:
+    async def ask(client: TestClient, hub: Hub) -> None:
+        status, _ = await send(client, a_report().model_dump_json().encode())
+        assert status == 200
+        assert [(heard.report, heard.at) for heard in hub.heard] == [(a_report(), 7.0)]
+
+    at_the_gateway(ask)
+
+
+@pytest.mark.parametrize(
+    "report", [a_report("uid-1"), a_report("nobody"), a_report().model_copy(update={"job": "other"})]
+)
+def test_a_token_speaks_for_no_pod_but_its_own(report: AgentReport) -> None:
+    async def ask(client: TestClient, hub: Hub) -> None:
+        status, sentence = await send(client, report.model_dump_json().encode())
+        assert (status, hub.heard) == (403, ())
+        assert "uid-0" in sentence
+
+    at_the_gateway(ask)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"\xff", b"[" * 100, a_report().model_dump_json().encode()[:-1]])
+def test_a_report_that_cannot_be_read_is_refused(body: bytes) -> None:
+    async def ask(client: TestClient, hub: Hub) -> None:
+        status, _ = await send(client, body)
+        assert (status, hub.heard) == (400, ())
+
+    at_the_gateway(ask)
+
+
+def test_a_report_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "REPORT_LIMIT", 4096)
+
+    async def ask(client: TestClient, hub: Hub) -> None:
+        status, _ = await send(client, a_report(build="x" * 4096).model_dump_json().encode())
+        assert (status, hub.heard) == (413, ())
+
+    at_the_gateway(ask)
+
+
+def test_a_report_that_was_overtaken_changes_nothing() -> None:
+    async def ask(client: TestClient, hub: Hub) -> None:
+        for sequence in (5, 4):
+            await send(client, a_report(sequence=sequence).model_dump_json().encode())
+        assert [heard.report.sequence for heard in hub.heard] == [5]
+
+    at_the_gateway(ask)
+
+
+def test_a_poll_returns_when_its_orders_change_and_not_when_anothers_do() -> None:
+    async def ask(client: TestClient, hub: Hub) -> None:
+        polling = asyncio.create_task(poll(client, seen="1"))
+        await hub.order({"uid-0": Orders(revision=1)})
+        await hub.order({"uid-0": Orders(revision=1), "uid-1": Orders(revision=8)})
+        await hub.order({"uid-0": Orders(revision=2), "uid-1": Orders(revision=8)})
+        assert await polling == (200, Orders(revision=2))
+
+    at_the_gateway(ask)
+
+
+def test_orders_that_were_not_seen_are_told_at_once() -> None:
+    async def ask(client: TestClient, hub: Hub) -> None:
+        await hub.order({"uid-0": Orders(revision=3, withdrawn=True)})
+        assert await poll(client) == (200, Orders(revision=3, withdrawn=True))
+
+    at_the_gateway(ask)
+
+
+def test_a_poll_without_news_ends_with_what_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "POLL_SECONDS", 0.01)
+
+    async def ask(client: TestClient, hub: Hub) -> None:
+        assert await poll(client) == (200, Orders(revision=0))
+        await hub.order({"uid-0": Orders(revision=3)})
+        assert await poll(client, seen="3") == (200, Orders(revision=3))
+
+    at_the_gateway(ask)
+
+
+@pytest.mark.parametrize("seen", ["x", "1.5", "", "--1", "²", "9" * 5000])
+def test_a_poll_names_the_revision_that_it_saw_as_a_number(seen: str) -> None:
+    async def ask(client: TestClient, hub: Hub) -> None:
+        async with client.get("/v1/orders", params={"seen": seen}, headers=bearing("token-0")) as answer:
+            assert answer.status == 400
+
+    at_the_gateway(ask)
+
+
+async def poll(client: TestClient, seen: str = "-1", token: str = "token-0") -> tuple[int, Orders]:
+    async with client.get("/v1/orders", params={"seen": seen}, headers=bearing(token)) as answer:
+        return answer.status, Orders.model_validate_json(await answer.read())
