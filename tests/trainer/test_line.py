@@ -56,6 +56,7 @@ def ended():
 @pytest.fixture
 def line(tmp_path, ended):
     line = Line(tmp_path, lambda: Hello(role="trainer", incarnation="t1", pid=1), ended.append)
+    line.start()
     yield line
     line.end()
 

@@ -32,7 +32,7 @@ def test_the_replicated_tree_shares_memory_with_the_model():
     assert state["model"]["weight"].data_ptr() == model.weight.data_ptr()
 
 
-@pytest.mark.parametrize("wrap", [lambda m: m, lambda m: nn.Sequential(m)])
+@pytest.mark.parametrize("wrap", [lambda m: m, nn.Sequential])
 def test_batchnorm_statistics_are_private_and_its_weights_are_not(wrap):
     parts = declare({"model": wrap(nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4)))}, {})
     shared, own = parts.replicated_state()["model"], parts.private_state()["buffers"]["model"]

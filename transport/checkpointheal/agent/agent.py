@@ -172,6 +172,7 @@ class Agent:
                 request=self._seen.waiting_request,
                 epoch=duty.order.epoch,
                 step=step,
+                highest=duty.order.highest,
                 rung=duty.order.rung,
                 slot=duty.slot,
                 state_digest=duty.identity.state_digest if duty.identity else None,

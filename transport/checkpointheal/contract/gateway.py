@@ -130,6 +130,10 @@ class EpochOrder(Message):
     reason: str = ""
     message: str = ""
     step: Step | None = Field(default=None, description="Restore step; None: the user's checkpoint or a fresh start.")
+    highest: Step | None = Field(
+        default=None,
+        description="Highest step that any member had reached before this epoch: side effects ran until it.",
+    )
     rung: str = ""
     deadline: Seconds = Field(default=10, description="How long a trainer may take to end by itself once it is over.")
     incarnation: str | None = Field(default=None, description="Only this trainer may take its answer; None: any.")

@@ -134,6 +134,9 @@ class Restored(Message):
     rung: str
     slot: int | None
     state_digest: Digest | None = Field(default=None, description="What the slot's bytes must still be.")
+    highest: Step | None = Field(
+        default=None, description="Highest step that the job had reached before: up to it, steps are computed again."
+    )
     reason: str = ""
     message: str = ""
 

@@ -1,10 +1,10 @@
 """How does a nest of containers become a tagged tree, and back?
 
-Tags: d dict, od OrderedDict, l list, t tuple; leaves are {T: i} for tensor i and {V: i} for value i. Order is kept.
-Must not know what a tensor is made of.
+Tags: d dict, od OrderedDict, ct Counter, l list, t tuple; leaves are {T: i} for tensor i and {V: i} for value i. Order
+is kept. Must not know what a tensor is made of.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,8 @@ from checkpointheal.manifest import values
 
 DEPTH_LIMIT = 64
 _SEQUENCES: Mapping[type, str] = {list: "l", tuple: "t"}
-_MAPPINGS: Mapping[type, str] = {dict: "d", OrderedDict: "od"}
+_MAPPINGS: Mapping[type, str] = {dict: "d", OrderedDict: "od", Counter: "ct"}
+_EMPTY: Mapping[str, Callable[[], dict[Any, Any]]] = {"d": dict, "od": OrderedDict, "ct": Counter}
 
 
 @dataclass
@@ -61,9 +62,9 @@ def grow(tree: JsonValue, tensor: Callable[[int], Any], value: Callable[[int], A
     if tag in ("l", "t"):
         grown = [grow(child, tensor, value, depth + 1) for child in content]
         return grown if tag == "l" else tuple(grown)
-    if tag in ("d", "od"):
+    if tag in _EMPTY:
         pairs = [_pair(child) for child in content]
-        made: dict[Any, Any] = OrderedDict() if tag == "od" else {}
+        made = _EMPTY[tag]()
         for key, child in pairs:
             made[values.decode(key)] = grow(child, tensor, value, depth + 1)
         if len(made) != len(pairs):

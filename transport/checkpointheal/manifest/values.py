@@ -7,6 +7,7 @@ tensors.
 import base64
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +20,13 @@ def encode(value: object, path: str) -> JsonValue:
     """A plain value, tagged where JSON has no word for it. Raises UnsupportedLeaf that names path and type."""
     if value is None or (isinstance(value, bool | str) and type(value) in (bool, str)):
         return value
-    encoder = _ENCODERS.get(type(value))
+    encoder = _scalar if isinstance(value, np.generic) else _ENCODERS.get(type(value))
     if encoder is None:
         raise UnsupportedLeaf(path, type(value).__name__)
-    return encoder(value)
+    try:
+        return encoder(value)
+    except (TypeError, ValueError) as error:
+        raise UnsupportedLeaf(path, f"{type(value).__name__} ({error})") from error
 
 
 def decode(node: JsonValue) -> object:
@@ -34,7 +38,7 @@ def decode(node: JsonValue) -> object:
         if tag in _DECODERS:
             try:
                 return _DECODERS[tag](content)
-            except (ValueError, TypeError, AttributeError, KeyError) as error:
+            except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:
                 raise BadFrame(f"a value tagged {tag!r} cannot be read") from error
     raise BadFrame(f"a value is written {str(node)[:80]!r}, which is no value of ours")
 
@@ -60,17 +64,21 @@ _RUNS = (list, tuple)
 
 
 def _array(value: np.ndarray) -> JsonValue:
-    if value.dtype.hasobject:
-        raise UnsupportedLeaf("a numpy array", f"array of {value.dtype}")
+    if value.dtype.hasobject or value.dtype.names:
+        raise TypeError(f"array of {value.dtype}")
     return {
         "np": [value.dtype.str, list(value.shape), base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()]
     }
 
 
-def _read_array(parts: list[JsonValue]) -> object:
+def _read_array(parts: list[JsonValue]) -> Any:
     kind, shape, content = parts
     raw = base64.b64decode(str(content), validate=True)
     return np.frombuffer(raw, dtype=np.dtype(str(kind))).reshape(shape).copy()  # type: ignore[arg-type]
+
+
+def _scalar(value: object) -> JsonValue:
+    return {"n": _array(np.asarray(value))}
 
 
 _ENCODERS: Mapping[type, Callable[..., JsonValue]] = {
@@ -93,6 +101,7 @@ _DECODERS: Mapping[str, Callable[..., object]] = {
     "ints": lambda numbers: [int(number) for number in numbers],
     "run": lambda numbers: tuple(int(number) for number in numbers),
     "np": _read_array,
+    "n": lambda array: _read_array(array["np"])[()],
     "size": torch.Size,
     "dtype": _read_dtype,
     "device": torch.device,

@@ -5,7 +5,8 @@ cast on the way; plain values follow; then the live state is read back and must 
 the bytes came from.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,28 +18,42 @@ from checkpointheal.contract.base import Digest
 from checkpointheal.contract.layout import Schema
 from checkpointheal.errors import AppliedStateDiffers, SchemaDiffers
 from checkpointheal.manifest import Described, compare, describe, rebuild, write_into
+from checkpointheal.manifest.rebuild import as_bytes
 from checkpointheal.trainer.materialise import materialise
 from checkpointheal.trainer.parts import Parts, Stateful
 
 
-def apply(parts: Parts, schema: Schema, values: Sequence[JsonValue], data: memoryview) -> Digest:
+@dataclass(frozen=True)
+class Given:
+    """A generation's contents, which the live objects are to hold."""
+
+    schema: Schema
+    values: Sequence[JsonValue]
+    data: memoryview
+
+
+def apply(parts: Parts, given: Given) -> Digest:
     """Load the data section into the live objects; returns their state digest afterwards.
 
     Raises SchemaDiffers, by name and before anything is written, where the objects cannot hold it, and
     AppliedStateDiffers where they do not hold it afterwards.
     """
-    offered = rebuild(schema, values, data)
+    offered = rebuild(given.schema, given.values, given.data)
     for name, part in parts.replicated.items():
         if isinstance(part, Optimizer) and isinstance(state := offered.get(name), Mapping):
-            materialise(part, frozenset(state.get("state", ())))
+            materialise(part, state.get("state", {}))
     live = describe(parts.replicated_state())
-    if differences := compare(schema, live.schema):
+    if differences := compare(given.schema, live.schema):
         raise SchemaDiffers(differences)
-    write_into(live, data)
-    if live.values != tuple(values):
-        for name, part in parts.replicated.items():
-            _load_values(part, offered[name])
-    return _read_back(parts, schema, values)
+    write_into(live, given.data)
+    for name in _owners(parts, _other_values(given, live)):
+        _load_values(parts.replicated[name], offered[name])
+    if differing := _differing(parts, given):
+        # An object may answer state_dict() with copies: only its own load_state_dict() reaches what it really holds.
+        for name in _owners(parts, differing):
+            _load(parts.replicated[name], offered[name])
+        _require_none(_differing(parts, given))
+    return state_digest(describe(parts.replicated_state()))
 
 
 def state_digest(described: Described) -> Digest:
@@ -47,19 +62,50 @@ def state_digest(described: Described) -> Digest:
     return digest.state_digest(digest.schema_digest(described.schema), described.values, chunk_digests)
 
 
-def _read_back(parts: Parts, schema: Schema, values: Sequence[JsonValue]) -> Digest:
+def _require_none(differing: Sequence[str]) -> None:
+    if differing:
+        more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
+        raise AppliedStateDiffers(
+            f"{', '.join(differing[:4])}{more}: after load_state_dict() this is not what was given"
+        )
+
+
+def _differing(parts: Parts, given: Given) -> list[str]:
+    """Paths of what the live objects do not hold as it was given. Raises AppliedStateDiffers for another form."""
     live = describe(parts.replicated_state())
-    if differences := compare(schema, live.schema):
+    if differences := compare(given.schema, live.schema):
         raise AppliedStateDiffers(f"loading changed the state's form: {SchemaDiffers(differences)}")
-    for path, given, held in zip(schema.value_paths, values, live.values, strict=True):
-        if given != held:
-            raise AppliedStateDiffers(f"{path} was given {given!r} and holds {held!r} after load_state_dict()")
-    return state_digest(live)
+    section = as_bytes(given.data)
+    wrong = {
+        index
+        for index, (region, memory) in enumerate(zip(live.schema.regions, live.regions, strict=True))
+        if not torch.equal(memory.cpu(), section[region.offset : region.offset + region.nbytes])
+    }
+    tensors = [entry.path for entry in given.schema.tensors if entry.region in wrong]
+    return [*tensors, *_other_values(given, live)]
+
+
+def _other_values(given: Given, live: Described) -> list[str]:
+    pairs = zip(given.schema.value_paths, given.values, live.values, strict=True)
+    return [path for path, offered, held in pairs if offered != held]
+
+
+def _owners(parts: Parts, paths: Collection[str]) -> list[str]:
+    """The parts that these leaves belong to."""
+    owners = {path.partition(".")[0] for path in paths}
+    return [name for name in parts.replicated if name in owners]
 
 
 def _load_values(part: Stateful, state: Mapping[str, Any]) -> None:
     if isinstance(part, Optimizer):
         _load_optimizer_values(part, state)
+    else:
+        _load(part, state)
+
+
+def _load(part: Stateful, state: Mapping[str, Any]) -> None:
+    if isinstance(part, torch.nn.Module):
+        part.load_state_dict(_own_tensors(state), strict=False)  # its private buffers are not in there
     else:
         part.load_state_dict(_own_tensors(state))
 
@@ -67,11 +113,14 @@ def _load_values(part: Stateful, state: Mapping[str, Any]) -> None:
 def _load_optimizer_values(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     """Past `Optimizer.load_state_dict`, which casts the state to each parameter's dtype."""
     for group, given in zip(optimizer.param_groups, state["param_groups"], strict=True):
-        group.update({k: v for k, v in given.items() if k != "params" and not isinstance(v, torch.Tensor)})
+        group.update(_values_of(given, but="params"))
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for index, given in state["state"].items():
-        held = optimizer.state[parameters[index]]
-        held.update({k: v for k, v in given.items() if not isinstance(v, torch.Tensor)})
+        optimizer.state[parameters[index]].update(_values_of(given))
+
+
+def _values_of(given: Mapping[str, Any], but: str = "") -> dict[str, Any]:
+    return {k: _own_tensors(v) for k, v in given.items() if k != but and not isinstance(v, torch.Tensor)}
 
 
 def _own_tensors(node: Any) -> Any:
@@ -79,9 +128,13 @@ def _own_tensors(node: Any) -> Any:
     if isinstance(node, torch.Tensor):
         return node.clone()
     if isinstance(node, Mapping):
-        return type(node)((key, _own_tensors(value)) for key, value in node.items())  # type: ignore[call-arg]
+        return type(node)(_owned_items(node))  # type: ignore[call-arg]
     if isinstance(node, list):
         return [_own_tensors(value) for value in node]
     if type(node) is tuple:
         return tuple(_own_tensors(value) for value in node)
     return node
+
+
+def _owned_items(node: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
+    return ((key, _own_tensors(value)) for key, value in node.items())

@@ -29,8 +29,8 @@ class Baseline:
 
     @classmethod
     def take(cls) -> "Baseline":
-        """As it is now; call it before `init_process_group`."""
-        return cls(frozenset(inode for _, inode in _sockets()))
+        """As it is now, where no process group has been made; none where that came first: it cannot be told then."""
+        return cls(frozenset() if dist.is_initialized() else frozenset(inode for _, inode in _sockets()))
 
 
 def end_collectives(baseline: Baseline, store_ports: Collection[int] = ()) -> int:

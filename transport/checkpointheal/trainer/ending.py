@@ -9,62 +9,103 @@ import contextlib
 import os
 import sys
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
+from typing import NoReturn
+
+import torch.distributed as dist
 
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver
 
 CAUSE_GRACE = 1.0
-"""Seconds that an error waits for the agent's word: a lost peer is often felt before it is told."""
+"""Seconds that an error waits for the agent's word: it may be a lost peer, felt before it is told."""
+COLLECTIVE_GRACE = 5.0
+"""The same for an error out of a collective, which nearly always is one."""
+LAST_WORDS = 1.0
+"""Seconds that the last line may take: whoever reads it may stand still."""
+_PRESS_EVERY = 0.1
 
 
 class Ending:
-    """Watches over the end of one process. `end_collectives` is called until it has nothing left to end."""
+    """Watches over the end of one process. `end_collectives` is called again and again once the epoch is over."""
 
     def __init__(self, end_collectives: Callable[[], int]) -> None:
         self._end_collectives = end_collectives
-        self._over = threading.Event()
+        self._over, self._rested = threading.Event(), threading.Event()
         self._told: EpochOver | None = None
-        self._failed = False
         self._earlier_hook = sys.excepthook
         sys.excepthook = self._on_error
         atexit.register(self._leave)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the agent has said so."""
+        return self._over.is_set()
+
     def begin(self, told: EpochOver) -> None:
-        """The agent says that the epoch is over. Called on the line's thread; returns at once."""
-        if not self._over.is_set():
+        """The agent says that the epoch is over. Called on any thread; returns at once."""
+        if not self._over.is_set() and not self._rested.is_set():
             self._told = told
             self._over.set()
+            # Two threads: an abort that hangs in a driver must not keep the deadline from being kept.
             threading.Thread(target=self._press, name="checkpointheal-ending", daemon=True).start()
+            threading.Thread(target=self._watch, args=(told,), name="checkpointheal-deadline", daemon=True).start()
+
+    def end(self) -> NoReturn:
+        """End this process from its training loop, through the user's own clean-up."""
+        raise SystemExit(EXIT_EPOCH_OVER)
+
+    def rest(self) -> None:
+        """Training is done: how this process ends is no longer our business."""
+        self._rested.set()
+        atexit.unregister(self._leave)
 
     def _press(self) -> None:
-        told = self._told
-        if told is None:
-            return
-        deadline = time.monotonic() + told.deadline
-        while time.monotonic() < deadline:
+        while not self._rested.wait(_PRESS_EVERY):
             self._end_collectives()
-            time.sleep(0.1)
-        self._exit("it did not end by itself in time")
+
+    def _watch(self, told: EpochOver) -> None:
+        if not self._rested.wait(told.deadline):
+            words = threading.Thread(target=self._say, args=("it did not end by itself in time",), daemon=True)
+            words.start()
+            words.join(LAST_WORDS)
+            os._exit(EXIT_EPOCH_OVER)
 
     def _on_error(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        self._failed = True
-        if issubclass(kind, Exception) and self._over.wait(CAUSE_GRACE):
+        of_collective = is_of_a_collective(error)
+        grace = COLLECTIVE_GRACE if of_collective else CAUSE_GRACE
+        over = issubclass(kind, Exception) and self._over.wait(grace)
+        if over and of_collective:
             first_line = str(error).partition("\n")[0]
             sys.stderr.write(f"checkpointheal: ended by the end of the epoch, with {kind.__name__}: {first_line}\n")
         else:
             self._earlier_hook(kind, error, trace)
 
     def _leave(self) -> None:
-        if self._over.is_set() and self._failed:
-            self._exit("it ends so that it can restore")
+        """Whatever status the process would leave with, it ends because its epoch did."""
+        if self._over.is_set():
+            self._say("it ends so that it can restore")
+            os._exit(EXIT_EPOCH_OVER)
 
-    def _exit(self, why: str) -> None:
-        told = self._told
-        if told is not None:
+    def _say(self, why: str) -> None:
+        if (told := self._told) is not None:
             sys.stderr.write(f"checkpointheal: epoch {told.epoch} is over ({told.reason}: {told.message}); {why}\n")
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
-        os._exit(EXIT_EPOCH_OVER)
+
+
+def is_of_a_collective(error: BaseException) -> bool:
+    """Whether it came out of a collective, itself or as what another one was raised from."""
+    return any(
+        isinstance(each, dist.DistError) or (isinstance(each, RuntimeError) and "gloo" in str(each))
+        for each in _origins(error)
+    )
+
+
+def _origins(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

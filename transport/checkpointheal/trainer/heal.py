@@ -5,6 +5,7 @@ healthy trainer: without an agent every call is a cheap no-op that says so once.
 no byte to another machine.
 """
 
+import contextlib
 import logging
 import os
 import time
@@ -15,15 +16,25 @@ from typing import Any
 import torch.distributed as dist
 
 from checkpointheal import digest
+from checkpointheal.arena import Arena
 from checkpointheal.contract.base import Digest
 from checkpointheal.contract.trainer import Applied, Done, EpochOver, Hello, Rejoined, Restored, Wait, Withdraw
-from checkpointheal.errors import AgentGone, AlreadyAttached, AppliedStateDiffers
+from checkpointheal.errors import (
+    AgentGone,
+    AlreadyAttached,
+    BadFrame,
+    BytesDiffer,
+    NoArena,
+    NotRestored,
+    SlotDamaged,
+    UnknownVersion,
+)
 from checkpointheal.manifest import describe, unpack
 from checkpointheal.trainer.agreement import Standing, agree
-from checkpointheal.trainer.apply import apply
+from checkpointheal.trainer.apply import Given, apply
 from checkpointheal.trainer.collectives import Baseline, end_collectives
 from checkpointheal.trainer.ending import Ending
-from checkpointheal.trainer.keeping import Keeping
+from checkpointheal.trainer.keeping import LOCK_PATIENCE, Keeping
 from checkpointheal.trainer.line import Line
 from checkpointheal.trainer.parts import Parts, declare
 from checkpointheal.trainer.settings import TrainerSettings
@@ -41,6 +52,8 @@ class Heal:
         self._incarnation = settings.incarnation or uuid.uuid4().hex
         self._epoch, self._request = 0, 0
         self._step: int | None = None
+        self._highest = -1
+        self._asked = False
         self._line: Line | None = None
         if settings.arena is None:
             log.warning(
@@ -51,6 +64,9 @@ class Heal:
         self._ending = Ending(lambda: end_collectives(baseline, settings.store_ports))
         self._line = Line(settings.arena, self._hello, self._epoch_over)
         self._keeping = Keeping(parts, settings, self._incarnation, self._line)
+        with contextlib.suppress(NoArena):  # the agent may come later than its trainer
+            self._keeping.open(LOCK_PATIENCE)
+        self._line.start()
 
     def restore(self, budget: float | None = None) -> int | None:
         """Wait for a state and load it.
@@ -59,13 +75,14 @@ class Heal:
         `budget` is in seconds (default: CHECKPOINTHEAL_RESTORE_BUDGET, else 180). Raises SchemaDiffers or
         AppliedStateDiffers where the objects cannot hold what their peers hold.
         """
+        self._asked = True
         if self._line is None:
             return None
         begun = time.monotonic()
         answer = self._wait_for_answer(self._line, self._settings.restore_budget if budget is None else budget)
         if answer is None:
             return None
-        self._epoch, self._step = answer.epoch, answer.step
+        self._take_place(self._line, answer)
         waited = time.monotonic()
         held = None if answer.step is None else self._load(answer, answer.step)
         seconds = time.monotonic() - waited
@@ -90,19 +107,27 @@ class Heal:
     def commit(self, step: int) -> bool:
         """The state is whole and belongs to `step` completed updates: keep it. True where the step is new.
 
-        The training loop stands still for one copy of the replicated state. Where no slot is free the generation is
-        skipped; the loop never waits for one.
+        A step that the job had reached before a heal is kept, but is not new: what runs once per step has run. The
+        training loop stands still for one copy of the replicated state; where no slot is free the generation is
+        skipped, and the loop never waits for one. Once the epoch is over, the process ends here, by SystemExit.
+        Raises NotRestored; in the first commit also UnsupportedLeaf or PrivateStateTooLarge.
         """
-        if self._step is not None and step <= self._step:
-            return False
-        self._step = step
-        if self._line is not None:
-            self._keeping.keep(self._epoch, step)
-        return True
+        if not self._asked:
+            raise NotRestored("commit() came before restore(): call restore() once, before the training loop")
+        if self._step is None or step > self._step:
+            self._step = step
+            if self._line is not None:
+                self._keeping.keep(self._epoch, step, lambda: self._ending.is_over)
+        if self._line is not None and self._ending.is_over:
+            self._ending.end()
+        is_new = step > self._highest
+        self._highest = max(step, self._highest)
+        return is_new
 
     def done(self) -> None:
         """Training is over: this member is not healed any more."""
         if self._line is not None:
+            self._ending.rest()
             self._line.say(Done(), again="done")
             self._keeping.close()
 
@@ -110,8 +135,15 @@ class Heal:
         return Hello(role="trainer", incarnation=self._incarnation, pid=os.getpid(), epoch=self._epoch)
 
     def _epoch_over(self, told: EpochOver) -> None:
+        # Before the first answer, what is over is the epoch of the process before this one.
         if 0 < self._epoch <= told.epoch:
             self._ending.begin(told)
+
+    def _take_place(self, line: Line, answer: Restored) -> None:
+        self._epoch, self._step = answer.epoch, answer.step
+        self._highest = max(-1 if each is None else each for each in (answer.step, answer.highest))
+        if isinstance(told := line.latest("epoch_over"), EpochOver):
+            self._epoch_over(told)  # the line's thread may have heard it before this one had its place
 
     def _wait_for_answer(self, line: Line, budget: float) -> Restored | None:
         self._request += 1
@@ -128,18 +160,31 @@ class Heal:
     def _load(self, answer: Restored, step: int) -> Digest:
         if answer.slot is None:
             raise AgentGone(f"the agent named step {step} but no slot that holds it")
-        arena = self._keeping.open()
+        arena = self._keeping.open(LOCK_PATIENCE)
         with arena.read(answer.slot) as reading:
-            held = apply(self._parts, reading.schema, reading.seal.values, reading.data)
+            if reading.seal.step != step:
+                raise SlotDamaged(f"slot {answer.slot} holds step {reading.seal.step}, and {step} was named")
+            held = apply(self._parts, Given(reading.schema, reading.seal.values, reading.data))
         if answer.state_digest not in (None, held):
-            raise AppliedStateDiffers(
-                f"the objects hold state {held} after loading step {step}, not {answer.state_digest}: "
-                "the slot was damaged, or load_state_dict() changed what it was given"
-            )
-        private = arena.read_private(step)
-        if private is not None:
-            self._parts.put_back_private(unpack(private))
+            raise SlotDamaged(f"slot {answer.slot} holds state {held}, and {answer.state_digest} was named")
+        self._load_private(arena, step)
         return held
+
+    def _load_private(self, arena: Arena, step: int) -> None:
+        try:
+            blob = arena.read_private(step)
+            state = None if blob is None else unpack(blob)
+        except (BadFrame, BytesDiffer, UnknownVersion, SlotDamaged) as error:
+            log.error("checkpointheal: the private part of step %d cannot be read: %s", step, error)
+            state = None
+        if state is None:
+            log.error(
+                "checkpointheal: this rank's private part of step %d is missing: random streams and data position "
+                "begin anew, so the run is restored but not identical",
+                step,
+            )
+            return
+        self._parts.put_back_private(state)
 
 
 def attach(*, private: Mapping[str, Any] | None = None, private_limit: int = 1 << 20, **replicated: Any) -> Heal:

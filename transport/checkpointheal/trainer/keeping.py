@@ -8,13 +8,15 @@ state into a free slot, then the seal. Must not know restoring.
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from checkpointheal import digest
 from checkpointheal.arena import Arena, Writing
+from checkpointheal.contract.base import Digest
+from checkpointheal.contract.layout import Schema
 from checkpointheal.contract.seal import Seal
-from checkpointheal.contract.trainer import PrivateKept, PrivateReady, Reserve, Sealed
-from checkpointheal.errors import ArenaDoesNotFit, PrivateStateTooLarge
+from checkpointheal.contract.trainer import PrivateKept, PrivateReady, Refused, Reserve, Reserved, Sealed
+from checkpointheal.errors import AlreadyAttached, CheckpointHealError, Misuse, NoArena, PrivateStateTooLarge
 from checkpointheal.manifest import Described, describe, pack, write_out
 from checkpointheal.trainer.line import Line
 from checkpointheal.trainer.parts import Parts
@@ -24,6 +26,8 @@ log = logging.getLogger("checkpointheal")
 
 PRIVATE_GRACE = 0.25
 """Seconds that a commit waits, after its copy, for a buddy to have the private part. Usually one has it long before."""
+LOCK_PATIENCE = 5.0
+"""Seconds that a trainer before this one, killed already, may take to be gone."""
 
 
 class Keeping:
@@ -34,57 +38,93 @@ class Keeping:
         self._resources = contextlib.ExitStack()
         self._arena: Arena | None = None
         self._described: Described | None = None
-        self._reserved = False
+        self._form: _Form | None = None
+        self._reserved = 0
+        self._has_kept = False
+        self._buddy_answers = True
         self._said: set[str] = set()
 
-    def open(self) -> Arena:
-        """The arena, held for this process alone; raises AlreadyAttached where another one has it."""
+    def open(self, patience: float = 0.0) -> Arena:
+        """The arena, held for this process alone; raises NoArena, or AlreadyAttached where another process has it."""
         if self._settings.arena is None:
-            raise ArenaDoesNotFit("this trainer has no arena")
+            raise NoArena("this trainer has no arena")
         if self._arena is None:
             arena = Arena.open(self._settings.arena)
-            self._resources.enter_context(arena.hold_trainer_lock())
-            self._arena = arena
+            give_up = time.monotonic() + patience
+            while self._arena is None:
+                try:
+                    self._resources.enter_context(arena.hold_trainer_lock())
+                    self._arena = arena
+                except AlreadyAttached:
+                    if time.monotonic() >= give_up:
+                        raise
+                    time.sleep(0.05)
         return self._arena
 
-    def keep(self, epoch: int, step: int) -> None:
-        """Make this step's generation. The training loop stands still for one copy of the replicated state."""
-        begun = time.monotonic()
-        self._described = describe(self._parts.replicated_state(), self._described)
-        if not self._reserve(self._described):
-            return
-        arena = self.open()
-        self._hand_over_private(arena, step)
-        slot = self._seal(arena, self._described, epoch, step)
-        if slot is None:
-            return
-        self._line.say(Sealed(slot=slot, step=step, pause=time.monotonic() - begun), again="sealed")
-        if self._line.connected:
-            self._line.wait_for(
-                "private_kept", lambda said: isinstance(said, PrivateKept) and said.step >= step, PRIVATE_GRACE
-            )
+    def keep(self, epoch: int, step: int, is_over: Callable[[], bool]) -> None:
+        """Make this step's generation. The training loop stands still for one copy of the replicated state.
+
+        `is_over` tells, once the copy is whole, whether the epoch has ended meanwhile. Raises Misuse, in the first
+        commit alone, where the program must be mended; whatever fails later is said once.
+        """
+        try:
+            self._keep(epoch, step, is_over)
+            self._has_kept = True
+        except Misuse as error:
+            if not self._has_kept and not isinstance(error, AlreadyAttached):
+                raise
+            self._say_once(error.reason, f"not protected: {error}")
+        except (CheckpointHealError, OSError) as error:
+            reason = error.reason if isinstance(error, CheckpointHealError) else type(error).__name__
+            self._say_once(reason, f"not protected: {error}")
 
     def close(self) -> None:
         """Let go of the arena."""
         self._resources.close()
         self._arena = None
 
-    def _reserve(self, described: Described) -> bool:
-        """Have the agent make the slots: their pages are charged to it, not to the trainer."""
-        if self._reserved:
-            return True
-        if not self._line.say(Reserve(slot_bytes=Arena.slot_bytes(described.schema))):
+    def _keep(self, epoch: int, step: int, is_over: Callable[[], bool]) -> None:
+        begun = time.monotonic()
+        described = self._described = describe(self._parts.replicated_state(), self._described)
+        if self._form is None or self._form.schema is not described.schema:
+            self._form = _Form(described.schema)
+        if not self._reserve(self._form.slot_bytes):
+            return
+        arena = self.open()
+        self._hand_over_private(arena, step)
+        writing = arena.begin()
+        if writing is None:
+            self._say_once("GenerationSkipped", f"step {step} was not kept: every slot is being read")
+            return
+        with _abandoned_on_error(writing):
+            write_out(described, writing.prepare(described.schema))
+            if is_over() and not all(region.is_cpu for region in described.regions):
+                # Behind an aborted collective a device goes on, with gradients that were never reduced.
+                writing.abandon()
+                return
+            writing.seal(self._seal(writing, described, epoch, step))
+        self._line.say(Sealed(slot=writing.slot, step=step, pause=time.monotonic() - begun), again="sealed")
+        self._wait_for_buddy(step)
+
+    def _reserve(self, slot_bytes: int) -> bool:
+        """Have the agent make the slots: their pages are charged to it, not to the trainer.
+
+        Waits once for each size that is asked for; an answer that comes later is found by a later commit.
+        """
+        if self._reserved == slot_bytes:
+            return self._reserve_answered(0.0)
+        if not self._line.ask(Reserve(slot_bytes=slot_bytes), "reserve"):
             self._say_once("NoAgent", "not protected: no agent is there to make the arena's slots")
-            return False
-        answer = self._line.wait_for("reserve", lambda _: True, self._settings.reserve_budget)
-        if answer is None or answer.say != "reserved":
-            why = (
-                f"{answer.reason}: {answer.message}" if answer is not None and answer.say == "refused" else "no answer"
-            )
-            self._say_once("NotReserved", f"not protected: the agent made no slots ({why})")
-            return False
-        self._reserved = True
-        return True
+        self._reserved = slot_bytes
+        return self._reserve_answered(self._settings.reserve_budget if self._line.connected else 0.0)
+
+    def _reserve_answered(self, seconds: float) -> bool:
+        answer = self._line.wait_for("reserve", lambda _: True, seconds)
+        if isinstance(answer, Refused):
+            self._say_once("NotReserved", f"not protected: the agent made no slots ({answer.reason}: {answer.message})")
+        elif answer is None and self._line.connected:
+            self._say_once("NotReserved", "not protected: the agent has not made the arena's slots yet")
+        return isinstance(answer, Reserved)
 
     def _hand_over_private(self, arena: Arena, step: int) -> None:
         blob = pack(self._parts.private_state())
@@ -95,36 +135,45 @@ class Keeping:
             )
         self._line.say(PrivateReady(step=step, file=arena.write_private(step, blob)), again="private")
 
-    def _seal(self, arena: Arena, described: Described, epoch: int, step: int) -> int | None:
-        try:
-            writing = arena.begin()
-        except ArenaDoesNotFit as refusal:
-            self._say_once(refusal.reason, f"not protected: {refusal}")
-            return None
-        if writing is None:
-            self._say_once("GenerationSkipped", f"step {step} was not kept: every slot is being read")
-            return None
-        with _abandoned_on_error(writing):
-            write_out(described, writing.prepare(described.schema))
-            writing.seal(
-                Seal(
-                    job=self._settings.job,
-                    member=self._settings.member,
-                    incarnation=self._incarnation,
-                    epoch=epoch,
-                    step=step,
-                    schema_digest=digest.schema_digest(described.schema),
-                    header_bytes=writing.header_bytes,
-                    data_bytes=described.schema.data_bytes,
-                    values=described.values,
-                )
-            )
-        return writing.slot
+    def _seal(self, writing: Writing, described: Described, epoch: int, step: int) -> Seal:
+        form = self._form or _Form(described.schema)
+        return Seal(
+            job=self._settings.job,
+            member=self._settings.member,
+            incarnation=self._incarnation,
+            epoch=epoch,
+            step=step,
+            schema_digest=form.schema_digest,
+            header_bytes=writing.header_bytes,
+            data_bytes=described.schema.data_bytes,
+            values=described.values,
+        )
+
+    def _wait_for_buddy(self, step: int) -> None:
+        """A buddy that let one commit wait in vain lets no other wait until it answers again."""
+        seconds = PRIVATE_GRACE if self._buddy_answers and self._line.connected else 0.0
+        answer = self._line.wait_for(
+            "private_kept", lambda said: isinstance(said, PrivateKept) and said.step >= step, seconds
+        )
+        if answer is None and seconds == 0.0:
+            latest = self._line.latest("private_kept")
+            self._buddy_answers = isinstance(latest, PrivateKept) and latest.step >= step - 1
+        else:
+            self._buddy_answers = answer is not None
 
     def _say_once(self, reason: str, sentence: str) -> None:
         if reason not in self._said:
             self._said.add(reason)
             log.warning("checkpointheal: %s", sentence)
+
+
+class _Form:
+    """What follows from a schema alone, worked out once."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.schema_digest: Digest = digest.schema_digest(schema)
+        self.slot_bytes = Arena.slot_bytes(schema)
 
 
 @contextlib.contextmanager

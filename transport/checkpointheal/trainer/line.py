@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,18 +25,25 @@ LINE_LIMIT = 1 << 20
 _KIND = {"reserved": "reserve", "refused": "reserve"}
 
 
+_LINES: "weakref.WeakSet[Line]" = weakref.WeakSet()
+
+
 class Line:
     """The connection. `say` and `wait_for` may be called from any thread."""
 
     def __init__(self, directory: Path, hello: Callable[[], Hello], on_epoch_over: Callable[[EpochOver], None]) -> None:
         self._path = str(directory / SOCKET_NAME)
         self._hello, self._on_epoch_over = hello, on_epoch_over
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.RLock())
         self._socket: socket.socket | None = None
         self._said_again: dict[str, Message] = {}
         self._answers: dict[str, AgentSays] = {}
         self._ended = False
         self._told_unprotected = False
+        _LINES.add(self)
+
+    def start(self) -> None:
+        """Call the agent, now and whenever it is gone."""
         threading.Thread(target=self._run, name="checkpointheal-line", daemon=True).start()
 
     @property
@@ -49,6 +57,16 @@ class Line:
             if again:
                 self._said_again[again] = message
             return self._send(message)
+
+    def ask(self, message: Message, kind: str) -> bool:
+        """Tell the agent, and forget what it answered before. An agent that comes back is asked again."""
+        with self._changed:
+            self._answers.pop(kind, None)
+            return self.say(message, again=kind)
+
+    def latest(self, kind: str) -> AgentSays | None:
+        """The latest answer of this kind."""
+        return self._answers.get(kind)
 
     def unsay(self, again: str) -> None:
         """Do not repeat it any more."""
@@ -109,21 +127,22 @@ class Line:
         except ValidationError:
             log.warning("checkpointheal: the agent said something that this version does not know; it is ignored")
             return
-        if isinstance(answer, EpochOver):
-            self._on_epoch_over(answer)
         with self._changed:
             self._answers[_KIND.get(answer.say, answer.say)] = answer
             self._changed.notify_all()
+        if isinstance(answer, EpochOver):
+            self._on_epoch_over(answer)
 
     def _send(self, message: Message) -> bool:
+        """False, and no connection, where it did not go out as a whole at once: an agent may stand still."""
         if self._socket is None:
             return False
-        try:
-            self._socket.sendall(message.model_dump_json().encode() + b"\n")
-        except OSError:
-            self._drop()
-            return False
-        return True
+        line = message.model_dump_json().encode() + b"\n"
+        with contextlib.suppress(OSError):
+            if self._socket.send(line, socket.MSG_DONTWAIT) == len(line):
+                return True
+        self._drop()
+        return False
 
     def _drop(self) -> None:
         if self._socket is not None:
@@ -138,3 +157,16 @@ class Line:
             log.warning(
                 "checkpointheal: the agent is gone; process %d trains on, unprotected until it is back", os.getpid()
             )
+
+    def forget_in_child(self) -> None:
+        """A forked data loader must not keep the connection alive after the trainer's death."""
+        if self._socket is not None:
+            self._socket.close()
+
+
+def _forget_lines() -> None:
+    for line in list(_LINES):
+        line.forget_in_child()
+
+
+os.register_at_fork(after_in_child=_forget_lines)

@@ -4,21 +4,37 @@ It is stepped once with zero gradients and a learning rate of zero, for exactly 
 Whatever that step changes is overwritten by the restore that follows. Must not know the arena.
 """
 
-from collections.abc import Collection, Iterator
+import contextlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
 
-def materialise(optimizer: Optimizer, indices: Collection[int]) -> None:
-    """Make the state of the parameters with these indices (as `state_dict()` numbers them) where it does not exist."""
-    missing = [p for i, p in enumerate(_parameters(optimizer)) if i in indices and not optimizer.state.get(p)]
+def materialise(optimizer: Optimizer, offered: Mapping[int, Mapping[str, Any]]) -> None:
+    """Make the state that will arrive where it does not exist; `offered` is keyed as `state_dict()["state"]` is."""
+    parameters = list(_parameters(optimizer))
+    missing = [p for i, p in enumerate(parameters) if offered.get(i) and not optimizer.state.get(p)]
     if missing:
         with _kept_gradients(optimizer), _learning_rate_zero(optimizer):
             for parameter in missing:
                 parameter.grad = torch.zeros_like(parameter)
-            optimizer.step()
+            # One that must be given a closure says so here; what it lacks is named by the comparison that follows.
+            with contextlib.suppress(TypeError):
+                optimizer.step()
+    for index, state in offered.items():
+        if index < len(parameters):
+            _widen(optimizer.state[parameters[index]], state)
+
+
+def _widen(held: dict[str, Any], offered: Mapping[str, Any]) -> None:
+    """Somebody keeps this state in another dtype than the optimizer makes it in: fp32 moments of bf16 weights."""
+    for name, given in offered.items():
+        made = held.get(name)
+        if isinstance(given, torch.Tensor) and isinstance(made, torch.Tensor) and made.dtype != given.dtype:
+            held[name] = made.to(given.dtype)
 
 
 def _parameters(optimizer: Optimizer) -> Iterator[torch.Tensor]:

@@ -5,7 +5,7 @@ streams, data position, and the running statistics of BatchNorm, which each rank
 Must not know the arena or the agent.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -54,7 +54,12 @@ class Parts:
         return {"streams": streams.capture(), "parts": own_parts, "buffers": buffers}
 
     def put_back_private(self, state: Mapping[str, Any]) -> None:
-        """Give each private part its state back; the streams last, because loading may draw from them."""
+        """Give each private part its state back; the streams last, because loading may draw from them.
+
+        Raises Misuse, by name and before anything is changed, where other parts were declared when it was kept.
+        """
+        _check_names("private", state["parts"], self.private)
+        _check_names("replicated", state["buffers"], self.replicated, all_of_them=False)
         for name, buffers in state["buffers"].items():
             live = self.replicated[name].state_dict()
             with torch.no_grad():
@@ -95,3 +100,10 @@ def _without(state: Mapping[str, Any], keys: frozenset[str]) -> dict[str, Any]:
 
 def _only(state: Mapping[str, Any], keys: frozenset[str]) -> dict[str, Any]:
     return {key: value for key, value in state.items() if key in keys}
+
+
+def _check_names(kind: str, kept: Collection[str], declared: Collection[str], *, all_of_them: bool = True) -> None:
+    if unknown := sorted(set(kept) - set(declared)):
+        raise Misuse(f"the kept state has the {kind} part {unknown[0]!r}, which attach() was not given")
+    if all_of_them and (missing := sorted(set(declared) - set(kept))):
+        raise Misuse(f"attach() was given the {kind} part {missing[0]!r}, which the kept state does not have")
