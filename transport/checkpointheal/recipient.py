@@ -34,7 +34,7 @@ def take(channel: Channel, sink: Sink, expected: Expected, terms: Terms) -> Take
     """Take it; returns once the sink has sealed it.
 
     Raises PeerRefused (the donor will not), BytesDiffer, Abandoned, BadFrame or UnknownVersion (the offer is not the
-    expected one), what the sink raises (it cannot be had here), PeerLost or Overdue. The donor is told where it listens.
+    expected one), what the sink raises (it cannot be had here), PeerLost or Overdue. A donor that listens is told.
     """
     began = time.monotonic()
     session = RecipientSession(expected)
@@ -80,7 +80,7 @@ def _land(flying: deque[tuple[int, torch.Tensor, Pending]], session: RecipientSe
     index, place, pending = flying.popleft()
     patience = terms.stall + session.chunk_seconds * (len(flying) + 1)
     pending.wait(min(patience, terms.left(time.monotonic())))
-    if session.arrive(index, digest.digest_bytes(memoryview(place.numpy()))):
+    if session.arrive(index, digest.digest_bytes(place.numpy().data)):
         sink.keep(index)
     return place.numel()
 

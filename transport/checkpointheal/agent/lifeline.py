@@ -23,7 +23,7 @@ class Lifeline:
     def __init__(
         self, connection: socket.socket, stall: float, deadline: float, on_end: Callable[[CheckpointHealError], None]
     ) -> None:
-        """`stall`: seconds of silence that are too many. `deadline`: on the monotonic clock. `on_end` is called once."""
+        """`stall`: seconds of silence that are too many; `deadline`: a monotonic instant; `on_end` is called once."""
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection, self._stall, self._deadline, self._on_end = connection, stall, deadline, on_end
         self._closed = threading.Event()

@@ -11,7 +11,7 @@ import socket
 import time
 from datetime import timedelta
 
-from torch.distributed import PrefixStore, ProcessGroupGloo, Store, TCPStore
+from torch.distributed import PrefixStore, ProcessGroupGloo, Store, TCPStore  # type: ignore[attr-defined]
 
 from checkpointheal.channel.group import GroupChannel
 from checkpointheal.errors import Overdue, PeerLost
@@ -74,8 +74,10 @@ class Visit:
 
     def __init__(self, host: str, store_port: int, prefix: str, seconds: float) -> None:
         """Raises PeerLost where the donor does not listen."""
-        self._donor, self._seconds = host, min(seconds, ARRIVAL_SECONDS)
+        self._seconds = min(seconds, ARRIVAL_SECONDS)
         try:
+            # It listens already, or never again: torch would knock until its timeout, and complain at length.
+            socket.create_connection((host, store_port), self._seconds).close()
             tcp = TCPStore(
                 host,
                 store_port,
@@ -102,14 +104,14 @@ class Visit:
 
 
 def _channel(store: Store, rank: int, host: str, seconds: float) -> GroupChannel:
-    options = ProcessGroupGloo._Options()  # noqa: SLF001 torch gives no other way to bind gloo to an address
+    options = ProcessGroupGloo._Options()  # type: ignore[attr-defined] # noqa: SLF001 torch gives no other way to bind gloo to an address
     options._devices = [ProcessGroupGloo.create_device(hostname=host)]  # noqa: SLF001
     options._timeout = timedelta(seconds=seconds)  # noqa: SLF001
     try:
         group = ProcessGroupGloo(store, rank, 2, options)
     except RuntimeError as error:
         raise PeerLost(f"the process group could not be formed: {_first_line(error)}") from error
-    return GroupChannel(group, 1 - rank)
+    return GroupChannel(group, 1 - rank)  # type: ignore[arg-type] a backend sends and receives like its group
 
 
 def _first_line(error: Exception) -> str:

@@ -67,7 +67,8 @@ class _Voice:
         with self._lock:
             if not self._over:
                 self._over = True
-                self._say(self._progress)
+                if self._progress.total:
+                    self._say(self._progress)
                 self._say(word)
 
     def fail(self, error: CheckpointHealError) -> None:

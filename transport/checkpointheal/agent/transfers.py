@@ -69,20 +69,24 @@ async def _listen(pipe: Connection) -> AsyncIterator[ErrandSays]:
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
     loop.add_reader(pipe.fileno(), readable.set)
-    said: ErrandSays | None = None
     try:
-        while said is None or said.say not in ("ended", "failed"):
+        while True:
             await readable.wait()
             readable.clear()
             while pipe.poll():
-                try:
-                    said = ERRAND_SAYS.validate_json(pipe.recv_bytes())
-                except (EOFError, OSError):
-                    yield Failed(reason="TransferDied", message="the transfer's process ended without a word")
-                    return
+                said = _hear(pipe)
                 yield said
+                if said.say in ("ended", "failed"):  # what follows is the end of its process, which is no news
+                    return
     finally:
         loop.remove_reader(pipe.fileno())
+
+
+def _hear(pipe: Connection) -> ErrandSays:
+    try:
+        return ERRAND_SAYS.validate_json(pipe.recv_bytes())
+    except (EOFError, OSError):
+        return Failed(reason="TransferDied", message="the transfer's process ended without a word")
 
 
 def _run_errand(pipe: Connection, errand: str) -> None:

@@ -5,39 +5,53 @@ Must not know who made the group.
 """
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Protocol
 
 import torch
-from torch.distributed import ProcessGroup
 
 from checkpointheal.errors import Overdue, PeerLost
 
 TAG = 0x4348
 _CPU = torch.device("cpu")
+_Verb = Callable[[list[torch.Tensor], int, int], torch.distributed.Work]
+
+
+class Group(Protocol):
+    """What is needed of a c10d process group, or of a backend of one."""
+
+    def send(self, tensors: list[torch.Tensor], peer: int, tag: int, /) -> torch.distributed.Work:
+        """Start sending."""
+        ...
+
+    def recv(self, tensors: list[torch.Tensor], peer: int, tag: int, /) -> torch.distributed.Work:
+        """Start receiving."""
+        ...
 
 
 class GroupChannel:
     """A way to one rank of a process group. `device` is where the group wants its tensors."""
 
-    def __init__(self, group: ProcessGroup, peer: int, device: torch.device = _CPU) -> None:
+    def __init__(self, group: Group, peer: int, device: torch.device = _CPU) -> None:
         self._group, self._peer, self._device = group, peer, device
 
     def send(self, buffer: torch.Tensor) -> "GroupPending":
         """Start sending, staged through the group's device where that is not the CPU."""
-        return self._start("send", buffer.to(self._device), None)
+        return self._start(self._group.send, buffer.to(self._device), None)
 
     def receive(self, into: torch.Tensor) -> "GroupPending":
         """Start receiving."""
         if self._device.type == "cpu":
-            return self._start("recv", into, None)
-        return self._start("recv", torch.empty_like(into, device=self._device), into)
+            return self._start(self._group.recv, into, None)
+        return self._start(self._group.recv, torch.empty_like(into, device=self._device), into)
 
     def close(self) -> None:
         """The group is its maker's: it stays."""
 
-    def _start(self, verb: str, moved: torch.Tensor, final: torch.Tensor | None) -> "GroupPending":
+    def _start(self, verb: _Verb, moved: torch.Tensor, final: torch.Tensor | None) -> "GroupPending":
         try:
-            work = getattr(self._group, verb)([moved], self._peer, TAG)
+            work = verb([moved], self._peer, TAG)
         except RuntimeError as error:
             raise _lost(self._peer, error) from error
         return GroupPending(work, self._peer, moved, final)

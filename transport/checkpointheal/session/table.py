@@ -3,8 +3,8 @@
     donor       Idle -> Holding -> Streaming -> Released
     recipient   Waiting -> Comparing -> Receiving -> Loaded
 
-Aborted from any but the last, by the other side's refusal or the verdict. Rules that live here: everything that changes a session's state. An event that has no
-place in the table raises and changes nothing. Must not know what an event carries.
+Aborted from where the other side may refuse, or the verdict is no. Rules that live here: everything that changes a
+session's state. An event that has no place in the table raises and changes nothing. Must not know what it carries.
 """
 
 from collections.abc import Mapping
