@@ -112,7 +112,7 @@ def kill_below(root: int) -> None:
 def kill_marked(uid: str) -> None:
     """Kill every living process that carries the pod's uid."""
     until = time.monotonic() + UNKILLABLE
-    while (alive := _marked(uid)) and time.monotonic() < until:
+    while (alive := marked(uid)) and time.monotonic() < until:
         _kill(alive)
         time.sleep(_BETWEEN_LOOKS)
 
@@ -147,8 +147,8 @@ def _processes() -> list[tuple[int, bytes, int]]:
     return found
 
 
-def _marked(uid: str) -> list[int]:
-    """A zombie has no environment any more, so what is found is alive."""
+def marked(uid: str) -> list[int]:
+    """Every living process that carries the pod's uid; a zombie has no environment any more."""
     found: list[int] = []
     for name in filter(str.isdecimal, os.listdir("/proc")):
         with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as environment:
