@@ -36,7 +36,7 @@ def _entry(offered: TensorEntry, target: TensorEntry) -> Iterator[Difference]:
     facts = {
         "dtype": (offered.dtype, target.dtype),
         "shape": (offered.shape, target.shape),
-        "stride": (offered.stride, target.stride),
+        "stride": (offered.stride, target.stride) if offered.shape == target.shape else ((), ()),
         "placement": (_placed(offered), _placed(target)),
     }
     for what, (theirs, ours) in facts.items():

@@ -5,7 +5,7 @@ cast on the way; plain values follow; then the live state is read back and must 
 the bytes came from.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,14 +127,13 @@ def _own_tensors(node: Any) -> Any:
     """The same tree with tensors of its own: an object may keep what it is given, and the arena is overwritten."""
     if isinstance(node, torch.Tensor):
         return node.clone()
-    if isinstance(node, Mapping):
-        return type(node)(_owned_items(node))  # type: ignore[call-arg]
+    if isinstance(node, dict):
+        made = type(node)()
+        for key, value in node.items():  # one by one: a Counter would count pairs
+            made[key] = _own_tensors(value)
+        return made
     if isinstance(node, list):
         return [_own_tensors(value) for value in node]
     if type(node) is tuple:
         return tuple(_own_tensors(value) for value in node)
     return node
-
-
-def _owned_items(node: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
-    return ((key, _own_tensors(value)) for key, value in node.items())

@@ -1,0 +1,50 @@
+"""A trainer attached to an agent of this very process, and an honest end to both."""
+
+import sys
+
+import pytest
+
+import checkpointheal
+from builders_trainer import FakeAgent
+from checkpointheal.trainer import heal as door
+from checkpointheal.trainer import keeping
+
+
+@pytest.fixture
+def attach(tmp_path, monkeypatch):
+    """`attach(training)` as a process that has just started; each call is the next life of the trainer."""
+    monkeypatch.setenv("CHECKPOINTHEAL_ARENA", str(tmp_path))
+    monkeypatch.setenv("CHECKPOINTHEAL_JOB", "job")
+    monkeypatch.setenv("CHECKPOINTHEAL_MEMBER", "1/0")
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(door, "_attached", set())
+    monkeypatch.setattr(door, "LOCK_PATIENCE", 0.0)
+    lives = []
+
+    def end():
+        for heal in lives:
+            heal.done()
+            heal._line.end()
+        lives.clear()
+        door._attached.clear()
+
+    def begin(training, **options):
+        end()
+        lives.append(checkpointheal.attach(**{**training.parts(), **options}))
+        return lives[-1]
+
+    yield begin
+    end()
+
+
+@pytest.fixture
+def agent(tmp_path):
+    agent = FakeAgent(tmp_path)
+    yield agent
+    agent.vanish()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Buddies and agents are given no time: for tests in which they do not answer."""
+    monkeypatch.setattr(keeping, "PRIVATE_GRACE", 0.0)

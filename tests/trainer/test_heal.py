@@ -1,0 +1,410 @@
+"""A trainer that comes back goes on as if it had never been away, and nothing in its arena can kill it."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+import checkpointheal
+from builders_trainer import OPTIMIZERS, SCHEDULES, SECONDS, FakeAgent, Sampler, Training
+from checkpointheal.arena import Arena
+from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver, Refused, Restored
+from checkpointheal.errors import (
+    AlreadyAttached,
+    Misuse,
+    NotRestored,
+    PrivateStateTooLarge,
+    SchemaDiffers,
+    SlotDamaged,
+    UnsupportedLeaf,
+)
+
+COMBINATIONS = list(itertools.product(OPTIMIZERS, SCHEDULES))
+
+
+def train(heal, training, first, last):
+    for step in range(first, last):
+        training.step()
+        heal.commit(step + 1)
+
+
+def over(epoch):
+    return EpochOver(epoch=epoch, reason="PodReplaced", message="trainer-2", deadline=600)
+
+
+def wait_until_over(heal):
+    assert heal._ending._over.wait(SECONDS)
+
+
+def warnings_of(caplog):
+    return [record.message for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_without_an_arena_every_call_is_a_cheap_no_op(monkeypatch, caplog):
+    monkeypatch.delenv("CHECKPOINTHEAL_ARENA", raising=False)
+    heal = checkpointheal.attach(**Training().parts())
+    assert heal.restore() is None
+    heal.agree()
+    assert [heal.commit(1), heal.commit(1), heal.commit(2)] == [True, False, True]
+    heal.done()
+    assert len(warnings_of(caplog)) == 1
+
+
+def test_a_commit_before_restore_is_a_mistake_with_and_without_an_agent(attach, agent, monkeypatch):
+    with pytest.raises(NotRestored, match=r"call restore\(\) once"):
+        attach(Training()).commit(1)
+    monkeypatch.delenv("CHECKPOINTHEAL_ARENA")
+    with pytest.raises(NotRestored):
+        checkpointheal.attach(**Training().parts()).commit(1)
+
+
+def test_a_fresh_trainer_begins_at_nothing_and_seals_each_step(attach, agent):
+    training = Training()
+    heal = attach(training)
+    assert heal.restore() is None
+    train(heal, training, 0, 3)
+    assert sorted(seal.step for seal in agent.arena.seals().values()) == [2, 3]
+    assert {seal.epoch for seal in agent.arena.seals().values()} == {1}
+    assert agent.wait_until_heard(lambda word: word.say == "sealed" and word.step == 3).pause > 0
+
+
+@pytest.mark.parametrize(("optimizer", "schedule"), COMBINATIONS, ids=[" and ".join(each) for each in COMBINATIONS])
+def test_what_comes_back_goes_on_bit_for_bit(attach, agent, optimizer, schedule):
+    unbroken = Training(optimizer, schedule)
+    for _ in range(6):
+        unbroken.step()
+    expected = unbroken.fingerprint()
+
+    first = Training(optimizer, schedule)
+    heal = attach(first)
+    heal.restore()
+    train(heal, first, 0, 4)
+
+    second = Training(optimizer, schedule)
+    torch.rand(7)
+    agent.names(agent.slot_of(step=3))
+    heal = attach(second)
+    assert heal.restore() == 3
+    assert agent.wait_until_heard(lambda word: word.say == "applied" and word.step == 3).digest == agent.digest_of(
+        agent.slot_of(step=3)
+    )
+    train(heal, second, 3, 6)
+    assert second.fingerprint() == expected
+
+
+def test_weights_keep_their_addresses_and_their_ties(attach, agent):
+    training = Training()
+    heal = attach(training)
+    heal.restore()
+    train(heal, training, 0, 2)
+    fresh = Training()
+    addresses = [parameter.data_ptr() for parameter in fresh.model.parameters()]
+    agent.names(agent.slot_of(step=2))
+    attach(fresh).restore()
+    assert [parameter.data_ptr() for parameter in fresh.model.parameters()] == addresses
+    assert fresh.model[0].weight is fresh.model[3].weight
+
+
+def test_restoring_into_another_model_names_what_differs_and_changes_nothing(attach, agent):
+    training = Training()
+    heal = attach(training)
+    heal.restore()
+    train(heal, training, 0, 1)
+    agent.names(agent.slot_of(step=1))
+    other = Training(width=6)
+    before = other.model[0].weight.clone()
+    with pytest.raises(SchemaDiffers, match=r"average\.module\.0\.weight: shape is \(8, 8\), here \(6, 6\)"):
+        attach(other).restore()
+    assert torch.equal(other.model[0].weight, before)
+
+
+def test_a_slot_that_holds_another_step_or_another_state_than_was_named_is_refused(attach, agent):
+    training = Training()
+    heal = attach(training)
+    heal.restore()
+    train(heal, training, 0, 1)
+    slot = agent.slot_of(step=1)
+    agent.names(slot, step=7)
+    with pytest.raises(SlotDamaged, match="holds step 1, and 7 was named"):
+        attach(Training()).restore()
+    agent.names(slot, state_digest="0" * 32)
+    with pytest.raises(SlotDamaged, match="0" * 32):
+        attach(Training()).restore()
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"CKHP" + b"\0" * 40])
+def test_a_private_part_that_is_missing_or_damaged_is_said_and_never_another_rank_s(attach, agent, caplog, damage):
+    training = Training()
+    heal = attach(training)
+    heal.restore()
+    train(heal, training, 0, 1)
+    agent.arena.keep_private(())
+    if damage is not None:
+        agent.arena.write_private(1, damage)
+    agent.names(agent.slot_of(step=1))
+    fresh = Training()
+    assert attach(fresh).restore() == 1
+    assert fresh.data.position == 0
+    assert torch.equal(fresh.model[0].weight, training.model[0].weight)
+    assert "restored but not identical" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("private", "sentence"),
+    [
+        ({}, "has the private part 'data', which attach"),
+        ({"data": Sampler(), "more": Sampler()}, "was given the private part 'more', which the kept state"),
+    ],
+)
+def test_private_parts_that_were_declared_otherwise_are_named(attach, agent, private, sentence):
+    training = Training()
+    heal = attach(training)
+    heal.restore()
+    train(heal, training, 0, 1)
+    agent.names(agent.slot_of(step=1))
+    with pytest.raises(Misuse, match=sentence):
+        attach(Training(), private=private).restore()
+
+
+def test_a_step_that_the_job_had_reached_is_kept_again_but_is_not_new(attach, agent):
+    training = Training()
+    heal = attach(training)
+    heal.restore()
+    train(heal, training, 0, 2)
+    agent.names(agent.slot_of(step=2), highest=4)
+    again = attach(Training())
+    assert again.restore() == 2
+    assert [again.commit(step) for step in (3, 4, 5, 5)] == [False, False, True, False]
+    assert sorted(seal.step for seal in agent.arena.seals().values()) == [4, 5]
+
+
+def test_a_restore_that_nobody_answers_is_withdrawn(attach, agent):
+    agent.answer = None
+    heal = attach(Training())
+    assert heal.restore(budget=0.05) is None
+    asked = agent.wait_until_heard(lambda word: word.say == "wait")
+    assert agent.wait_until_heard(lambda word: word.say == "withdraw").request == asked.request
+    agent.say(Restored(request=asked.request, epoch=9, step=None, rung="fresh", slot=None))
+    assert heal.commit(1)
+    assert {seal.epoch for seal in agent.arena.seals().values()} == {0}
+
+
+def test_a_second_attach_in_the_same_process_is_refused(attach, agent):
+    attach(Training())
+    with pytest.raises(AlreadyAttached, match="call attach\\(\\) once"):
+        checkpointheal.attach(**Training().parts())
+
+
+def test_an_attach_beside_another_process_is_refused_before_the_agent_hears_of_it(attach, agent):
+    with agent.arena.hold_trainer_lock(), pytest.raises(AlreadyAttached, match="another trainer is attached"):
+        attach(Training())
+    assert agent.heard == []
+
+
+def test_a_trainer_may_come_before_its_agent(attach, tmp_path):
+    training = Training()
+    heal = attach(training)
+    agent = FakeAgent(tmp_path)
+    assert heal.restore() is None
+    train(heal, training, 0, 1)
+    assert agent.slot_of(step=1) == 0
+    agent.vanish()
+
+
+def test_an_agent_that_refuses_the_arena_is_quoted_once_and_training_goes_on(attach, agent, caplog):
+    agent.refusal = Refused(reason="ArenaDoesNotFit", message="needs 5 more bytes")
+    training = Training()
+    heal = attach(training)
+    heal.restore()
+    train(heal, training, 0, 3)
+    assert [each for each in warnings_of(caplog) if "ArenaDoesNotFit: needs 5 more bytes" in each]
+    assert len(warnings_of(caplog)) == 1
+    assert agent.arena.seals() == {}
+
+
+def test_an_agent_that_answers_late_is_waited_for_once(attach, agent, monkeypatch, caplog):
+    training = Training()
+    heal = attach(training)
+    heal.restore()
+    heal._keeping._settings = heal._keeping._settings.model_copy(update={"reserve_budget": 0.0})
+    agent.silent = True
+    train(heal, training, 0, 3)
+    asked = agent.wait_until_heard(lambda word: word.say == "reserve")
+    assert agent.heard_of("reserve") == [asked]
+    assert agent.arena.seals() == {}
+    agent.silent = False
+    agent._hear(asked)
+    heal._line.wait_for("reserve", lambda _: True, SECONDS)
+    train(heal, training, 3, 4)
+    assert agent.slot_of(step=4) == 0
+
+
+def test_a_skipped_generation_is_said_once_and_the_next_free_slot_is_used(attach, agent, caplog):
+    training = Training()
+    heal = attach(training)
+    heal.restore()
+    train(heal, training, 0, 2)
+    with agent.arena.read(0), agent.arena.read(1):
+        train(heal, training, 2, 4)
+    assert sorted(seal.step for seal in agent.arena.seals().values()) == [1, 2]
+    assert [each.partition(":")[2] for each in warnings_of(caplog)] == [
+        " step 3 was not kept: every slot is being read"
+    ]
+    train(heal, training, 4, 5)
+    assert sorted(seal.step for seal in agent.arena.seals().values()) == [2, 5]
+
+
+def test_whatever_fails_in_the_arena_is_said_and_training_goes_on(attach, agent, caplog):
+    training = Training()
+    heal = attach(training)
+    heal.restore()
+    train(heal, training, 0, 1)
+    for slot in (0, 1):
+        (agent.directory / f"slot-{slot}.safetensors").unlink()
+    train(heal, training, 1, 3)
+    (agent.directory / "slot-0.safetensors").mkdir()
+    (agent.directory / "private-4.bin").mkdir()
+    train(heal, training, 3, 4)
+    assert len([each for each in warnings_of(caplog) if "not protected" in each]) >= 1
+
+
+def test_private_state_over_its_limit_is_refused_at_the_first_commit(attach, agent):
+    heal = attach(Training(), private_limit=100)
+    heal.restore()
+    with pytest.raises(PrivateStateTooLarge, match="over the limit of 100"):
+        heal.commit(1)
+
+
+def test_private_state_that_grows_over_its_limit_later_is_said_and_kills_nobody(attach, agent, caplog):
+    training = Training()
+    heal = attach(training, private_limit=20_000)
+    heal.restore()
+    train(heal, training, 0, 1)
+    training.data.position = "x" * 20_000
+    assert heal.commit(2)
+    assert [each for each in warnings_of(caplog) if "over the limit of 20000" in each]
+
+
+def test_a_leaf_that_cannot_cross_is_named_at_the_first_commit(attach, agent):
+    class Odd(Sampler):
+        def state_dict(self):
+            return {"inner": [1, {2}]}
+
+    heal = attach(Training(), odd=Odd())
+    heal.restore()
+    with pytest.raises(UnsupportedLeaf, match=r"odd\.inner\.1 is a set"):
+        heal.commit(1)
+
+
+def test_a_state_that_grows_gets_larger_slots(attach, agent):
+    class Growing(Sampler):
+        rows = torch.zeros(10)
+
+        def state_dict(self):
+            return {"rows": self.rows}
+
+    growing = Growing()
+    heal = attach(Training(), growing=growing)
+    heal.restore()
+    heal.commit(1)
+    growing.rows = torch.zeros(100_000)
+    heal.commit(2)
+    assert agent.arena.seals()[agent.slot_of(step=2)].data_bytes > 400_000
+
+
+def test_an_agent_that_dies_leaves_training_and_keeping_as_they_are(attach, agent, caplog):
+    training = Training()
+    heal = attach(training)
+    heal.restore()
+    train(heal, training, 0, 1)
+    agent.vanish()
+    train(heal, training, 1, 3)
+    assert sorted(seal.step for seal in agent.arena.seals().values()) == [2, 3]
+    agent.listen()
+    hello = agent.wait_until_heard(lambda word: word.say == "hello" and word.epoch == 1)
+    agent.wait_until_heard(lambda word: word.say == "sealed" and word.step == 3)
+    assert hello.incarnation == agent.heard[0].incarnation
+    assert len([each for each in warnings_of(caplog) if "the agent is gone" in each]) == 1
+
+
+def test_once_the_epoch_is_over_a_commit_keeps_its_step_and_ends_the_process(attach, agent):
+    training = Training()
+    heal = attach(training)
+    heal.restore()
+    train(heal, training, 0, 1)
+    agent.say(over(epoch=1))
+    wait_until_over(heal)
+    with pytest.raises(SystemExit) as end:
+        train(heal, training, 1, 2)
+    assert end.value.code == EXIT_EPOCH_OVER
+    assert agent.slot_of(step=2) == 1
+
+
+def test_the_end_of_an_epoch_of_long_ago_is_not_this_one_s(attach, agent):
+    training = Training()
+    agent.answer = Restored(request=0, epoch=5, step=None, rung="fresh", slot=None)
+    heal = attach(training)
+    agent.wait_until_heard(lambda word: word.say == "hello")
+    agent.say(over(epoch=4))
+    heal.restore()
+    train(heal, training, 0, 1)
+    assert not heal._ending.is_over
+
+
+def test_an_epoch_that_ends_while_its_answer_is_on_the_way_is_over(attach, agent):
+    agent.answer = Restored(request=0, epoch=5, step=None, rung="fresh", slot=None)
+    heal = attach(Training())
+    agent.wait_until_heard(lambda word: word.say == "hello")
+    agent.say(over(epoch=5))
+    assert heal._line.wait_for("epoch_over", lambda _: True, SECONDS)
+    assert not heal._ending.is_over
+    heal.restore()
+    assert heal._ending.is_over
+
+
+def test_a_trainer_that_is_done_does_not_end_with_the_epoch(attach, agent):
+    heal = attach(Training())
+    heal.restore()
+    heal.done()
+    agent.wait_until_heard(lambda word: word.say == "done")
+    agent.say(over(epoch=1))
+    assert heal._line.wait_for("epoch_over", lambda _: True, SECONDS)
+    assert not heal._ending.is_over
+
+
+def test_moments_that_were_widened_stay_wide(attach, agent):
+    class Wide(Training):
+        def __init__(self, widened):
+            super().__init__()
+            self.model = nn.Linear(4, 4, dtype=torch.bfloat16)
+            self.optimizer = torch.optim.AdamW(self.model.parameters())
+            if widened:
+                self.model(torch.ones(1, 4, dtype=torch.bfloat16)).sum().backward()
+                self.optimizer.step()
+                for state in self.optimizer.state.values():
+                    state.update({k: v.float() for k, v in state.items()})
+
+        def parts(self):
+            return {"model": self.model, "optimizer": self.optimizer}
+
+    kept = Wide(widened=True)
+    heal = attach(kept)
+    heal.restore()
+    heal.commit(1)
+    agent.names(agent.slot_of(step=1))
+    fresh = Wide(widened=False)
+    assert attach(fresh).restore() == 1
+    moment = fresh.optimizer.state[fresh.model.weight]["exp_avg"]
+    assert moment.dtype == torch.float32
+    assert torch.equal(moment, kept.optimizer.state[kept.model.weight]["exp_avg"])
+
+
+def test_the_slots_are_those_that_the_state_needs(attach, agent):
+    training = Training()
+    heal = attach(training)
+    heal.restore()
+    heal.commit(1)
+    with agent.arena.read(agent.slot_of(step=1)) as reading:
+        needed = Arena.slot_bytes(reading.schema)
+    assert [word.slot_bytes for word in agent.heard_of("reserve")] == [needed]
