@@ -111,7 +111,7 @@ def _channel(store: Store, rank: int, host: str, seconds: float) -> GroupChannel
         group = ProcessGroupGloo(store, rank, 2, options)
     except RuntimeError as error:
         raise PeerLost(f"the process group could not be formed: {_first_line(error)}") from error
-    return GroupChannel(group, 1 - rank)  # type: ignore[arg-type] a backend sends and receives like its group
+    return GroupChannel(group, 1 - rank)  # type: ignore[arg-type]  # a backend sends and receives like its group
 
 
 def _first_line(error: Exception) -> str:
