@@ -1,7 +1,7 @@
 """Agents' neighbours in a test: peers, settings, assignments, and transfers that do as they are told."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from checkpointheal.agent.errand import Errand, ErrandSays
@@ -53,7 +53,7 @@ class Transfers:
         self.errands: list[Errand] = []
         self.ended = 0
 
-    async def run(self, errand: Errand) -> AsyncIterator[ErrandSays]:
+    async def run(self, errand: Errand) -> AsyncGenerator[ErrandSays]:
         self.errands.append(errand)
         try:
             for said in self.script:

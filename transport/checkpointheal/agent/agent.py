@@ -226,7 +226,9 @@ class Agent:
         self._trainer_door.say("trainer", words.PrivateKept(step=step, buddies=buddies))
 
     def _trainer_left(self, hello: words.Hello) -> None:
+        """It may have sealed a generation in its last moment and not said so."""
         self._seen.leave(hello)
+        self._shelf.look()
         self._look_again()
 
     def _private_steps(self) -> frozenset[int]:

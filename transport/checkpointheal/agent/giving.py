@@ -7,6 +7,7 @@ until the deadline.
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import aclosing
 
 from checkpointheal.agent.errand import Errand, Failed, Meeting
 from checkpointheal.agent.settings import AgentSettings
@@ -101,8 +102,8 @@ class Giving:
     async def _serve(self, errand: Errand, meeting: asyncio.Future[Meet | No]) -> None:
         outcome = "ended by its deadline"
         try:
-            async with asyncio.timeout(errand.deadline):
-                async for said in self._transfers.run(errand):
+            async with asyncio.timeout(errand.deadline), aclosing(self._transfers.run(errand)) as words:
+                async for said in words:
                     if isinstance(said, Meeting) and not meeting.done():
                         meeting.set_result(Meet(store_port=said.store_port, prefix=errand.prefix, total=0))
                     outcome = f"{said.reason}: {said.message}" if isinstance(said, Failed) else said.say

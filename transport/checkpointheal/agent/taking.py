@@ -6,6 +6,7 @@ stays in the slot, so the next donor sends only the rest.
 
 import logging
 from collections.abc import Callable
+from contextlib import aclosing
 
 from checkpointheal.agent.errand import Ended, Errand, Failed, Progress
 from checkpointheal.agent.peer_door import Peers
@@ -37,28 +38,25 @@ class Taking:
         except CheckpointHealError as error:
             return self._failed(error.reason, str(error))
         self._say_more(state="receiving")
-        async for said in self._transfers.run(self._errand(assignment, meet, epoch)):
-            match said:
-                case Progress():
+        async with aclosing(self._transfers.run(self._errand(assignment, meet, epoch))) as words:
+            async for said in words:
+                if isinstance(said, Ended | Failed):
+                    return self._over(said)
+                if isinstance(said, Progress):
                     self._say_more(bytes=said.bytes, total=said.total)
-                case Ended():
-                    self._say_more(state="verified", **said.model_dump(exclude={"say", "state_digest"}))
-                    log.info(
-                        "heal %s attempt %d: step %d from %s",
-                        assignment.heal,
-                        assignment.attempt,
-                        assignment.step,
-                        donor.pod,
-                    )
-                    return True
-                case Failed():
-                    return self._failed(said.reason, said.message)
         return self._failed("TransferDied", "the transfer ended without a word")
 
     def abandoned(self) -> None:
         """The attempt was called off."""
         if self.facts is not None and self.facts.state in ("asking", "receiving"):
             self._failed("Abandoned", "the operator called this attempt off")
+
+    def _over(self, said: Ended | Failed) -> bool:
+        if isinstance(said, Failed):
+            return self._failed(said.reason, said.message)
+        self._say_more(state="verified", **said.model_dump(exclude={"say", "state_digest"}))
+        log.info("the transfer is verified: %d of %d bytes crossed", said.bytes, said.total)
+        return True
 
     def _failed(self, reason: str, message: str) -> bool:
         self._say_more(state="failed", reason=reason, message=message)

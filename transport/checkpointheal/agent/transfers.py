@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import select
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
@@ -36,10 +36,10 @@ class Transfers:
         """Start the fork server now: loading torch takes seconds that a heal should not wait for."""
         await asyncio.to_thread(forkserver.ensure_running)
 
-    async def run(self, errand: Errand) -> AsyncIterator[ErrandSays]:
+    async def run(self, errand: Errand) -> AsyncGenerator[ErrandSays]:
         """Run one errand; yields what it says, the last word being its outcome.
 
-        Leaving the iteration early, or being cancelled, kills the child.
+        Closing it early, as `aclosing` does, or being cancelled, kills the child.
         """
         ours, theirs = self._context.Pipe(duplex=False)
         child = self._context.Process(target=_run_errand, args=(theirs, errand.model_dump_json()), daemon=True)
@@ -47,8 +47,9 @@ class Transfers:
         theirs.close()
         self._children.add(child)
         try:
-            async for said in _listen(ours):
-                yield said
+            async with contextlib.aclosing(_listen(ours)) as words:
+                async for said in words:
+                    yield said
         finally:
             self._kill(child)
             ours.close()
@@ -65,7 +66,7 @@ class Transfers:
         self._children.discard(child)
 
 
-async def _listen(pipe: Connection) -> AsyncIterator[ErrandSays]:
+async def _listen(pipe: Connection) -> AsyncGenerator[ErrandSays]:
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
     loop.add_reader(pipe.fileno(), readable.set)
