@@ -30,7 +30,7 @@ COMMANDS = {
         "checkpointheal_operator.local.command", "heal a training job of this machine's processes", "transport,operator"
     ),
     "demo": Command(
-        "checkpointheal_operator.local.demo",
+        "checkpointheal_operator.demo.command",
         "train three replicas, kill them, prove nothing lost",
         "transport,operator",
     ),
