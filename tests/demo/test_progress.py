@@ -59,7 +59,7 @@ def test_a_step_is_reached_when_the_last_rank_is_there_after_the_moment(tmp_path
     tell(tmp_path, 1, *steps(1, 2, 3, at=20))
     progress = watched(tmp_path)
     assert progress.reached(2, since=0) == 22
-    assert progress.reached(2, since=13) is None, "rank 0 was there before, and has not been since"
+    assert progress.reached(2, since=13.5) is None, "rank 0 was there before, and has not been since"
     assert progress.reached(3, since=13) == 23
     assert progress.reached(4, since=0) is None
 
