@@ -120,7 +120,7 @@ def test_nothing_is_left_of_a_pod_when_its_keeper_ends(kept: Kept, flight: str, 
     assert kept.process.wait() == 0
     assert alive([started, fled]) == []
     assert keeper.marked(UID) == []
-    assert not kept.arena.parent.exists()
+    assert not kept.arena.exists()
 
 
 @pytest.mark.parametrize("flight", FLIGHTS)
@@ -172,11 +172,3 @@ def test_what_a_process_writes_is_added_to_its_log(kept: Kept) -> None:
         kept.start("import sys; print('out'); sys.stderr.write('err\\n')")
         kept.hear()
     assert sorted((kept.folder / "log").read_text().split()) == ["err", "err", "out", "out"]
-
-
-def test_the_jobs_folder_stays_while_another_pods_arena_lies_there(kept: Kept) -> None:
-    other = kept.arena.parent / "other"
-    other.mkdir()
-    ENDS["its stdin ends"](kept.process)
-    kept.process.wait()
-    assert [each.name for each in kept.arena.parent.iterdir()] == ["other"]

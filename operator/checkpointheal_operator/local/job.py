@@ -15,6 +15,7 @@ screen.
 import asyncio
 import contextlib
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
@@ -76,6 +77,8 @@ class LocalJob:
         self._settings.logs.mkdir(parents=True, exist_ok=True)
         async with AsyncExitStack() as stack:
             site = Site(self._settings, await self._open_gateway(stack), secrets.token_urlsafe(32), free_port())
+            site.memory.mkdir(mode=0o700)
+            stack.callback(shutil.rmtree, site.memory, ignore_errors=True)
             self.supervisor = Supervisor(site, self._clock, self.loop.notice, self._hooks.noted)
             self._operating = _spawn(stack, self.loop.run())
             self._supervising = _spawn(stack, self.supervisor.run())

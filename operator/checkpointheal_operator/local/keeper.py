@@ -32,6 +32,7 @@ _BETWEEN_LOOKS = 0.005
 def main(argv: list[str]) -> int:
     """Keep a pod until stdin ends."""
     tether, arena = argv
+    supervisor = os.getppid()
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
@@ -44,8 +45,9 @@ def main(argv: list[str]) -> int:
     finally:
         kill_below(os.getpid())
         shutil.rmtree(arena, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            os.rmdir(os.path.dirname(arena))  # the last pod of the job takes the job's own folder along
+        if os.getppid() != supervisor:  # it died: the last of its pods takes the job's own folder along
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(arena))
     return 0
 
 

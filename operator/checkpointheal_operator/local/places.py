@@ -33,10 +33,15 @@ class Site:
     peer_key: str
     master_port: int
 
+    @property
+    def memory(self) -> Path:
+        """The folder that holds the memory of all its pods."""
+        root = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+        return root / f"checkpointheal-{self.settings.job}"
+
     def arena(self, uid: str) -> Path:
         """The folder of a pod's memory."""
-        root = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
-        return root / f"checkpointheal-{self.settings.job}" / uid
+        return self.memory / uid
 
     def log(self, pod: str, process: str) -> Path:
         """Where a process of this pod writes: `POD.log` for the trainer, `POD.agent.log` for the agent."""

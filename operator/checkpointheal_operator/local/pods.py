@@ -58,7 +58,8 @@ class Pod:
         self._limits = {"agent": AGENT_RESTARTS, "run": site.settings.pod_restarts}
         self._pids: dict[str, int] = {}
         self._failures: dict[str, tuple[float, ...]] = {"agent": (), "run": ()}
-        self._again: set[asyncio.TimerHandle] = set()
+        self._again: dict[str, asyncio.TimerHandle] = {}
+        self._opening = asyncio.Lock()
         self._keeper: Process | None = None
 
     @property
@@ -88,7 +89,11 @@ class Pod:
         Whatever the end, and when cancelled too, no process and no memory of it is left.
         """
         try:
-            self._keeper = await self._open()
+            async with self._opening:
+                if self.terminating:  # deleted before it began
+                    return Gone()
+                self._keeper = await self._open()
+            self._told(f"{self.claim.name}: pod {self.claim.uid} starts; `kill {self._keeper.pid}` deletes it")
             self._start("agent")
             self._start("run")
             return await self._live(self._keeper)
@@ -98,22 +103,23 @@ class Pod:
     async def delete(self) -> None:
         """Kill every process of the pod at once and remove its arena. Nothing where that has been done."""
         self.terminating = not self.finished
-        for timer in self._again:
-            timer.cancel()
-        if self._keeper is not None:
-            await _end(self._keeper)
+        self._forget_starts()
+        async with self._opening:
+            if self._keeper is not None:
+                await _end(self._keeper)
         await asyncio.to_thread(keeper.kill_marked, self.claim.uid)
         shutil.rmtree(self.arena, ignore_errors=True)
 
     def leave(self) -> None:
         """Ask the trainer to end, as the kubelet does before it kills; nothing is started again."""
         self.terminating = True
-        for timer in self._again:
-            timer.cancel()
-        self._signal("run", signal.SIGTERM)
+        pausing = "run" in self._again
+        self._forget_starts()
+        if pausing and self._keeper is not None and self._keeper.stdin is not None:
+            self._keeper.stdin.close()  # there is nobody to ask
+        self._command(do="signal", name="run", number=signal.SIGTERM)
 
     async def _open(self) -> Process:
-        self.arena.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.arena.mkdir(mode=0o700)
         with self._site.log(self.claim.name, "agent").open("ab") as log:
             return await asyncio.create_subprocess_exec(
@@ -139,8 +145,8 @@ class Pod:
         return Gone()
 
     def _take_end(self, name: str, status: int) -> End | None:
-        if name == "run" and self.terminating:
-            return Gone()
+        if self.terminating:
+            return Gone() if name == "run" else None
         if name == "run" and status == 0:
             self.finished = True
             return Finished()
@@ -149,10 +155,16 @@ class Pod:
             return GaveUp(status, after.count)
         self._failures[name] = after.failures
         self._told(f"{self.claim.name}: {name} ended with status {status}; it starts again in {after.pause:g} s")
-        self._again.add(asyncio.get_running_loop().call_later(after.pause, self._start, name))
+        self._again[name] = asyncio.get_running_loop().call_later(after.pause, self._start, name)
         return None
 
+    def _forget_starts(self) -> None:
+        for timer in self._again.values():
+            timer.cancel()
+        self._again.clear()
+
     def _start(self, name: str) -> None:
+        self._again.pop(name, None)
         self._command(
             do="start",
             name=name,
@@ -160,9 +172,6 @@ class Pod:
             environment=environment(self._site, self.claim, name),
             log=str(self._site.log(self.claim.name, name)),
         )
-
-    def _signal(self, name: str, number: int) -> None:
-        self._command(do="signal", name=name, number=number)
 
     def _command(self, **said: object) -> None:
         if self._keeper is not None and self._keeper.stdin is not None and not self._keeper.stdin.is_closing():

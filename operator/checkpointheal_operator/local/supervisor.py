@@ -35,11 +35,11 @@ class Supervisor:
         self, site: Site, clock: Callable[[], float], changed: Callable[[], None], told: Callable[[str], None]
     ) -> None:
         self._site, self._clock, self._changed, self._told = site, clock, changed, told
-        self._pods: dict[MemberId, Pod] = {}
+        self._pods = {member: self._new_pod(member) for member in site.settings.policy.members()}
         self._leaving = False
 
     def pod(self, member: MemberId) -> Pod | None:
-        """The pod that holds this place now."""
+        """The pod that holds this place now; None where the job has no such place."""
         return self._pods.get(member)
 
     def pods(self) -> tuple[Pod, ...]:
@@ -69,8 +69,7 @@ class Supervisor:
 
     async def run(self) -> Outcome:
         """Keep every place held. Returns when all members have finished or left, or one fails for good."""
-        members = self._site.settings.policy.members()
-        keeping = {asyncio.create_task(self._keep(member), name=str(member)) for member in members}
+        keeping = {asyncio.create_task(self._keep(member), name=str(member)) for member in self._pods}
         try:
             for ended in asyncio.as_completed(keeping):
                 if (outcome := await ended) is not None:
@@ -102,8 +101,7 @@ class Supervisor:
     async def _keep(self, member: MemberId) -> Outcome | None:
         """Pod after pod for one place."""
         while not self._leaving:
-            pod = self._pods[member] = Pod(self._site, self._claim(member), self._clock, self._told)
-            self._changed()
+            pod = self._pods[member]
             end = await pod.run()
             self._changed()
             if isinstance(end, Finished):
@@ -113,11 +111,15 @@ class Supervisor:
             if not self._leaving:
                 self._told(f"{pod.claim.name}: pod {pod.claim.uid} is gone; a new one takes its place")
                 await asyncio.sleep(REPLACE_PAUSE)
+                self._pods[member] = self._new_pod(member)
+                self._changed()
         return None
 
-    def _claim(self, member: MemberId) -> Claim:
+    def _new_pod(self, member: MemberId) -> Pod:
+        """Under another uid and token: what the old pod was told or held is nobody's any more."""
         ranks = self._site.settings.policy.ranks
-        return Claim(member=member, uid=uuid.uuid4().hex, token=secrets.token_urlsafe(32), ranks=ranks)
+        claim = Claim(member=member, uid=uuid.uuid4().hex, token=secrets.token_urlsafe(32), ranks=ranks)
+        return Pod(self._site, claim, self._clock, self._told)
 
     def _why(self, pod: Pod, end: GaveUp) -> str:
         log = self._site.log(pod.claim.name, "run")
