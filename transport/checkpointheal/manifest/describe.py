@@ -18,6 +18,7 @@ from checkpointheal.manifest.tree import Leaves, plant
 
 _GRAIN = 16
 """Regions begin at a multiple of the largest element's size within their storage, so that every view stays aligned."""
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,10 @@ def describe(state: Mapping[str, Any], previous: Described | None = None) -> Des
     """
     leaves = Leaves()
     tree = plant(state, leaves)
-    locals_ = [_local(path, tensor) for path, tensor in leaves.tensors]
-    signature = (
-        str(tree),
-        tuple(_where(tensor, local) for (_, tensor), local in zip(leaves.tensors, locals_, strict=True)),
-    )
+    signature = (str(tree), tuple(_where(path, tensor) for path, tensor in leaves.tensors))
     if previous is not None and previous.signature == signature:
         return Described(previous.schema, tuple(leaves.values), previous.regions, signature)
+    locals_ = [_local(path, tensor) for path, tensor in leaves.tensors]
     spans = _spans(locals_)
     regions, live = _lay_out(spans, locals_)
     entries = tuple(
@@ -102,26 +100,22 @@ class _Spans:
 
 def _local(path: str, tensor: torch.Tensor) -> torch.Tensor:
     local: torch.Tensor = tensor.to_local() if _is_dtensor(tensor) else tensor  # type: ignore[attr-defined]
-    plain = type(local) in (torch.Tensor, torch.nn.Parameter)
-    if not plain or local.layout != torch.strided or local.is_meta or local.is_quantized or local.dtype not in ELEMENTS:
+    strided = type(local) in _PLAIN and local.layout == torch.strided
+    if not strided or local.is_meta or local.is_quantized or local.dtype not in ELEMENTS:
         raise UnsupportedLeaf(path, f"{type(local).__name__} of {local.layout} {local.dtype} on {local.device}")
     return local.detach()
 
 
 def _is_dtensor(tensor: torch.Tensor) -> bool:
-    return hasattr(tensor, "device_mesh") and hasattr(tensor, "to_local")
+    return type(tensor) not in _PLAIN and hasattr(tensor, "device_mesh") and hasattr(tensor, "to_local")
 
 
-def _where(tensor: torch.Tensor, local: torch.Tensor) -> tuple[Any, ...]:
-    return (
-        local.data_ptr(),
-        local.dtype,
-        local.shape,
-        local.stride(),
-        tensor.requires_grad,
-        type(tensor),
-        local.device,
-    )
+def _where(path: str, tensor: torch.Tensor) -> tuple[Any, ...]:
+    """What stays the same as long as the tensor has not moved. Asked of every tensor at every commit: kept cheap."""
+    plain = type(tensor) in _PLAIN and tensor.layout is torch.strided
+    local = tensor if plain else _local(path, tensor)
+    place = (local.data_ptr(), local.get_device(), local.shape, local.stride())
+    return place, local.dtype, tensor.requires_grad, type(tensor)
 
 
 def _extent(local: torch.Tensor) -> tuple[int, int]:

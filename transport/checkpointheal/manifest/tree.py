@@ -80,6 +80,8 @@ def _pair(child: JsonValue) -> tuple[JsonValue, JsonValue]:
 
 
 def _key(key: object, path: str) -> JsonValue:
+    if type(key) is str:
+        return key
     return values.encode(key, f"{path or 'the state'} (its key {key!r})")
 
 

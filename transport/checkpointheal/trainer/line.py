@@ -152,7 +152,7 @@ class Line:
             self._socket = None
 
     def _say_unprotected_once(self) -> None:
-        if not self._ended and not self._told_unprotected:
+        if not (self._ended or self._told_unprotected or "done" in self._said_again):
             self._told_unprotected = True
             log.warning(
                 "checkpointheal: the agent is gone; process %d trains on, unprotected until it is back", os.getpid()

@@ -35,21 +35,19 @@ class Parts:
 
     replicated: Mapping[str, Stateful]
     private: Mapping[str, Stateful]
+    buffers: Mapping[str, frozenset[str]]
+    """Keys, in each module's state dict, of its per-rank statistics; parts without any are left out."""
 
     def replicated_state(self) -> dict[str, Any]:
         """The tree that any peer could give, `{part: state_dict}`, tensors live."""
         return {
-            name: _without(part.state_dict(), own) if (own := private_buffers(part)) else part.state_dict()
+            name: _without(part.state_dict(), self.buffers[name]) if name in self.buffers else part.state_dict()
             for name, part in self.replicated.items()
         }
 
     def private_state(self) -> dict[str, Any]:
         """The tree that nobody else has: streams, data position, per-rank buffers."""
-        buffers = {
-            name: _only(part.state_dict(), own)
-            for name, part in self.replicated.items()
-            if (own := private_buffers(part))
-        }
+        buffers = {name: _only(self.replicated[name].state_dict(), own) for name, own in self.buffers.items()}
         own_parts = {name: dict(part.state_dict()) for name, part in self.private.items()}
         return {"streams": streams.capture(), "parts": own_parts, "buffers": buffers}
 
@@ -79,10 +77,11 @@ def declare(replicated: Mapping[str, Any], private: Mapping[str, Any]) -> Parts:
     for name, part in [*replicated.items(), *private.items()]:
         if not isinstance(part, Stateful):
             raise Misuse(f"{name} is a {type(part).__name__} without state_dict() and load_state_dict()")
-    return Parts(dict(replicated), dict(private))
+    buffers = {name: own for name, part in replicated.items() if (own := _private_buffers(part))}
+    return Parts(dict(replicated), dict(private), buffers)
 
 
-def private_buffers(part: object) -> frozenset[str]:
+def _private_buffers(part: object) -> frozenset[str]:
     """Keys of a module's state dict that hold per-rank statistics."""
     return frozenset(_batchnorm_keys(part)) if isinstance(part, torch.nn.Module) else frozenset()
 
