@@ -72,6 +72,10 @@ def test_the_own_private_part_is_fetched_before_the_answer():
     assert duties(sight, orders) == (FetchPrivate(6, (BUDDY,)),)
 
 
+def test_no_step_is_promised_without_its_private_part_though_nobody_says_who_keeps_it():
+    assert duties(Sight(trainer=waiting(), slots={0: state_at(6)}), begun(3, 6)) == ()
+
+
 def test_a_private_part_is_fetched_once():
     sight = Sight(trainer=waiting(), slots={0: state_at(6)}, fetching_private=6)
     assert duties(sight, begun(3, 6, private_from=(BUDDY,))) == ()

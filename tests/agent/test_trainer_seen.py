@@ -41,6 +41,16 @@ def test_the_next_start_of_a_trainer_is_in_no_epoch_yet(seen):
     assert hear(seen, other, hello=other).epoch == 0
 
 
+def test_the_next_start_of_a_trainer_was_told_nothing_yet(seen):
+    hear(seen, TRAINER, Wait(request=1, budget=9), applied(epoch=2))
+    seen.told_over = 2
+    hear(seen, TRAINER)
+    assert seen.told_over == 2
+    other = TRAINER.model_copy(update={"incarnation": "t2"})
+    hear(seen, other, hello=other)
+    assert seen.told_over == 0
+
+
 def test_waiting_takes_a_new_request_number_each_time(seen):
     first = hear(seen, TRAINER, Wait(request=1, budget=9)).request
     second = hear(seen, Wait(request=2, budget=9)).request

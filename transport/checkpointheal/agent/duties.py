@@ -2,7 +2,8 @@
 
 Pure. Orders are declared state, so this is a comparison, repeated after every change; carrying a duty out changes what
 the agent sees, and the duty is gone. Rules that live here: a lower epoch or attempt than one seen is ignored; a trainer
-gets one answer per request, from the newest epoch only; nothing of an abandoned future survives an answer.
+gets one answer per request, from the newest epoch only; nothing of an abandoned future survives an answer;
+no step is promised without the member's own private part of it.
 """
 
 from collections.abc import Mapping
@@ -117,8 +118,9 @@ def _answer(sight: Sight, orders: Orders) -> Duty | None:
         return None
     if order.step is None:
         return Answer(order, None, None)
-    if orders.private_from and order.step not in sight.private_steps:
-        return None if sight.fetching_private == order.step else FetchPrivate(order.step, orders.private_from)
+    if order.step not in sight.private_steps:
+        wanted = orders.private_from and sight.fetching_private != order.step
+        return FetchPrivate(order.step, orders.private_from) if wanted else None
     for slot, identity in sorted(sight.slots.items()):
         if identity.step == order.step:
             return Answer(order, slot, identity)

@@ -29,6 +29,7 @@ class TrainerSeen:
             case Hello(role="trainer"):
                 state = "training" if said.epoch else "starting"
                 same = said.incarnation == self.facts.incarnation
+                self.told_over = self.told_over if same else 0
                 self._set(
                     state=state,
                     incarnation=said.incarnation,
