@@ -1,0 +1,592 @@
+"""A whole job as plain objects on one virtual clock: pods, arenas, agents, trainers and one operator.
+
+The operator is the real core, the agents' duties and what they see of their trainers are the real ones; only bytes,
+sockets and time are made up. Bytes are words that say what they are, so that a wrong one is seen at once. Every moving
+part moves when it is told to, in any order, and says whether it did anything.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import md5
+from itertools import count
+
+from checkpointheal.agent.duties import (
+    Answer,
+    Duty,
+    EndTrainer,
+    Fetch,
+    FetchPrivate,
+    KillTrainer,
+    Sight,
+    StopFetch,
+    duties,
+)
+from checkpointheal.agent.keep import Keep
+from checkpointheal.agent.remembered import Numbers
+from checkpointheal.agent.trainer_seen import TrainerSeen
+from checkpointheal.contract.gateway import AgentReport, Assignment, Generation, Orders, TransferFacts
+from checkpointheal.contract.identity import Endpoint, MemberId
+from checkpointheal.contract.layout import Identity
+from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, Applied, Done, Exited, Hello, TrainerSays, Wait, Withdraw
+from checkpointheal_operator.core import decisions as core
+from checkpointheal_operator.core.decide import decide
+from checkpointheal_operator.core.hearing import hear, remember
+from checkpointheal_operator.core.orders import orders
+from checkpointheal_operator.core.records import advance
+from checkpointheal_operator.core.view import Heard, JobView, PodFacts, Policy
+
+SCHEMA = "5" * 32
+RUN = Hello(role="run", incarnation="run", pid=2)
+SETTLES_WITHIN = 64
+
+
+def content(coordinate: int, step: int) -> str:
+    """The replicated state of a coordinate at a step: the same for every replica and every history."""
+    return f"state of {coordinate} at {step}"
+
+
+def private_part(member: MemberId, step: int) -> bytes:
+    """What belongs to one member alone at a step."""
+    return f"private part of {member} at {step}".encode()
+
+
+class MemoryOfNumbers:
+    """The agent's numbers file, without a file."""
+
+    def __init__(self) -> None:
+        self.numbers = Numbers()
+
+    def grow(self, **numbers: int) -> Numbers:
+        known = self.numbers.model_dump()
+        self.numbers = Numbers(**{key: max(value, numbers.get(key, 0)) for key, value in known.items()})
+        return self.numbers
+
+
+@dataclass
+class Slot:
+    """One sealed generation."""
+
+    step: int
+    epoch: int
+    words: str
+    digested: bool = False
+
+    @property
+    def identity(self) -> Identity:
+        digest = md5(self.words.encode(), usedforsecurity=False).hexdigest()
+        return Identity(step=self.step, schema_digest=SCHEMA, state_digest=digest)
+
+
+@dataclass
+class Arena:
+    """Two slots, the private parts beside them, and the numbers that outlive an agent."""
+
+    slots: dict[int, Slot] = field(default_factory=dict)
+    private: dict[int, bytes] = field(default_factory=dict)
+    numbers: MemoryOfNumbers = field(default_factory=MemoryOfNumbers)
+
+    def seal(self, slot: Slot) -> None:
+        """Over the same step, into a free slot, or over the oldest."""
+        same = [index for index, held in self.slots.items() if held.step == slot.step]
+        free = [index for index in (0, 1) if index not in self.slots]
+        oldest = sorted(self.slots, key=lambda index: self.slots[index].step)
+        self.slots[(same + free + oldest)[0]] = slot
+
+    def keep_private(self, steps: list[int]) -> None:
+        self.private = {step: part for step, part in self.private.items() if step in steps}
+
+
+@dataclass
+class Trainer:
+    """One life of the training process. `at` is the last step that it committed; None before it has one."""
+
+    incarnation: str
+    phase: str = "new"
+    epoch: int = 0
+    at: int | None = None
+    request: int = 0
+    answer: tuple[int, int | None, str | None, bytes | None] | None = None
+    told: bool = False
+    stopped: bool = False
+
+    @property
+    def hello(self) -> Hello:
+        return Hello(role="trainer", incarnation=self.incarnation, pid=1, epoch=self.epoch)
+
+    def words_again(self) -> Iterator[TrainerSays]:
+        """What the line says to an agent that has come back."""
+        if self.phase == "new":
+            return
+        yield self.hello
+        if self.phase == "waiting":
+            yield Wait(request=self.request, budget=180)
+        if self.phase == "done":
+            yield Done()
+
+
+class Agent:
+    """One start of a sidecar: the real duties over a made-up arena."""
+
+    def __init__(self, name: str, pod: "Pod") -> None:
+        self.name, self.pod = name, pod
+        self.sequence = 0
+        self.orders = Orders(revision=0)
+        self.seen = TrainerSeen(pod.arena.numbers)
+        self.keep = Keep()
+        self.fetching: Assignment | None = None
+        self.fetching_private: FetchPrivate | None = None
+        self.transfer: TransferFacts | None = None
+        if pod.trainer is not None:
+            for said in pod.trainer.words_again():
+                self.hear(said)
+        if pod.untold is not None:
+            self.seen.hear(RUN, pod.untold)
+
+    def hear(self, said: TrainerSays) -> None:
+        if self.pod.trainer is not None:
+            self.seen.hear(self.pod.trainer.hello, said)
+
+    def report(self) -> AgentReport:
+        self.sequence += 1
+        numbers = self.pod.arena.numbers.numbers
+        return AgentReport(
+            job="demo",
+            member=self.pod.member,
+            pod=self.pod.name,
+            pod_uid=self.pod.uid,
+            agent=self.name,
+            sequence=self.sequence,
+            endpoint=Endpoint(host="10.0.0.1", port=7000),
+            build="torch",
+            trainer=self.seen.facts,
+            generations=tuple(self._generations()),
+            private_held=self.keep.held(),
+            transfer=self.transfer,
+            attempt_seen=numbers.attempt,
+            epoch_seen=numbers.epoch_answered,
+        )
+
+    def _generations(self) -> Iterator[Generation]:
+        for slot in self.pod.arena.slots.values():
+            yield Generation(
+                step=slot.step,
+                schema_digest=SCHEMA,
+                state_digest=slot.identity.state_digest if slot.digested else None,
+                bytes=1000,
+                private=slot.step in self.pod.arena.private,
+                epoch=slot.epoch,
+            )
+
+    def digest(self) -> bool:
+        undone = [slot for slot in self.pod.arena.slots.values() if not slot.digested]
+        for slot in undone:
+            slot.digested = True
+        return bool(undone)
+
+    def act(self) -> bool:
+        due = duties(self._sight(), self.orders)
+        for duty in due:
+            self._do(duty)
+        return bool(due)
+
+    def _sight(self) -> Sight:
+        numbers, arena = self.pod.arena.numbers.numbers, self.pod.arena
+        return Sight(
+            trainer=self.seen.facts,
+            epoch_answered=numbers.epoch_answered,
+            epoch_told_over=self.seen.told_over,
+            attempt_seen=numbers.attempt,
+            slots={index: slot.identity for index, slot in arena.slots.items() if slot.digested},
+            private_steps=frozenset(arena.private),
+            fetching=self.fetching,
+            fetching_private=self.fetching_private.step if self.fetching_private else None,
+        )
+
+    def _do(self, duty: Duty) -> None:
+        trainer = self.pod.trainer
+        match duty:
+            case Answer():
+                self._answer(duty)
+            case EndTrainer(order):
+                self.seen.told_over = order.epoch
+                if trainer is not None and 0 < trainer.epoch <= order.epoch:
+                    trainer.told = True
+            case KillTrainer():
+                self.pod.end_trainer(signal=9)
+            case Fetch(assignment):
+                self.pod.arena.numbers.grow(attempt=assignment.attempt)
+                self.fetching = assignment
+                self.say_of(assignment, "asking")
+            case StopFetch(assignment):
+                self.fetching = None
+                self.say_of(assignment, "failed")
+            case FetchPrivate():
+                self.fetching_private = duty
+
+    def _answer(self, duty: Answer) -> None:
+        arena, step = self.pod.arena, duty.order.step
+        arena.slots = {index: slot for index, slot in arena.slots.items() if step is not None and slot.step <= step}
+        arena.keep_private([kept for kept in arena.private if step is not None and kept <= step])
+        self.keep.forget_after(step)
+        arena.numbers.grow(epoch_answered=duty.order.epoch)
+        trainer = self.pod.trainer
+        if trainer is not None and trainer.phase == "waiting":
+            words = arena.slots[duty.slot].words if duty.slot is not None else None
+            private = arena.private.get(step) if step is not None else None
+            trainer.answer = (duty.order.epoch, step, words, private)
+
+    def say_of(self, assignment: Assignment, state: str) -> None:
+        self.transfer = TransferFacts(
+            heal=assignment.heal, attempt=assignment.attempt, state=state, donor=assignment.donors[0].pod, total=1000
+        )
+
+
+@dataclass
+class Pod:
+    """A pod: an arena, an agent that may be dead, a trainer that may be dead."""
+
+    member: MemberId
+    name: str
+    uid: str
+    born: float
+    arena: Arena = field(default_factory=Arena)
+    agent: Agent | None = None
+    trainer: Trainer | None = None
+    silent: bool = False
+    terminating: bool = False
+    finished: bool = False
+    untold: Exited | None = None
+
+    @property
+    def standing(self) -> Exited | None:
+        """What `run` says to every agent that comes."""
+        return self.untold if self.untold is not None and self.untold.stopped else None
+
+    @property
+    def facts(self) -> PodFacts:
+        return PodFacts(
+            member=self.member,
+            name=self.name,
+            uid=self.uid,
+            seen_since=self.born,
+            terminating=self.terminating,
+            finished=self.finished,
+        )
+
+    def say(self, said: TrainerSays) -> None:
+        """The trainer says something; without an agent it is lost."""
+        if self.agent is not None:
+            self.agent.hear(said)
+
+    def end_trainer(self, signal: int | None = None, code: int | None = None) -> None:
+        """It ends; `run` sees how."""
+        if self.trainer is None:
+            return
+        ended, self.trainer = self.trainer, None
+        if self.agent is not None:
+            self.agent.seen.leave(ended.hello)
+        self.tell_exited(Exited(incarnation=ended.incarnation, signal=signal, code=code))
+        self.finished = code == 0
+
+    def stop_trainer(self, *, stopped: bool) -> None:
+        """It stands still, or goes on; `run` sees it."""
+        if self.trainer is not None and self.trainer.phase not in ("new", "done"):
+            self.trainer.stopped = stopped
+            self.tell_exited(Exited(incarnation=self.trainer.incarnation, stopped=stopped))
+
+    def tell_exited(self, exited: Exited) -> None:
+        """`run` says it, to the next agent where none is there; that a trainer stands still, to each one."""
+        if self.agent is not None:
+            self.agent.seen.hear(RUN, exited)
+        ended = exited.code is not None or exited.signal is not None
+        self.untold = exited if exited.stopped or (ended and self.agent is None) else None
+
+
+class Simulation:
+    """One job. `check` sees every decision with the view that it was made of."""
+
+    def __init__(self, replicas: int = 3, ranks: int = 1, **policy: object) -> None:
+        self.now = 100.0
+        self.policy = Policy.model_validate({"replicas": replicas, "ranks": ranks} | policy)
+        self._numbers = count(1)
+        self.pods = {member: self._new_pod(member) for member in self.policy.members()}
+        self.view = JobView(job="demo", policy=self.policy, leader_since=self.now)
+        self.heard: dict[str, Heard] = {}
+        self.ordered: dict[str, Orders] = {}
+        self.flying: list[AgentReport] = []
+        self.transfers_finish = True
+        self.privates_arrive = True
+        self.applied: list[tuple[MemberId, int, int | None]] = []
+        self.decisions: list[core.Decision] = []
+
+    # What goes wrong.
+
+    def kill_trainer(self, member: MemberId, signal: int | None = 9, code: int | None = None) -> None:
+        self.pods[member].end_trainer(signal, code)
+
+    def stop_trainer(self, member: MemberId, *, stopped: bool = True) -> None:
+        self.pods[member].stop_trainer(stopped=stopped)
+
+    def kill_agent(self, member: MemberId) -> None:
+        self.pods[member].agent = None
+
+    def replace_pod(self, member: MemberId) -> None:
+        self.pods[member] = self._new_pod(member)
+
+    def restart_operator(self, *, with_records: bool = True) -> None:
+        """All that it heard is gone; without records, all that it ever decided too."""
+        self.heard, self.ordered, self.flying = {}, {}, []
+        if with_records:
+            self.view = self.view.model_copy(update={"leader_since": self.now, "heard": ()})
+        else:
+            self.view = JobView(job="demo", policy=self.policy, leader_since=self.now)
+
+    # What moves. Each returns whether anything changed.
+
+    def start_what_is_missing(self, member: MemberId) -> bool:
+        pod, changed = self.pods[member], False
+        if pod.agent is None and not pod.finished:
+            pod.agent, pod.untold, changed = Agent(f"agent-{next(self._numbers)}", pod), pod.standing, True
+        if pod.trainer is None and not pod.finished:
+            pod.trainer, changed = Trainer(f"trainer-{next(self._numbers)}"), True
+        return changed
+
+    def move_trainer(self, member: MemberId) -> bool:
+        pod = self.pods[member]
+        trainer = pod.trainer
+        if trainer is None or trainer.stopped:
+            return False
+        if trainer.told:
+            pod.end_trainer(code=EXIT_EPOCH_OVER)
+        elif trainer.phase == "new":
+            trainer.phase = "starting"
+            pod.say(trainer.hello)
+        elif trainer.phase == "starting":
+            trainer.phase, trainer.request = "waiting", trainer.request + 1
+            pod.say(trainer.hello)
+            pod.say(Wait(request=trainer.request, budget=180))
+        elif trainer.phase == "waiting" and trainer.answer is not None:
+            trainer.phase, trainer.epoch = "loading", trainer.answer[0]
+        elif trainer.phase == "loading":
+            self._load(pod, trainer)
+        else:
+            return False
+        return True
+
+    def _load(self, pod: Pod, trainer: Trainer) -> None:
+        """What it is given must be its own, whole, and of that very step."""
+        if trainer.answer is None:
+            raise RuntimeError("a trainer loads only an answer")
+        epoch, step, words, private = trainer.answer
+        if step is not None:
+            assert words == content(pod.member.coordinate, step), f"{pod.member} was given {words!r} for step {step}"
+            assert private == private_part(pod.member, step), f"{pod.member} was given {private!r} for step {step}"
+        trainer.at, trainer.phase = step or 0, "training"
+        self.applied.append((pod.member, epoch, step))
+        pod.say(Applied(epoch=epoch, step=step, seconds=0.1))
+
+    def withdraw(self, member: MemberId) -> bool:
+        """Its budget is used up: it starts from the user's checkpoint, and its peers will not agree with it."""
+        pod = self.pods[member]
+        if pod.trainer is None or pod.trainer.phase != "waiting" or pod.trainer.answer is not None:
+            return False
+        pod.say(Withdraw(request=pod.trainer.request))
+        pod.end_trainer(code=1)
+        return True
+
+    def train(self, member: MemberId) -> bool:
+        """One update and its commit, if every rank of the world is there to compute it with."""
+        pod, world = self.pods[member], [pod.trainer for pod in self.pods.values()]
+        trainer = pod.trainer
+        if trainer is None or trainer.phase != "training" or trainer.stopped or trainer.at is None:
+            return False
+        for other in world:
+            if other is None or other.phase != "training" or other.epoch != trainer.epoch or other.at is None:
+                return False
+            if other.at < trainer.at or (other.stopped and other.at == trainer.at):
+                return False
+        trainer.at += 1
+        pod.arena.private[trainer.at] = private_part(pod.member, trainer.at)
+        pod.arena.keep_private(sorted(pod.arena.private)[-3:])
+        pod.arena.seal(Slot(trainer.at, trainer.epoch, content(pod.member.coordinate, trainer.at)))
+        if self.privates_arrive:
+            self._hand_over(pod, trainer.at)
+        return True
+
+    def _hand_over(self, pod: Pod, step: int) -> None:
+        if pod.agent is None:
+            return
+        for buddy in pod.agent.orders.buddies:
+            keeper = self._by_uid(buddy.pod_uid)
+            if keeper is not None and keeper.agent is not None:
+                keeper.agent.keep.put(pod.member, step, private_part(pod.member, step), keeper.agent.orders.keep_steps)
+
+    def raise_error(self, member: MemberId) -> bool:
+        """A collective fails where a peer is not in the epoch any more."""
+        trainer = self.pods[member].trainer
+        if trainer is None or trainer.phase != "training" or trainer.stopped:
+            return False
+        world = [pod.trainer for pod in self.pods.values()]
+        if all(other is not None and other.phase == "training" and other.epoch == trainer.epoch for other in world):
+            return False
+        self.pods[member].end_trainer(code=1)
+        return True
+
+    def finish(self, member: MemberId) -> bool:
+        """The script has no more steps to do."""
+        pod = self.pods[member]
+        if pod.trainer is None or pod.trainer.phase != "training":
+            return False
+        pod.trainer.phase = "done"
+        pod.say(Done())
+        pod.end_trainer(code=0)
+        return True
+
+    def digest(self, member: MemberId) -> bool:
+        agent = self.pods[member].agent
+        return agent is not None and agent.digest()
+
+    def act(self, member: MemberId) -> bool:
+        """The agent does what is due by its latest orders."""
+        agent = self.pods[member].agent
+        return agent is not None and agent.act()
+
+    def fetch(self, member: MemberId, *, succeeds: bool = True) -> bool:
+        """The transfer to that member ends, one way or the other."""
+        agent = self.pods[member].agent
+        if agent is None or agent.fetching is None:
+            return False
+        assignment, agent.fetching = agent.fetching, None
+        given = self._given(assignment) if succeeds else None
+        if given is not None:
+            epoch = agent.orders.epoch.epoch if agent.orders.epoch else 0
+            self.pods[member].arena.seal(Slot(assignment.step, epoch, given.words, digested=True))
+        agent.say_of(assignment, "failed" if given is None else "verified")
+        return True
+
+    def _given(self, assignment: Assignment) -> Slot | None:
+        """What the donor holds, if it was granted and still holds just that."""
+        donor = self._by_uid(assignment.donors[0].pod_uid)
+        if donor is None or donor.agent is None or assignment not in donor.agent.orders.grants:
+            return None
+        wanted = (assignment.step, assignment.state_digest)
+        held = ((slot, slot.identity) for slot in donor.arena.slots.values() if slot.digested)
+        return next((slot for slot, known in held if (known.step, known.state_digest) == wanted), None)
+
+    def fetch_private(self, member: MemberId) -> bool:
+        """Its own private part comes back from whoever keeps it."""
+        agent = self.pods[member].agent
+        if agent is None or agent.fetching_private is None:
+            return False
+        errand, agent.fetching_private = agent.fetching_private, None
+        for holder in errand.holders:
+            keeper = self._by_uid(holder.pod_uid)
+            part = keeper.agent.keep.get(member, errand.step) if keeper is not None and keeper.agent else None
+            if part is not None:
+                self.pods[member].arena.private[errand.step] = part
+                return True
+        return False
+
+    def report(self, member: MemberId) -> bool:
+        """The agent sends what it knows; it arrives when it is delivered."""
+        pod = self.pods[member]
+        if pod.agent is None or pod.silent:
+            return False
+        self.flying.append(pod.agent.report())
+        return True
+
+    def deliver(self, index: int) -> bool:
+        """One of the reports under way arrives."""
+        if not self.flying:
+            return False
+        report = self.flying.pop(index % len(self.flying))
+        self.heard[report.pod_uid] = hear(self.heard.get(report.pod_uid), report, self.now)
+        return True
+
+    def lose(self, index: int) -> bool:
+        """One of the reports under way never arrives."""
+        return bool(self.flying) and self.flying.pop(index % len(self.flying)) is not None
+
+    def order(self, member: MemberId) -> bool:
+        """The agent hears what stands for it."""
+        pod = self.pods[member]
+        standing = self.ordered.get(pod.uid)
+        if pod.agent is None or pod.silent or standing is None or standing.revision == pod.agent.orders.revision:
+            return False
+        pod.agent.orders = standing
+        return True
+
+    def look(self) -> list[core.Decision]:
+        """The operator gathers, decides, writes down and orders, until there is nothing to do."""
+        pods = tuple(pod.facts for pod in self.pods.values())
+        view = self.view.model_copy(update={"pods": pods, "heard": tuple(self.heard.values())})
+        view = remember(view, self.now)
+        self.heard = {each.report.pod_uid: each for each in view.heard}
+        made: list[core.Decision] = []
+        while not made or not isinstance(made[-1], core.Nothing | core.Wait):
+            made.append(decide(view, self.now))
+            self.check(view, made[-1])
+            view = advance(view, made[-1], self.now)
+            assert len(made) <= SETTLES_WITHIN, f"does not settle: {[str(each) for each in made[-4:]]}"
+        self.view = view
+        standing = orders(view)
+        self.ordered = {pod.uid: standing[member] for member, pod in self.pods.items()}
+        self.decisions += made
+        return made
+
+    def check(self, view: JobView, decision: core.Decision) -> None:
+        """Tests look over the operator's shoulder here."""
+
+    # How it goes on when nothing more goes wrong.
+
+    def go_round(self) -> bool:
+        """Everybody moves once; whether anything changed."""
+        changed = []
+        for member in self.pods:
+            moves = (self.start_what_is_missing, self.move_trainer, self.digest, self.act, self.fetch_private)
+            changed += [move(member) for move in moves]
+            if self.transfers_finish:
+                changed.append(self.fetch(member))
+            self.report(member)
+        while self.flying:
+            self.deliver(0)
+        self.look()
+        changed += [self.order(member) for member in self.pods]
+        return any(changed)
+
+    def go_on(self, rounds: int = 200) -> None:
+        """Until nothing changes any more but the time."""
+        for _ in range(rounds):
+            if not self.go_round():
+                return
+        raise AssertionError("the job does not come to rest")
+
+    def train_to(self, step: int) -> None:
+        """Everybody commits every step up to this one."""
+        while behind := [member for member, pod in self.pods.items() if pod.trainer and (pod.trainer.at or 0) < step]:
+            moved = [self.train(member) for member in behind]
+            self.go_round()
+            assert any(moved), "the job does not train"
+
+    @property
+    def is_training(self) -> bool:
+        """All of them, in one epoch: the one that the operator holds open, if it has not lost its records since."""
+        epochs = {pod.trainer.epoch for pod in self.pods.values() if pod.trainer and not pod.trainer.stopped}
+        known = self.view.epoch.number == 0 or (epochs == {self.view.epoch.number} and self.view.epoch.open)
+        return self.all_in("training") and len(epochs) == 1 and known
+
+    @property
+    def steps(self) -> set[int]:
+        """Where its trainers are."""
+        return {pod.trainer.at or 0 for pod in self.pods.values() if pod.trainer}
+
+    def all_in(self, phase: str) -> bool:
+        trainers = [pod.trainer for pod in self.pods.values()]
+        return all(each is not None and each.phase == phase and not each.stopped for each in trainers)
+
+    def _new_pod(self, member: MemberId) -> Pod:
+        number = next(self._numbers)
+        return Pod(member, f"pod-{member.replica}-{member.rank}-{number}", f"uid-{number}", self.now)
+
+    def _by_uid(self, uid: str) -> Pod | None:
+        return next((pod for pod in self.pods.values() if pod.uid == uid), None)
