@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -86,14 +86,14 @@ async def _train(settings: LocalSettings, screen: Lines | LiveView) -> int:
 
     job = LocalJob(settings, Hooks(told=both(screen.told, log.told), noted=noted, looked=screen.looked))
     with screen:
-        status, sentence = await _until_over(job)
+        status, sentence = await _until_over(job, noted)
     sys.stdout.write(summary(job.heals))
     sys.stderr.write(f"checkpointheal local: {sentence}\n")
     log.close()
     return status
 
 
-async def _until_over(job: LocalJob) -> tuple[int, str]:
+async def _until_over(job: LocalJob, noted: Callable[[str], None]) -> tuple[int, str]:
     """A first signal lets the trainers leave; a second one ends everything at once."""
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -105,6 +105,7 @@ async def _until_over(job: LocalJob) -> tuple[int, str]:
             told.cancel()
             outcome = await over
             return outcome.status, outcome.message
+        noted(f"{told.result().name}: the trainers are asked to end; once more, and all is killed")
         leaving, again = asyncio.ensure_future(job.leave()), asyncio.ensure_future(signals.get())
         await asyncio.wait({leaving, again}, return_when=asyncio.FIRST_COMPLETED)
         for each in (over, leaving, again):

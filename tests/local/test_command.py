@@ -1,0 +1,153 @@
+"""`checkpointheal local` at a terminal: bad input is one sentence, a Ctrl-C leaves nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from builders_local import SAFETY, a_trainer, alive
+from checkpointheal_operator.local import keeper, places
+from checkpointheal_operator.local.command import COMMAND_NOT_FOUND, main, parser, settings_of
+
+READY = 'leave("ready", str(os.getpid())); wait_for("go")'
+STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal(signal.SIGINT, signal.SIG_IGN); " + READY
+
+
+class Local:
+    """The command, running in a folder of its own."""
+
+    def __init__(self, folder: Path, trainer: tuple[str, ...], *options: str) -> None:
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "checkpointheal.cli", "local", *options, "--", *trainer],
+            cwd=folder,
+            env=os.environ | {"OUT": str(folder)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def ready(self, members: int) -> list[int]:
+        """Once every trainer is ready, all pids of the job."""
+        self._until(lambda: all((self.folder / f"ready-{rank}").exists() for rank in range(members)))
+        return [self.process.pid, *keeper.below(self.process.pid)]
+
+    def memory(self) -> Path:
+        """Where the arenas of the job lie."""
+        (logs,) = (self.folder / "checkpointheal-local").iterdir()
+        return places.SHARED_MEMORY / f"checkpointheal-{logs.name}"
+
+    def gone(self, pids: list[int]) -> None:
+        """Wait for what ends by itself once its parent has."""
+        self._until(lambda: not alive(pids) and not self.memory().exists())
+
+    def heard(self, sentence: str) -> None:
+        """Wait until it says so."""
+        assert self.process.stderr
+        assert any(sentence in line for line in self.process.stderr)
+
+    def _until(self, condition: object) -> None:
+        until = time.monotonic() + SAFETY
+        while not condition():  # type: ignore[operator]
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[object]:
+    started: list[Local] = []
+
+    def start(trainer: tuple[str, ...], *options: str) -> Local:
+        started.append(Local(tmp_path, trainer, *options))
+        return started[-1]
+
+    yield start
+    for local in started:
+        local.process.kill()
+        local.process.communicate()
+
+
+def test_a_job_that_trains_to_its_end_is_a_success(start, tmp_path: Path) -> None:
+    local = start(a_trainer('print("hello from", rank); leave("ran")'), "--replicas", "2", "--ranks", "2")
+    out, err = local.process.communicate(timeout=SAFETY)
+    assert (local.process.returncode, out) == (0, "nobody had to be healed\n"), err
+    assert len(list(tmp_path.glob("ran-*"))) == 4
+    (logs,) = (tmp_path / "checkpointheal-local").iterdir()
+    assert str(logs) in err
+    assert (logs / "trainer-1-0.log").read_text() == "hello from 2\n"
+    assert "AllDone" in (logs / "operator.log").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_the_trainers_leave_and_nothing_stays(start, tmp_path: Path, number: signal.Signals) -> None:
+    goodbye = 'signal.signal(signal.SIGTERM, lambda *_: (leave("goodbye"), sys.exit(0)));'
+    local = start(a_trainer(goodbye + READY), "--replicas", "2")
+    pids = local.ready(2)
+    local.process.send_signal(number)
+    _, err = local.process.communicate(timeout=SAFETY)
+    assert local.process.returncode == 128 + number, err
+    assert alive(pids) == []
+    assert not local.memory().exists()
+    assert len(list(tmp_path.glob("goodbye-*"))) == 2
+
+
+def test_a_second_signal_waits_for_nobody(start) -> None:
+    local = start(a_trainer(STUBBORN), "--replicas", "1")
+    pids = local.ready(1)
+    local.process.send_signal(signal.SIGINT)
+    local.heard("once more")  # two signals at once would be one
+    local.process.send_signal(signal.SIGINT)
+    local.process.communicate(timeout=SAFETY)
+    assert local.process.returncode == 130
+    assert alive(pids) == []
+
+
+def test_a_killed_supervisor_leaves_neither_processes_nor_memory(start) -> None:
+    local = start(a_trainer(STUBBORN), "--replicas", "2")
+    pids = local.ready(2)
+    assert local.memory().exists()
+    local.process.kill()
+    local.process.communicate()
+    local.gone(pids)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--replicas", "0", "--", "true"],
+        ["--replicas", "-1", "--", "true"],
+        ["--replicas", "two", "--", "true"],
+        ["--ranks", "0", "--", "true"],
+        ["--arena-slots", "1", "--", "true"],
+        ["--restarts", "-1", "--", "true"],
+        ["--colour", "--", "true"],
+        ["--"],
+        [],
+    ],
+    ids=" ".join,
+)
+def test_bad_input_is_refused_before_anything_starts(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(arguments)
+    assert refused.value.code == 2
+    assert "checkpointheal local: error:" in capsys.readouterr().err
+
+
+def test_a_command_that_there_is_not_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--", "no-such-trainer"]) == COMMAND_NOT_FOUND
+    assert capsys.readouterr().err == "checkpointheal local: no-such-trainer: no such command\n"
+
+
+def test_the_command_line_fills_the_form(tmp_path: Path) -> None:
+    options = ["--replicas", "3", "--ranks", "2", "--dir", str(tmp_path), "--arena-slots", "4", "--restarts", "9"]
+    asked = parser().parse_args([*options, "--", "python", "train.py", "--replicas", "7"])
+    settings = settings_of(asked, asked.command[1:])
+    assert (settings.policy.replicas, settings.policy.ranks) == (3, 2)
+    assert (settings.logs, settings.slots, settings.trainer_restarts) == (tmp_path, 4, 9)
+    assert settings.command == ("python", "train.py", "--replicas", "7")

@@ -1,0 +1,112 @@
+"""The loop gathers, decides, writes down and orders; it looks again when something was noticed."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from builders_core import NOW, a_job, a_new_job, m, report_of
+from builders_local import running
+from checkpointheal_operator.core.decisions import BeginEpoch, Decision, Nothing, Wait
+from checkpointheal_operator.core.view import JobView, PodFacts
+from checkpointheal_operator.local.operator_loop import OperatorLoop
+
+
+class Wall:
+    """A loop over pods and reports of the test's choice, with a clock that stands."""
+
+    def __init__(self, view: JobView) -> None:
+        self.view, self.pods, self.told = view, view.pods, list[Decision]()
+        self.looks = 0
+        self.loop = OperatorLoop("demo", view.policy, self._pods, lambda: NOW, self._told)
+        self.loop.looked = self._looked
+
+    def report(self) -> None:
+        for heard in self.view.heard:
+            self.loop.hub.take(heard.report)
+
+    def done(self) -> list[Decision]:
+        return [each for each in self.told if not isinstance(each, Nothing | Wait)]
+
+    def _pods(self) -> tuple[PodFacts, ...]:
+        return self.pods
+
+    def _told(self, decision: Decision, _view: JobView) -> None:
+        self.told.append(decision)
+
+    def _looked(self, _view: JobView) -> None:
+        self.looks += 1
+
+
+def over(wall: Wall, act: Callable[[Wall], Awaitable[None]]) -> None:
+    async def work() -> None:
+        looping = asyncio.create_task(wall.loop.run())
+        await act(wall)
+        looping.cancel()
+
+    running(work())
+
+
+async def looked_again(wall: Wall) -> None:
+    before = wall.looks
+    wall.loop.notice()
+    while wall.looks == before:
+        await asyncio.sleep(0)
+
+
+def test_trainers_that_all_wait_are_begun_with_and_their_agents_ordered() -> None:
+    async def act(wall: Wall) -> None:
+        wall.report()
+        await looked_again(wall)
+        (begun,) = wall.done()
+        assert isinstance(begun, BeginEpoch)
+        assert wall.loop.view.epoch.number == 1
+        for pod in wall.pods:
+            orders = await wall.loop.hub.orders(pod.uid, 0, 1)
+            assert orders.epoch is not None
+            assert (orders.epoch.epoch, orders.epoch.over) == (1, False)
+
+    over(Wall(a_new_job()), act)
+
+
+def test_looking_again_at_the_same_facts_does_and_says_nothing_new() -> None:
+    async def act(wall: Wall) -> None:
+        wall.report()
+        await looked_again(wall)
+        before = list(wall.told)
+        for _ in range(3):
+            await looked_again(wall)
+        assert wall.told == before
+
+    over(Wall(a_new_job()), act)
+
+
+def test_a_pod_that_is_gone_is_nobodys_view_any_more() -> None:
+    async def act(wall: Wall) -> None:
+        wall.report()
+        await looked_again(wall)
+        wall.pods = wall.pods[1:]
+        await looked_again(wall)
+        assert [pod.member for pod in wall.loop.view.pods] == [m("1/0"), m("2/0")]
+
+    over(Wall(a_new_job()), act)
+
+
+def test_a_policy_that_was_replaced_holds_from_the_next_look_on() -> None:
+    async def act(wall: Wall) -> None:
+        await looked_again(wall)
+        wall.loop.policy = wall.loop.policy.model_copy(update={"bytes_per_second": 5})
+        await looked_again(wall)
+        assert wall.loop.view.policy.bytes_per_second == 5
+
+    over(Wall(a_job()), act)
+
+
+def test_a_report_is_a_notice() -> None:
+    async def act(wall: Wall) -> None:
+        await looked_again(wall)
+        wall.loop.hub.take(report_of(wall.view, m("0/0")))
+        before = wall.looks
+        while wall.looks == before:
+            await asyncio.sleep(0)
+        assert [heard.report.member for heard in wall.loop.view.heard] == [m("0/0")]
+
+    over(Wall(a_new_job()), act)
