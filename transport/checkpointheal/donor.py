@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from checkpointheal.channel import Channel, Pending, receive_frame, send_frame
+from checkpointheal.channel import Channel, Pending, receive_frame, send_frame, tell
 from checkpointheal.channel.pace import Pace
 from checkpointheal.ends import WINDOW, Source, Terms
 from checkpointheal.errors import Abandoned, CheckpointHealError, UnknownVersion
@@ -26,7 +26,7 @@ def give(channel: Channel, source: Source, offer: Offer, terms: Terms) -> int:
     try:
         answer = session.greet(hello)
     except (Abandoned, UnknownVersion) as error:
-        send_frame(channel, refusal(error), terms.stall)
+        tell(channel, refusal(error), terms.stall)
         raise
     send_frame(channel, answer, terms.left(time.monotonic()), session.version)
     wanted = session.wanted(receive_frame(channel, terms.left(time.monotonic())))
@@ -38,7 +38,7 @@ def give(channel: Channel, source: Source, offer: Offer, terms: Terms) -> int:
 def decline(channel: Channel, error: CheckpointHealError, terms: Terms) -> None:
     """Tell a recipient that nothing will be offered, so that it need not wait for its deadline."""
     receive_frame(channel, terms.left(time.monotonic()))
-    send_frame(channel, refusal(error), terms.stall)
+    tell(channel, refusal(error), terms.stall)
 
 
 def _stream(channel: Channel, source: Source, wanted: Sequence[int], terms: Terms) -> int:
@@ -58,6 +58,6 @@ def _stream(channel: Channel, source: Source, wanted: Sequence[int], terms: Term
 
 def _land(flying: deque[tuple[Pending, int]], terms: Terms, crossed: int) -> int:
     pending, count = flying.popleft()
-    pending.wait(min(terms.stall, terms.left(time.monotonic())))
+    pending.wait(terms.chunk(time.monotonic()))
     terms.progress(crossed + count)
     return count

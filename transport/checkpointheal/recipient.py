@@ -4,7 +4,6 @@ The shell around the recipient's session. Everything about an offer is checked b
 is digested where it lands, and nothing counts before all have. Must not know whose state it is.
 """
 
-import contextlib
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -12,11 +11,11 @@ from dataclasses import dataclass
 import torch
 
 from checkpointheal import digest
-from checkpointheal.channel import Channel, Pending, receive_frame, send_frame
+from checkpointheal.channel import Channel, Pending, receive_frame, send_frame, tell
 from checkpointheal.ends import WINDOW, Sink, Terms
-from checkpointheal.errors import BytesDiffer, CheckpointHealError, PeerRefused, WorldFailed
+from checkpointheal.errors import BytesDiffer, CheckpointHealError, PeerRefused
 from checkpointheal.session import Expected, RecipientSession, refusal
-from checkpointheal.wire import Frame, Offer, Refuse, Want
+from checkpointheal.wire import Offer, Refuse, Want
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def _judge(channel: Channel, session: RecipientSession, sink: Sink, terms: Terms
     except PeerRefused:
         raise
     except CheckpointHealError as error:
-        _tell(channel, refusal(error), terms)
+        tell(channel, refusal(error), terms.stall)
         raise
 
 
@@ -78,8 +77,7 @@ def _receive(channel: Channel, session: RecipientSession, sink: Sink, terms: Ter
 
 def _land(flying: deque[tuple[int, torch.Tensor, Pending]], session: RecipientSession, sink: Sink, terms: Terms) -> int:
     index, place, pending = flying.popleft()
-    patience = terms.stall + session.chunk_seconds * (len(flying) + 1)
-    pending.wait(min(patience, terms.left(time.monotonic())))
+    pending.wait(terms.chunk(time.monotonic(), session.chunk_seconds * (len(flying) + 1)))
     if session.arrive(index, digest.digest_bytes(place.numpy().data)):
         sink.keep(index)
     return place.numel()
@@ -88,17 +86,11 @@ def _land(flying: deque[tuple[int, torch.Tensor, Pending]], session: RecipientSe
 def _conclude(channel: Channel, session: RecipientSession, sink: Sink, terms: Terms) -> None:
     verdict = session.verdict()
     if isinstance(verdict.frame, Refuse):
-        _tell(channel, verdict.frame, terms)
+        tell(channel, verdict.frame, terms.stall)
         raise BytesDiffer(verdict.frame.message)
     try:
         sink.seal(session.offer)
     except CheckpointHealError as error:
-        _tell(channel, refusal(error), terms)
+        tell(channel, refusal(error), terms.stall)
         raise
-    _tell(channel, verdict.frame, terms)
-
-
-def _tell(channel: Channel, frame: Frame, terms: Terms) -> None:
-    """Say the last word. Nothing depends on it here: a donor that is gone need not hear it."""
-    with contextlib.suppress(WorldFailed):
-        send_frame(channel, frame, terms.stall)
+    tell(channel, verdict.frame, terms.stall)

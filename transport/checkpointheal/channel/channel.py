@@ -5,11 +5,13 @@ same lengths, in the same order. Must not know what the bytes mean, beyond the f
 alike.
 """
 
+import contextlib
 from typing import Protocol
 
 import torch
 
 from checkpointheal import wire
+from checkpointheal.errors import WorldFailed
 
 
 class Pending(Protocol):
@@ -42,6 +44,12 @@ def send_frame(channel: Channel, frame: wire.Frame, seconds: float, version: int
     parts = [part for part in (raw[: wire.PREFIX_BYTES], raw[wire.PREFIX_BYTES :]) if part.numel()]
     for pending in [channel.send(part) for part in parts]:
         pending.wait(seconds)
+
+
+def tell(channel: Channel, frame: wire.Frame, seconds: float) -> None:
+    """Say the last word. Nothing depends on it here: a peer that is gone, or does not listen, need not hear it."""
+    with contextlib.suppress(WorldFailed):
+        send_frame(channel, frame, seconds)
 
 
 def receive_frame(channel: Channel, seconds: float) -> wire.Frame:

@@ -3,6 +3,7 @@
 Must not know which channel carries the chunks.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -59,9 +60,16 @@ class Terms:
 
     deadline: float
     stall: float
+    """Without a chunk for this long, the peer's own cap apart, it counts as gone."""
     progress: Callable[[int], None] = lambda _bytes: None
     bytes_per_second: float | None = None
+    frame: float = math.inf
+    """How long the next frame may take: the other side reads its state through in the meantime."""
 
     def left(self, now: float) -> float:
-        """Until the deadline."""
-        return max(0.0, self.deadline - now)
+        """How long a frame may take now."""
+        return max(0.0, min(self.frame, self.deadline - now))
+
+    def chunk(self, now: float, pace: float = 0) -> float:
+        """How long a chunk may take now, from a donor whose cap makes it take `pace` seconds."""
+        return max(0.0, min(self.stall + pace, self.deadline - now))

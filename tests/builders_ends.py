@@ -1,0 +1,122 @@
+"""Two ends of a channel in two threads, and states that are nothing but bytes."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch.distributed import HashStore, ProcessGroupGloo
+
+import builders_arena
+import builders_wire
+from checkpointheal import digest
+from checkpointheal.channel import Channel
+from checkpointheal.channel.group import GroupChannel
+from checkpointheal.channel.loopback import LoopBack
+from checkpointheal.contract.layout import Manifest
+from checkpointheal.ends import Terms
+from checkpointheal.errors import CheckpointHealError
+from checkpointheal.session import Expected
+from checkpointheal.wire import Offer
+
+SCHEMA = builders_wire.a_schema(100, 3000, 0, 17)
+DATA = builders_arena.pattern(SCHEMA, builders_wire.STEP)
+OFFER = builders_wire.an_offer(SCHEMA)
+EXPECTED = Expected(builders_wire.HEAL, builders_wire.ATTEMPT, OFFER.identity)
+CHUNK = builders_wire.CHUNK
+
+
+class BytesSource:
+    """`DATA`, or what is given instead."""
+
+    def __init__(self, data: bytes = DATA) -> None:
+        self._data = bytearray(data)
+
+    @property
+    def manifest(self) -> Manifest:
+        return OFFER.manifest
+
+    def chunk(self, index: int) -> torch.Tensor:
+        return torch.frombuffer(self._data, dtype=torch.uint8)[index * CHUNK :][:CHUNK]
+
+
+class BytesSink:
+    """Holds what it is told to hold already; refuses and fails on demand."""
+
+    def __init__(
+        self, held: bytes = b"", refusal: CheckpointHealError | None = None, failure: CheckpointHealError | None = None
+    ) -> None:
+        self.data = bytearray(held.ljust(len(DATA), b"\0"))
+        self.kept: list[int] = []
+        self.prepared = self.sealed = False
+        self._refusal, self._failure = refusal, failure
+
+    def prepare(self, offer: Offer) -> Sequence[str]:
+        if self._refusal:
+            raise self._refusal
+        self.prepared = True
+        return digest.chunk_digests(self.data, offer.chunk_bytes)
+
+    def place(self, index: int) -> torch.Tensor:
+        return torch.frombuffer(self.data, dtype=torch.uint8)[index * CHUNK :][:CHUNK]
+
+    def keep(self, index: int) -> None:
+        self.kept.append(index)
+
+    def seal(self, offer: Offer) -> None:
+        if self._failure:
+            raise self._failure
+        self.sealed = True
+
+
+def terms(seconds: float = 20, **changes: Any) -> Terms:
+    return Terms(**{"deadline": time.monotonic() + seconds, "stall": seconds, **changes})
+
+
+def gloo_groups(count: int = 2, seconds: float = 30) -> list[ProcessGroupGloo]:
+    """As many ranks as threads of this process."""
+    store, groups = HashStore(), [None] * count
+
+    def join(rank: int) -> None:
+        options = ProcessGroupGloo._Options()
+        options._devices = [ProcessGroupGloo.create_device(hostname="127.0.0.1")]
+        options._timeout = timedelta(seconds=seconds)
+        groups[rank] = ProcessGroupGloo(store, rank, count, options)
+
+    side_by_side(*[lambda rank=rank: join(rank) for rank in range(count)])
+    return groups
+
+
+def loopback_pair() -> tuple[Channel, Channel]:
+    return LoopBack.pair()
+
+
+def gloo_pair() -> tuple[Channel, Channel]:
+    donor, recipient = gloo_groups()
+    return GroupChannel(donor, 1), GroupChannel(recipient, 0)
+
+
+CHANNELS = {"loop-back": loopback_pair, "gloo": gloo_pair}
+
+
+def side_by_side(*acts: Callable[[], Any]) -> list[Any]:
+    """Run each in a thread; what it returned, or the error of ours that it raised."""
+    outcomes: list[Any] = [None] * len(acts)
+
+    def run(at: int) -> None:
+        try:
+            outcomes[at] = acts[at]()
+        except Exception as error:
+            outcomes[at] = error
+
+    threads = [threading.Thread(target=run, args=(at,)) for at in range(len(acts))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for outcome in outcomes:
+        if isinstance(outcome, Exception) and not isinstance(outcome, CheckpointHealError):
+            raise outcome
+    return outcomes
