@@ -6,7 +6,8 @@ tensors.
 
 import base64
 import math
-from collections.abc import Callable, Mapping
+import struct
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ def encode(value: object, path: str) -> JsonValue:
     """A plain value, tagged where JSON has no word for it. Raises UnsupportedLeaf that names path and type."""
     if value is None or (isinstance(value, bool | str) and type(value) in (bool, str)):
         return value
+    if isinstance(value, tuple) and type(value) is tuple and not _are_ints(value):  # a mapping's key, such as (1, "x")
+        return {"tu": [encode(each, path) for each in value]}
     encoder = _scalar if isinstance(value, np.generic) else _ENCODERS.get(type(value))
     if encoder is None:
         raise UnsupportedLeaf(path, type(value).__name__)
@@ -38,17 +41,22 @@ def decode(node: JsonValue) -> object:
         if tag in _DECODERS:
             try:
                 return _DECODERS[tag](content)
-            except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:
+            except _UNREADABLE as error:
                 raise BadFrame(f"a value tagged {tag!r} cannot be read") from error
     raise BadFrame(f"a value is written {str(node)[:80]!r}, which is no value of ours")
 
 
 def _float(value: float) -> JsonValue:
+    if math.isnan(value):
+        bits = struct.pack(">d", value).hex()
+        return {"f": "nan" if bits == _NAN else f"nan:{bits}"}
     return {"f": value.hex() if math.isfinite(value) else repr(value)}
 
 
 def _read_float(text: object) -> float:
     written = str(text)
+    if written.startswith("nan:"):
+        return float(struct.unpack(">d", bytes.fromhex(written[4:]))[0])
     return float(written) if written in ("inf", "-inf", "nan") else float.fromhex(written)
 
 
@@ -59,6 +67,8 @@ def _read_dtype(name: object) -> torch.dtype:
     return found
 
 
+_UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, struct.error)
+_NAN = struct.pack(">d", math.nan).hex()
 _RUN = 32
 _RUNS = (list, tuple)
 
@@ -73,6 +83,8 @@ def _array(value: np.ndarray) -> JsonValue:
 
 def _read_array(parts: list[JsonValue]) -> Any:
     kind, shape, content = parts
+    if not isinstance(shape, list) or any(type(each) is not int or each < 0 for each in shape):
+        raise ValueError(f"{shape!r} is no shape")
     raw = base64.b64decode(str(content), validate=True)
     return np.frombuffer(raw, dtype=np.dtype(str(kind))).reshape(shape).copy()  # type: ignore[arg-type]
 
@@ -104,15 +116,15 @@ _DECODERS: Mapping[str, Callable[..., object]] = {
     "n": lambda array: _read_array(array["np"])[()],
     "size": torch.Size,
     "dtype": _read_dtype,
-    "device": torch.device,
+    "tu": lambda parts: tuple(decode(part) for part in parts),
+    "device": lambda text: torch.device(str(text)),
 }
 
 
 def is_run_of_numbers(node: object) -> bool:
     """A long list or tuple of plain ints, such as a random stream's words: one value instead of hundreds of leaves."""
-    return (
-        isinstance(node, list | tuple)
-        and type(node) in _RUNS
-        and len(node) >= _RUN
-        and all(type(each) is int for each in node)
-    )
+    return isinstance(node, list | tuple) and type(node) in _RUNS and len(node) >= _RUN and _are_ints(node)
+
+
+def _are_ints(node: Iterable[object]) -> bool:
+    return all(type(each) is int for each in node)

@@ -1,0 +1,230 @@
+"""Whatever a state dict holds comes back exactly: values, types, order, strides, views and ties."""
+
+import math
+import struct
+from collections import Counter, OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from checkpointheal.errors import UnsupportedLeaf
+from checkpointheal.manifest import describe, pack, rebuild, unpack, write_into, write_out
+from checkpointheal.manifest.dtypes import ELEMENTS
+
+# torch's own remark, the first time that anybody makes a complex32 tensor.
+pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
+
+
+def through(state):
+    """The state after its bytes and its schema have crossed."""
+    described = describe(state)
+    data = bytearray(described.schema.data_bytes)
+    write_out(described, data)
+    return rebuild(described.schema, described.values, data)
+
+
+def same(one, other):
+    """Equal in type, order and every bit."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and one.stride() == other.stride() and bits(one) == bits(other)
+    if isinstance(one, dict):
+        return same(list(one), list(other)) and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, np.ndarray | np.generic):
+        return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+    if isinstance(one, complex):
+        return same([one.real, one.imag], [other.real, other.imag])
+    if isinstance(one, float):
+        return struct.pack("d", one) == struct.pack("d", other)
+    return one == other
+
+
+def bits(tensor):
+    return tuple(tensor.shape), tensor.detach().contiguous().flatten().view(torch.uint8).tolist()
+
+
+def a_tensor(dtype, shape):
+    size = math.prod(shape) * dtype.itemsize
+    return torch.randint(0, 2 if dtype is torch.bool else 256, (size,), dtype=torch.uint8).view(dtype).reshape(shape)
+
+
+@pytest.mark.parametrize("dtype", ELEMENTS, ids=str)
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (3, 0, 2), (5, 7)], ids=str)
+def test_every_dtype_and_shape_comes_back_bit_for_bit(dtype, shape):
+    state = {"before": torch.ones(3, dtype=torch.uint8), "it": a_tensor(dtype, shape), "after": torch.ones(1)}
+    assert same(through(state), state)
+
+
+LAYOUTS = {
+    "transposed": lambda t: t.t(),
+    "a column": lambda t: t[:, 2],
+    "every other row": lambda t: t[::2],
+    "a slice that starts at an odd byte": lambda t: t.flatten()[3:20],
+    "expanded": lambda t: t[:1].expand(4, 6),
+    "overlapping windows": lambda t: t.flatten().unfold(0, 5, 2),
+    "channels last": lambda t: t.reshape(1, 2, 3, 4).to(memory_format=torch.channels_last),
+    "0-d": lambda t: t[1, 2],
+}
+
+
+@pytest.mark.parametrize("view", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8, torch.complex64], ids=str)
+def test_every_layout_comes_back_with_its_strides(view, dtype):
+    state = {"it": view(a_tensor(dtype, (4, 6)))}
+    assert same(through(state), state)
+
+
+def test_tied_tensors_cross_once_and_are_tied_again():
+    weight = torch.rand(100, 100)
+    state = {"one": weight, "two": weight, "row": weight[7]}
+    assert describe(state).schema.data_bytes == weight.nbytes
+    back = through(state)
+    back["one"].zero_()
+    assert not back["two"].any()
+    assert not back["row"].any()
+
+
+def test_views_of_one_flat_buffer_cross_as_one_region_of_what_they_cover():
+    flat = torch.rand(1000)
+    described = describe({"a": flat[:100], "b": flat[100:200], "far": flat[900:]})
+    assert [region.nbytes for region in described.schema.regions] == [800, 400 + 900 * 4 % 16]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 59), st.integers(1, 20), st.sampled_from([torch.float32, torch.int8, torch.float64])),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_any_views_of_one_storage_come_back_and_overlap_as_before(views):
+    storage = torch.arange(960, dtype=torch.int16).view(torch.uint8)[:1920]
+    state = [storage[start * 8 : (start + length) * 8].view(dtype) for start, length, dtype in views]
+    back = through({"views": state})["views"]
+    assert same(back, state)
+    back[0].view(torch.uint8).fill_(7)
+    copy = storage.clone()
+    start, length, _ = views[0]
+    copy[start * 8 : (start + length) * 8] = 7
+    expected = [copy[start * 8 : (start + length) * 8].view(dtype) for start, length, dtype in views]
+    assert same(back, expected)
+
+
+# fmt: off
+VALUES = [
+    None, True, False, 0, -1, 2**200, -(2**63), 0.0, -0.0, 0.1, math.inf, -math.inf, math.nan, 5e-324, 1.7e308,
+    complex(-0.0, math.inf), "", "ü\x00\U0001f600", b"", b"\x00\xff", torch.Size([2, 3]), torch.bfloat16,
+    torch.device("cpu"), torch.device("cuda:1"), np.float64(0.1), np.int8(-3), np.bool_(True),
+    np.arange(6).reshape(2, 3), np.array(["a", "bc"]), np.zeros((0, 3), dtype=np.float16),
+    {}, [], (), OrderedDict(), Counter("hello"),
+    {1: "a", "1": "b", None: 0, (1, "x"): 3, (True, (2.5,)): 4, (1, 2): 5, 2.5: 6},
+    OrderedDict([("z", 1), ("a", 2)]), {"z": 1, "a": 2},
+    [[[[]]]], (1, (2, [3, {"x": ()}])), list(range(700)), tuple(range(700)), [2**100] * 40,
+]
+# fmt: on
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{type(value).__name__} {value!r:.30}")
+def test_every_plain_value_comes_back_exactly(value):
+    assert same(through({"it": value, "more": [value]}), {"it": value, "more": [value]})
+
+
+PLAIN = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.complex_numbers()
+    | st.text()
+    | st.binary()
+    | st.lists(st.integers(), min_size=30, max_size=40),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.dictionaries(st.text() | st.integers() | st.booleans() | st.binary(), inner, max_size=4)
+        | st.dictionaries(st.text(), inner, max_size=4).map(OrderedDict)
+    ),
+    max_leaves=12,
+)
+
+
+@given(PLAIN)
+def test_any_nest_of_plain_values_comes_back_exactly_and_packs_likewise(value):
+    assert same(through({"it": value}), {"it": value})
+    assert same(unpack(pack({"it": value})), {"it": value})
+
+
+UNSUPPORTED = {
+    "a set": ({1}, r"a\.1\.k is a set"),
+    "an object": (object(), r"a\.1\.k is a object"),
+    "a function": (len, r"a\.1\.k is a builtin_function_or_method"),
+    "a subclass of dict": (type("Odd", (dict,), {})(), r"a\.1\.k is a Odd"),
+    "a subclass of int": (type("Odd", (int,), {})(3), r"a\.1\.k is a Odd"),
+    "a sparse tensor": (torch.eye(3).to_sparse(), r"a\.1\.k is a Tensor of torch.sparse_coo"),
+    "a meta tensor": (torch.empty(3, device="meta"), r"a\.1\.k is a Tensor of torch.strided torch.float32 on meta"),
+    "an array of objects": (np.array([object()]), r"a\.1\.k is a ndarray \(array of object\)"),
+    "a number of 5000 digits": (10**5000, r"a\.1\.k is a int"),
+}
+
+
+@pytest.mark.parametrize(("leaf", "sentence"), UNSUPPORTED.values(), ids=UNSUPPORTED)
+def test_a_leaf_that_cannot_cross_is_named_by_path_and_type(leaf, sentence):
+    with pytest.raises(UnsupportedLeaf, match=sentence):
+        describe({"a": [0, {"k": leaf}]})
+
+
+def test_a_key_that_cannot_cross_is_named():
+    with pytest.raises(UnsupportedLeaf, match=r"a \(its key frozenset"):
+        describe({"a": {frozenset({1}): 2}})
+
+
+def test_a_nest_without_end_is_refused():
+    endless: list = []
+    endless.append(endless)
+    with pytest.raises(UnsupportedLeaf, match="nested too deeply"):
+        describe({"a": endless})
+
+
+def test_parameters_and_their_need_of_gradients_are_told():
+    entries = describe({"p": torch.nn.Parameter(torch.ones(2)), "b": torch.ones(2)}).schema.tensors
+    assert [(entry.kind, entry.requires_grad) for entry in entries] == [("parameter", True), ("tensor", False)]
+
+
+def test_what_has_not_moved_is_not_described_again_and_what_has_is():
+    weight, other = torch.rand(10), torch.rand(10)
+    first = describe({"w": weight, "step": 1})
+    second = describe({"w": weight, "step": 2}, first)
+    assert second.schema is first.schema
+    assert second.values != first.values
+    for moved in ({"w": other, "step": 2}, {"w": weight[:9], "step": 2}, {"w": weight.view(2, 5), "step": 2}):
+        assert describe(moved, first).schema == describe(moved).schema
+        assert describe(moved, first).regions[0].data_ptr() == moved["w"].data_ptr()
+    with pytest.raises(UnsupportedLeaf):
+        describe({"w": weight.to_sparse(), "step": 2}, first)
+
+
+@given(st.lists(st.integers(0, 300), max_size=8), st.integers(1, 700))
+def test_chunks_are_the_data_section_cut_into_pieces(sizes, chunk_bytes):
+    described = describe({"all": [torch.full((size,), 1 + i, dtype=torch.uint8) for i, size in enumerate(sizes)]})
+    data = bytearray(described.schema.data_bytes)
+    write_out(described, data)
+    pieces = [bytes(chunk) for chunk in described.chunks(chunk_bytes)]
+    assert b"".join(pieces) == data
+    assert all(len(piece) == chunk_bytes for piece in pieces[:-1])
+
+
+def test_writing_into_a_live_state_keeps_its_addresses():
+    live = {"a": torch.zeros(3, 3), "b": torch.zeros(5, dtype=torch.bfloat16)}
+    wanted = {"a": torch.rand(3, 3), "b": torch.rand(5).bfloat16()}
+    data = bytearray(describe(wanted).schema.data_bytes)
+    write_out(describe(wanted), data)
+    addresses = [tensor.data_ptr() for tensor in live.values()]
+    write_into(describe(live), data)
+    assert same(live, wanted)
+    assert [tensor.data_ptr() for tensor in live.values()] == addresses

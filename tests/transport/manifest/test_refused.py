@@ -1,0 +1,222 @@
+"""A schema or a packed state that somebody else wrote adds up, or is refused with a reason; it never does harm."""
+
+import copy
+import struct
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from checkpointheal.contract.layout import Schema
+from checkpointheal.errors import BadFrame, BytesDiffer, SchemaDiffers, UnknownVersion
+from checkpointheal.manifest import compare, describe, pack, rebuild, unpack, write_out
+from checkpointheal.manifest.packed import LIMIT
+
+WEIGHT = torch.arange(24.0).reshape(4, 6)
+STATE = {"w": WEIGHT, "v": WEIGHT[1], "b": torch.ones(3, dtype=torch.bfloat16), "step": 3, "more": [1.5, None]}
+DESCRIBED = describe(STATE)
+RAW = DESCRIBED.schema.model_dump(mode="json")
+
+
+def refusal(raw, values=DESCRIBED.values, data=None):
+    """Why it is refused; None where it is not."""
+    section = bytearray(DESCRIBED.schema.data_bytes) if data is None else data
+    try:
+        rebuild(Schema.model_validate(raw), values, section)
+    except (BadFrame, ValidationError) as error:
+        return str(error)
+    return None
+
+
+def changed(*path, to):
+    raw = copy.deepcopy(RAW)
+    place = raw
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = to
+    return raw
+
+
+HOSTILE = {
+    "a dtype that is none": (("tensors", 0, "dtype"), "float33", "dtype 'float33'"),
+    "a dtype that is another thing of torch": (("tensors", 0, "dtype"), "save", "dtype 'save'"),
+    "a region that is not there": (("tensors", 0, "region"), 9, "lies in region 9 of 2"),
+    "a region far away": (("regions", 1, "offset"), 2**62, "its place is 128"),
+    "a region on another": (("regions", 1, "offset"), 64, "its place is 128"),
+    "a region without alignment": (("regions", 1, "offset"), 100, "its place is 128"),
+    "a region of negative length": (("regions", 0, "nbytes"), -1, "greater than or equal to 0"),
+    "a longer data section": (("data_bytes",), 2**40, "the data section at 1099511627776"),
+    "a tensor past its region": (("tensors", 0, "offset"), 4, "past the end"),
+    "a shape past its region": (("tensors", 0, "shape"), [2**40, 6], "past the end"),
+    "a negative shape": (("tensors", 0, "shape"), [-4, 6], "greater than or equal to 0"),
+    "a negative stride": (("tensors", 0, "stride"), [-6, 1], "greater than or equal to 0"),
+    "a stride past its region": (("tensors", 0, "stride"), [7, 1], "past the end"),
+    "strides of another rank": (("tensors", 0, "stride"), [1], "2 dimensions and 1 strides"),
+    "an offset between elements": (("tensors", 1, "offset"), 2, "not aligned"),
+    "a tree that names a tensor twice": (("tree",), {"l": [{"T": 0}, {"T": 0}]}, "names 2 tensors"),
+    "a tree that names no tensor": (("tree",), {"l": []}, "names 0 tensors"),
+    "a tree with a foreign tag": (("tree",), {"os.system": ["ls"]}, "none of ours"),
+    "a tree that is no node": (("tree",), [1], "no node of ours"),
+    "a tree whose tensor is no number": (("tree",), {"T": "0"}, "without children"),
+    "a tree whose tensor is a truth": (("tree",), {"T": True}, "without children"),
+    "a tree without end": (("tree",), None, "no node of ours"),
+    "a mapping without pairs": (("tree",), {"d": [1]}, "no pairs"),
+    "a mapping with a key twice": (("tree",), {"d": [["a", {"T": 0}], ["a", {"T": 1}]]}, "a key twice"),
+    "a mapping whose key is no value": (("tree",), {"d": [[{"os": 1}, {"T": 0}]]}, "no value of ours"),
+    "value paths of another number": (("value_paths",), [], "values of 0"),
+}
+
+
+@pytest.mark.parametrize(("path", "to", "sentence"), HOSTILE.values(), ids=HOSTILE)
+def test_a_schema_that_does_not_add_up_is_refused_with_its_reason(path, to, sentence):
+    assert sentence in (refusal(changed(*path, to=to)) or "it was accepted")
+
+
+def test_the_schema_itself_is_accepted():
+    assert refusal(RAW) is None
+
+
+def test_a_deep_tree_is_refused():
+    tree = {"T": 0}
+    for _ in range(100):
+        tree = {"l": [tree]}
+    assert "no node of ours" in refusal(changed("tree", to=tree))
+
+
+@pytest.mark.parametrize("length", [0, DESCRIBED.schema.data_bytes - 1, DESCRIBED.schema.data_bytes + 1])
+def test_a_data_section_of_another_length_is_refused(length):
+    assert f"has {length} bytes" in refusal(RAW, data=bytearray(length))
+
+
+VALUES = [
+    {"i": "x"}, {"i": "9" * 5000}, {"f": "0x1p99999"}, {"f": None}, {"c": []}, {"c": [1, 2]}, {"b": "!"}, {"ints": 3},
+    {"ints": [{}]}, {"run": "ab"}, {"np": []}, {"np": ["O", [1], "AAAAAAAAAAA="]}, {"np": ["<f4", [2], "AAAAAA=="]},
+    {"np": ["<f4", [-7], "AAAAAA=="]}, {"np": ["nonsense", [1], "AA=="]}, {"np": ["<f4", [10**30], ""]}, {"n": 3},
+    {"n": {"np": ["O", [], ""]}}, {"size": "a"}, {"size": [-1, "b"]}, {"dtype": "save"}, {"dtype": 3}, {"tu": [3]},
+    {"device": "x:y"}, {"f": "nan:00"}, {"device": 99}, {"pickle": "gASVBQ=="}, {}, {"i": "1", "f": "1"},
+    [1], 1, 1.5,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{value!r:.40}")
+def test_a_value_that_cannot_be_read_is_refused(value):
+    assert refusal(RAW, values=(value, *DESCRIBED.values[1:])) is not None
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**65), 2**65)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def places(node, path=()):
+    """Every place in a nest of JSON."""
+    yield path
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, child in items:
+        yield from places(child, (*path, key))
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from([path for path in places(RAW) if path]), JSON)
+def test_any_change_anywhere_is_refused_or_stays_inside_the_data_section(path, to):
+    raw = changed(*path, to=to)
+    if refusal(raw) is not None:
+        return
+    schema = Schema.model_validate(raw)
+    section = torch.zeros(schema.data_bytes, dtype=torch.uint8)
+    rebuild(schema, DESCRIBED.values, section)
+    for entry in schema.tensors:
+        region = schema.regions[entry.region]
+        assert region.offset + entry.offset <= len(section)
+
+
+@given(JSON)
+def test_any_value_is_read_or_refused(value):
+    refusal(RAW, values=(value, *DESCRIBED.values[1:]))
+
+
+BLOB = pack(STATE)
+HEAD = 16
+
+
+@pytest.mark.parametrize("length", [0, 3, HEAD - 1, HEAD, HEAD + 10, len(BLOB) - 1])
+def test_a_packed_state_that_was_cut_is_refused(length):
+    with pytest.raises((BadFrame, BytesDiffer)):
+        unpack(BLOB[:length])
+
+
+def test_a_packed_state_of_another_kind_version_or_size_is_refused():
+    with pytest.raises(BadFrame, match="no packed state"):
+        unpack(b"ABCD" + BLOB[4:])
+    with pytest.raises(UnknownVersion, match="version 7"):
+        unpack(BLOB[:4] + struct.pack("<H", 7) + BLOB[6:])
+    with pytest.raises(BadFrame, match="are read"):
+        unpack(BLOB, limit=len(BLOB) - 1)
+    with pytest.raises(BadFrame, match="claims"):
+        unpack(BLOB[:8] + struct.pack("<Q", 2**63) + BLOB[16:])
+    assert len(BLOB) < LIMIT
+
+
+def test_a_packed_state_that_is_no_mapping_is_refused():
+    described = describe(STATE)
+    data = bytearray(described.schema.data_bytes)
+    write_out(described, data)
+    with pytest.raises(BadFrame, match="no mapping"):
+        unpack(pack([1, 2]))
+
+
+@given(st.integers(0, len(BLOB) - 1), st.integers(1, 255))
+def test_any_byte_of_a_packed_state_that_changes_is_refused_or_changes_no_tensor(position, difference):
+    damaged = bytearray(BLOB)
+    damaged[position] ^= difference
+    try:
+        state = unpack(bytes(damaged))
+    except (BadFrame, BytesDiffer, UnknownVersion):
+        return
+    assert position < len(BLOB) - DESCRIBED.schema.data_bytes, "a byte of a tensor went through"
+    assert state is not None
+
+
+def other(**changes):
+    return describe({**STATE, **changes}).schema
+
+
+DIFFERENCES = {
+    "missing": ({"extra": torch.ones(1)}, "extra: missing is not there, here a tensor"),
+    "dtype": ({"b": torch.ones(3)}, "b: dtype is bfloat16, here float32"),
+    "shape": ({"b": torch.ones(4, dtype=torch.bfloat16)}, "b: shape is (3,), here (4,)"),
+    "stride": ({"w": WEIGHT.t().contiguous().t(), "v": STATE["v"]}, "w: stride is (6, 1), here (1, 4)"),
+    "tie": ({"v": WEIGHT[1].clone()}, "v: tie is with v, w, here alone"),
+    "tie elsewhere": ({"v": WEIGHT[2]}, "v: tie is with v, w, here with v, w"),
+    "value": ({"more": [1.5]}, "more.1: unexpected is a value, here not there"),
+    "container": ({"more": (1.5, None)}, "the state: container is nested or ordered otherwise, here not so"),
+}
+
+
+@pytest.mark.parametrize(("changes", "sentence"), DIFFERENCES.values(), ids=DIFFERENCES)
+def test_each_difference_between_two_states_is_named(changes, sentence):
+    assert sentence in [str(difference) for difference in compare(DESCRIBED.schema, other(**changes))]
+
+
+def test_other_values_of_the_same_kind_are_no_difference():
+    assert compare(DESCRIBED.schema, other(step=4, more=[2.5, "x"])) == ()
+
+
+def test_a_tensor_that_is_not_there_on_this_side_is_unexpected():
+    target = describe({key: value for key, value in STATE.items() if key != "b"}).schema
+    assert [(d.path, d.what) for d in compare(DESCRIBED.schema, target)] == [("b", "unexpected")]
+
+
+def test_many_differences_are_counted_in_the_sentence():
+    target = describe({f"t{i}": torch.ones(1) for i in range(20)}).schema
+    error = SchemaDiffers(compare(DESCRIBED.schema, target))
+    assert "and " in str(error).rpartition(";")[2]
+    assert len(error.differences) == 26
