@@ -1,6 +1,7 @@
 """Whatever a pod's processes do, none of them outlives its keeper."""
 
 import json
+import secrets
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from builders_local import PREFACE, SAFETY, alive
 from checkpointheal_operator.local import keeper
 from checkpointheal_operator.local.places import tether
 
-UID = "pod-of-test-keeper"
+UID = f"pod-of-test-{secrets.token_hex(8)}"
 TELL = PREFACE + 'leave("pid", str(os.getpid())); time.sleep(600)'
 FLIGHTS = {
     "stays": TELL,
