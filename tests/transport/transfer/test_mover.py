@@ -50,11 +50,11 @@ def run(
 
 
 def once_bytes_cross(act: Callable[[build.Side], None]) -> Callable[[build.Side, ErrandSays], None]:
-    """Act on a side at its first chunk, and once only."""
+    """Act on a side once its second chunk has gone, so that the first one has landed; and once only."""
     acted: list[int] = []
 
     def on_word(side: build.Side, word: ErrandSays) -> None:
-        if isinstance(word, Progress) and word.bytes and not acted:
+        if isinstance(word, Progress) and word.bytes > build.CHUNK and not acted:
             acted.append(1)
             act(side)
 

@@ -1,0 +1,164 @@
+"""Live tensors are filled where they are, wholly or not at all."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
+
+import builders_ends
+import builders_pg as build
+from checkpointheal.errors import BytesDiffer, PeerRefused, SchemaDiffers
+
+
+def received_into(target: object, state: object) -> list[Any]:
+    giving, taking = builders_ends.gloo_groups()
+    return builders_ends.side_by_side(
+        lambda: build.a_transport(giving).send_checkpoint([1], state),
+        lambda: build.a_transport(taking, target).recv_checkpoint(0),
+    )
+
+
+def test_live_tensors_keep_their_addresses_and_hold_the_sent_bytes() -> None:
+    generator = torch.Generator().manual_seed(2)
+    state = {"w": torch.randn(3 << 20, generator=generator), "b": torch.randn(5, generator=generator), "step": 9}
+    target = {"w": torch.zeros(3 << 20), "b": torch.nn.Parameter(torch.zeros(5)), "step": 0}
+    addresses = [target["w"].data_ptr(), target["b"].data_ptr()]
+    state["b"] = torch.nn.Parameter(state["b"])
+    _, received = received_into(target, state)
+    assert build.same(received, state)
+    assert received["w"] is target["w"]
+    assert [target["w"].data_ptr(), target["b"].data_ptr()] == addresses
+    assert torch.equal(target["w"], state["w"])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.randn(4, 6).T,
+        lambda: torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last),
+        lambda: torch.randn(20)[::2],
+        lambda: torch.randn(20)[8:12],
+        lambda: torch.randn(0, 3),
+        lambda: torch.tensor(1.5),
+    ],
+    ids=["transposed", "channels last", "every other", "an offset view", "zero-size", "zero-dimensional"],
+)
+def test_every_layout_is_filled(make: Any) -> None:
+    state, target = {"t": make()}, {"t": make()}
+    received_into(target, state)
+    assert build.same(target, state)
+
+
+def test_tied_tensors_stay_tied() -> None:
+    shared, live = torch.randn(100), torch.zeros(100)
+    received_into({"a": live, "b": live, "v": live[10:20]}, {"a": shared, "b": shared, "v": shared[10:20]})
+    assert torch.equal(live, shared)
+
+
+W = torch.arange(8.0)
+TIED = torch.arange(8.0)
+DIFFERENCES: dict[str, tuple[Any, Any, str]] = {
+    "dtype": ({"w": W}, {"w": torch.zeros(8, dtype=torch.bfloat16)}, "w: dtype is float32, here bfloat16"),
+    "shape": ({"w": W}, {"w": torch.zeros(9)}, r"w: shape is \(8,\), here \(9,\)"),
+    "stride": ({"w": torch.ones(4, 4)}, {"w": torch.zeros(4, 4).T}, r"w: stride is \(4, 1\), here \(1, 4\)"),
+    "a missing key": ({"w": W}, {"w": torch.zeros(8), "b": torch.zeros(2)}, "b: missing is not there, here a tensor"),
+    "an extra key": ({"w": W, "b": W.clone()}, {"w": torch.zeros(8)}, "b: unexpected is a tensor, here not there"),
+    "a missing value": ({"w": W}, {"w": torch.zeros(8), "lr": 1}, "lr: missing is not there, here a value"),
+    "a tie": ({"w": TIED, "v": TIED}, {"w": torch.zeros(8), "v": torch.zeros(8)}, "tie is with v, w, here alone"),
+    "no tie": ({"w": W, "v": W.clone()}, dict.fromkeys(("w", "v"), torch.zeros(8)), "tie is alone, here with v, w"),
+    "a container": ({"w": [W]}, {"w": (torch.zeros(8),)}, "container"),
+}
+
+
+@pytest.mark.parametrize(("state", "target", "sentence"), DIFFERENCES.values(), ids=DIFFERENCES.keys())
+def test_a_difference_is_refused_by_name_before_a_byte_crosses(state: Any, target: Any, sentence: str) -> None:
+    before = copy.deepcopy(target)
+    giving, taking = builders_ends.gloo_groups()
+    recording = build.Recording(giving)
+    gave, took = builders_ends.side_by_side(
+        lambda: build.a_transport(recording).send_checkpoint([1], state),
+        lambda: build.a_transport(taking, target).recv_checkpoint(0),
+    )
+    with pytest.raises(SchemaDiffers, match=sentence):
+        raise took
+    assert isinstance(gave, PeerRefused)
+    assert gave.refusal == "SchemaDiffers"
+    assert str(took) in str(gave)
+    assert len(recording.sent) == 2, "the offer, and nothing else"
+    assert build.same(target, before)
+
+
+def test_a_target_that_cannot_be_filled_frees_the_sender_at_once() -> None:
+    gave, took = received_into({"w": torch.eye(3).to_sparse()}, {"w": W})
+    assert type(took).__name__ == "UnsupportedLeaf"
+    assert isinstance(gave, PeerRefused)
+    assert gave.refusal == "UnsupportedLeaf"
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_a_tensor_written_during_the_transfer_never_mixes_steps(at: int) -> None:
+    """Whenever the donor's program writes between two chunks, and past autograd's eyes."""
+    state = {"w": torch.full((8 << 20,), 103.0)}
+    target = {"w": torch.full((8 << 20,), 97.0)}
+    giving, taking = builders_ends.gloo_groups()
+
+    def write(number: int) -> None:
+        if number == 2 + at:
+            state["w"].data[-1 - at * 2_000_000 :][:1] = 1.0
+
+    recording = build.Recording(giving, write)
+    gave, took = builders_ends.side_by_side(
+        lambda: build.a_transport(recording).send_checkpoint([1], state),
+        lambda: build.a_transport(taking, target).recv_checkpoint(0),
+    )
+    if took is target or isinstance(took, dict):
+        assert torch.equal(target["w"], torch.full((8 << 20,), 103.0)), "the write came after its chunk had gone"
+    else:
+        assert isinstance(took, BytesDiffer)
+        assert isinstance(gave, PeerRefused)
+        assert torch.equal(target["w"], torch.full((8 << 20,), 97.0))
+    _, again = builders_ends.side_by_side(
+        lambda: build.a_transport(giving).send_checkpoint([1], state),
+        lambda: build.a_transport(taking, target).recv_checkpoint(0),
+    )
+    assert torch.equal(again["w"], state["w"]), "the group is as good as before"
+
+
+@pytest.fixture
+def mesh() -> Iterator[Any]:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1, 1), mesh_dim_names=("replica", "shard"))
+    dist.destroy_process_group()
+
+
+PLACEMENTS = {
+    "sharded": (Replicate(), Shard(0)),
+    "sharded twice": (Shard(1), Shard(0)),
+    "replicated": (Replicate(), Replicate()),
+    "partial": (Replicate(), Partial("max")),
+}
+
+
+@pytest.mark.parametrize("placements", PLACEMENTS.values(), ids=PLACEMENTS.keys())
+def test_a_dtensor_is_filled_on_its_own_mesh(mesh: Any, placements: Any) -> None:
+    def distributed(local: torch.Tensor) -> DTensor:
+        return DTensor.from_local(local, mesh, placements, run_check=False)
+
+    state, target = {"w": distributed(torch.randn(6, 4))}, {"w": distributed(torch.zeros(6, 4))}
+    _, received = received_into(target, state)
+    assert received["w"] is target["w"]
+    assert torch.equal(target["w"].to_local(), state["w"].to_local())
+    assert received["w"].placements == placements
+
+
+def test_a_dtensor_of_another_placement_is_refused_by_name(mesh: Any) -> None:
+    state = {"w": DTensor.from_local(torch.randn(6, 4), mesh, (Replicate(), Shard(0)), run_check=False)}
+    target = {"w": DTensor.from_local(torch.zeros(6, 4), mesh, (Replicate(), Shard(1)), run_check=False)}
+    _, took = received_into(target, state)
+    assert isinstance(took, SchemaDiffers)
+    assert "w: placement" in str(took)
