@@ -1,0 +1,140 @@
+"""Who is lost to an epoch, from when on; and what is worth knowing though it decides nothing."""
+
+import pytest
+
+from builders_core import (
+    BEGAN,
+    NOW,
+    a_job,
+    m,
+    with_crash,
+    with_heard,
+    with_new_pod,
+    with_pod,
+    with_policy,
+    with_report,
+    with_return,
+    with_trainer,
+    without_pod,
+)
+from checkpointheal.contract.gateway import TrainerExit
+from checkpointheal_operator.core.diagnosis import findings, how_it_ended, losses, standing_still
+from checkpointheal_operator.core.moment import at
+from checkpointheal_operator.core.reasons import Reason
+
+MEMBER = m("1/0")
+FOREVER = float("-inf")
+JOB = a_job()
+CLEAN = TrainerExit(incarnation="t1/0", epoch=1, code=0)
+
+
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        pytest.param(JOB, [], id="all train"),
+        pytest.param(with_heard(JOB, MEMBER, at=0.0), [], id="a silent agent is no loss"),
+        pytest.param(JOB.model_copy(update={"heard": ()}), [], id="nobody was heard by this leader yet"),
+        pytest.param(with_pod(JOB, MEMBER, terminating=True), [], id="a pod that is being deleted still trains"),
+        pytest.param(without_pod(JOB, MEMBER), [(Reason.POD_LOST, NOW + 6)], id="a pod is gone and was just heard"),
+        pytest.param(
+            without_pod(JOB, MEMBER).model_copy(update={"heard": ()}),
+            [(Reason.POD_LOST, FOREVER)],
+            id="a pod is gone, nobody heard it",
+        ),
+        pytest.param(with_new_pod(JOB, MEMBER), [(Reason.POD_REPLACED, FOREVER)], id="another pod has the place"),
+        pytest.param(with_trainer(JOB, MEMBER, state="absent"), [(Reason.TRAINER_GONE, FOREVER)], id="a trainer ended"),
+        pytest.param(with_crash(JOB, MEMBER), [(Reason.TRAINER_GONE, FOREVER)], id="a trainer came back"),
+        pytest.param(
+            with_report(with_trainer(JOB, MEMBER, state="absent", incarnation=None), MEMBER, agent="again"),
+            [(Reason.TRAINER_GONE, BEGAN + 6)],
+            id="a restarted agent has not heard its trainer yet",
+        ),
+        pytest.param(
+            with_trainer(JOB, MEMBER, state="stopped"),
+            [(Reason.TRAINER_STOPPED, BEGAN + 5)],
+            id="a trainer stands still",
+        ),
+        pytest.param(with_trainer(JOB, MEMBER, epoch=7), [(Reason.NOT_IN_EPOCH, FOREVER)], id="it trains elsewhere"),
+        pytest.param(with_trainer(JOB, MEMBER, state="starting"), [], id="it gave up waiting and starts by itself"),
+        pytest.param(
+            with_trainer(JOB, MEMBER, state="waiting"),
+            [(Reason.JOIN_OVERDUE, BEGAN + 180)],
+            id="it has not taken its answer yet",
+        ),
+        pytest.param(
+            with_trainer(JOB, MEMBER, state="waiting", request=2), [(Reason.TRAINER_WAITS, FOREVER)], id="it asks again"
+        ),
+        pytest.param(with_trainer(JOB, MEMBER, state="done"), [], id="it is done"),
+        pytest.param(with_trainer(JOB, MEMBER, state="absent", exit=CLEAN), [], id="it ended with code 0"),
+        pytest.param(with_pod(JOB, MEMBER, finished=True), [], id="its pod ran to its end"),
+        pytest.param(
+            without_pod(with_trainer(JOB, MEMBER, state="done"), MEMBER), [], id="it was done when its pod went"
+        ),
+    ],
+)
+def test_a_loss_is_a_trainer_or_a_pod_that_left(view, expected):
+    found = losses(at(view, NOW))
+    assert [(loss.member, loss.reason, loss.at) for loss in found] == [(MEMBER, *each) for each in expected]
+
+
+def test_a_member_that_the_job_grew_by_waits_for_the_next_epoch():
+    view = with_policy(a_job(replicas=2), replicas=3)
+    assert losses(at(view, NOW)) == ()
+    grown = with_new_pod(view, m("2/0"))
+    assert [(loss.member, loss.reason) for loss in losses(at(grown, NOW))] == [(m("2/0"), Reason.MEMBERSHIP_CHANGED)]
+
+
+def test_a_member_that_the_job_shrank_by_is_lost_once_its_pod_is():
+    view = with_policy(a_job(), replicas=2)
+    assert losses(at(view, NOW)) == ()
+    assert [loss.member for loss in losses(at(without_pod(view, m("2/0")), NOW + 6))] == [m("2/0")]
+
+
+def test_losses_come_in_the_order_of_members():
+    view = with_crash(with_new_pod(JOB, m("2/0")), m("0/0"))
+    assert [loss.member for loss in losses(at(view, NOW))] == [m("0/0"), m("2/0")]
+
+
+def test_a_trainer_that_stands_still_is_named_until_it_was_told_to_be_killed():
+    view = with_trainer(JOB, MEMBER, state="stopped")
+    assert [loss.restart for loss in standing_still(at(view, NOW))] == ["t1/0"]
+    told = view.model_copy(update={"epoch": view.epoch.model_copy(update={"restarts": ("t1/0",)})})
+    assert standing_still(at(told, NOW)) == ()
+
+
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        pytest.param(JOB, [], id="nothing"),
+        pytest.param(without_pod(JOB, MEMBER), [Reason.MEMBER_MISSING], id="no pod"),
+        pytest.param(with_pod(JOB, MEMBER, terminating=True), [Reason.DRAINING], id="its pod is being deleted"),
+        pytest.param(
+            JOB.model_copy(update={"heard": tuple(h for h in JOB.heard if h.report.member != MEMBER)}),
+            [Reason.NOT_HEARD_FROM],
+            id="never heard",
+        ),
+        pytest.param(with_heard(JOB, MEMBER, at=NOW - 6), [Reason.AGENT_SILENT], id="silent"),
+        pytest.param(with_report(JOB, MEMBER, conditions=("B", "A")), [Reason.UNPROTECTED] * 2, id="not protected"),
+        pytest.param(with_pod(with_trainer(JOB, MEMBER, state="done"), MEMBER, terminating=True), [], id="done"),
+    ],
+)
+def test_a_finding_says_what_is_amiss(view, expected):
+    found = findings(at(view, NOW))
+    assert [(each.member, each.reason) for each in found] == [(MEMBER, reason) for reason in expected]
+
+
+@pytest.mark.parametrize(
+    ("exit_", "words"),
+    [
+        (None, "nobody saw how"),
+        (TrainerExit(incarnation="t", epoch=1, signal=11), "signal 11"),
+        (TrainerExit(incarnation="t", epoch=1, code=3), "code 3"),
+    ],
+)
+def test_an_end_is_told_in_words(exit_, words):
+    assert how_it_ended(exit_) == words
+
+
+def test_a_return_is_told_with_how_the_earlier_life_ended():
+    (loss,) = losses(at(with_return(with_crash(JOB, MEMBER), MEMBER), NOW))
+    assert loss.message == "the trainer of 1/0 ended: signal 9"
