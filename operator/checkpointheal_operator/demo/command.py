@@ -9,13 +9,14 @@ import asyncio
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console
 
-from checkpointheal_operator.core.decisions import Assign, Decision, Nothing, Wait
+from checkpointheal_operator.core.decisions import Assign, Decision, EndEpoch, Nothing, Wait
 from checkpointheal_operator.core.view import JobView, Policy
 from checkpointheal_operator.demo.plain import Launch, recover_from_checkpoint, train
 from checkpointheal_operator.demo.progress import Progress
@@ -87,7 +88,7 @@ class Demo:
             policy=Policy(replicas=RANKS),
             logs=folder / "logs",
         )
-        async with LocalJob(settings, Hooks(told=self._told, noted=self._screen.say)) as job:
+        async with LocalJob(settings, Hooks(told=self._told, noted=self._screen.say), clock=time.time) as job:
             scenes: list[SceneResult] = []
             playing = asyncio.create_task(self._play(Stage(job, progress, self._screen.say), scenes))
             outcome = await self._watched(job.wait(), progress)
@@ -120,7 +121,8 @@ class Demo:
         """What the operator decided, in its own words; for an assignment also why everybody else was refused."""
         if isinstance(decision, Wait | Nothing):
             return
-        self._screen.say(f"{decision}: {decision.message}")
+        why = f": {decision.message}" if isinstance(decision, EndEpoch) else ""
+        self._screen.say(f"{decision}{why}")
         if isinstance(decision, Assign):
             for refusal in decision.refusals:
                 self._screen.say(f"    not {refusal.pod or refusal.member}: {refusal.reason}, {refusal.message}")

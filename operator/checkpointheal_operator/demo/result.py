@@ -13,7 +13,7 @@ class Heal(Frozen):
     donor: str
     cause: str
     rung: str
-    step: int
+    step: int | None
     bytes: int
     attempt: int
     phases: dict[str, float]

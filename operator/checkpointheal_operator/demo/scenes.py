@@ -20,6 +20,7 @@ from checkpointheal_operator.core.view import HealRecord
 from checkpointheal_operator.demo.progress import Progress
 from checkpointheal_operator.local.job import LocalJob
 from checkpointheal_operator.local.phases import SeenHeal, phases
+from checkpointheal_operator.local.summary import donor_of
 
 LOOK_EVERY = 0.01
 CAPPED_BYTES_PER_SECOND = 64 << 20
@@ -29,10 +30,8 @@ CAPPED_BYTES_PER_SECOND = 64 << 20
 class Harm(NamedTuple):
     """What a scene has done."""
 
-    failed_at: float
-    """On the job's clock."""
-    killed_at: float
-    """On the wall clock, as in the trainers' own words."""
+    at: float
+    """Seconds of the wall clock, which is the job's and the trainers' too."""
     recipients: tuple[MemberId, ...]
 
 
@@ -43,7 +42,7 @@ class HealRow(NamedTuple):
     donor: str
     cause: str
     rung: str
-    step: int
+    step: int | None
     bytes: int
     attempt: int
     phases: dict[str, float]
@@ -88,18 +87,18 @@ async def play(stage: Stage, scene: Scene, at_step: int) -> SceneResult:
     await stage.until(lambda: stage.progress.behind >= at_step)
     stage.say(f"step {stage.progress.behind}: {scene.name}")
     harm = await scene.act(stage)
-    await stage.until(lambda: stage.progress.reached(at_step + 1, harm.killed_at) and _healed(stage.job, harm))
-    reached = stage.progress.reached(at_step + 1, harm.killed_at) or harm.killed_at
+    await stage.until(lambda: stage.progress.reached(at_step + 1, harm.at) and _healed(stage.job, harm))
+    reached = stage.progress.reached(at_step + 1, harm.at) or harm.at
     seen = tuple(_of(stage.job, harm))
-    rows = tuple(_row(each, harm.failed_at) for each in seen)
-    return SceneResult(scene.name, at_step, reached - harm.killed_at, rows, tuple(scene.expects(seen)))
+    rows = tuple(_row(each, harm.at) for each in seen)
+    return SceneResult(scene.name, at_step, reached - harm.at, rows, tuple(scene.expects(seen)))
 
 
 async def kill_trainer(stage: Stage) -> Harm:
     """`kill -9`, as the kernel does when memory runs out."""
     member = MemberId(replica=1)
     pod = stage.job.supervisor.pod(member)
-    harm = Harm(time.monotonic(), time.time(), (member,))
+    harm = Harm(time.time(), (member,))
     if pod is not None and pod.trainer_pid is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pod.trainer_pid, signal.SIGKILL)
@@ -109,7 +108,7 @@ async def kill_trainer(stage: Stage) -> Harm:
 async def delete_pod(stage: Stage) -> Harm:
     """The pod goes with its agent and its arena; an empty one takes its place."""
     member = MemberId(replica=2)
-    harm = Harm(time.monotonic(), time.time(), (member,))
+    harm = Harm(time.time(), (member,))
     await stage.job.supervisor.delete(member)
     return harm
 
@@ -118,7 +117,7 @@ async def delete_pod_and_its_donor(stage: Stage) -> Harm:
     """As before; and while the bytes are under way, the donor's pod goes too."""
     first, policy = MemberId(replica=0), stage.job.loop.policy
     stage.job.loop.policy = policy.model_copy(update={"bytes_per_second": CAPPED_BYTES_PER_SECOND})
-    harm = Harm(time.monotonic(), time.time(), (first,))
+    harm = Harm(time.time(), (first,))
     await stage.job.supervisor.delete(first)
     await stage.until(lambda: _half_done(stage.job, first))
     heal = _half_done(stage.job, first)
@@ -185,7 +184,7 @@ def _in_the_middle(transfer: TransferFacts) -> bool:
 
 def _of(job: LocalJob, harm: Harm) -> Iterator[SeenHeal]:
     """The last heal of each recipient since the harm, in the order in which they were harmed."""
-    since = [each for each in job.heals if each.heal.opened_at >= harm.failed_at and each.heal.healed]
+    since = [each for each in job.heals if each.heal.opened_at >= harm.at and each.heal.healed]
     for member in harm.recipients:
         yield from [each for each in since if each.heal.recipient == member][-1:]
 
@@ -197,13 +196,12 @@ def _healed(job: LocalJob, harm: Harm) -> bool:
 
 def _row(seen: SeenHeal, failed_at: float) -> HealRow:
     heal, assignment = seen.heal, seen.heal.assignment
-    donor = str(assignment.donors[0].member) if assignment else str(heal.recipient)
     return HealRow(
         recipient=str(heal.recipient),
-        donor=donor,
+        donor=donor_of(seen) or str(heal.recipient),
         cause=str(heal.cause),
         rung=str(heal.rung),
-        step=assignment.step if assignment else (heal.crash_step or 0),
+        step=seen.step,
         bytes=heal.transfer.bytes if heal.transfer else 0,
         attempt=assignment.attempt if assignment else 0,
         phases=phases(seen, failed_at),

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from checkpointheal_operator.demo.result import Result
 from checkpointheal_operator.demo.scenes import HealRow, SceneResult
+from checkpointheal_operator.local.phases import PHASES
 
 BAR_CELLS = 48
 PROVED = (
@@ -56,12 +57,12 @@ class Screen(AbstractContextManager["Screen"]):
 
     def say(self, line: str) -> None:
         """One event."""
-        self.console.print(Text(f"  {line}"), highlight=False)
+        self.console.print(Text(f"  {line}"), soft_wrap=True)
 
     def scene(self, result: SceneResult) -> None:
         """A scene's heals as a timeline."""
         for row in result.heals:
-            self.console.print(Text(f"  {row.recipient} ") + timeline(row))
+            self.console.print(Text(f"  {row.recipient} ") + timeline(row), soft_wrap=True)
         self.say(f"every rank is past step {result.step} again {result.seconds:.1f} s after the kill")
         for what in result.missed:
             self.console.print(Text(f"  not as expected: {what}", style="bold red"))
@@ -79,20 +80,28 @@ def timeline(row: HealRow) -> Text:
 
 
 def heal_table(result: Result) -> Table:
-    """One row per heal."""
+    """One column per heal: four facts, then the seconds of each phase. Narrow enough for 80 characters."""
     table = Table(title="heals", title_justify="left")
-    for name in ("recipient", "donor", "cause", "rung", "step", "MiB", "attempt"):
-        table.add_column(name, justify="right" if name in ("step", "MiB", "attempt") else "left")
-    names = list(dict.fromkeys(name for heal in result.heals for name in heal.phases))
-    for name in names:
-        table.add_column(f"{name} s", justify="right")
+    table.add_column("recipient")
     for heal in result.heals:
-        seconds = [f"{heal.phases[name]:.2f}" if name in heal.phases else "" for name in names]
-        size = f"{heal.bytes / 2**20:.0f}" if heal.bytes else ""
-        table.add_row(
-            heal.recipient, heal.donor, heal.cause, heal.rung, str(heal.step), size, str(heal.attempt or ""), *seconds
-        )
+        table.add_column(heal.recipient, justify="right")
+    facts = {
+        "donor": [heal.donor if heal.bytes else "itself" for heal in result.heals],
+        "after": [heal.cause for heal in result.heals],
+        "rung": [heal.rung for heal in result.heals],
+        "step": [str(heal.step) for heal in result.heals],
+        "MiB": [f"{heal.bytes / 2**20:.1f}" for heal in result.heals],
+        "attempt": [str(heal.attempt or "") for heal in result.heals],
+    }
+    for name, cells in facts.items():
+        table.add_row(name, *cells, end_section=name == "attempt")
+    for phase in [name for name in PHASES if any(name in heal.phases for heal in result.heals)]:
+        table.add_row(f"{phase} s", *(_seconds(heal.phases.get(phase)) for heal in result.heals))
     return table
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def verdict_lines(result: Result) -> tuple[Text, ...]:
