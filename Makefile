@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench fmt
+.PHONY: help setup demo test kills check bench fmt
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,8 +21,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## train three replicas, kill them in three ways, prove that nothing was lost
 	$(BIN)/checkpointheal demo
 
-test: $(STAMP) ## every test that needs no cluster
-	$(BIN)/python -m pytest
+test: $(STAMP) ## every test that needs no cluster and ends within minutes
+	$(BIN)/python -m pytest -m "not kills"
+
+kills: $(STAMP) ## trainers, agents and pods are killed at named points and random instants (about 20 minutes; KILLS=N times each)
+	KILLS=$(or $(KILLS),5) $(BIN)/python -m pytest -m kills -v
 
 check: $(STAMP) ## what CI runs besides the tests: format, lint, types, import contracts
 	$(BIN)/ruff format --check .
