@@ -13,14 +13,16 @@ from typing import Any
 
 import torch
 from torch.distributed import ProcessGroup
+from torch.distributed.device_mesh import DeviceMesh
 
 from checkpointheal import digest, donor, recipient
 from checkpointheal.channel import Channel, tell
 from checkpointheal.channel.group import GroupChannel
-from checkpointheal.contract.layout import Identity
+from checkpointheal.contract.layout import Identity, Schema
 from checkpointheal.ends import Terms
 from checkpointheal.ends.leaves import Target, make
 from checkpointheal.ends.live import LiveSource, StagedSink
+from checkpointheal.ends.placements import require_mesh
 from checkpointheal.errors import CheckpointHealError
 from checkpointheal.manifest import Described, describe
 from checkpointheal.session import Expected, refusal
@@ -38,6 +40,7 @@ class PGTransport:
         timeout: the longest silence: no chunk, or no answer, for this long raises Overdue. A gloo group is then closed.
         device: where the group wants its tensors; others are staged.
         state_dict: called once per receive; its tensors are filled in place. Without it, tensors arrive on the CPU.
+        mesh: where received DTensors are laid out if there is no `state_dict`. Without it, they are their local shards.
     """
 
     def __init__(
@@ -46,8 +49,11 @@ class PGTransport:
         timeout: timedelta,
         device: torch.device,
         state_dict: Callable[[], Any] | None = None,
+        *,
+        mesh: DeviceMesh | None = None,
     ) -> None:
-        self._group, self._timeout, self._device, self._state_dict = pg, timeout, device, state_dict
+        self._group, self._timeout, self._device = pg, timeout, device
+        self._state_dict, self._mesh = state_dict, mesh
 
     def send_checkpoint(self, dst_ranks: Sequence[int], state_dict: Any, *, timeout: timedelta | None = None) -> None:
         """Send it to every rank at once; returns when each has it, verified.
@@ -74,10 +80,10 @@ class PGTransport:
         """
         channel, terms = GroupChannel(self._group, src_rank, self._device), self._terms(timeout)
         target = self._target(channel, terms)
-        sink = StagedSink(target.require_fit if target else lambda _schema: None)
+        sink = StagedSink(target.require_fit if target else self._require_mesh)
         taken = recipient.take(channel, sink, Expected(_HEAL, _ATTEMPT, None), terms)
         manifest = taken.offer.manifest
-        return target.fill(manifest, sink.regions) if target else make(manifest, sink.regions)
+        return target.fill(manifest, sink.regions) if target else make(manifest, sink.regions, self._mesh)
 
     def _target(self, channel: Channel, terms: Terms) -> Target | None:
         try:
@@ -85,6 +91,10 @@ class PGTransport:
         except CheckpointHealError as error:
             tell(channel, refusal(error), terms.stall)
             raise
+
+    def _require_mesh(self, schema: Schema) -> None:
+        if self._mesh is not None:
+            require_mesh(schema, self._mesh)
 
     def _to_each(self, ranks: Sequence[int], act: Callable[[Channel], object]) -> None:
         """Side by side: nobody's timeout runs while another one is served."""

@@ -1,14 +1,10 @@
 """Live tensors are filled where they are, wholly or not at all."""
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
 
 import builders_ends
 import builders_pg as build
@@ -127,38 +123,3 @@ def test_a_tensor_written_during_the_transfer_never_mixes_steps(at: int) -> None
         lambda: build.a_transport(taking, target).recv_checkpoint(0),
     )
     assert torch.equal(again["w"], state["w"]), "the group is as good as before"
-
-
-@pytest.fixture
-def mesh() -> Iterator[Any]:
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield init_device_mesh("cpu", (1, 1), mesh_dim_names=("replica", "shard"))
-    dist.destroy_process_group()
-
-
-PLACEMENTS = {
-    "sharded": (Replicate(), Shard(0)),
-    "sharded twice": (Shard(1), Shard(0)),
-    "replicated": (Replicate(), Replicate()),
-    "partial": (Replicate(), Partial("max")),
-}
-
-
-@pytest.mark.parametrize("placements", PLACEMENTS.values(), ids=PLACEMENTS.keys())
-def test_a_dtensor_is_filled_on_its_own_mesh(mesh: Any, placements: Any) -> None:
-    def distributed(local: torch.Tensor) -> DTensor:
-        return DTensor.from_local(local, mesh, placements, run_check=False)
-
-    state, target = {"w": distributed(torch.randn(6, 4))}, {"w": distributed(torch.zeros(6, 4))}
-    _, received = received_into(target, state)
-    assert received["w"] is target["w"]
-    assert torch.equal(target["w"].to_local(), state["w"].to_local())
-    assert received["w"].placements == placements
-
-
-def test_a_dtensor_of_another_placement_is_refused_by_name(mesh: Any) -> None:
-    state = {"w": DTensor.from_local(torch.randn(6, 4), mesh, (Replicate(), Shard(0)), run_check=False)}
-    target = {"w": DTensor.from_local(torch.zeros(6, 4), mesh, (Replicate(), Shard(1)), run_check=False)}
-    _, took = received_into(target, state)
-    assert isinstance(took, SchemaDiffers)
-    assert "w: placement" in str(took)

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.distributed.device_mesh import DeviceMesh
 
 from checkpointheal.contract.layout import Manifest, Schema, TensorEntry
+from checkpointheal.ends.placements import distribute
 from checkpointheal.errors import SchemaDiffers
 from checkpointheal.manifest import Described, compare, describe, values
 from checkpointheal.manifest.dtypes import BY_NAME
@@ -37,9 +39,9 @@ class Target:
         return _grow(manifest, self._tensors)
 
 
-def make(manifest: Manifest, regions: Sequence[torch.Tensor]) -> Any:
-    """A state dict whose tensors view the regions: tied ones stay tied. A DTensor comes as its local tensor."""
-    return _grow(manifest, [_view(entry, regions[entry.region]) for entry in manifest.schema_.tensors])
+def make(manifest: Manifest, regions: Sequence[torch.Tensor], mesh: DeviceMesh | None = None) -> Any:
+    """A state dict whose tensors view the regions: tied ones stay tied. A DTensor without a mesh is its shard."""
+    return _grow(manifest, [_leaf(entry, regions[entry.region], mesh) for entry in manifest.schema_.tensors])
 
 
 def _grow(manifest: Manifest, tensors: Sequence[torch.Tensor]) -> Any:
@@ -47,13 +49,18 @@ def _grow(manifest: Manifest, tensors: Sequence[torch.Tensor]) -> Any:
     return grow(manifest.schema_.tree, tensors.__getitem__, plain.__getitem__)
 
 
+def _leaf(entry: TensorEntry, region: torch.Tensor, mesh: DeviceMesh | None) -> torch.Tensor:
+    local = _view(entry, region)
+    if mesh is not None and entry.placement is not None:
+        local = distribute(local, entry.placement, mesh)
+    if entry.kind == "parameter":
+        return torch.nn.Parameter(local, requires_grad=entry.requires_grad)
+    return local.requires_grad_(entry.requires_grad)
+
+
 def _view(entry: TensorEntry, region: torch.Tensor) -> torch.Tensor:
     dtype = BY_NAME[entry.dtype]
     if 0 in entry.shape:
-        tensor = torch.empty_strided(entry.shape, entry.stride, dtype=dtype)
-    else:
-        start = entry.offset // dtype.itemsize
-        tensor = torch.empty(0, dtype=dtype).set_(region.untyped_storage(), start, entry.shape, entry.stride)
-    if entry.kind == "parameter":
-        return torch.nn.Parameter(tensor, requires_grad=entry.requires_grad)
-    return tensor.requires_grad_(entry.requires_grad)
+        return torch.empty_strided(entry.shape, entry.stride, dtype=dtype)
+    start = entry.offset // dtype.itemsize
+    return torch.empty(0, dtype=dtype).set_(region.untyped_storage(), start, entry.shape, entry.stride)
