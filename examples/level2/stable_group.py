@@ -1,0 +1,201 @@
+"""A process group that stays while its inside is replaced.
+
+DDP, FSDP2 and DeviceMesh hold a group, by reference or by name, for as long as they live: they get this one, once.
+Each epoch puts a new gloo group inside it, made over a store prefix of its own, so that nobody of an earlier epoch can
+join. Knows nothing of steps, states or wrappers.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed.distributed_c10d import Work
+
+from checkpointheal.trainer.collectives import Baseline, end_collectives
+
+BACKEND = "stable"
+COLLECTIVES = (
+    "_allgather_base",
+    "_reduce_scatter_base",
+    "all_gather_single",
+    "all_to_all_single",
+    "allgather",
+    "allgather_coalesced",
+    "allgather_into_tensor_coalesced",
+    "allreduce",
+    "allreduce_coalesced",
+    "alltoall",
+    "alltoall_base",
+    "barrier",
+    "broadcast",
+    "gather",
+    "recv",
+    "reduce",
+    "reduce_scatter",
+    "reduce_scatter_single",
+    "reduce_scatter_tensor_coalesced",
+    "scatter",
+    "send",
+)
+
+
+class Finished(Work):
+    """Work that is over: as done as it will ever be."""
+
+    def __init__(self, result: list[torch.Tensor]) -> None:
+        super().__init__()
+        self._future: torch.futures.Future[list[torch.Tensor]] = torch.futures.Future()
+        self._future.set_result(result)
+
+    def wait(self, timeout: timedelta | None = None) -> bool:
+        """Nothing is left to wait for."""
+        return True
+
+    def get_future(self) -> torch.futures.Future[list[torch.Tensor]]:
+        """The tensors as they are."""
+        return self._future
+
+
+class Lenient(Work):
+    """Work of the inner group whose failure is noted instead of raised."""
+
+    def __init__(self, inner: Work, result: list[torch.Tensor], note: Callable[[Exception], None]) -> None:
+        super().__init__()
+        self._inner, self._result, self._note = inner, result, note
+
+    def wait(self, timeout: timedelta | None = None) -> bool:
+        """Returns when the inner work is over, however it ended."""
+        try:
+            self._inner.wait(*(() if timeout is None else (timeout,)))
+        except RuntimeError as error:
+            self._note(error)
+        return True
+
+    def get_future(self) -> torch.futures.Future[list[torch.Tensor]]:
+        """Resolves to the tensors as they are, however the inner work ended."""
+        return self._inner.get_future().then(self._settle)
+
+    def _settle(self, done: torch.futures.Future[Any]) -> list[torch.Tensor]:
+        try:
+            done.value()
+        except RuntimeError as error:
+            self._note(error)
+        return self._result
+
+
+class StableGroup(dist.ProcessGroup):
+    """Hands every collective to the group that is inside it at the moment.
+
+    While nothing is inside, it answers as a mirror: every peer holds what this rank holds. So a restarted member may
+    wrap its model, which compares shapes and spreads weights, before anybody meets it.
+    """
+
+    def __init__(self, name: str, rank: int, size: int, faults: "Faults") -> None:
+        super().__init__(rank, size)
+        self._name, self._inner, self._faults = name, None, faults
+
+    def open(self, store: dist.Store, timeout: timedelta) -> None:
+        """Put a new gloo group inside, when all its members are there; raises RuntimeError where they are not."""
+        inside = dist.ProcessGroupGloo(dist.PrefixStore(self._name, store), self.rank(), self.size(), timeout)
+        self._inner = inside
+
+    def shut(self) -> None:
+        """Take it out."""
+        self._inner = None
+
+    @property
+    def group_name(self) -> str:
+        """The name by which DeviceMesh finds it again; torch's own is kept in the backend that this has none of."""
+        return self._name
+
+    def getBackendName(self) -> str:  # noqa: N802 torch's name for it
+        """As registered."""
+        return BACKEND
+
+    def _carry(self, collective: str, *arguments: Any) -> Work:
+        written = _tensors(arguments[0]) if arguments else []
+        if self._inner is None:
+            _mirror(collective, arguments)
+            return Finished(written)
+        if not self._faults.swallowed:
+            return getattr(self._inner, collective)(*arguments)
+        if self._faults.noted is not None:
+            return Finished(written)
+        try:
+            return Lenient(getattr(self._inner, collective)(*arguments), written, self._faults.note)
+        except RuntimeError as error:
+            self._faults.note(error)
+            return Finished(written)
+
+
+def _carrier(collective: str) -> Callable[..., Work]:
+    def carry(self: StableGroup, *arguments: Any) -> Work:
+        return self._carry(collective, *arguments)
+
+    return carry
+
+
+for _collective in COLLECTIVES:
+    setattr(StableGroup, _collective, _carrier(_collective))
+
+
+class Faults:
+    """What went wrong in this epoch, and whether a caller hears of it at once."""
+
+    def __init__(self, *, swallowed: bool) -> None:
+        self.swallowed = swallowed
+        self.noted: Exception | None = None
+
+    def note(self, error: Exception) -> None:
+        """The first one counts: those after it follow from it."""
+        self.noted = self.noted or error
+
+
+class StableGroups:
+    """Every stable group of this process: the default one, and each that `new_group` or a DeviceMesh asks for."""
+
+    def __init__(self, rank: int, size: int, faults: Faults) -> None:
+        self._faults = faults
+        self._groups: list[StableGroup] = []
+        self._baseline: Baseline | None = None
+        dist.Backend.register_backend(BACKEND, self._create, extended_api=True, devices=["cpu"])
+        # A store of this process alone: making a stable group asks nobody, so a restarted member can do it by itself.
+        dist.init_process_group(BACKEND, store=dist.HashStore(), rank=rank, world_size=size)
+
+    def open(self, store: dist.Store, timeout: timedelta = timedelta(seconds=120)) -> None:
+        """Fill every group, in the order in which all ranks made theirs."""
+        self._faults.noted = None
+        self._baseline = Baseline.take()
+        for group in self._groups:
+            group.open(store, timeout)
+
+    def end(self, store_port: int) -> None:
+        """End what is blocked in a collective. May be called from another thread, and again and again."""
+        if self._baseline is not None:
+            end_collectives(self._baseline, {store_port})
+
+    def shut(self) -> None:
+        """Take every inner group out."""
+        for group in self._groups:
+            group.shut()
+
+    def _create(self, asked: Any, _options: object) -> StableGroup:
+        group = StableGroup(asked.group_id, asked.group_rank, asked.group_size, self._faults)
+        self._groups.append(group)
+        return group
+
+
+def _tensors(tree: Any) -> list[torch.Tensor]:
+    if isinstance(tree, torch.Tensor):
+        return [tree]
+    return [tensor for each in tree for tensor in _tensors(each)] if isinstance(tree, list) else []
+
+
+def _mirror(collective: str, arguments: tuple[Any, ...]) -> None:
+    if collective == "allgather":
+        outputs, inputs = arguments[:2]
+        for row, mine in zip(outputs, inputs, strict=True):
+            for output in row:
+                output.copy_(mine)
