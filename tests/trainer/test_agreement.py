@@ -1,0 +1,55 @@
+"""Either all ranks begin with the same thing, or every one of them hears who did not."""
+
+import os
+from datetime import timedelta
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from checkpointheal.errors import RestoreDisagrees
+from checkpointheal.trainer.agreement import Standing, agree
+from children import fork, wait
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+AGREED, DISAGREED = 10, 11
+USUAL = Standing(protected=True, epoch=4, step=12, schema_digest="a" * 32)
+DIFFERENT = {
+    "nothing": ({}, AGREED, ""),
+    "no agent": ({"protected": False}, DISAGREED, "rank 1 has epoch 4, step 12, schema aaaaaaaa, no agent"),
+    "an older epoch": ({"epoch": 3}, DISAGREED, "rank 1 has epoch 3, step 12, schema aaaaaaaa"),
+    "another step": ({"step": 11}, DISAGREED, "rank 1 has epoch 4, step 11, schema aaaaaaaa"),
+    "nothing restored": ({"step": None}, DISAGREED, "rank 1 has epoch 4, step none, schema aaaaaaaa"),
+    "another schema": ({"schema_digest": "f" * 32}, DISAGREED, "rank 1 has epoch 4, step 12, schema ffffffff"),
+    "a schema that ends otherwise": ({"schema_digest": "a" * 31 + "b"}, DISAGREED, "rank 1 has epoch 4, step 12"),
+}
+
+
+def begin(rendezvous, rank, standing, said):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2, timeout=timedelta(seconds=60))
+    try:
+        agree(standing, None)
+    except RestoreDisagrees as error:
+        said.write_text(str(error))
+        os._exit(DISAGREED)
+    os._exit(AGREED)
+
+
+@pytest.mark.parametrize(("changes", "outcome", "sentence"), DIFFERENT.values(), ids=DIFFERENT)
+def test_every_rank_hears_the_same(tmp_path, changes, outcome, sentence):
+    standings = [USUAL, USUAL._replace(**changes)]
+    said = [tmp_path / f"said-{rank}" for rank in range(2)]
+    children = [
+        fork(lambda rank=rank: begin(f"file://{tmp_path}/store", rank, standings[rank], said[rank]))
+        for rank in range(2)
+    ]
+    assert [wait(child) for child in children] == [outcome, outcome]
+    for file in said if sentence else ():
+        assert "rank 0 has epoch 4, step 12, schema aaaaaaaa;" in file.read_text()
+        assert sentence in file.read_text()
+
+
+def test_without_a_process_group_there_is_nobody_to_disagree_with():
+    agree(USUAL, None)

@@ -1,0 +1,134 @@
+"""Applying a generation changes live objects into exactly it, or says what it cannot change."""
+
+import pytest
+import torch
+from torch import nn
+
+from checkpointheal import digest
+from checkpointheal.errors import AppliedStateDiffers, SchemaDiffers
+from checkpointheal.manifest import describe, write_out
+from checkpointheal.trainer.apply import Given, apply, state_digest
+from checkpointheal.trainer.parts import declare
+
+
+class Box:
+    """A part that holds one tree; `state_dict` and `load_state_dict` as given."""
+
+    def __init__(self, held, give=lambda held: held, take=lambda box, state: setattr(box, "held", state)) -> None:
+        self.held, self._give, self._take = held, give, take
+
+    def state_dict(self):
+        return self._give(self.held)
+
+    def load_state_dict(self, state):
+        self._take(self, state)
+
+
+def given(**parts):
+    """The generation of these parts."""
+    described = describe(declare(parts, {}).replicated_state())
+    data = bytearray(described.schema.data_bytes)
+    write_out(described, data)
+    return Given(described.schema, described.values, memoryview(data))
+
+
+def digest_of(generation):
+    return digest.state_digest(
+        digest.schema_digest(generation.schema), generation.values, digest.chunk_digests(generation.data)
+    )
+
+
+def copies(held):
+    return {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in held.items()}
+
+
+def test_the_applied_digest_is_the_generation_s():
+    generation = given(box=Box({"w": torch.rand(3), "n": 1}))
+    parts = declare({"box": Box({"w": torch.zeros(3), "n": 2})}, {})
+    assert apply(parts, generation) == digest_of(generation) == state_digest(describe(parts.replicated_state()))
+
+
+def test_tensors_are_written_in_place_and_keep_none_of_the_given_memory():
+    generation = given(box=Box({"w": torch.ones(3), "n": 1}))
+    box = Box({"w": torch.zeros(3), "n": 2})
+    kept = box.held["w"]
+    apply(declare({"box": box}, {}), generation)
+    generation.data[:] = bytes(len(generation.data))
+    assert torch.equal(kept, torch.ones(3))
+    assert torch.equal(box.held["w"], torch.ones(3))
+    assert box.held["n"] == 1
+
+
+def test_an_object_that_shows_only_copies_is_reached_through_its_own_loading():
+    box = Box({"w": torch.zeros(3)}, give=copies)
+    apply(declare({"box": box}, {}), given(box=Box({"w": torch.ones(3)})))
+    assert torch.equal(box.held["w"], torch.ones(3))
+
+
+def test_an_object_that_does_not_keep_what_it_was_given_is_named():
+    box = Box({"w": torch.zeros(3), "n": 1}, give=copies, take=lambda box, state: None)
+    with pytest.raises(AppliedStateDiffers, match=r"box\.w, box\.n: after load_state_dict"):
+        apply(declare({"box": box}, {}), given(box=Box({"w": torch.ones(3), "n": 2})))
+
+
+def test_an_object_that_casts_what_it_is_given_is_named():
+    def cast(box, state):
+        box.held = {"w": state["w"].bfloat16(), "n": state["n"]}
+
+    box = Box({"w": torch.zeros(3), "n": 1}, take=cast)
+    with pytest.raises(AppliedStateDiffers, match=r"box\.w: dtype is float32, here bfloat16"):
+        apply(declare({"box": box}, {}), given(box=Box({"w": torch.ones(3), "n": 2})))
+
+
+def test_a_state_that_does_not_fit_changes_nothing():
+    box = Box({"w": torch.zeros(3), "v": torch.zeros(2)})
+    with pytest.raises(SchemaDiffers, match=r"box\.v: shape is \(4,\), here \(2,\)"):
+        apply(declare({"box": box}, {}), given(box=Box({"w": torch.ones(3), "v": torch.ones(4)})))
+    assert not box.held["w"].any()
+
+
+def test_a_module_with_extra_state_and_private_buffers_gets_what_is_not_private():
+    class Extra(nn.BatchNorm1d):
+        extra = 0
+
+        def get_extra_state(self):
+            return {"extra": self.extra}
+
+        def set_extra_state(self, state):
+            self.extra = state["extra"]
+
+    source, target = Extra(3), Extra(3)
+    source.extra = 5
+    nn.init.ones_(source.bias)
+    source.running_mean.fill_(9)
+    apply(declare({"model": target}, {}), given(model=source))
+    assert target.extra == 5
+    assert torch.equal(target.bias, source.bias)
+    assert not target.running_mean.any()
+
+
+def test_an_optimizer_whose_state_cannot_be_made_beforehand_is_refused_by_name():
+    model, fresh = nn.Linear(2, 2), nn.Linear(2, 2)
+    used = torch.optim.LBFGS(model.parameters())
+
+    def closure():
+        used.zero_grad()
+        loss = model(torch.ones(1, 2)).square().sum()
+        loss.backward()
+        return loss
+
+    used.step(closure)
+    target = torch.optim.LBFGS(fresh.parameters())
+    with pytest.raises(SchemaDiffers, match=r"optimizer\.state\.0\.al"):
+        apply(declare({"optimizer": target}, {}), given(optimizer=used))
+
+
+@pytest.mark.parametrize("chunk", [1, 7])
+def test_a_state_across_many_chunks_and_regions_has_one_digest(monkeypatch, chunk):
+    monkeypatch.setattr(digest, "CHUNK_BYTES", chunk * 64)
+    described = describe({"ts": [torch.rand(size) for size in (1, 40, 3, 100, 0, 16)]})
+    data = bytearray(described.schema.data_bytes)
+    write_out(described, data)
+    chunks = digest.chunk_digests(data, chunk * 64)
+    schema_digest = digest.schema_digest(described.schema)
+    assert state_digest(described) == digest.state_digest(schema_digest, described.values, chunks)
