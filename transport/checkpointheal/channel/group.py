@@ -4,6 +4,7 @@ Any c10d group will do: gloo, NCCL or one of ours. One tag for everything: a gro
 Must not know who made the group.
 """
 
+import re
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,6 +15,8 @@ import torch
 from checkpointheal.errors import Overdue, PeerLost
 
 TAG = 0x4348
+_ADVICE = re.compile(r"^\[[^]]*\] |\. This is typically .*")
+"""gloo says where in its source it is, and what one might do; neither helps who reads a heal's status."""
 _CPU = torch.device("cpu")
 _Verb = Callable[[list[torch.Tensor], int, int], torch.distributed.Work]
 
@@ -79,5 +82,5 @@ class GroupPending:
 
 
 def _lost(peer: int, error: RuntimeError) -> PeerLost:
-    told = str(error).partition("\n")[0][-200:]
-    return PeerLost(f"the connection to rank {peer} is gone: {told}")
+    told = _ADVICE.sub("", str(error).partition("\n")[0])
+    return PeerLost(f"the connection to rank {peer} is gone: {told[:200]}")
