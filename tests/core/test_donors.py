@@ -115,9 +115,7 @@ def a_heal(view: JobView, recipient: str = "1/0") -> tuple[JobView, HealRecord]:
     return view, next(heal for heal in view.heals if heal.recipient == m(recipient))
 
 
-@pytest.mark.parametrize(
-    ("failures", "rest"), [(0, None), (1, 1.0), (2, 2.0), (3, 4.0), (40, 2.0**30)], ids=str
-)
+@pytest.mark.parametrize(("failures", "rest"), [(0, None), (1, 1.0), (2, 2.0), (3, 4.0), (40, 2.0**30)], ids=str)
 def test_a_donor_that_failed_rests_twice_as_long_each_time(failures, rest):
     view, heal = a_heal(VIEW)
     heal = heal.model_copy(update={"failed": ("u0/0",) * failures, "assigned_at": NOW})
@@ -224,3 +222,9 @@ def test_every_pod_and_every_empty_place_is_either_refused_or_ranked():
 
 def test_a_recipient_without_pod_or_report_still_has_its_donors_ranked():
     assert eligible(a_case(without_pod(VIEW, RECIPIENT))) == ["0/0", "2/0"]
+
+
+def test_without_a_ballot_nobody_is_believed():
+    case = a_case(VIEW)
+    bare = RestorePoint(10, case.point.rung, case.point.reason, "")
+    assert choose_donors(Case(case.moment, bare, RECIPIENT)).eligible == ()

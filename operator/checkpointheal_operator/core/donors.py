@@ -225,7 +225,7 @@ _CHAIN: tuple[tuple[Reason, Rule], ...] = (
 def _rank(case: Case, holder: Holder) -> tuple[int, int, bool, bool, bool, MemberId, str]:
     """Who failed before comes last; then the least busy, the same build, the near but not the same node."""
     failed = case.heal.failed if case.heal else ()
-    home, theirs = case.moment.places[case.recipient], holder.place
+    home, theirs = case.moment.places.get(case.recipient, Place(case.recipient)), holder.place
     zone, node = (home.pod.zone, home.pod.node) if home.pod else ("", "")
     build = home.report.build if home.report else ""
     return (

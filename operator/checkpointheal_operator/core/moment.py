@@ -38,9 +38,11 @@ class Place:
 
     @property
     def is_waiting(self) -> bool:
-        """Its trainer is in restore() and can be answered."""
+        """Its trainer is in restore() and can be answered: by its name, for an answer is for one life of it."""
         ours = self.pod is not None and not self.pod.terminating and self.fresh and not self.is_done
-        return ours and self.report is not None and self.report.trainer.state == "waiting"
+        if not ours or self.report is None:
+            return False
+        return self.report.trainer.state == "waiting" and self.report.trainer.incarnation is not None
 
     @property
     def peer(self) -> Peer | None:

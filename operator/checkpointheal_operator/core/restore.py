@@ -140,9 +140,8 @@ def _candidate(moment: Moment, held: Mapping[MemberId, Mapping[int, Generation]]
 
 
 def _digest_deadline(moment: Moment, place: Place, generation: Generation) -> float:
-    since = max(moment.view.leader_since, moment.view.epoch.ended_at or moment.view.leader_since)
-    if place.heard is not None:
-        since = max(since, place.heard.agent_since)
+    led, over = moment.view.leader_since, moment.view.epoch.ended_at
+    since = max(led, led if over is None else over, place.heard.agent_since if place.heard else led)
     return since + moment.view.policy.patience(generation.bytes)
 
 

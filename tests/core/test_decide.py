@@ -1,0 +1,395 @@
+"""The order of things and the ladder: one next action for every view."""
+
+import itertools
+import random
+
+import pytest
+
+from builders_core import (
+    BEGAN,
+    NOW,
+    a_generation,
+    a_job,
+    a_new_job,
+    decided,
+    ended,
+    held_for,
+    m,
+    replaced,
+    with_crash,
+    with_followers,
+    with_heard,
+    with_new_pod,
+    with_pod,
+    with_policy,
+    with_received,
+    with_report,
+    with_return,
+    with_trainer,
+    with_transfer,
+    without_pod,
+    words,
+)
+from checkpointheal.contract.gateway import TrainerExit
+from checkpointheal_operator.core.decide import decide
+from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Conclude, EndEpoch, Nothing, OpenHeal, Wait
+from checkpointheal_operator.core.reasons import Reason, Rung
+from checkpointheal_operator.core.view import JobView
+
+MEMBER = m("1/0")
+ALL_WAIT = with_followers(ended(a_job(), "1/0"))
+BEGIN_FROM_MEMORY = "BeginEpoch 2 step=10 0/0:OwnMemory 1/0:OwnMemory 2/0:OwnMemory (EveryoneWaits)"
+
+
+def answered(view: JobView) -> JobView:
+    """The trainers have loaded what the open epoch gave them."""
+    for each in view.epoch.members:
+        view = with_trainer(view, each.member, state="training", epoch=view.epoch.number)
+        view = with_report(view, each.member, epoch_seen=view.epoch.number)
+    return view
+
+
+@pytest.mark.parametrize(
+    ("view", "told"),
+    [
+        pytest.param(a_job(), ["Nothing (AllTrain)"], id="all train"),
+        pytest.param(
+            with_heard(a_job(), MEMBER, at=0.0), ["Nothing (AllTrain)"], id="an agent is silent but training goes on"
+        ),
+        pytest.param(
+            with_crash(a_job(), MEMBER),
+            ["EndEpoch 1 (TrainerGone)", "OpenHeal 1/0 (Crashed)", "Wait (StillTraining)"],
+            id="a trainer crashed",
+        ),
+        pytest.param(
+            without_pod(a_job(), MEMBER), ["Wait until 1006 (PodLost)"], id="a pod is gone and was just heard"
+        ),
+        pytest.param(
+            with_trainer(with_heard(a_job(), MEMBER, trainer_since=NOW - 1), MEMBER, state="stopped"),
+            ["Wait until 1004 (TrainerStopped)"],
+            id="a trainer stands still for a moment",
+        ),
+        pytest.param(
+            with_trainer(a_job(), MEMBER, state="stopped"),
+            ["EndEpoch 1 restart=t1/0 (TrainerStopped)", "Wait (StillTraining)"],
+            id="a trainer stands still for long",
+        ),
+        pytest.param(
+            with_trainer(a_job(), MEMBER, state="waiting"), ["Wait until 1080 (Joining)"], id="one is still loading"
+        ),
+        pytest.param(ALL_WAIT, [BEGIN_FROM_MEMORY, "Wait until 1180 (Joining)"], id="all wait with what they need"),
+        pytest.param(
+            with_crash(ALL_WAIT, MEMBER),
+            ["OpenHeal 1/0 (Crashed)", BEGIN_FROM_MEMORY, "Wait until 1180 (Joining)"],
+            id="one crashed and its own memory has the step",
+        ),
+        pytest.param(
+            a_new_job(),
+            ["BeginEpoch 1 no step 0/0:Fresh 1/0:Fresh 2/0:Fresh (FirstStart)", "Wait until 1180 (Joining)"],
+            id="a first start",
+        ),
+        pytest.param(
+            replaced("0/0", "1/0"),
+            [
+                "OpenHeal 0/0 (Replaced)",
+                "OpenHeal 1/0 (Replaced)",
+                "Assign 0/0 from 2/0 step=10 attempt=1 (StateMissing)",
+                "Assign 1/0 from 2/0 step=10 attempt=2 (StateMissing)",
+                "Wait until 1030 (Transferring)",
+            ],
+            id="two pods were replaced at once",
+        ),
+        pytest.param(
+            with_policy(with_new_pod(ended(a_job(replicas=2)), m("2/0")), replicas=3),
+            ["Wait (StillTraining)"],
+            id="a pod was added and the others have not ended yet",
+        ),
+        pytest.param(
+            with_report(with_return(ended(a_job(), "0/0"), MEMBER, incarnation="t1/0"), MEMBER, generations=()),
+            ["Wait (StillTraining)"],
+            id="a member lost its slots but not its life",
+        ),
+    ],
+)
+def test_the_next_actions_of_a_view(view, told):
+    assert words(decided(view)[1]) == told
+
+
+@pytest.mark.parametrize(
+    ("view", "reason"),
+    [
+        pytest.param(without_pod(ALL_WAIT, MEMBER), Reason.MEMBER_MISSING, id="no pod"),
+        pytest.param(with_pod(ALL_WAIT, MEMBER, terminating=True), Reason.DRAINING, id="its pod is being deleted"),
+        pytest.param(
+            ALL_WAIT.model_copy(update={"heard": tuple(h for h in ALL_WAIT.heard if h.report.member != MEMBER)}),
+            Reason.NOT_HEARD_FROM,
+            id="never heard",
+        ),
+        pytest.param(with_heard(ALL_WAIT, MEMBER, at=NOW - 6), Reason.HEARTBEAT_STALE, id="silent"),
+        pytest.param(with_trainer(ALL_WAIT, MEMBER, state="starting"), Reason.NOT_WAITING, id="starting"),
+        pytest.param(with_trainer(ALL_WAIT, MEMBER, state="absent"), Reason.NOT_WAITING, id="no trainer"),
+        pytest.param(with_trainer(ALL_WAIT, MEMBER, state="training"), Reason.STILL_TRAINING, id="still training"),
+        pytest.param(with_trainer(ALL_WAIT, MEMBER, state="stopped"), Reason.STILL_TRAINING, id="standing still"),
+    ],
+)
+def test_nothing_begins_before_everybody_waits(view, reason):
+    _, decisions = decided(view)
+    assert decisions[-1].reason == reason
+    assert not any(isinstance(each, BeginEpoch) for each in decisions)
+
+
+def test_a_member_that_is_done_is_not_waited_for():
+    view = with_trainer(ALL_WAIT, MEMBER, state="done")
+    assert "BeginEpoch 2 step=10 0/0:OwnMemory 2/0:OwnMemory (EveryoneWaits)" in words(decided(view)[1])
+
+
+def test_when_all_are_done_there_is_nothing_to_do():
+    view = a_job()
+    for member in view.policy.members():
+        view = with_pod(view, member, finished=True)
+    assert words(decided(view)[1]) == ["Nothing (AllDone)"]
+
+
+def test_a_trainer_that_still_loads_the_answer_of_an_epoch_that_is_over_keeps_out_of_the_next():
+    loading = with_trainer(
+        with_report(ALL_WAIT, MEMBER, epoch_seen=1), MEMBER, state="waiting", incarnation="t1/0", request=1
+    )
+    assert words(decided(loading)[1]) == ["Wait until 1080 (StillLoading)"]
+    unanswered = with_report(loading, MEMBER, epoch_seen=0)
+    assert BEGIN_FROM_MEMORY in words(decided(unanswered)[1])
+    asked_again = with_trainer(loading, MEMBER, request=2)
+    assert BEGIN_FROM_MEMORY in words(decided(asked_again)[1])
+    late = loading.model_copy(update={"heard": tuple(h.model_copy(update={"at": 1080.0}) for h in loading.heard)})
+    assert BEGIN_FROM_MEMORY in words(decided(late, 1080.0)[1])
+
+
+def test_a_stopped_trainer_between_two_epochs_is_killed_once_its_grace_is_over():
+    view = with_trainer(with_heard(ALL_WAIT, MEMBER, trainer_since=NOW - 2), MEMBER, state="stopped")
+    assert words(decided(view)[1]) == ["Wait until 1003 (StillTraining)"]
+    view = view.model_copy(update={"heard": tuple(h.model_copy(update={"at": NOW + 3}) for h in view.heard)})
+    _, decisions = decided(view, NOW + 3)
+    assert words(decisions) == ["EndEpoch 1 restart=t1/0' (TrainerStopped)", "Wait (StillTraining)"]
+
+
+def test_one_member_after_the_other_is_lost_in_one_ending():
+    view = with_crash(with_new_pod(a_job(), m("2/0")), m("0/0"))
+    decision = decide(view, NOW)
+    assert isinstance(decision, EndEpoch)
+    assert decision.lost == (m("0/0"), m("2/0"))
+
+
+def test_the_whole_of_a_heal_from_a_peer():
+    view, decisions = decided(replaced("1/0"))
+    assert words(decisions)[:2] == [
+        "OpenHeal 1/0 (Replaced)",
+        "Assign 1/0 from 0/0,2/0 step=10 attempt=1 (StateMissing)",
+    ]
+    assert isinstance(decisions[1], Assign)
+    view, decisions = decided(with_received(view, decisions[1].assignment))
+    assert words(decisions)[0] == "BeginEpoch 2 step=10 0/0:OwnMemory 1/0:Peer 2/0:OwnMemory (EveryoneWaits)"
+    assert isinstance(decisions[0], BeginEpoch)
+    assert decisions[0].order.rung == Rung.PEER
+    assert decisions[0].members[1].private_from == ("u0/0", "u2/0")
+    view, decisions = decided(answered(view))
+    assert words(decisions) == ["Conclude 1/0 Healed=True (Healed)", "Nothing (AllTrain)"]
+    assert isinstance(decisions[0], Conclude)
+    assert decisions[0].transfer is not None
+    assert decisions[0].transfer.bytes == 1000
+    assert view.heals[0].rung == Rung.PEER
+
+
+@pytest.mark.parametrize(
+    ("change", "concluded"),
+    [
+        pytest.param(
+            lambda view: with_trainer(view, MEMBER, epoch=2, state="waiting", applied_digest="a" * 32),
+            "Conclude 1/0 Healed=True (Healed)",
+            id="it applied its answer",
+        ),
+        pytest.param(
+            lambda view: with_trainer(view, MEMBER, epoch=2, state="training"),
+            "Conclude 1/0 Healed=True (Healed)",
+            id="it trains",
+        ),
+        pytest.param(lambda view: with_trainer(view, MEMBER, epoch=2, state="waiting"), None, id="it is still loading"),
+        pytest.param(
+            lambda view: with_new_pod(view, MEMBER),
+            "Conclude 1/0 Healed=False (RecipientGone)",
+            id="its pod was replaced",
+        ),
+        pytest.param(
+            lambda view: without_pod(view, MEMBER), "Conclude 1/0 Healed=False (RecipientGone)", id="its pod is gone"
+        ),
+        pytest.param(
+            lambda view: with_trainer(view, MEMBER, state="done"),
+            "Conclude 1/0 Healed=False (RecipientGone)",
+            id="it is done",
+        ),
+        pytest.param(
+            lambda view: with_return(view, MEMBER), "Conclude 1/0 Healed=False (AskedAgain)", id="it asked again"
+        ),
+        pytest.param(
+            lambda view: with_report(view, MEMBER, agent="other"),
+            "Conclude 1/0 Healed=False (AskedAgain)",
+            id="another start of its agent asks",
+        ),
+        pytest.param(lambda view: with_trainer(view, MEMBER, state="absent"), None, id="its trainer ended"),
+    ],
+)
+def test_a_heal_ends_with_a_verdict(change, concluded):
+    view, _ = decided(with_crash(ALL_WAIT, MEMBER))
+    assert view.epoch.number == 2
+    told = words(decided(change(view))[1])
+    assert [each for each in told if each.startswith("Conclude")] == ([concluded] if concluded else [])
+
+
+def test_a_heal_that_an_older_word_closed_is_opened_again():
+    view, _ = decided(replaced("1/0"))
+    late = with_trainer(with_report(view, MEMBER, agent="before"), MEMBER, request=7)
+    closed, decisions = decided(late)
+    assert words(decisions)[0] == "Conclude 1/0 Healed=False (AskedAgain)"
+    again = with_trainer(with_report(closed, MEMBER, agent="b1/0"), MEMBER, request=1)
+    _, decisions = decided(again)
+    assert [type(each) for each in decisions] == [Conclude, OpenHeal, Assign, Wait]
+
+
+def test_a_request_that_was_healed_is_not_answered_twice():
+    view, _ = decided(replaced("1/0"))
+    healed = view.heals[0].model_copy(update={"concluded_at": NOW, "healed": True})
+    _, decisions = decided(view.model_copy(update={"heals": (healed,)}))
+    assert words(decisions) == ["Wait (OldRequest)"]
+
+
+def test_a_member_that_was_not_lost_but_holds_nothing_believed_is_healed_too():
+    damaged = with_report(ALL_WAIT, MEMBER, generations=(a_generation(MEMBER, 10, state_digest="e" * 32),))
+    told = words(decided(damaged)[1])
+    assert told[:2] == ["OpenHeal 1/0 (Damaged)", "Assign 1/0 from 0/0,2/0 step=10 attempt=1 (StateMissing)"]
+
+
+def test_a_new_member_of_a_running_job_is_added():
+    grown = with_policy(with_followers(with_new_pod(ended(a_job(replicas=2)), m("2/0"))), replicas=3)
+    view = with_report(grown, m("0/0"), private_held=(*grown.heard[0].report.private_held, held_for(m("2/0"), 10)))
+    assert words(decided(view)[1])[0] == "OpenHeal 2/0 (Added)"
+
+
+def test_a_new_member_that_nobody_keeps_a_private_part_for_sends_the_job_to_its_checkpoint():
+    grown = with_policy(with_followers(with_new_pod(ended(a_job(replicas=2)), m("2/0"))), replicas=3)
+    _, decisions = decided(grown)
+    assert isinstance(decisions[0], BeginEpoch)
+    assert decisions[0].message == "the private part of 2/0 at step 10 is nowhere"
+
+
+FAILED = [("u0/0",) * n for n in (0, 4, 5)]
+
+
+@pytest.mark.parametrize("failed", FAILED, ids=lambda each: f"{len(each)} failures before this one")
+def test_memory_is_given_up_after_as_many_failures_as_the_policy_allows(failed):
+    view, _ = decided(replaced("1/0"))
+    heal = view.heals[0].model_copy(update={"failed": failed})
+    assert heal.assignment is not None
+    view = with_transfer(view.model_copy(update={"heals": (heal,)}), heal.assignment, "failed")
+    told = words(decided(view)[1])
+    assert any("AttemptsExhausted" in each for each in told) is (len(failed) + 1 >= 6)
+
+
+def test_a_step_that_changes_uses_up_no_attempt():
+    view, _ = decided(replaced("1/0"))
+    heal = view.heals[0].model_copy(update={"tries": 99})
+    view = view.model_copy(update={"heals": (heal,)})
+    for each in ("0/0", "2/0"):
+        view = with_report(view, m(each), generations=(a_generation(m(each), 9),))
+    assert words(decided(view)[1])[0] == "Assign 1/0 from 0/0,2/0 step=9 attempt=2 (StepChanged)"
+
+
+@pytest.mark.parametrize("crashes", [1, 3, 4])
+def test_a_trainer_that_crashes_at_one_step_again_and_again_is_left_to_the_checkpoint(crashes):
+    view, told = a_job(), []
+    for number in range(crashes):
+        over = ended(view)
+        ended_how = TrainerExit(incarnation=f"c{number}", epoch=view.epoch.number, signal=11)
+        for member in view.policy.members():
+            over = with_return(over, member, incarnation=f"{member} life {number}", epoch=view.epoch.number)
+        over = with_trainer(over, MEMBER, exit=ended_how)
+        for member in (m("0/0"), m("2/0")):
+            over = with_trainer(
+                over, member, exit=ended_how.model_copy(update={"signal": None, "code": 75, "told": True})
+            )
+        view, decisions = decided(over)
+        told = words(decisions)
+        view, _ = decided(answered(view))
+    assert any("(CrashLoopAtStep)" in each for each in told) is (crashes > 3)
+    assert any("(EveryoneWaits)" in each for each in told) is (crashes <= 3)
+
+
+def test_a_crash_without_any_generation_is_no_crash_loop():
+    view = with_crash(ALL_WAIT, MEMBER)
+    for member in view.policy.members():
+        view = with_report(view, member, generations=())
+    view, decisions = decided(view)
+    assert view.heals[0].crash_step is None
+    assert any("(NoSurvivingArena)" in each for each in words(decisions))
+
+
+class TestRecordsThatWereLost:
+    """A leader that knows less than its agents must not let two memberships live."""
+
+    LOST = a_job().epoch.model_copy(update={"number": 0, "open": False, "members": (), "rung": None})
+
+    def test_a_running_epoch_is_left_alone(self):
+        view = a_job().model_copy(update={"epoch": self.LOST})
+        assert words(decided(view)[1]) == ["Wait (StillTraining)"]
+
+    def test_it_is_closed_as_soon_as_somebody_waits(self):
+        view = with_crash(a_job(), MEMBER).model_copy(update={"epoch": self.LOST})
+        view, decisions = decided(view)
+        assert words(decisions) == ["EndEpoch 1 (RecordsBehind)", "Wait (StillTraining)"]
+        assert (view.epoch.number, view.epoch.open, view.epoch.members) == (1, False, ())
+
+    def test_nothing_is_given_up_for_an_epoch_that_nobody_remembers(self):
+        view = with_followers(with_crash(a_job(), MEMBER)).model_copy(update={"epoch": self.LOST})
+        for member in view.policy.members():
+            view = with_trainer(with_report(view, member, epoch_seen=5), member, state="waiting", epoch=5)
+            view = with_followers(view)
+        _, decisions = decided(view)
+        assert words(decisions)[1] == "BeginEpoch 6 step=10 0/0:OwnMemory 1/0:OwnMemory 2/0:OwnMemory (EveryoneWaits)"
+
+
+VIEWS = [
+    a_job(),
+    a_new_job(),
+    with_crash(a_job(), MEMBER),
+    replaced("1/0"),
+    replaced("0/0", "2/1", ranks=2),
+    decided(replaced("0/0", "1/0"))[0],
+    with_trainer(a_job(), MEMBER, state="stopped"),
+]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_deciding_again_after_everything_was_written_down_settles(view):
+    after, decisions = decided(view)
+    assert isinstance(decisions[-1], Nothing | Wait)
+    assert decide(after, NOW) == decisions[-1]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_order_of_facts_and_records_means_nothing(view):
+    expected = decided(view)[1]
+    for seed in range(10):
+        dice = random.Random(seed)
+        mixed = {
+            name: tuple(dice.sample(each, len(each)))
+            for name in ("pods", "heard", "heals")
+            if (each := getattr(view, name))
+        }
+        assert decided(view.model_copy(update=mixed))[1] == expected
+
+
+def test_every_state_of_two_trainers_in_and_between_epochs_is_decided():
+    states = ("absent", "starting", "waiting", "training", "stopped", "done")
+    for one, other, is_open, fresh in itertools.product(states, states, (True, False), (True, False)):
+        view = a_job(replicas=2)
+        view = with_trainer(with_trainer(view, m("0/0"), state=one), MEMBER, state=other)
+        view = view if fresh else with_heard(view, MEMBER, at=BEGAN)
+        _, decisions = decided(view if is_open else ended(view, "1/0"))
+        assert decisions[-1].message

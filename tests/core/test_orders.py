@@ -1,0 +1,177 @@
+"""What every agent should be doing, read off the records."""
+
+import random
+
+import pytest
+
+from builders_core import (
+    a_generation,
+    a_job,
+    a_new_job,
+    decided,
+    ended,
+    m,
+    replaced,
+    with_crash,
+    with_new_pod,
+    with_policy,
+    with_received,
+    with_report,
+    with_trainer,
+    without_pod,
+)
+from checkpointheal.contract.gateway import EpochOrder, Orders
+from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.core.orders import KEPT_STEPS, orders
+from checkpointheal_operator.core.view import JobView
+
+MEMBER = m("1/0")
+
+
+def order_of(view: JobView, member: str = "1/0") -> Orders:
+    return orders(view)[m(member)]
+
+
+def epoch_of(view: JobView, member: str = "1/0") -> EpochOrder:
+    order = order_of(view, member).epoch
+    assert order is not None
+    return order
+
+
+def buddies(view: JobView, member: str) -> list[str]:
+    return [str(each.member) for each in order_of(view, member).buddies]
+
+
+def test_before_the_first_epoch_there_is_none():
+    assert order_of(a_new_job()).epoch is None
+
+
+def test_an_epoch_that_is_over_is_over_for_all():
+    view = ended(a_job(), "1/0", reason="TrainerGone", message="why")
+    assert {(epoch_of(view, e).over, epoch_of(view, e).reason, epoch_of(view, e).message) for e in ("0/0", "1/0")} == {
+        (True, "TrainerGone", "why")
+    }
+
+
+@pytest.mark.parametrize(
+    ("view", "over"),
+    [
+        pytest.param(a_job(), False, id="this very life"),
+        pytest.param(
+            with_trainer(a_job(), MEMBER, incarnation=None), False, id="an agent that has not heard its trainer yet"
+        ),
+        pytest.param(a_job().model_copy(update={"heard": ()}), False, id="an agent that this leader has not heard yet"),
+        pytest.param(with_crash(a_job(), MEMBER), True, id="the next life of its trainer"),
+        pytest.param(with_new_pod(a_job(), MEMBER), True, id="another pod"),
+        pytest.param(without_pod(a_job(), MEMBER), True, id="no pod"),
+    ],
+)
+def test_an_open_epoch_is_open_only_to_the_life_that_it_was_begun_with(view, over):
+    assert epoch_of(view).over is over
+    assert epoch_of(view).reason == ("NotAMember" if over else "FirstStart")
+
+
+def test_a_member_that_the_job_grew_by_is_not_in_the_open_epoch():
+    view = with_policy(a_job(replicas=2), replicas=3)
+    assert epoch_of(with_new_pod(view, m("2/0")), "2/0").reason == "NotAMember"
+
+
+def test_only_the_enrolled_trainer_may_take_the_answer():
+    view, _ = decided(replaced())
+    assert epoch_of(view).incarnation == "t1/0'"
+    assert epoch_of(view).step == 10
+    assert epoch_of(view).rung == "OwnMemory"
+
+
+def test_an_epoch_that_the_records_never_saw_begin_names_no_rung():
+    view = a_job()
+    view = view.model_copy(update={"epoch": view.epoch.model_copy(update={"rung": None})})
+    assert epoch_of(view).rung == ""
+
+
+@pytest.mark.parametrize(
+    ("layout", "member", "expected"),
+    [
+        pytest.param((4, 1), "1/0", ["2/0", "3/0"], id="the next replicas"),
+        pytest.param((4, 1), "3/0", ["0/0", "1/0"], id="around the ring"),
+        pytest.param((2, 2), "0/1", ["1/1", "1/0"], id="then another rank of another replica"),
+        pytest.param((1, 3), "0/1", ["0/2", "0/0"], id="then the own replica"),
+        pytest.param((1, 1), "0/0", [], id="nobody else is there"),
+    ],
+)
+def test_buddies_are_the_next_replicas_of_the_same_rank(layout, member, expected):
+    assert buddies(a_job(*layout), member) == expected
+
+
+def test_a_buddy_whose_agent_nobody_has_heard_is_passed_over():
+    view = a_job(4)
+    view = view.model_copy(update={"heard": tuple(h for h in view.heard if h.report.member != m("2/0"))})
+    assert buddies(view, "1/0") == ["3/0", "0/0"]
+    assert buddies(with_policy(view, buddies=1), "1/0") == ["3/0"]
+
+
+@pytest.mark.parametrize(("layout", "most"), [((5, 1), 2), ((4, 2), 2), ((3, 3), 2)])
+def test_private_parts_are_spread_evenly(layout, most):
+    view = a_job(*layout)
+    kept = [buddy.member for each in orders(view).values() for buddy in each.buddies]
+    assert max(kept.count(member) for member in view.policy.members()) == most
+
+
+def test_every_step_that_an_arena_holds_is_kept_up_to_a_limit():
+    view = with_report(a_job(), m("0/0"), generations=tuple(a_generation(m("0/0"), s) for s in range(20)))
+    assert order_of(view).keep_steps == tuple(range(20 - KEPT_STEPS, 20))
+
+
+def test_recipient_and_donors_hear_of_an_assignment():
+    view, _ = decided(replaced("1/0", ranks=2))
+    running = view.heals[0].assignment
+    for member, each in orders(view).items():
+        assert (each.assignment == running) is (member == MEMBER)
+        assert (each.grants == (running,)) is (member in (m("0/0"), m("2/0")))
+
+
+def test_a_pod_that_came_after_its_place_was_assigned_does_not_take_the_assignment():
+    view, _ = decided(replaced("1/0"))
+    pods = tuple(
+        pod.model_copy(update={"uid": "w", "seen_since": 960.0}) if pod.uid == "v1/0" else pod for pod in view.pods
+    )
+    assert order_of(view.model_copy(update={"pods": pods})).assignment is None
+
+
+def test_an_open_epoch_ends_every_transfer():
+    view, _ = decided(replaced("1/0"))
+    assert view.heals[0].assignment is not None
+    view, _ = decided(with_received(view, view.heals[0].assignment))
+    assert view.epoch.open
+    assert all(each.assignment is None and each.grants == () for each in orders(view).values())
+
+
+def test_a_member_hears_who_keeps_its_private_part_while_the_epoch_is_open():
+    view, _ = decided(replaced("1/0"))
+    assert view.heals[0].assignment is not None
+    view, _ = decided(with_received(view, view.heals[0].assignment))
+    assert [str(each.member) for each in order_of(view).private_from] == ["0/0", "2/0"]
+    assert order_of(view, "0/0").private_from == ()
+    assert order_of(ended(view)).private_from == ()
+    gone = without_pod(view, m("0/0"))
+    assert [str(each.member) for each in order_of(gone).private_from] == ["2/0"]
+
+
+@pytest.mark.parametrize(("restarts", "told"), [((), None), (("t1/0",), "t1/0"), (("t9",), None)])
+def test_a_trainer_is_to_be_killed_only_by_its_name(restarts, told):
+    assert order_of(ended(a_job(), "1/0", restarts=restarts)).restart_trainer == told
+
+
+def test_the_same_orders_have_the_same_revision_and_others_another():
+    view, _ = decided(replaced("1/0"))
+    dice = random.Random(1)
+    shuffled = view.model_copy(
+        update={"heard": tuple(dice.sample(view.heard, 4)), "pods": tuple(dice.sample(view.pods, 3))}
+    )
+    assert orders(shuffled) == orders(view)
+    assert order_of(ended(view, reason="other")).revision != order_of(view).revision
+
+
+def test_every_place_has_orders():
+    view = without_pod(a_job(2, 2), m("1/1"))
+    assert list(orders(view)) == [MemberId(replica=r, rank=k) for r in range(2) for k in range(2)]
