@@ -314,7 +314,7 @@ class Simulation:
         self.heard: dict[str, Heard] = {}
         self.ordered: dict[str, Orders] = {}
         self.flying: list[AgentReport] = []
-        self.transfers_finish = True
+        self.transfers_finish = self.transfers_succeed = True
         self.privates_arrive = True
         self.applied: list[tuple[MemberId, int, int | None]] = []
         self.decisions: list[core.Decision] = []
@@ -399,6 +399,8 @@ class Simulation:
         pod, world = self.pods[member], [pod.trainer for pod in self.pods.values()]
         trainer = pod.trainer
         if trainer is None or trainer.phase != "training" or trainer.stopped or trainer.at is None:
+            return False
+        if len(world) < len(self.policy.members()):
             return False
         for other in world:
             if other is None or other.phase != "training" or other.epoch != trainer.epoch or other.at is None:
@@ -546,7 +548,7 @@ class Simulation:
             moves = (self.start_what_is_missing, self.move_trainer, self.digest, self.act, self.fetch_private)
             changed += [move(member) for move in moves]
             if self.transfers_finish:
-                changed.append(self.fetch(member))
+                changed.append(self.fetch(member, succeeds=self.transfers_succeed))
             self.report(member)
         while self.flying:
             self.deliver(0)
@@ -560,6 +562,22 @@ class Simulation:
             if not self.go_round():
                 return
         raise AssertionError("the job does not come to rest")
+
+    def resume_at(self, step: int) -> None:
+        """Everybody has just loaded the user's checkpoint of this step."""
+        for pod in self.pods.values():
+            if pod.trainer is not None:
+                pod.trainer.at = step
+
+    def forget_private_parts(self, member: MemberId) -> None:
+        """No buddy keeps any of that member any more."""
+        for pod in self.pods.values():
+            if pod.agent is None:
+                continue
+            kept, pod.agent.keep = pod.agent.keep, Keep()
+            for held in kept.held():
+                for step in held.steps if held.member != member else ():
+                    pod.agent.keep.put(held.member, step, kept.get(held.member, step) or b"", held.steps)
 
     def train_to(self, step: int) -> None:
         """Everybody commits every step up to this one."""

@@ -243,6 +243,16 @@ def test_a_heal_ends_with_a_verdict(change, concluded):
     assert [each for each in told if each.startswith("Conclude")] == ([concluded] if concluded else [])
 
 
+def test_a_member_that_went_on_without_anybodys_memory_is_not_called_healed():
+    view, _ = decided(replaced("0/0", "1/0", "2/0"))
+    _, decisions = decided(answered(view))
+    assert words(decisions)[:3] == [f"Conclude {each}/0 Healed=False (FellBack)" for each in ordered(view)]
+
+
+def ordered(view: JobView) -> list[int]:
+    return [heal.recipient.replica for heal in sorted(view.heals, key=lambda heal: heal.name)]
+
+
 def test_a_heal_that_an_older_word_closed_is_opened_again():
     view, _ = decided(replaced("1/0"))
     late = with_trainer(with_report(view, MEMBER, agent="before"), MEMBER, request=7)

@@ -49,7 +49,8 @@ def _verdict(moment: Moment, heal: HealRecord) -> Conclude | None:
     trainer = heard.report.trainer if heard else None
     joined = trainer is not None and (trainer.incarnation, trainer.epoch) == (heal.incarnation, heal.epoch)
     if trainer and joined and (trainer.state in ("training", "done") or trainer.applied_digest is not None):
-        return _concluded(moment, heal, Reason.HEALED)
+        from_memory = heal.rung in (Rung.OWN_MEMORY, Rung.PEER)
+        return _concluded(moment, heal, Reason.HEALED if from_memory else Reason.FELL_BACK)
     if place.pod is None or place.pod.uid != heal.pod_uid or place.is_done:
         return _concluded(moment, heal, Reason.RECIPIENT_GONE)
     if heard and place.is_waiting and (heard.report.agent, heard.report.trainer.request) != (heal.agent, heal.request):
@@ -60,12 +61,13 @@ def _verdict(moment: Moment, heal: HealRecord) -> Conclude | None:
 def _concluded(moment: Moment, heal: HealRecord, reason: Reason) -> Conclude:
     heard = moment.heard.get(heal.pod_uid)
     transfer = heard.report.transfer if heard else None
+    trains = reason in (Reason.HEALED, Reason.FELL_BACK)
     return Conclude(
         heal=heal.name,
         recipient=heal.recipient,
         healed=reason == Reason.HEALED,
         transfer=transfer if transfer and transfer.heal == heal.name else None,
-        applied_seconds=heard.report.trainer.applied_seconds if heard and reason == Reason.HEALED else None,
+        applied_seconds=heard.report.trainer.applied_seconds if heard and trains else None,
         reason=reason,
         message=reason.tell(member=heal.recipient, epoch=heal.epoch),
     )

@@ -110,6 +110,7 @@ class Reason(StrEnum):
     TRANSFER_OVERDUE = "TransferOverdue", "attempt {attempt} did not end within {deadline:.1f} s"
     STEP_CHANGED = "StepChanged", "attempt {attempt} was for other bytes than those of step {step} that are wanted now"
     HEALED = "Healed", "{member} trains in epoch {epoch}"
+    FELL_BACK = "FellBack", "{member} trains in epoch {epoch}, but not from anybody's memory"
     RECIPIENT_GONE = "RecipientGone", "{member} asks no more: the pod that did is gone, or is done"
     ASKED_AGAIN = "AskedAgain", "{member} has asked anew; another heal answers"
 
