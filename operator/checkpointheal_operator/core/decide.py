@@ -8,11 +8,11 @@ next one begin, at one step and on one rung for the whole job. Never raises for 
 from collections.abc import Iterator
 
 from checkpointheal.contract.gateway import EpochOrder
-from checkpointheal_operator.core.causes import crashes, why_lost
+from checkpointheal_operator.core.breaker import given_up
+from checkpointheal_operator.core.causes import why_lost
 from checkpointheal_operator.core.decisions import (
     Assign,
     BeginEpoch,
-    Conclude,
     Decision,
     EndEpoch,
     Nothing,
@@ -22,55 +22,21 @@ from checkpointheal_operator.core.decisions import (
 from checkpointheal_operator.core.diagnosis import Loss, losses, standing_still
 from checkpointheal_operator.core.donors import Case, due
 from checkpointheal_operator.core.moment import Moment, Place, at
-from checkpointheal_operator.core.plan import abandonment, heal_name, plan_assignment
+from checkpointheal_operator.core.plan import abandonment, heal_name, heal_of, plan_assignment
 from checkpointheal_operator.core.reasons import Cause, Reason, Rung
 from checkpointheal_operator.core.restore import RestorePoint, restore_point
+from checkpointheal_operator.core.verdict import conclude
 from checkpointheal_operator.core.view import EpochMember, HealRecord, JobView
 
 
 def decide(view: JobView, now: float) -> Decision:
     """The one next action. Apply it, look again, decide again."""
     moment = at(view, now)
-    if (verdict := _conclude(moment)) is not None:
+    if (verdict := conclude(moment)) is not None:
         return verdict
     if all(moment.places[member].is_done for member in moment.members):
         return Nothing(reason=Reason.ALL_DONE, message=Reason.ALL_DONE.tell())
     return _during_epoch(moment) if view.epoch.open else _between_epochs(moment)
-
-
-def _conclude(moment: Moment) -> Conclude | None:
-    heals = sorted((heal for heal in moment.view.heals if heal.is_open), key=lambda heal: heal.name)
-    return next((verdict for heal in heals if (verdict := _verdict(moment, heal))), None)
-
-
-def _verdict(moment: Moment, heal: HealRecord) -> Conclude | None:
-    """Healed once its trainer is seen in the epoch, by what it does or by what it applied; void once nobody asks."""
-    heard, place = moment.heard.get(heal.pod_uid), moment.places.get(heal.recipient, Place(heal.recipient))
-    trainer = heard.report.trainer if heard else None
-    joined = trainer is not None and (trainer.incarnation, trainer.epoch) == (heal.incarnation, heal.epoch)
-    if trainer and joined and (trainer.state in ("training", "done") or trainer.applied_digest is not None):
-        from_memory = heal.rung in (Rung.OWN_MEMORY, Rung.PEER)
-        return _concluded(moment, heal, Reason.HEALED if from_memory else Reason.FELL_BACK)
-    if place.pod is None or place.pod.uid != heal.pod_uid or place.is_done:
-        return _concluded(moment, heal, Reason.RECIPIENT_GONE)
-    if heard and place.is_waiting and (heard.report.agent, heard.report.trainer.request) != (heal.agent, heal.request):
-        return _concluded(moment, heal, Reason.ASKED_AGAIN)
-    return None
-
-
-def _concluded(moment: Moment, heal: HealRecord, reason: Reason) -> Conclude:
-    heard = moment.heard.get(heal.pod_uid)
-    transfer = heard.report.transfer if heard else None
-    trains = reason in (Reason.HEALED, Reason.FELL_BACK)
-    return Conclude(
-        heal=heal.name,
-        recipient=heal.recipient,
-        healed=reason == Reason.HEALED,
-        transfer=transfer if transfer and transfer.heal == heal.name else None,
-        applied_seconds=heard.report.trainer.applied_seconds if heard and trains else None,
-        reason=reason,
-        message=reason.tell(member=heal.recipient, epoch=heal.epoch),
-    )
 
 
 def _during_epoch(moment: Moment) -> Decision:
@@ -112,7 +78,7 @@ def _between_epochs(moment: Moment) -> Decision:
         return point
     if (opened := _open_recipients(moment, point)) is not None:
         return opened
-    point = _given_up(moment, point) or point
+    point = given_up(moment, point) or point
     waits: list[Wait] = []
     for step in _fill(moment, point):
         if isinstance(step, Assign):
@@ -164,7 +130,7 @@ def _open_recipients(moment: Moment, point: RestorePoint) -> OpenHeal | None:
 def _open(moment: Moment, place: Place, cause: Cause) -> OpenHeal | None:
     """A heal that ended unhealed though its request still stands, because an older word came late, is opened again."""
     report = place.report
-    known = _heal_of(moment, place)
+    known = heal_of(moment, place)
     if report is None or (known is not None and (known.is_open or known.healed)):
         return None
     steps = moment.generations(report)
@@ -179,11 +145,6 @@ def _open(moment: Moment, place: Place, cause: Cause) -> OpenHeal | None:
         crash_step=max(steps, default=None) if cause == Cause.CRASHED else None,
         message=f"{place.member} asks for a state: {cause}",
     )
-
-
-def _heal_of(moment: Moment, place: Place) -> HealRecord | None:
-    name = heal_name(place.report) if place.report else None
-    return next((heal for heal in moment.view.heals if heal.name == name), None)
 
 
 def _waiting(moment: Moment) -> Iterator[Place]:
@@ -219,45 +180,10 @@ def _loads_until(moment: Moment, place: Place) -> float:
     return (epoch.began_at or 0.0) + moment.view.policy.restore_budget
 
 
-def _given_up(moment: Moment, point: RestorePoint) -> RestorePoint | None:
-    """The breaker: what memory cannot mend is left to the user's checkpoint."""
-    if point.step is None:
-        return None
-    for place in _waiting(moment):
-        heal = _heal_of(moment, place)
-        if heal is None or not heal.is_open:
-            continue
-        if (why := _crash_loop(moment, heal) or _exhausted(moment, point, heal)) is not None:
-            return RestorePoint(None, Rung.CHECKPOINT, *why)
-    return None
-
-
-def _crash_loop(moment: Moment, heal: HealRecord) -> tuple[Reason, str] | None:
-    if heal.cause != Cause.CRASHED or heal.crash_step is None:
-        return None
-    count = crashes(moment.view.heals, heal)
-    if count <= moment.view.policy.same_step_crashes:
-        return None
-    reason = Reason.CRASH_LOOP_AT_STEP
-    return reason, reason.tell(member=heal.recipient, count=count, step=heal.crash_step)
-
-
-def _exhausted(moment: Moment, point: RestorePoint, heal: HealRecord) -> tuple[Reason, str] | None:
-    """Only failures count: an assignment that another step made useless says nothing against its donor."""
-    if heal.assignment is None or point.holds(moment.places[heal.recipient]) is not None:
-        return None
-    abandoned = abandonment(Case(moment, point, heal.recipient, heal), heal, heal.assignment)
-    failed = len(heal.failed) + (len(abandoned.failed) if abandoned else 0)
-    if abandoned is None or failed < moment.view.policy.max_attempts:
-        return None
-    reason = Reason.ATTEMPTS_EXHAUSTED
-    return reason, reason.tell(member=heal.recipient, tries=heal.tries, failed=failed)
-
-
 def _fill(moment: Moment, point: RestorePoint) -> Iterator[Assign | Wait]:
     """For each recipient: its next assignment, or what it waits for."""
     for place in _recipients(moment, point):
-        heal = _heal_of(moment, place)
+        heal = heal_of(moment, place)
         if heal is None or not heal.is_open:
             request = place.report.trainer.request if place.report else 0
             message = Reason.OLD_REQUEST.tell(member=place.member, request=request)
@@ -321,7 +247,7 @@ def _begin(moment: Moment, point: RestorePoint) -> BeginEpoch:
 
 
 def _enrolled(moment: Moment, point: RestorePoint, place: Place) -> EpochMember:
-    heal, report = _heal_of(moment, place), place.report
+    heal, report = heal_of(moment, place), place.report
     received = heal is not None and heal.assignment is not None and heal.assignment.step == point.step
     return EpochMember(
         member=place.member,

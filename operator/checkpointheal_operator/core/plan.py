@@ -10,7 +10,7 @@ from hashlib import sha256
 from checkpointheal.contract.gateway import AgentReport, Assignment, Peer
 from checkpointheal_operator.core.decisions import Assign, Wait
 from checkpointheal_operator.core.donors import Case, choose_donors, current_donor, due, rested_at
-from checkpointheal_operator.core.moment import Moment
+from checkpointheal_operator.core.moment import Moment, Place
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import HealRecord
 from checkpointheal_operator.core.vote import Holder
@@ -29,6 +29,12 @@ def heal_name(report: AgentReport) -> str:
     """The same for every operator that sees this request, so that a second create is a conflict."""
     key = f"{report.pod_uid}/{report.agent}/{report.trainer.request}"
     return f"heal-{sha256(key.encode()).hexdigest()[:12]}"
+
+
+def heal_of(moment: Moment, place: Place) -> HealRecord | None:
+    """The heal that answers the place's latest request, open or not."""
+    name = heal_name(place.report) if place.report else None
+    return next((heal for heal in moment.view.heals if heal.name == name), None)
 
 
 def next_attempt(moment: Moment) -> int:

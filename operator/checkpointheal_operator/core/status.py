@@ -12,7 +12,7 @@ from checkpointheal_operator.core.decisions import Wait
 from checkpointheal_operator.core.diagnosis import findings
 from checkpointheal_operator.core.donors import Case, choose_donors
 from checkpointheal_operator.core.moment import Place, at
-from checkpointheal_operator.core.plan import heal_name
+from checkpointheal_operator.core.plan import heal_of
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.restore import restore_point
 from checkpointheal_operator.core.view import HealRecord, JobView, Refusal
@@ -88,8 +88,7 @@ def explain(view: JobView, now: float, member: MemberId) -> Explanation:
         message = Reason.NO_RESTORE_STEP.tell(what=point.message)
         return Explanation(member=member, reason=Reason.NO_RESTORE_STEP, message=message)
     place = moment.places.get(member, Place(member))
-    heal = next((each for each in view.heals if place.report and each.name == heal_name(place.report)), None)
-    choice = choose_donors(Case(moment, point, member, heal))
+    choice = choose_donors(Case(moment, point, member, heal_of(moment, place)))
     reason = Reason.STATE_MISSING if point.holds(place) is None else Reason.HOLDS_STATE
     donors = tuple(
         Reason.ELIGIBLE.tell(member=holder.place.member, step=point.step, rank=rank)

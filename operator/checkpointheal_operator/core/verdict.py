@@ -1,0 +1,46 @@
+"""How does a heal end: healed, fallen back, or void because nobody asks any more?
+
+Seen by what its trainer does, or by what it says that it applied: either word may be lost. Must not know what comes
+next.
+"""
+
+from checkpointheal_operator.core.decisions import Conclude
+from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.reasons import Reason, Rung
+from checkpointheal_operator.core.view import HealRecord
+
+
+def conclude(moment: Moment) -> Conclude | None:
+    """The first open heal, by name, whose end is seen."""
+    heals = sorted((heal for heal in moment.view.heals if heal.is_open), key=lambda heal: heal.name)
+    return next((verdict for heal in heals if (verdict := _verdict(moment, heal))), None)
+
+
+def _verdict(moment: Moment, heal: HealRecord) -> Conclude | None:
+    """Healed once its trainer is seen in the epoch, by what it does or by what it applied; void once nobody asks."""
+    heard, place = moment.heard.get(heal.pod_uid), moment.places.get(heal.recipient, Place(heal.recipient))
+    trainer = heard.report.trainer if heard else None
+    joined = trainer is not None and (trainer.incarnation, trainer.epoch) == (heal.incarnation, heal.epoch)
+    if trainer and joined and (trainer.state in ("training", "done") or trainer.applied_digest is not None):
+        from_memory = heal.rung in (Rung.OWN_MEMORY, Rung.PEER)
+        return _concluded(moment, heal, Reason.HEALED if from_memory else Reason.FELL_BACK)
+    if place.pod is None or place.pod.uid != heal.pod_uid or place.is_done:
+        return _concluded(moment, heal, Reason.RECIPIENT_GONE)
+    if heard and place.is_waiting and (heard.report.agent, heard.report.trainer.request) != (heal.agent, heal.request):
+        return _concluded(moment, heal, Reason.ASKED_AGAIN)
+    return None
+
+
+def _concluded(moment: Moment, heal: HealRecord, reason: Reason) -> Conclude:
+    heard = moment.heard.get(heal.pod_uid)
+    transfer = heard.report.transfer if heard else None
+    trains = reason in (Reason.HEALED, Reason.FELL_BACK)
+    return Conclude(
+        heal=heal.name,
+        recipient=heal.recipient,
+        healed=reason == Reason.HEALED,
+        transfer=transfer if transfer and transfer.heal == heal.name else None,
+        applied_seconds=heard.report.trainer.applied_seconds if heard and trains else None,
+        reason=reason,
+        message=reason.tell(member=heal.recipient, epoch=heal.epoch),
+    )
