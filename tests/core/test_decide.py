@@ -33,6 +33,7 @@ from builders_core import (
 from checkpointheal.contract.gateway import TrainerExit
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Conclude, EndEpoch, Nothing, OpenHeal, Wait
+from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.view import JobView
 
@@ -300,6 +301,20 @@ def test_memory_is_given_up_after_as_many_failures_as_the_policy_allows(failed):
     view = with_transfer(view.model_copy(update={"heals": (heal,)}), heal.assignment, "failed")
     told = words(decided(view)[1])
     assert any("AttemptsExhausted" in each for each in told) is (len(failed) + 1 >= 6)
+
+
+def test_the_highest_step_that_was_ever_reached_is_passed_on_though_the_job_goes_back_behind_it():
+    view = with_report(ALL_WAIT, MEMBER, generations=(a_generation(MEMBER, 12), a_generation(MEMBER, 10)))
+    view, decisions = decided(view)
+    assert isinstance(decisions[0], BeginEpoch)
+    assert (decisions[0].order.step, decisions[0].order.highest, view.epoch.highest) == (10, 12, 12)
+    order = orders(view)[MEMBER].epoch
+    assert order is not None
+    assert order.highest == 12
+    gone = with_report(view, MEMBER, generations=(a_generation(MEMBER, 10),))
+    _, decisions = decided(with_followers(ended(with_crash(answered(gone), MEMBER))))
+    assert [each.order.highest for each in decisions if isinstance(each, BeginEpoch)] == [12]
+    assert [each.order.highest for each in decided(a_new_job())[1] if isinstance(each, BeginEpoch)] == [None]
 
 
 def test_a_step_that_changes_uses_up_no_attempt():

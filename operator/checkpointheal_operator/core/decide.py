@@ -240,10 +240,20 @@ def _begin(moment: Moment, point: RestorePoint) -> BeginEpoch:
         reason=point.reason,
         message=point.message,
         step=point.step,
+        highest=_highest_step(moment),
         rung=Rung.PEER if healed else point.rung,
         deadline=moment.view.policy.epoch_end_deadline,
     )
     return BeginEpoch(order=order, members=members, reason=point.reason, message=point.message)
+
+
+def _highest_step(moment: Moment) -> int | None:
+    """What was computed once is computed again without its side effects, be it of a future that was left behind."""
+    view = moment.view
+    seen = [] if view.epoch.highest is None else [view.epoch.highest]
+    seen += [each.step for heard in view.heard for each in heard.report.generations]
+    seen += [each.identity.step for each in view.remembered]
+    return max(seen, default=None)
 
 
 def _enrolled(moment: Moment, point: RestorePoint, place: Place) -> EpochMember:

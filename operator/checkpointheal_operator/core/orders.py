@@ -75,6 +75,7 @@ def _epoch_order(moment: Moment, place: Place) -> EpochOrder | None:
         reason=epoch.reason,
         message=epoch.message,
         step=epoch.step,
+        highest=epoch.highest,
         rung=epoch.rung or "",
         deadline=deadline,
         incarnation=known.incarnation,

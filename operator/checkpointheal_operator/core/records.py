@@ -93,6 +93,7 @@ def _begun(view: JobView, decision: BeginEpoch, now: float) -> JobView:
         open=True,
         began_at=now,
         step=order.step,
+        highest=order.highest,
         rung=Rung(order.rung),
         reason=decision.reason,
         message=decision.message,
@@ -122,7 +123,7 @@ def _ended(epoch: EpochRecord, decision: EndEpoch, now: float) -> EpochRecord:
     restarts = tuple(sorted({*epoch.restarts, *decision.restart_trainer}))
     if not epoch.open and decision.epoch == epoch.number:
         return epoch.model_copy(update={"restarts": restarts})
-    known = epoch if decision.epoch == epoch.number else EpochRecord(number=decision.epoch)
+    known = epoch if decision.epoch == epoch.number else EpochRecord(number=decision.epoch, highest=epoch.highest)
     update = {
         "open": False,
         "ended_at": now,

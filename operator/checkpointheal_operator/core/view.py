@@ -105,6 +105,7 @@ class EpochRecord(Frozen):
     began_at: float | None = None
     ended_at: float | None = None
     step: Step | None = Field(default=None, description="Restore step that it began with; None: checkpoint or fresh.")
+    highest: Step | None = Field(default=None, description="Highest step that any member had reached before it.")
     rung: Rung | None = Field(
         default=None, description="The lowest rung among its members; None: the records do not say how it began."
     )
