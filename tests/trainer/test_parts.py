@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from checkpointheal.errors import Misuse
+from checkpointheal.manifest import pack, unpack
 from checkpointheal.trainer.parts import declare
 
 
@@ -83,3 +84,22 @@ def test_a_private_part_without_a_state_dict_is_named():
 def test_nothing_to_protect_is_refused():
     with pytest.raises(Misuse, match="nothing to protect"):
         declare({}, {})
+
+
+class Draws:
+    def __init__(self, seed: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def state_dict(self):
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state):
+        self.generator.set_state(state["generator"])
+
+
+def test_a_generator_that_travelled_is_given_a_tensor_that_torch_can_read():
+    parts = declare({"model": nn.Linear(1, 1)}, {"data": Draws(1)})
+    kept = pack(parts.private_state())
+    later = declare({"model": nn.Linear(1, 1)}, {"data": (draws := Draws(2))})
+    later.put_back_private(unpack(kept))
+    assert torch.equal(draws.generator.get_state(), Draws(1).generator.get_state())

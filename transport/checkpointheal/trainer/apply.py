@@ -20,6 +20,7 @@ from checkpointheal.errors import AppliedStateDiffers, SchemaDiffers
 from checkpointheal.manifest import Described, compare, describe, rebuild, write_into
 from checkpointheal.manifest.rebuild import as_bytes
 from checkpointheal.trainer.materialise import materialise
+from checkpointheal.trainer.owning import own_tensors
 from checkpointheal.trainer.parts import Parts, Stateful
 
 
@@ -105,9 +106,9 @@ def _load_values(part: Stateful, state: Mapping[str, Any]) -> None:
 
 def _load(part: Stateful, state: Mapping[str, Any]) -> None:
     if isinstance(part, torch.nn.Module):
-        part.load_state_dict(_own_tensors(state), strict=False)  # its private buffers are not in there
+        part.load_state_dict(own_tensors(state), strict=False)  # its private buffers are not in there
     else:
-        part.load_state_dict(_own_tensors(state))
+        part.load_state_dict(own_tensors(state))
 
 
 def _load_optimizer_values(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
@@ -120,20 +121,4 @@ def _load_optimizer_values(optimizer: Optimizer, state: Mapping[str, Any]) -> No
 
 
 def _values_of(given: Mapping[str, Any], but: str = "") -> dict[str, Any]:
-    return {k: _own_tensors(v) for k, v in given.items() if k != but and not isinstance(v, torch.Tensor)}
-
-
-def _own_tensors(node: Any) -> Any:
-    """The same tree with tensors of its own: an object may keep what it is given, and the arena is overwritten."""
-    if isinstance(node, torch.Tensor):
-        return node.clone()
-    if isinstance(node, dict):
-        made = type(node)()
-        for key, value in node.items():  # one by one: a Counter would count pairs
-            made[key] = _own_tensors(value)
-        return made
-    if isinstance(node, list):
-        return [_own_tensors(value) for value in node]
-    if type(node) is tuple:
-        return tuple(_own_tensors(value) for value in node)
-    return node
+    return {k: own_tensors(v) for k, v in given.items() if k != but and not isinstance(v, torch.Tensor)}

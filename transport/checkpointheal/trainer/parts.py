@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 from checkpointheal.errors import Misuse
 from checkpointheal.trainer import streams
+from checkpointheal.trainer.owning import own_tensors
 
 
 @runtime_checkable
@@ -64,7 +65,7 @@ class Parts:
                 for key, value in buffers.items():
                     live[key].copy_(value)
         for name, part in self.private.items():
-            part.load_state_dict(state["parts"][name])
+            part.load_state_dict(own_tensors(state["parts"][name]))
         streams.put_back(state["streams"])
 
 
