@@ -5,6 +5,7 @@ Parses, runs the job, and turns its end, or a signal, into an exit status.
 
 import argparse
 import asyncio
+import os
 import shutil
 import signal
 import sys
@@ -17,6 +18,7 @@ from rich.console import Console
 from checkpointheal_operator.core.view import Policy
 from checkpointheal_operator.local.job import Hooks, LocalJob
 from checkpointheal_operator.local.live import LiveView
+from checkpointheal_operator.local.places import search_path
 from checkpointheal_operator.local.screen import Lines, OperatorLog, both
 from checkpointheal_operator.local.settings import LocalSettings
 from checkpointheal_operator.local.summary import summary
@@ -32,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: list[str] = asked.command[1:] if asked.command[:1] == ["--"] else asked.command
     if not command:
         parser().error("there is no command to start: checkpointheal local --replicas 3 -- python train.py")
-    if shutil.which(command[0]) is None:
+    if shutil.which(command[0], path=search_path(os.environ)) is None:
         sys.stderr.write(f"checkpointheal local: {command[0]}: no such command\n")
         return COMMAND_NOT_FOUND
     settings = settings_of(asked, command)

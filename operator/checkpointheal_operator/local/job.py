@@ -28,6 +28,7 @@ from aiohttp import web
 from checkpointheal_operator.core.decisions import Decision
 from checkpointheal_operator.core.view import JobView, PodFacts
 from checkpointheal_operator.gateway.app import make_app
+from checkpointheal_operator.local.exits import Exits, sentence
 from checkpointheal_operator.local.operator_loop import OperatorLoop
 from checkpointheal_operator.local.phases import SeenHeal, see
 from checkpointheal_operator.local.places import LOOPBACK, Site, free_port
@@ -63,6 +64,7 @@ class LocalJob:
     ) -> None:
         self._settings, self._hooks, self._clock = settings, hooks or Hooks(), clock
         self._heals: dict[str, SeenHeal] = {}
+        self._exits = Exits()
         self._stack = AsyncExitStack()
         self.loop = OperatorLoop(settings.job, settings.policy, self._pods, clock, self._hooks.told)
         self.loop.looked = self._looked
@@ -76,7 +78,9 @@ class LocalJob:
         """Open the gateway, start the pods."""
         self._settings.logs.mkdir(parents=True, exist_ok=True)
         async with AsyncExitStack() as stack:
-            site = Site(self._settings, await self._open_gateway(stack), secrets.token_urlsafe(32), free_port())
+            site = self._site = Site(
+                self._settings, await self._open_gateway(stack), secrets.token_urlsafe(32), free_port()
+            )
             site.memory.mkdir(mode=0o700)
             stack.callback(shutil.rmtree, site.memory, ignore_errors=True)
             self.supervisor = Supervisor(site, self._clock, self.loop.notice, self._hooks.noted)
@@ -120,6 +124,8 @@ class LocalJob:
     def _looked(self, view: JobView) -> None:
         for heal in view.heals:
             self._heals[heal.name] = see(self._heals.get(heal.name), heal, view)
+        for pod, ended in self._exits.new(view):
+            self._hooks.noted(sentence(pod, ended, self._site.log(pod, "run")))
         self._hooks.looked(view)
 
 

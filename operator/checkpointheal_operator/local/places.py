@@ -10,7 +10,7 @@ import random
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,8 +115,14 @@ def _trainers(site: Site, claim: Claim) -> dict[str, str]:
             "LOCAL_WORLD_SIZE": "1",
             "MASTER_ADDR": LOOPBACK,
             "MASTER_PORT": str(site.master_port),
+            "PATH": search_path(site.settings.environment),
         }
     )
+
+
+def search_path(environment: Mapping[str, str]) -> str:
+    """Where commands are looked for: `python` is the interpreter that this package is installed for, as in torchrun."""
+    return os.pathsep.join((str(Path(sys.executable).parent), environment.get("PATH", os.defpath)))
 
 
 def tether() -> str:
