@@ -1,5 +1,7 @@
 """The line to the agent never makes the training loop wait longer than it chose, and never raises into it."""
 
+import os
+import signal
 import socket
 import threading
 
@@ -11,11 +13,13 @@ from checkpointheal.contract.trainer import (
     EpochOver,
     Hello,
     PrivateKept,
+    Reserve,
     Reserved,
     Sealed,
     Wait,
 )
 from checkpointheal.trainer.line import Line
+from children import fork, wait
 
 SECONDS = 20.0
 
@@ -126,3 +130,48 @@ def test_waiting_ends_when_the_answer_comes_from_another_thread(line, agent):
     threading.Thread(target=lambda: (agent.hear(), agent.say(Reserved()))).start()
     line.say(Wait(request=1, budget=9))
     assert line.wait_for("reserve", lambda _: True, SECONDS) == Reserved()
+
+
+def test_an_agent_that_stands_still_is_dropped_and_never_waited_for(line, agent):
+    said = (line.say(Sealed(slot=0, step=step, pause=0)) for step in range(1_000_000))
+    assert not all(said)
+
+
+def test_what_was_answered_before_is_no_answer_to_a_new_question(line, agent):
+    agent.say(Reserved())
+    assert line.wait_for("reserve", lambda _: True, SECONDS)
+    assert line.ask(Reserve(slot_bytes=5), "reserve")
+    assert line.latest("reserve") is None
+    agent.say(Reserved())
+    assert line.wait_for("reserve", lambda _: True, SECONDS) == Reserved()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_data_loader_does_not_keep_its_dead_trainer_s_connection(tmp_path):
+    agent = Agent(tmp_path)
+    told, tell = os.pipe()
+
+    def load_data():
+        os.close(tell)
+        os.read(told, 1)
+
+    def train():
+        line = Line(tmp_path, lambda: Hello(role="trainer", incarnation="t2", pid=1), lambda _: None)
+        line.start()
+        while not line.say(Sealed(slot=0, step=1, pause=0)):
+            pass
+        fork(load_data)
+        line.say(Sealed(slot=0, step=2, pause=0))
+        os.close(tell)
+        os.read(told, 1)
+
+    trainer = fork(train)
+    agent.accept()
+    while not (isinstance(said := agent.hear(), Sealed) and said.step == 2):
+        pass
+    os.kill(trainer, signal.SIGKILL)
+    assert agent.lines.readline() == b""
+    os.close(tell)
+    os.close(told)
+    wait(trainer)
+    agent.vanish(tmp_path)

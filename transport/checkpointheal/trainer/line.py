@@ -88,6 +88,13 @@ class Line:
             self._ended = True
             self._drop()
 
+    def forget_in_child(self) -> None:
+        """A forked data loader must not keep the connection alive after the trainer's death."""
+        if self._socket is not None:
+            # Not `close`, which waits for the file that the listening thread has made of it: there is no such thread.
+            with contextlib.suppress(OSError):
+                os.close(self._socket.detach())
+
     def _run(self) -> None:
         while not self._ended:
             if self._connect():
@@ -157,11 +164,6 @@ class Line:
             log.warning(
                 "checkpointheal: the agent is gone; process %d trains on, unprotected until it is back", os.getpid()
             )
-
-    def forget_in_child(self) -> None:
-        """A forked data loader must not keep the connection alive after the trainer's death."""
-        if self._socket is not None:
-            self._socket.close()
 
 
 def _forget_lines() -> None:
