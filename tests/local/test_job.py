@@ -224,7 +224,7 @@ def test_trainers_that_speak_begin_together_and_a_killed_one_is_a_crash_that_is_
         assert (await job.wait()).status == 0
         await until(lambda: all(pod.finished for pod in job.loop.view.pods))
         (first, *_) = (seen for seen in job.heals if seen.heal.recipient == FIRST)
-        assert (first.heal.cause, first.heal.healed, first.heal.rung) == (Cause.CRASHED, True, Rung.CHECKPOINT)
+        assert (first.heal.cause, first.heal.reason, first.heal.rung) == (Cause.CRASHED, "FellBack", Rung.CHECKPOINT)
         assert first.rejoined_seconds == 0.5
         assert phases(first)["apply"] == 0.25
 
