@@ -11,7 +11,7 @@ from checkpointheal.run.restarts import Leave, Life, Limits, Start, after
 ENDS = [{"code": 0}, {"code": 1}, {"code": 255}, {"code": EXIT_EPOCH_OVER}, {"signal": 9}, {"signal": 15}]
 EARLIER = [0, 1, 2, 3, 4]
 LIVED = [0.0, 0.4, 5000.0]
-LIMITS = Limits(restarts=3, backoff=2.0, ceiling=5.0, window=100.0, spacing=1.0)
+LIMITS = Limits(restarts=3, backoff=2.0, ceiling=3.0, window=100.0, settled=4000.0, spacing=1.0)
 NOW = 10_000.0
 SPACE = list(itertools.product(ENDS, [False, True], [False, True], EARLIER, LIVED))
 
@@ -24,9 +24,10 @@ def expected(end, ordered, leaving, earlier, lived):
     no_sooner = NOW - lived + 1.0
     if ordered or status == EXIT_EPOCH_OVER:
         return "start", max(NOW, no_sooner), earlier
+    earlier = 0 if lived == 5000.0 else earlier
     if earlier + 1 > 3:
         return "leave", status
-    return "start", max(NOW + min(5.0, 2.0 * 2**earlier), no_sooner), earlier + 1
+    return "start", max(NOW + [0.0, 2.0, 3.0][earlier], no_sooner), earlier + 1
 
 
 @pytest.mark.parametrize(("end", "ordered", "leaving", "earlier", "lived"), SPACE)
@@ -50,17 +51,17 @@ def test_a_failure_older_than_the_window_is_forgotten(ago):
 @pytest.mark.parametrize("earlier", range(3))
 def test_the_pause_doubles_up_to_its_ceiling(earlier):
     following = after(Life(NOW - 9, NOW, code=1), (NOW - 1,) * earlier, LIMITS, leaving=False)
-    assert following.at - NOW == [2.0, 4.0, 5.0][earlier]
+    assert following.at - NOW == [0.0, 2.0, 3.0][earlier]
 
 
 @pytest.mark.parametrize(
     ("life", "failures", "sentence"),
     [
-        (Life(0, NOW, code=3), (), "exit 3, failure 1 of 3"),
-        (Life(0, NOW, signal=9), (NOW,), "signal 9, failure 2 of 3"),
-        (Life(0, NOW, signal=9), (NOW,) * 3, "signal 9, failure 4 in 100 s: no more restarts"),
-        (Life(0, NOW, signal=9, ordered=True), (), "killed, it stood still"),
-        (Life(0, NOW, code=EXIT_EPOCH_OVER), (), "its epoch is over"),
+        (Life(NOW - 9, NOW, code=3), (), "exit 3, failure 1 of 3"),
+        (Life(NOW - 9, NOW, signal=9), (NOW,), "signal 9, failure 2 of 3"),
+        (Life(NOW - 9, NOW, signal=9), (NOW,) * 3, "signal 9, failure 4 in 100 s: no more restarts"),
+        (Life(NOW - 9, NOW, signal=9, ordered=True), (), "killed, it stood still"),
+        (Life(NOW - 9, NOW, code=EXIT_EPOCH_OVER), (), "its epoch is over"),
     ],
 )
 def test_every_answer_says_why(life, failures, sentence):

@@ -42,7 +42,6 @@ class OperatorLoop:
     ) -> None:
         self._pods, self._clock, self._told = pods, clock, told
         self.policy = policy
-        self.policy = policy
         self._view = JobView(job=job, policy=policy, leader_since=clock())
         self._noticed = asyncio.Event()
         self._waits_for = ""

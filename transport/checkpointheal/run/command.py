@@ -40,7 +40,11 @@ def parser() -> argparse.ArgumentParser:
         "--restarts", type=_count, default=limits.restarts, metavar="N", help="failures within the window (%(default)s)"
     )
     parser.add_argument(
-        "--backoff", type=_seconds, default=limits.backoff, metavar="S", help="first pause, then doubled (%(default)s)"
+        "--backoff",
+        type=_seconds,
+        default=limits.backoff,
+        metavar="S",
+        help="pause after the second failure, then doubled (%(default)s)",
     )
     parser.add_argument(
         "--window", type=_seconds, default=limits.window, metavar="S", help="older failures are forgotten (%(default)s)"

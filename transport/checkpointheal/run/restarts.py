@@ -6,7 +6,8 @@ Pure: every time is an argument. Must not know processes or the agent.
     exit 0                       leave: training is over
     exit EXIT_EPOCH_OVER         start again, uncounted: nothing is wrong with it
     ended by order of the agent  start again, uncounted: who ordered it counts
-    anything else                start again after a back-off that doubles, or leave beyond the limit
+    anything else                start again: the first time at once, for a heal waits for it; then after a back-off
+                                 that doubles; or leave beyond the limit
 """
 
 from dataclasses import dataclass
@@ -24,11 +25,13 @@ class Limits:
     restarts: int = 10
     """Failures within `window` that are answered by a start; the next one is the last."""
     backoff: float = 1.0
-    """Pause after the first failure; each further one within `window` doubles it."""
+    """Pause after the second failure; each further one within `window` doubles it."""
     ceiling: float = 60.0
     """Longest pause."""
     window: float = 3600.0
     """A failure older than this is forgotten."""
+    settled: float = 600.0
+    """A life as long as this was a healthy one: what failed before it is forgotten."""
     spacing: float = 1.0
     """Least time between two starts, so that a trainer that always ends at once does not spin."""
 
@@ -74,10 +77,11 @@ def after(life: Life, failures: tuple[float, ...], limits: Limits, *, leaving: b
     if life.code == EXIT_EPOCH_OVER or life.ordered:
         why = "killed, it stood still" if life.ordered else "its epoch is over"
         return Start(max(life.ended, life.started + limits.spacing), failures, why)
-    recent = (*(t for t in failures if t > life.ended - limits.window), life.ended)
+    settled = life.ended - life.started >= limits.settled
+    recent = (*(t for t in failures if t > life.ended - limits.window and not settled), life.ended)
     if len(recent) > limits.restarts:
         return Leave(life.status, f"{_how(life)}, failure {len(recent)} in {limits.window:g} s: no more restarts")
-    pause = min(limits.ceiling, limits.backoff * 2.0 ** (len(recent) - 1))
+    pause = min(limits.ceiling, limits.backoff * 2.0 ** (len(recent) - 2)) if len(recent) > 1 else 0.0
     at = max(life.ended + pause, life.started + limits.spacing)
     return Start(at, recent, f"{_how(life)}, failure {len(recent)} of {limits.restarts}")
 
