@@ -1,5 +1,6 @@
 """A trainer's surroundings: an agent that answers by the book, and a model with everything that a state can hold."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -93,7 +94,8 @@ class FakeAgent:
                 self._connection, _ = server.accept()
             except OSError:
                 return
-            with self._connection, self._connection.makefile("rb") as lines:
+            # The trainer may hang up at any moment, between its word and the answer too.
+            with contextlib.suppress(OSError), self._connection, self._connection.makefile("rb") as lines:
                 for line in lines:
                     self._hear(TRAINER_SAYS.validate_json(line))
             self._connection = None

@@ -1,5 +1,7 @@
 """A trainer that comes back goes on as if it had never been away, and nothing in its arena can kill it."""
 
+import contextlib
+import dataclasses
 import itertools
 
 import pytest
@@ -19,6 +21,8 @@ from checkpointheal.errors import (
     SlotDamaged,
     UnsupportedLeaf,
 )
+from checkpointheal.manifest import describe
+from checkpointheal.trainer import keeping
 
 COMBINATIONS = list(itertools.product(OPTIMIZERS, SCHEDULES))
 
@@ -408,3 +412,36 @@ def test_the_slots_are_those_that_the_state_needs(attach, agent):
     with agent.arena.read(agent.slot_of(step=1)) as reading:
         needed = Arena.slot_bytes(reading.schema)
     assert [word.slot_bytes for word in agent.heard_of("reserve")] == [needed]
+
+
+class OnDevice:
+    """A region of a device's memory, as far as keeping looks at it: no device is needed to say where it lies."""
+
+    def __init__(self, region) -> None:
+        self._region = region
+        self.is_cpu = False
+
+    def __getattr__(self, name):
+        return getattr(self._region, name)
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_device_s_state_is_sealed_only_while_no_collective_was_aborted(attach, agent, monkeypatch, ended):
+    def copy_all(live, data):
+        for region, memory in zip(live.schema.regions, live.regions, strict=True):
+            data[region.offset : region.offset + region.nbytes] = memory.numpy().tobytes()
+
+    def describe_on_device(state, previous=None):
+        described = describe(state)
+        return dataclasses.replace(described, regions=tuple(map(OnDevice, described.regions)))
+
+    monkeypatch.setattr(keeping, "describe", describe_on_device)
+    monkeypatch.setattr(keeping, "write_out", copy_all)
+    heal = attach(Training())
+    heal.restore()
+    if ended:
+        agent.say(over(epoch=1))
+        wait_until_over(heal)
+    with pytest.raises(SystemExit) if ended else contextlib.nullcontext():
+        heal.commit(1)
+    assert bool(agent.arena.seals()) is not ended
