@@ -60,9 +60,7 @@ class AlreadyAttached(Misuse):
 class UnsupportedLeaf(Misuse):
     """A leaf that cannot cross."""
 
-    def __init__(
-        self, path: str, kind: str, remedy: str = "convert it, or leave it out"
-    ) -> None:
+    def __init__(self, path: str, kind: str, remedy: str = "convert it, or leave it out") -> None:
         super().__init__(f"{path or 'the state itself'} is a {kind}, which cannot cross: {remedy}")
         self.path, self.kind = path, kind
 
