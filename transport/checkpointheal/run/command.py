@@ -1,4 +1,4 @@
-"""`checkpointheal run [--restarts N] [--backoff S] -- CMD …`: what did the user ask for?"""
+"""`checkpointheal run [--warm] [--restarts N] [--backoff S] -- CMD …`: what did the user ask for?"""
 
 import argparse
 import os
@@ -10,6 +10,8 @@ from pathlib import Path
 from checkpointheal.run.line import AgentLine
 from checkpointheal.run.loop import Loop
 from checkpointheal.run.restarts import Limits
+from checkpointheal.run.warm import MODULES, Warm
+from checkpointheal.run.warmable import cold_because
 
 COMMAND_NOT_FOUND = 127
 
@@ -23,9 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if shutil.which(command[0]) is None:
         sys.stderr.write(f"checkpointheal run: {command[0]}: no such command\n")
         return COMMAND_NOT_FOUND
+    warm = Warm(command, _modules(asked, command))
     arena = os.environ.get("CHECKPOINTHEAL_ARENA")
     limits = Limits(restarts=asked.restarts, backoff=asked.backoff, window=asked.window)
-    return Loop(command, limits, AgentLine(Path(arena) if arena else None)).run()
+    return Loop(command, limits, AgentLine(Path(arena) if arena else None), warm).run()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,8 +52,33 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--window", type=_seconds, default=limits.window, metavar="S", help="older failures are forgotten (%(default)s)"
     )
+    parser.add_argument("--warm", action="store_true", help="fork later starts from a Python that has imported already")
+    parser.add_argument(
+        "--warm-modules",
+        type=_names,
+        default=MODULES,
+        metavar="M,M",
+        help=f"what it has imported, where it is there ({','.join(MODULES)})",
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD", help="the trainer and its arguments")
     return parser
+
+
+def _modules(asked: argparse.Namespace, command: Sequence[str]) -> tuple[str, ...]:
+    """What a warm process imports: nothing where it was not asked for, or where this command cannot be forked."""
+    if not asked.warm:
+        return ()
+    if (reason := cold_because(command, sys.executable)) is not None:
+        sys.stderr.write(f"checkpointheal run: all starts stay cold: {reason}\n")
+        return ()
+    return tuple(asked.warm_modules)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if not all(part.isidentifier() for name in names for part in name.split(".")):
+        raise argparse.ArgumentTypeError(f"modules are named like os,os.path, not {text!r}")
+    return names
 
 
 def _count(text: str) -> int:

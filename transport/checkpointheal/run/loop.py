@@ -1,28 +1,32 @@
 """The loop of `checkpointheal run`: one thread, woken by signals, by the agent, or by the time.
 
 It carries out what `restarts.after` says and tells the agent what it sees. The decisions are there, the system calls in
-`trainer` and `line`.
+`trainer`, `warm`, `line` and `waking`.
 """
 
 import os
-import selectors
 import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from checkpointheal.contract.trainer import Exited, Hello
 from checkpointheal.run import trainer
 from checkpointheal.run.line import AgentLine
 from checkpointheal.run.restarts import Leave, Life, Limits, Start, after
+from checkpointheal.run.waking import wait, wake_on
+from checkpointheal.run.warm import Warm
 
+INCARNATION = "CHECKPOINTHEAL_INCARNATION"
 ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
 FORWARDED = ENDING | {signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
 LEAVING_GRACE = 10.0
 """Seconds that what a leaving trainer left behind may still take to end by itself."""
 UNKILLABLE = 10.0
 """Seconds after which a process that SIGKILL does not end, stuck in the kernel, is no longer waited for."""
+MOMENT = 0.05
+"""Seconds until a start that did not come about is tried again, cold."""
 
 
 @dataclass
@@ -51,8 +55,8 @@ class Ended:
 class Loop:
     """Keeps one trainer going."""
 
-    def __init__(self, command: Sequence[str], limits: Limits, line: AgentLine) -> None:
-        self._command, self._limits, self._line = command, limits, line
+    def __init__(self, command: Sequence[str], limits: Limits, line: AgentLine, warm: Warm) -> None:
+        self._command, self._limits, self._line, self._warm = command, limits, line, warm
         self._alive: Alive | None = None
         self._ended = Ended(0, kill_at=0.0)
         self._next: Start | Leave = Start(0.0, (), "")
@@ -62,14 +66,16 @@ class Loop:
     def run(self) -> int:
         """Start the trainer, again and again, until there is an exit status to leave with. Once per process."""
         trainer.adopt_orphans()
-        woken = _wake_on([*FORWARDED, signal.SIGCHLD])
+        woken = wake_on([*FORWARDED, signal.SIGCHLD])
         while True:
             now = time.monotonic()
             if (status := self._go_on(now)) is not None:
+                self._warm.drop(now)
                 return status
-            for number in _wait(woken, self._line, self._next_moment(now)):
+            for number in wait(woken, (self._line, self._warm), self._next_moment(now)):
                 self._take_signal(number)
             self._take_orders()
+            self._hear_warm()
             for change in trainer.changes():
                 self._take_change(change)
 
@@ -77,24 +83,38 @@ class Loop:
         """Carry out what is due; returns the exit status once there is one."""
         if (retry_at := self._line.retry_at) is not None and retry_at <= now:
             self._line.connect(now)
-        if self._alive or not self._is_clear(now):
+        if self._alive:
+            if (due := self._warm.due(self._alive.started)) is not None and due <= now:
+                self._warm.start()
+            return None
+        if not self._is_clear(now):
             return None
         match self._next:
             case Leave(status):
                 return status
-            case Start(at, failures) if at <= now:
-                self._failures = failures
-                self._start(now)
+            case Start(at) as start if at <= now:
+                self._start(start, now)
         return None
 
-    def _start(self, now: float) -> None:
+    def _start(self, start: Start, now: float) -> None:
         incarnation = os.urandom(16).hex()
-        self._alive = Alive(trainer.start(self._command, incarnation), incarnation, now)
+        group = (
+            self._warm.fork(f"{INCARNATION}={incarnation}", now)
+            if self._warm.ready
+            else trainer.start(self._command, {INCARNATION: incarnation})
+        )
+        if group is None:  # a late answer would be a second trainer: what is left of the warm process goes first
+            _tell("the warm process does not answer; this start is cold")
+            self._ended = replace(self._ended, kill_at=now)
+            self._next = replace(start, at=now + MOMENT)
+            return
+        self._failures = start.failures
+        self._alive = Alive(group, incarnation, now)
         self._line.say_started(Hello(role="run", incarnation=incarnation, pid=os.getpid()))
 
     def _is_clear(self, now: float) -> bool:
         """Whether nothing of the last incarnation is left: it would hold the device's memory and the ports."""
-        left = trainer.children()
+        left = [pid for pid in trainer.children() if pid != self._warm.pid]
         if now >= self._ended.kill_at:
             trainer.send_each(left, signal.SIGKILL)
         return not left or now >= self._ended.give_up_at
@@ -102,7 +122,9 @@ class Loop:
     def _next_moment(self, now: float) -> float | None:
         """When to look again although nothing happened."""
         moments = [self._line.retry_at]
-        if not self._alive:
+        if self._alive:
+            moments += [self._warm.due(self._alive.started)]
+        else:
             moments += [self._ended.kill_at, self._ended.give_up_at]
             moments += [self._next.at] if isinstance(self._next, Start) else []
         return min((moment for moment in moments if moment is not None and moment > now), default=None)
@@ -123,6 +145,10 @@ class Loop:
                 _tell(f"the agent ends this trainer: {order.reason}")
                 self._alive.ordered = True
                 trainer.send(self._alive.group, signal.SIGKILL)
+
+    def _hear_warm(self) -> None:
+        if (sentence := self._warm.hear(time.monotonic())) is not None:
+            _tell(sentence)
 
     def _take_change(self, change: trainer.Change) -> None:
         if not self._alive or change.pid != self._alive.group:
@@ -145,28 +171,6 @@ class Loop:
             _tell(f"{self._next.why}; the trainer starts again in {max(0.0, self._next.at - life.ended):.1f} s")
         elif life.status:
             _tell(self._next.why)
-
-
-def _wake_on(numbers: Sequence[int]) -> int:
-    """Have these signals written, as bytes, to the descriptor that is returned."""
-    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    for number in numbers:
-        signal.signal(number, lambda *_: None)
-    return woken
-
-
-def _wait(woken: int, line: AgentLine, until: float | None) -> bytes:
-    """Sleep until something happens; returns the numbers of the signals that came."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(woken, selectors.EVENT_READ)
-        if line.connected:
-            selector.register(line, selectors.EVENT_READ)
-        selector.select(None if until is None else max(0.0, until - time.monotonic()))
-    try:
-        return os.read(woken, 4096)
-    except BlockingIOError:
-        return b""
 
 
 def _tell(sentence: str) -> None:

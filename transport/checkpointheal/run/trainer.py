@@ -9,7 +9,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,6 @@ from typing import Literal
 from checkpointheal import tether
 
 PR_SET_CHILD_SUBREAPER = 36
-INCARNATION = "CHECKPOINTHEAL_INCARNATION"
 _CHANGES = os.WEXITED | os.WSTOPPED | os.WCONTINUED
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -48,13 +47,16 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def start(command: Sequence[str], incarnation: str) -> int:
-    """Start the trainer; returns its pid, its process group's too. It reads no keyboard: it is started again."""
+def start(command: Sequence[str], variables: Mapping[str, str]) -> int:
+    """Start it, with `variables` besides ours; returns its pid, its process group's too.
+
+    It reads no keyboard: it is started again.
+    """
     launcher = [sys.executable, "-I", "-S", str(Path(tether.__file__)), str(os.getpid()), *command]
     return os.posix_spawn(
         sys.executable,
         launcher,
-        {**os.environ, INCARNATION: incarnation},
+        {**os.environ, **variables},
         file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
         setpgroup=0,
         setsigmask=[],
