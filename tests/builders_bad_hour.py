@@ -27,6 +27,7 @@ from checkpointheal_operator.demo.proof import compare
 from checkpointheal_operator.local.job import Hooks, LocalJob
 from checkpointheal_operator.local.places import free_port
 from checkpointheal_operator.local.pods import Pod
+from checkpointheal_operator.local.screen import OperatorLog
 from checkpointheal_operator.local.settings import LocalSettings
 
 RANKS = 3
@@ -119,6 +120,7 @@ async def a_bad_hour(folder: Path) -> AsyncIterator[BadHour]:
     decisions: list[Decision] = []
 
     def told(decision: Decision, _: JobView) -> None:
+        log.told(decision)
         if isinstance(decision, BeginEpoch):
             decisions.append(decision)
 
@@ -130,15 +132,16 @@ async def a_bad_hour(folder: Path) -> AsyncIterator[BadHour]:
         trainer_restarts=1000,
         environment={**os.environ, **QUIET},
     )
-    async with LocalJob(settings, Hooks(told=told)) as job:
-        hour = BadHour(healed, job, decisions)
-        await hour.until(lambda: hour.progress.behind >= 3, "the first steps")
-        yield hour
-        last = max(hour.progress.step(rank) for rank in range(RANKS)) + 10
-        (healed / "stopping").write_text(str(last))
-        (healed / "stopping").rename(healed / "stop")
-        outcome = await asyncio.wait_for(job.wait(), HANG_SECONDS)
-        assert outcome.status == 0, outcome.message
+    with contextlib.closing(OperatorLog(settings.logs)) as log:
+        async with LocalJob(settings, Hooks(told=told, noted=log.noted)) as job:
+            hour = BadHour(healed, job, decisions)
+            await hour.until(lambda: hour.progress.behind >= 3, "the first steps")
+            yield hour
+            last = max(hour.progress.step(rank) for rank in range(RANKS)) + 10
+            (healed / "stopping").write_text(str(last))
+            (healed / "stopping").rename(healed / "stop")
+            outcome = await asyncio.wait_for(job.wait(), HANG_SECONDS)
+            assert outcome.status == 0, outcome.message
     await _witness(folder / "witness", last)
     first = first_difference(folder, last)
     assert first is None, f"losses differ from step {first} on"

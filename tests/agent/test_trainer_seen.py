@@ -137,3 +137,15 @@ def test_remembered_numbers_only_grow_and_outlive_the_process(tmp_path):
 def test_a_damaged_numbers_file_starts_anew(tmp_path, damage):
     (tmp_path / "agent.numbers.json").write_bytes(damage)
     assert Remembered(tmp_path).numbers == Numbers()
+
+
+@pytest.mark.parametrize("before", [(), (TRAINER, Wait(request=1, budget=9)), (TRAINER, applied())])
+def test_a_new_life_that_stands_still_before_its_first_word_is_the_one_to_restart(seen, before):
+    hear(seen, *before)
+    facts = hear(seen, Exited(incarnation="t2", stopped=True), hello=RUN)
+    assert (facts.state, facts.incarnation, facts.epoch) == ("stopped", "t2", 0)
+
+
+def test_a_trainer_that_is_done_may_stand_still(seen):
+    facts = hear(seen, TRAINER, applied(), Done(), Exited(incarnation="t1", stopped=True))
+    assert facts.state == "done"

@@ -27,14 +27,8 @@ class TrainerSeen:
         """Take one word over. Words about slots and private parts change nothing here."""
         match said:
             case Hello(role="trainer"):
-                state = "training" if said.epoch else "starting"
-                same = said.incarnation == self.facts.incarnation
-                self.told_over = self.told_over if same else 0
-                self._set(
-                    state=state,
-                    incarnation=said.incarnation,
-                    epoch=said.epoch or (self.facts.epoch if same else 0),
-                )
+                self._live(said.incarnation)
+                self._set(state="training" if said.epoch else "starting", epoch=said.epoch or self.facts.epoch)
             case Wait():
                 self._wait(hello.incarnation, said.request)
             case Withdraw() if said.request == self.waiting_request and self.facts.state == "waiting":
@@ -70,9 +64,7 @@ class TrainerSeen:
 
     def _exited(self, said: Exited) -> None:
         if said.stopped:
-            if self.facts.state != "stopped":
-                self._before_stop = self.facts.state
-            self._set(state="stopped")
+            self._stopped(said.incarnation)
         elif said.code is None and said.signal is None:
             self._set(state=self._before_stop if self.facts.state == "stopped" else self.facts.state)
         else:
@@ -82,6 +74,21 @@ class TrainerSeen:
             )
             gone = said.incarnation == self.facts.incarnation and self.facts.state != "done"
             self._set(exit=ended, **({"state": "absent"} if gone else {}))
+
+    def _stopped(self, incarnation: str) -> None:
+        """It may stand still before it has said a word here: who restarts it must name this life of it."""
+        if self.facts.state == "done":
+            return
+        if self.facts.state != "stopped":
+            self._before_stop = self.facts.state
+        self._live(incarnation)
+        self._set(state="stopped")
+
+    def _live(self, incarnation: str) -> None:
+        """A new life is in no epoch yet, and has been told nothing."""
+        if incarnation != self.facts.incarnation:
+            self.told_over = 0
+            self._set(incarnation=incarnation, epoch=0)
 
     def _set(self, **changes: object) -> None:
         self.facts = self.facts.model_copy(update=changes)
