@@ -128,3 +128,32 @@ class Reason(StrEnum):
     NOT_YET = "NotYet", "{what} has not happened yet"
     NOT_NEEDED = "NotNeeded", "the state came from {rung}: nothing crosses"
     IN_ORDER = "InOrder", "{what}"
+
+    # Which place a pod holds, and why nobody can tell.
+    NO_PLACE = "NoPlace", "nothing on the pod tells its place in the job: annotate {replica}"
+    NO_JOB = "NoJob", "nothing on the pod tells which job it belongs to: annotate {job}"
+    BAD_ANNOTATION = "BadAnnotation", "{key} is {text}, not {wanted}"
+    GROUP_SIZE_UNKNOWN = "GroupSizeUnknown", "a {source} does not tell how many pods a group has: annotate {size}"
+    NOT_IN_TEMPLATE = (
+        "NotInTemplate",
+        "a template of {kind} cannot tell its pods their places in this layout: leave it to the webhook",
+    )
+
+    # What is said of an injection.
+    NOT_OPTED_IN = "NotOptedIn", "the pod does not bear the label {label}"
+    MIRROR_POD = "MirrorPod", "the pod mirrors a static one: its kubelet would not see a change"
+    UNREADABLE_POD = "UnreadablePod", "the pod cannot be read: {what}"
+    NOT_LINUX = "NotLinux", "the pod is for {system}, an agent is for linux"
+    POD_LEVEL_RESOURCES = (
+        "PodLevelResources",
+        "the pod limits its containers together: an arena would take the trainer's memory",
+    )
+    TRAINER_NOT_FOUND = "TrainerNotFound", "{key} names {name}, the pod's containers are {containers}"
+    TRAINER_AMBIGUOUS = "TrainerAmbiguous", "none of {containers} asks for an accelerator: annotate {key}"
+    NAME_TAKEN = "NameTaken", "the pod has {what} of its own, and injection needs that name"
+    INJECTED = "Injected", "the agent of {member} of {job} stands beside {trainer}"
+    ALREADY_INJECTED = "AlreadyInjected", "the agent of {member} of {job} stands beside {trainer} already"
+    INJECTION_MENDED = "InjectionMended", "something has removed {what} from the injected pod: it is put back"
+    PORT_NOT_FIXED = "PortNotFixed", "the agent listens on any free port, because {why}"
+    MESH_IN_THE_WAY = "MeshInTheWay", "{mesh} carries the agent's port {port}: exclude it from the mesh"
+    UNKNOWN_ANNOTATION = "UnknownAnnotation", "{key} means nothing: did you mean {nearest}?"

@@ -1,0 +1,139 @@
+"""What does a pod manifest say, of all that injection and identity ask about?
+
+A reading of the JSON that the API server sends or a person wrote: only the fields that we use, everything else is
+ignored. None where a field is missing, because a patch has to know. Must not know what follows from it.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ConfigDict, Field, JsonValue, model_validator
+from pydantic.alias_generators import to_camel
+
+from checkpointheal.contract.base import Message
+
+MIRROR_POD = "kubernetes.io/config.mirror"
+
+
+class Read(Message):
+    """A part of a manifest. An explicit null means the same as a missing field, as it does to the API server."""
+
+    model_config = Message.model_config | ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, said: Any) -> Any:
+        return {key: value for key, value in said.items() if value is not None} if isinstance(said, Mapping) else said
+
+
+class Named(Read):
+    """A volume or a variable."""
+
+    name: str
+
+
+class VolumeMount(Read):
+    """Where a container sees a volume."""
+
+    name: str
+    mount_path: str
+
+
+class Resources(Read):
+    """What a container may use and is promised."""
+
+    limits: dict[str, str | int | float] = Field(default_factory=dict)
+    requests: dict[str, str | int | float] = Field(default_factory=dict)
+    claims: tuple[Named, ...] = ()
+
+
+class SecurityContext(Read):
+    """Whose user a container, or a whole pod, runs as."""
+
+    run_as_user: int | None = None
+    run_as_group: int | None = None
+    se_linux_options: dict[str, JsonValue] | None = None
+
+
+class ContainerPort(Read):
+    """A port that a container says it listens on."""
+
+    container_port: int
+
+
+class Container(Read):
+    """A container, or an init container."""
+
+    name: str
+    env: tuple[Named, ...] | None = None
+    volume_mounts: tuple[VolumeMount, ...] | None = None
+    resources: Resources = Resources()
+    security_context: SecurityContext = SecurityContext()
+    ports: tuple[ContainerPort, ...] = ()
+    restart_policy: str | None = None
+
+    def sees(self, volume: str) -> bool:
+        """Whether it mounts that volume."""
+        return any(mount.name == volume for mount in self.volume_mounts or ())
+
+    def sets(self, variable: str) -> bool:
+        """Whether its environment names that variable."""
+        return any(each.name == variable for each in self.env or ())
+
+
+class System(Read):
+    """Which operating system the pod is for."""
+
+    name: str = "linux"
+
+
+class PodSpec(Read):
+    """What the pod consists of."""
+
+    containers: tuple[Container, ...] = Field(min_length=1)
+    init_containers: tuple[Container, ...] | None = None
+    volumes: tuple[Named, ...] | None = None
+    security_context: SecurityContext = SecurityContext()
+    host_network: bool = False
+    os: System = System()
+    resources: dict[str, JsonValue] | None = Field(default=None, description="Of the pod as a whole.")
+
+    def everyone(self) -> Iterator[Container]:
+        """Init containers and containers."""
+        yield from self.init_containers or ()
+        yield from self.containers
+
+    def init_container(self, name: str) -> Container | None:
+        """The init container of that name."""
+        return next((each for each in self.init_containers or () if each.name == name), None)
+
+
+class Owner(Read):
+    """What made the pod."""
+
+    kind: str
+    name: str
+    controller: bool = False
+
+
+class Metadata(Read):
+    """How the pod is called and marked."""
+
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] | None = None
+    owner_references: tuple[Owner, ...] = ()
+
+    def marks(self) -> dict[str, str]:
+        """Labels and annotations as one: controllers write the same facts as either, or as both."""
+        return (self.annotations or {}) | self.labels
+
+    def owner(self) -> Owner | None:
+        """The controller of the pod."""
+        return next((each for each in self.owner_references if each.controller), None)
+
+
+class PodManifest(Read):
+    """A pod, or the template of one."""
+
+    metadata: Metadata = Metadata()
+    spec: PodSpec

@@ -1,0 +1,26 @@
+"""What does a Kubernetes quantity amount to?"""
+
+import re
+from decimal import Decimal
+
+_WRITTEN = re.compile(
+    r"(?P<number>\d+(?:\.\d*)?|\.\d+)(?:[eE](?P<power>[+-]?\d{1,2})|(?P<suffix>[numkMGTPE]|[KMGTPE]i)?)"
+)
+_DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
+
+
+def amount(text: str | float) -> Decimal:
+    """Bytes, cores or pieces. Raises ValueError that shows the text; a negative amount is none."""
+    written = _WRITTEN.fullmatch(str(text))
+    if written is None:
+        raise ValueError(f"{str(text)!r} is not a quantity, as in 512Mi or 0.5")
+    number, suffix = Decimal(written["number"]), written["suffix"] or ""
+    if suffix in _BINARY:
+        return number * Decimal(1024 ** _BINARY[suffix])
+    return number.scaleb(int(written["power"]) if written["power"] else _DECIMAL[suffix])
+
+
+def whole(text: str | float) -> int:
+    """Bytes, rounded up. Raises ValueError."""
+    return int(-(-amount(text) // 1))

@@ -1,0 +1,155 @@
+"""What a pod's marks say of its place: every source, alone and above the ones below it."""
+
+import itertools
+
+import pytest
+
+from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.core import identity
+from checkpointheal_operator.core.identity import Placed, Unplaced, place
+from checkpointheal_operator.core.pod_manifest import Metadata
+
+JOBSET = {
+    "jobset.sigs.k8s.io/jobset-name": "gpt",
+    "jobset.sigs.k8s.io/job-index": "1",
+    "jobset.sigs.k8s.io/replicatedjob-replicas": "2",
+    "batch.kubernetes.io/job-completion-index": "3",
+    "batch.kubernetes.io/job-name": "gpt-node-1",
+}
+LWS = {
+    "leaderworkerset.sigs.k8s.io/name": "gpt",
+    "leaderworkerset.sigs.k8s.io/group-index": "1",
+    "leaderworkerset.sigs.k8s.io/worker-index": "3",
+    "leaderworkerset.sigs.k8s.io/size": "4",
+}
+KUBEFLOW = {
+    "training.kubeflow.org/job-name": "gpt",
+    "training.kubeflow.org/replica-type": "worker",
+    "training.kubeflow.org/replica-index": "6",
+}
+VOLCANO = {"volcano.sh/job-name": "gpt", "volcano.sh/task-spec": "worker", "volcano.sh/task-index": "7"}
+RAY = {
+    "ray.io/cluster": "gpt",
+    "ray.io/worker-group-replica-index": "1",
+    "ray.io/replica-host-index": "3",
+    "checkpointheal.dev/group-size": "4",
+}
+STATEFUL_SET = {"apps.kubernetes.io/pod-index": "7", "checkpointheal.dev/job": "gpt"}
+JOB = {"batch.kubernetes.io/job-completion-index": "7", "batch.kubernetes.io/job-name": "gpt"}
+EXPLICIT = {"checkpointheal.dev/replica": "7", "checkpointheal.dev/job": "gpt"}
+SEVENTH = {
+    "annotations": EXPLICIT,
+    "LeaderWorkerSet": LWS,
+    "PyTorchJob": KUBEFLOW,
+    "Volcano": VOLCANO,
+    "RayCluster": RAY,
+    "StatefulSet": STATEFUL_SET,
+    "Job": JOB,
+}
+
+
+def marked(labels: dict[str, str], **known: object) -> Metadata:
+    return Metadata.model_validate({"labels": labels, **known})
+
+
+def placed(marks: dict[str, str], ranks: int | None = None) -> tuple[str, str, str]:
+    found = place(marked(marks), ranks)
+    assert isinstance(found, Placed), found
+    return found.job, str(found.member), found.source
+
+
+def refused(marks: dict[str, str], ranks: int | None = None, **known: object) -> str:
+    found = place(marked(marks, **known), ranks)
+    assert isinstance(found, Unplaced), found
+    return found.reason
+
+
+@pytest.mark.parametrize("source", SEVENTH)
+def test_every_source_tells_the_job_and_the_place(source: str) -> None:
+    assert placed(SEVENTH[source]) == ("gpt", "7/0", source)
+
+
+@pytest.mark.parametrize("source", SEVENTH)
+def test_the_same_facts_as_annotations_are_as_good(source: str) -> None:
+    found = place(Metadata(annotations=SEVENTH[source]))
+    assert found == place(marked(SEVENTH[source]))
+
+
+@pytest.mark.parametrize("source", [name for name in SEVENTH if name != "annotations"])
+@pytest.mark.parametrize("ranks", [1, 2, 4, 8])
+def test_ordinals_fill_replica_after_replica(source: str, ranks: int) -> None:
+    assert placed(SEVENTH[source], ranks)[1] == f"{7 // ranks}/{7 % ranks}"
+
+
+@pytest.mark.parametrize(("above", "below"), list(itertools.combinations(SEVENTH, 2)))
+def test_of_two_sources_the_one_further_up_speaks(above: str, below: str) -> None:
+    assert placed(SEVENTH[below] | SEVENTH[above])[2] == above
+
+
+def test_a_policys_ranks_win_over_the_annotation() -> None:
+    marks = STATEFUL_SET | {"checkpointheal.dev/ranks": "2"}
+    assert placed(marks)[1] == "3/1"
+    assert placed(marks, ranks=4)[1] == "1/3"
+
+
+def test_a_jobset_of_one_job_counts_its_completions() -> None:
+    assert placed(JOBSET | {"jobset.sigs.k8s.io/replicatedjob-replicas": "1"}) == ("gpt", "3/0", "JobSet")
+
+
+def test_a_jobset_of_several_jobs_has_a_replica_per_job_where_replicas_have_ranks() -> None:
+    assert placed(JOBSET, ranks=4)[1] == "1/3"
+
+
+def test_a_group_of_unknown_size_places_nobody_where_a_group_is_no_replica() -> None:
+    assert refused(JOBSET) == "GroupSizeUnknown"
+    assert refused(JOBSET, ranks=3) == "GroupSizeUnknown"
+    assert placed(JOBSET | {"checkpointheal.dev/group-size": "4"})[1] == "7/0"
+
+
+def test_a_master_stands_before_its_workers() -> None:
+    master = KUBEFLOW | {
+        "training.kubeflow.org/replica-type": "Master",
+        "training.kubeflow.org/replica-index": "0",
+    }
+    assert placed(master)[1] == "0/0"
+    assert placed(KUBEFLOW | {"training.kubeflow.org/replica-index": "0"})[1] == "1/0"
+
+
+def test_a_parameter_server_of_kubeflow_has_no_place() -> None:
+    assert refused(KUBEFLOW | {"training.kubeflow.org/replica-type": "ps"}) == "NoPlace"
+
+
+@pytest.mark.parametrize("source", [name for name in SEVENTH if name != "annotations"])
+def test_a_source_that_lacks_its_index_is_silent(source: str) -> None:
+    for key in {row.index for row in identity.SOURCES if row.name == source}:
+        assert refused({k: v for k, v in SEVENTH[source].items() if k != key}) == "NoPlace"
+        assert refused(SEVENTH[source] | {key: "x"}) == "NoPlace"
+
+
+def test_neither_a_name_nor_a_rank_in_the_environment_is_a_place() -> None:
+    owner = {"kind": "ReplicaSet", "name": "gpt", "controller": True}
+    assert refused({}, name="gpt-7", ownerReferences=[owner]) == "NoPlace"
+
+
+def test_the_owner_names_the_job_where_no_mark_does() -> None:
+    owner = {"kind": "StatefulSet", "name": "gpt", "controller": True}
+    found = place(marked({"apps.kubernetes.io/pod-index": "2"}, ownerReferences=[owner]))
+    assert found == Placed("gpt", MemberId(replica=2), "StatefulSet")
+
+
+def test_a_pod_that_nobody_controls_must_name_its_job() -> None:
+    assert refused({"checkpointheal.dev/replica": "0"}) == "NoJob"
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "one", "²", "٣", " 1", "9" * 10, "9" * 5000])
+@pytest.mark.parametrize("key", [identity.REPLICA, identity.RANK, identity.RANKS, identity.GROUP_SIZE])
+def test_a_number_that_is_none_is_refused_by_name(key: str, text: str) -> None:
+    found = place(Metadata(annotations=STATEFUL_SET | {key: text}))
+    assert isinstance(found, Unplaced)
+    assert found.reason == "BadAnnotation"
+    assert found.message.startswith(f"{key} is ")
+
+
+@pytest.mark.parametrize("key", [identity.RANKS, identity.GROUP_SIZE])
+def test_nothing_has_no_members(key: str) -> None:
+    assert refused(STATEFUL_SET | {key: "0"}) == "BadAnnotation"
