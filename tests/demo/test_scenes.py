@@ -97,7 +97,9 @@ def test_anything_else_is_told(case: str) -> None:
 
 
 def a_scene(*missed: str) -> SceneResult:
-    row = HealRow("2/0", "0/0", "Replaced", "Peer", 7, 100, 1, {"detect": 0.1})
+    row = HealRow(
+        recipient="2/0", donor="0/0", cause="Replaced", rung="Peer", step=7, bytes=9, attempt=1, phases={"detect": 0.1}
+    )
     return SceneResult("a scene", 7, 1.5, (row,), missed)
 
 

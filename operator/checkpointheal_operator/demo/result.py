@@ -3,27 +3,14 @@
 from checkpointheal.contract.base import Frozen
 from checkpointheal_operator.demo.plain import Restarted
 from checkpointheal_operator.demo.proof import Verdict
-from checkpointheal_operator.demo.scenes import SceneResult
-
-
-class Heal(Frozen):
-    """One heal."""
-
-    recipient: str
-    donor: str
-    cause: str
-    rung: str
-    step: int | None
-    bytes: int
-    attempt: int
-    phases: dict[str, float]
+from checkpointheal_operator.demo.scenes import HealRow, SceneResult
 
 
 class Result(Frozen):
     """Everything that was measured and found."""
 
     identical: bool
-    heals: tuple[Heal, ...]
+    heals: tuple[HealRow, ...]
     heal_seconds: tuple[float, ...]
     restart_seconds: float
     steps_lost: int
@@ -41,7 +28,7 @@ def conclude(scenes: tuple[SceneResult, ...], verdict: Verdict, restarted: Resta
     """Put it together."""
     return Result(
         identical=verdict.identical,
-        heals=tuple(Heal(**row._asdict()) for scene in scenes for row in scene.heals),
+        heals=tuple(row for scene in scenes for row in scene.heals),
         heal_seconds=tuple(round(scene.seconds, 3) for scene in scenes),
         restart_seconds=round(restarted.seconds, 3),
         steps_lost=steps_lost,

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple
 
+from checkpointheal.contract.base import Frozen
 from checkpointheal.contract.gateway import TransferFacts
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.reasons import Cause, Rung
@@ -35,8 +36,8 @@ class Harm(NamedTuple):
     recipients: tuple[MemberId, ...]
 
 
-class HealRow(NamedTuple):
-    """One heal, for the table."""
+class HealRow(Frozen):
+    """One heal, for the table and for `--json`. Phases in seconds."""
 
     recipient: str
     donor: str
