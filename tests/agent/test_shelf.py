@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 import builders_arena as build
 from checkpointheal import digest
 from checkpointheal.agent.shelf import Shelf
@@ -90,5 +92,39 @@ def test_a_generation_that_cannot_be_read_is_not_offered(tmp_path: Path) -> None
         reading.cancel()
         shelf.close()
         assert [identity.step for identity in shelf.identities().values()] == [3]
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("damaged", [False, True], ids=["unchanged bytes", "a flipped bit"])
+@pytest.mark.parametrize("arrived", [False, True], ids=["made here", "received"])
+def test_a_doubted_generation_counts_again_only_if_its_bytes_are_the_same(
+    tmp_path: Path, damaged: bool, arrived: bool
+) -> None:
+    async def story() -> None:
+        arena = build.an_arena(tmp_path, SCHEMA)
+        digest_of = digest.state_digest(
+            digest.schema_digest(SCHEMA), (3,), digest.chunk_digests(build.pattern(SCHEMA, 3))
+        )
+        writing = arena.begin()
+        assert writing is not None
+        build.fill(SCHEMA, writing, 3)
+        writing.seal(build.a_seal(SCHEMA, writing, 3, state_digest=digest_of if arrived else None))
+        shelf = await digested(arena, 1)
+        reborn = Shelf(arena, (news := asyncio.Event()).set)
+        reading = asyncio.create_task(reborn.digest_forever())
+        await asyncio.wait_for(news.wait(), 20)
+        news.clear()
+        if damaged:
+            with (tmp_path / "slot-0.safetensors").open("r+b") as file:
+                file.seek(writing.header_bytes)
+                file.write(b"\xff")
+        reborn.doubt()
+        assert reborn.identities() == {}, "it does not count while it is doubted"
+        await asyncio.wait_for(news.wait(), 20)
+        reading.cancel()
+        reborn.close()
+        assert reborn.identities() == ({} if damaged else shelf.identities())
+        assert len(arena.seals()) == (0 if damaged else 1)
 
     asyncio.run(story())

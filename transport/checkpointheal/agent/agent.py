@@ -204,6 +204,8 @@ class Agent:
     async def _hear(self, hello: words.Hello, said: words.TrainerSays) -> None:
         self._seen.hear(hello, said)
         match said:
+            case words.Hello(role="trainer", epoch=0):
+                self._shelf.doubt()
             case words.Reserve():
                 await self._reserve(said)
             case words.PrivateReady():

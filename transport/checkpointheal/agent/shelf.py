@@ -6,6 +6,7 @@ seal, on one thread of low priority, and it counts only if the slot was still se
 
 import asyncio
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from checkpointheal.contract.layout import Identity
 from checkpointheal.contract.seal import Seal
 from checkpointheal.errors import NotSealed, SlotDamaged
 
+log = logging.getLogger("checkpointheal.agent")
+
 _NICE = 10
 
 
@@ -28,13 +31,24 @@ class Shelf:
         self._arena, self._changed = arena, changed
         self._seals: dict[int, Seal] = {}
         self._digests: dict[int, tuple[Seal, str]] = {}
+        self._doubted: dict[int, tuple[Seal, str]] = {}
         self._wanted = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="digest", initializer=_lower_priority)
         self.look()
+        self._doubted = {slot: (seal, seal.state_digest) for slot, seal in self._seals.items() if seal.state_digest}
 
     def look(self) -> None:
         """Read the seals again; call after anything that may have sealed or broken a slot."""
         self._seals = self._arena.seals()
+        self._wanted.set()
+
+    def doubt(self) -> None:
+        """Have every generation read once more before it counts again; call before a trainer is to use one.
+
+        Memory may have changed since it was digested. What is not the same any more is discarded; a peer may have it.
+        """
+        self._doubted |= self._digests
+        self._digests = {}
         self._wanted.set()
 
     async def digest_forever(self) -> None:
@@ -43,17 +57,25 @@ class Shelf:
             await self._wanted.wait()
             self._wanted.clear()
             while (slot := self._undigested()) is not None:
-                seal = self._seals[slot]
-                found = seal.state_digest or await asyncio.get_running_loop().run_in_executor(
-                    self._thread, self._read, slot, seal
-                )
-                if found is None:
-                    self._seals = self._arena.seals()
-                    if self._seals.get(slot) == seal:
-                        del self._seals[slot]
-                    continue
-                self._digests[slot] = (seal, found)
+                await self._digest(slot, self._seals[slot])
                 self._changed()
+
+    async def _digest(self, slot: int, seal: Seal) -> None:
+        doubted_seal, promised = self._doubted.pop(slot, (None, None))
+        promised = promised if doubted_seal == seal else None
+        found = None if promised else seal.state_digest
+        if found is None:
+            found = await asyncio.get_running_loop().run_in_executor(self._thread, self._read, slot, seal)
+        if found is not None and promised not in (None, found):
+            log.error("slot %d holds other bytes for step %d than when it was sealed: discarded", slot, seal.step)
+            self._arena.discard(slot)
+            found = None
+        if found is not None:
+            self._digests[slot] = (seal, found)
+            return
+        self._seals = self._arena.seals()
+        if self._seals.get(slot) == seal:
+            del self._seals[slot]
 
     def identities(self) -> dict[int, Identity]:
         """The digested generations, by slot."""
