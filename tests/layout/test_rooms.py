@@ -33,6 +33,8 @@ ROOMS = {
     "checkpointheal.wire": (TRANSPORT, WEIGHT | CLUSTER),
     "checkpointheal.session": (TRANSPORT, WEIGHT | CLUSTER),
     "checkpointheal_operator.core": (OPERATOR, WEIGHT | CLUSTER),
+    "checkpointheal_operator.api": (OPERATOR, WEIGHT | CLUSTER),
+    "checkpointheal_operator.shell": (OPERATOR, {"torch", "numpy"}),
     "checkpointheal_operator.local.pods": (OPERATOR, {"torch"} | CLUSTER),
 }
 PRESENT = {room: modules for room, (source_root, _) in ROOMS.items() if (modules := modules_under(source_root, room))}

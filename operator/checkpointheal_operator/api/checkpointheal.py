@@ -1,0 +1,246 @@
+"""What does a user want for a job? The `CheckpointHeal` object: policy in, what became of it out.
+
+Only the selector is required. Every field of the spec is read by `policy_of`, or by the shell where it says so; a
+default never changes within a version. Must not know how a heal goes.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from checkpointheal_operator.api.base import (
+    Condition,
+    Member,
+    Metadata,
+    MicroTime,
+    Part,
+    Sentence,
+    Uid,
+    Whole,
+    Word,
+)
+from checkpointheal_operator.api.rules import by_key, rules
+from checkpointheal_operator.core.reasons import Rung
+from checkpointheal_operator.core.view import Policy
+
+Positive = Annotated[int, Field(ge=1, le=1_000_000)]
+Seconds = Annotated[int, Field(ge=1, le=86_400)]
+
+
+class Expression(Part):
+    """One requirement on a label."""
+
+    key: Annotated[str, Field(max_length=317)] = Field(description="The label's name.")
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"] = Field(description="How values are compared.")
+    values: tuple[Annotated[str, Field(max_length=63)], ...] = Field(
+        default=(), max_length=64, description="What the label may or may not be; none for Exists and DoesNotExist."
+    )
+
+
+class Selector(Part):
+    """Which pods belong to the job. All requirements must hold."""
+
+    model_config = Part.model_config | {
+        "json_schema_extra": rules(
+            (
+                "size(self.matchLabels) + size(self.matchExpressions) > 0",
+                "selector must name at least one label: an empty one would take every pod of the namespace",
+            ),
+        )
+    }
+
+    match_labels: dict[str, Annotated[str, Field(max_length=63)]] = Field(
+        default={}, max_length=64, description="Labels and the values that they must have."
+    )
+    match_expressions: tuple[Expression, ...] = Field(
+        default=(), max_length=64, description="Requirements that equality cannot say."
+    )
+
+
+class Layout(Part):
+    """How the pods make up replicas."""
+
+    replicas: Positive | None = Field(
+        default=None,
+        description="Complete copies of the training state. Absent: as many as pods were ever seen to hold.",
+    )
+    ranks: Positive = Field(default=1, description="Members of each replica; each holds one coordinate of the state.")
+
+
+class Donors(Part):
+    """What healing may cost those who give."""
+
+    limit: Positive = Field(default=2, description="Recipients that one donor serves at a time.")
+    bytes_per_second: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Cap on what a donor sends. Absent: as fast as it goes."
+    )
+    floor_bytes_per_second: Annotated[int, Field(ge=1)] = Field(
+        default=50_000_000, description="A slower transfer is overdue, and another donor takes over."
+    )
+
+
+class PrivateState(Part):
+    """What belongs to one member alone: random streams, data position."""
+
+    buddies: Annotated[int, Field(ge=0, le=16)] = Field(
+        default=2, description="Other members that keep a member's private part of each step."
+    )
+
+
+class Deadlines(Part):
+    """How long is waited for whom, in seconds."""
+
+    restore_budget_seconds: Seconds = Field(
+        default=180, description="How long a trainer waits in restore() before it falls back."
+    )
+    report_seconds: Seconds = Field(
+        default=10, description="How long a live pod's agent may take to report to a new leader."
+    )
+    agent_silence_seconds: Seconds = Field(
+        default=6, description="An agent that was not heard for this long is silent."
+    )
+    stopped_trainer_seconds: Seconds = Field(
+        default=5, description="How long a trainer may stand still before it is restarted."
+    )
+    epoch_end_seconds: Seconds = Field(
+        default=10, description="How long a trainer may take to end by itself once its epoch is over."
+    )
+    transfer_seconds: Seconds = Field(default=30, description="No deadline of a transfer is shorter.")
+
+
+class Attempts(Part):
+    """How often is something tried before memory is given up."""
+
+    limit: Positive = Field(default=6, description="Failed attempts of a heal before the job falls back.")
+    pause_seconds: Seconds = Field(
+        default=1, description="How long a donor that failed a heal rests; twice as long after each further failure."
+    )
+    crashes_at_one_step: Positive = Field(
+        default=3, description="Crashes of a member at one step that are forgiven before its memory is suspected."
+    )
+
+
+class CheckpointHealSpec(Part):
+    """What the user wants."""
+
+    selector: Selector = Field(description="Which pods of the namespace belong to the job.")
+    layout: Layout = Field(default=Layout(), description="How the pods make up replicas.")
+    donors: Donors = Field(default=Donors(), description="What healing may cost those who give.")
+    private_state: PrivateState = Field(default=PrivateState(), description="Care for what one member alone holds.")
+    deadlines: Deadlines = Field(default=Deadlines(), description="How long is waited for whom.")
+    attempts: Attempts = Field(default=Attempts(), description="How often is something tried.")
+    history_limit: Annotated[int, Field(ge=0, le=1000)] = Field(
+        default=50, description="Concluded heals that are kept. The breaker counts crashes over them."
+    )
+
+
+class Enrolled(Part):
+    """Who was in an epoch: this life of a member."""
+
+    member: Member = Field(description="Its place, as replica/rank.")
+    pod_uid: Uid = Field(alias="podUID", description="Its pod.")
+    agent: Uid = Field(description="Which start of its agent.")
+    incarnation: Uid = Field(description="Which start of its trainer.")
+    request: Whole = Field(description="Number of the request that the epoch answers.")
+    rung: Rung = Field(description="Where its state came from.")
+    private_from: tuple[Uid, ...] = Field(
+        default=(), max_length=64, description="Pod UIDs of the members that hold its private part."
+    )
+
+
+class EpochStatus(Part):
+    """The latest membership. The operator's memory: agents are ordered what stands here."""
+
+    model_config = Part.model_config | {
+        "json_schema_extra": rules(("self.number >= oldSelf.number", "the number of an epoch never falls"))
+    }
+
+    number: Whole = Field(default=0, description="Grows with each epoch; 0 before the first.")
+    open: bool = Field(default=False, description="Whether it still stands.")
+    began_at: MicroTime | None = Field(default=None, description="When it began.")
+    ended_at: MicroTime | None = Field(default=None, description="When it was found over.")
+    step: Whole | None = Field(default=None, description="The step that it began with. Absent: checkpoint or fresh.")
+    highest: Whole | None = Field(default=None, description="Highest step that any member had reached before it.")
+    rung: Rung | None = Field(default=None, description="The lowest rung among its members.")
+    reason: Word = Field(default="", description="Why it is as it is, in one word.")
+    message: Sentence = Field(default="", description="Why it is as it is, in a sentence.")
+    begin_reason: Word = Field(default="", description="Why it began, in one word.")
+    begin_message: Sentence = Field(default="", description="Why it began, in a sentence.")
+    members: tuple[Enrolled, ...] = Field(
+        default=(), max_length=16384, description="Who was in it.", json_schema_extra=by_key("member")
+    )
+    lost: tuple[Member, ...] = Field(default=(), max_length=16384, description="Whose loss ended it.")
+    restarts: tuple[Uid, ...] = Field(
+        default=(), max_length=16384, description="Incarnations of trainers that stand still and are restarted."
+    )
+
+
+class Witness(Part):
+    """What a lost pod last held. It may decide a vote, never give bytes."""
+
+    member: Member = Field(description="The place that it held.")
+    pod_uid: Uid = Field(alias="podUID", description="The pod that is gone.")
+    build: Annotated[str, Field(max_length=256)] = Field(default="", description="Its torch and CPU build.")
+    step: Whole = Field(description="Its last digested step.")
+    schema_digest: Word = Field(description="What its state looked like.")
+    state_digest: Word = Field(description="What its bytes were.")
+
+
+class CheckpointHealStatus(Part):
+    """What became of it. Written by the operator alone."""
+
+    observed_generation: Whole | None = Field(default=None, description="Generation of the spec that this is about.")
+    conditions: tuple[Condition, ...] = Field(
+        default=(), max_length=16, description="What is so of the job.", json_schema_extra=by_key("type")
+    )
+    epoch: EpochStatus | None = Field(default=None, description="The latest membership.")
+    remembered: tuple[Witness, ...] = Field(
+        default=(), max_length=16384, description="What lost pods last held.", json_schema_extra=by_key("member")
+    )
+
+
+class CheckpointHeal(Part):
+    """The policy under which the pods of one training job heal each other."""
+
+    metadata: Metadata
+    spec: CheckpointHealSpec = Field(description="What the user wants.")
+    status: CheckpointHealStatus = Field(default=CheckpointHealStatus(), description="What became of it.")
+
+
+def policy_of(spec: CheckpointHealSpec, replicas_seen: int) -> Policy:
+    """The policy as the core knows it. `replicas_seen` counts where the spec does not say."""
+    return Policy(
+        replicas=spec.layout.replicas or max(1, replicas_seen),
+        ranks=spec.layout.ranks,
+        donor_limit=spec.donors.limit,
+        report_deadline=spec.deadlines.report_seconds,
+        agent_silence=spec.deadlines.agent_silence_seconds,
+        stopped_grace=spec.deadlines.stopped_trainer_seconds,
+        transfer_floor_bytes_per_second=spec.donors.floor_bytes_per_second,
+        transfer_seconds_at_least=spec.deadlines.transfer_seconds,
+        bytes_per_second=spec.donors.bytes_per_second,
+        epoch_end_deadline=spec.deadlines.epoch_end_seconds,
+        restore_budget=spec.deadlines.restore_budget_seconds,
+        buddies=spec.private_state.buddies,
+        max_attempts=spec.attempts.limit,
+        retry_pause=spec.attempts.pause_seconds,
+        same_step_crashes=spec.attempts.crashes_at_one_step,
+    )
+
+
+def matches(selector: Selector, labels: dict[str, str]) -> bool:
+    """Whether a pod with these labels is selected, as the API server would say."""
+    equal = all(labels.get(key) == value for key, value in selector.match_labels.items())
+    return equal and all(_holds(each, labels) for each in selector.match_expressions)
+
+
+def _holds(wanted: Expression, labels: dict[str, str]) -> bool:
+    match wanted.operator:
+        case "In":
+            return labels.get(wanted.key) in wanted.values
+        case "NotIn":
+            return labels.get(wanted.key) not in wanted.values
+        case "Exists":
+            return wanted.key in labels
+        case "DoesNotExist":
+            return wanted.key not in labels

@@ -1,0 +1,64 @@
+"""How does an epoch stand in a `CheckpointHeal`, and how is it read back?
+
+Nothing is lost on the way: the operator remembers what stands there and no more. Must not know when it is written.
+"""
+
+from checkpointheal.contract.layout import Identity
+from checkpointheal_operator.api.checkpointheal import CheckpointHealStatus, Enrolled, EpochStatus, Witness
+from checkpointheal_operator.core.view import EpochMember, EpochRecord, Remembered
+
+
+def epoch_status(record: EpochRecord, before: EpochStatus | None = None) -> EpochStatus:
+    """As it is written. Why it began is kept from `before` once the reason is that of its end."""
+    began = (record.reason, record.message)
+    if not record.open:
+        same = before is not None and before.number == record.number
+        began = (before.begin_reason, before.begin_message) if before and same else ("", "")
+    return EpochStatus(
+        number=record.number,
+        open=record.open,
+        began_at=record.began_at,
+        ended_at=record.ended_at,
+        step=record.step,
+        highest=record.highest,
+        rung=record.rung,
+        reason=record.reason,
+        message=record.message,
+        begin_reason=began[0],
+        begin_message=began[1],
+        members=tuple(Enrolled(**dict(each)) for each in record.members),
+        lost=record.lost,
+        restarts=record.restarts,
+    )
+
+
+def epoch_record(status: CheckpointHealStatus) -> EpochRecord:
+    """As the core knows it; of an object that was never written, number 0."""
+    epoch = status.epoch
+    if epoch is None:
+        return EpochRecord()
+    return EpochRecord(
+        number=epoch.number,
+        open=epoch.open,
+        began_at=epoch.began_at,
+        ended_at=epoch.ended_at,
+        step=epoch.step,
+        highest=epoch.highest,
+        rung=epoch.rung,
+        reason=epoch.reason,
+        message=epoch.message,
+        members=tuple(EpochMember(**dict(each)) for each in epoch.members),
+        lost=epoch.lost,
+        restarts=epoch.restarts,
+    )
+
+
+def witness(last: Remembered) -> Witness:
+    """As it is written."""
+    return Witness(member=last.member, pod_uid=last.pod_uid, build=last.build, **dict(last.identity))
+
+
+def remembered(seen: Witness) -> Remembered:
+    """As the core knows it."""
+    identity = Identity(step=seen.step, schema_digest=seen.schema_digest, state_digest=seen.state_digest)
+    return Remembered(member=seen.member, pod_uid=seen.pod_uid, build=seen.build, identity=identity)

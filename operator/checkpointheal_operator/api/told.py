@@ -1,0 +1,37 @@
+"""How do the core's conditions stand in an object?
+
+A condition keeps the time of its last change; an open heal is not unhealed, it is not known yet. Must not know what a
+condition is derived from.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from checkpointheal_operator.api.base import Condition, second
+from checkpointheal_operator.core import status
+
+
+def told(
+    found: Iterable[status.Condition], before: Sequence[Condition], now: float, generation: int
+) -> tuple[Condition, ...]:
+    """The conditions to be written at `now`, in seconds, after those that stand there."""
+    changed_at = {(each.type, each.status): each.last_transition_time for each in before}
+    return tuple(
+        Condition(
+            type=each.type,
+            status=(state := "True" if each.status else "False"),
+            reason=each.reason or "Unknown",
+            message=each.message,
+            observed_generation=generation,
+            last_transition_time=changed_at.get((each.type, state), second(now)),
+        )
+        for each in found
+    )
+
+
+def is_news(found: Sequence[Condition], before: Sequence[Condition]) -> bool:
+    """Whether people would learn anything: messages may hold an age, which changes at every look."""
+
+    def gist(each: Condition) -> tuple[str, str, str, int | None]:
+        return each.type, each.status, each.reason, each.observed_generation
+
+    return list(map(gist, found)) != list(map(gist, before))

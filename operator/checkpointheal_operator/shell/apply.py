@@ -1,0 +1,163 @@
+"""How does a decision become API objects? The only writer.
+
+Each decision is one write, under the version that was read; a second one of the same decision changes nothing. So the
+operator may end between any two of them: the next one reads what stands and decides from there. Must not know why
+anything was decided.
+"""
+
+import contextlib
+
+from pydantic import ValidationError
+
+from checkpointheal_operator.api.base import Json
+from checkpointheal_operator.api.checkpointheal import CheckpointHeal
+from checkpointheal_operator.api.heal import Heal
+from checkpointheal_operator.api.heal_record import assignment_spec, heal_spec
+from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Conclude, Decision, EndEpoch, OpenHeal
+from checkpointheal_operator.core.records import advance, prune
+from checkpointheal_operator.core.view import HealRecord, JobView
+from checkpointheal_operator.shell.cluster import (
+    CHECKPOINTHEALS,
+    EVENTS,
+    HEALS,
+    AlreadyThere,
+    Cluster,
+    Conflict,
+    Ref,
+)
+from checkpointheal_operator.shell.objects import JobObjects
+from checkpointheal_operator.shell.telling import (
+    Told,
+    event,
+    is_job_news,
+    is_progress_due,
+    is_progress_news,
+    job_status,
+    progress,
+)
+
+POLICY_LABEL = "checkpointheal.dev/policy"
+
+
+class Desk:
+    """One job's objects as they were last read or written. Every method raises ClusterError; then read again."""
+
+    def __init__(self, cluster: Cluster, objects: JobObjects) -> None:
+        self._cluster = cluster
+        self._policy, self._heals = objects.policy, dict(objects.heals)
+
+    async def apply(self, decision: Decision, view: JobView, now: float) -> JobView:
+        """Write `decision` down, which was made of `view`. The view that comes back is what stands there now."""
+        after = advance(view, decision, now)
+        match decision:
+            case OpenHeal():
+                await self._open(_record(after, decision.name), after)
+            case Assign():
+                await self._assign(_record(after, decision.heal))
+            case BeginEpoch() | EndEpoch():
+                await self._write_job(Told(after, now))
+            case Conclude():
+                await self._conclude(_record(after, decision.heal), Told(after, now))
+            case _:
+                pass
+        return after
+
+    async def tell(self, view: JobView, now: float) -> None:
+        """Write what people should know though nothing was decided, and drop heals that are history."""
+        said = Told(view, now)
+        if is_job_news(job_status(said, self._policy), self._policy.status):
+            await self._write_job(said)
+        for record in view.heals:
+            stored = self._heals[record.name]
+            if record.is_open and is_progress_due(said, record, stored):
+                status = progress(said, record, stored)
+                if is_progress_news(status, stored.status):
+                    await self._patch_heal(record.name, {"status": status.patch()}, status=True)
+        kept = {each.name for each in prune(view.heals, self._policy.spec.history_limit)}
+        for name in sorted(self._heals.keys() - kept):
+            await self._drop(self._heals[name])
+
+    async def _open(self, record: HealRecord, view: JobView) -> None:
+        body = self._new_heal(record, view)
+        try:
+            stored = await self._cluster.create(HEALS, body)
+        except AlreadyThere:
+            await self._clear_way(record.name)
+            stored = await self._cluster.create(HEALS, body)
+        self._heals[record.name] = Heal.model_validate(stored)
+
+    async def _clear_way(self, name: str) -> None:
+        """An open heal of that name is the same one; a concluded one of ours, or one that cannot be read, gives way."""
+        found = await self._cluster.get(self._ref(name))
+        owners = {owner.get("uid") for owner in found["metadata"].get("ownerReferences", ())}
+        if self._policy.metadata.uid not in owners:
+            raise Conflict(f"heal {name} belongs to another CheckpointHeal, or to one that was deleted")
+        if _is_open(found):
+            raise Conflict(f"heal {name} is open already")
+        await self._cluster.delete(self._ref(name), found["metadata"]["uid"])
+        self._heals.pop(name, None)
+
+    def _new_heal(self, record: HealRecord, view: JobView) -> Json:
+        pod = next((each.name for each in view.pods if each.uid == record.pod_uid), "")
+        policy = self._policy.metadata
+        owner = {
+            "apiVersion": CHECKPOINTHEALS.api,
+            "kind": CHECKPOINTHEALS.kind,
+            "name": policy.name,
+            "uid": policy.uid,
+        }
+        return {
+            "apiVersion": HEALS.api,
+            "kind": HEALS.kind,
+            "metadata": {
+                "name": record.name,
+                "namespace": policy.namespace,
+                "labels": {POLICY_LABEL: policy.name},
+                "ownerReferences": [owner],
+            },
+            "spec": heal_spec(record, pod, view.epoch.number).body(),
+        }
+
+    async def _assign(self, record: HealRecord) -> None:
+        assigned = assignment_spec(record)
+        await self._patch_heal(record.name, {"spec": {"assignment": assigned.patch() if assigned else None}})
+
+    async def _conclude(self, record: HealRecord, said: Told) -> None:
+        """The Event first: once the status says that it is over, nobody comes back for it."""
+        stored = self._heals[record.name]
+        with contextlib.suppress(AlreadyThere):
+            await self._cluster.create(EVENTS, event(record, stored, said.now))
+        await self._patch_heal(record.name, {"status": progress(said, record, stored).patch()}, status=True)
+
+    async def _write_job(self, said: Told) -> None:
+        body = {"status": job_status(said, self._policy).patch()}
+        ref = Ref(CHECKPOINTHEALS, self._policy.metadata.namespace, self._policy.metadata.name)
+        stored = await self._cluster.patch(ref, _under(self._policy, body), status=True)
+        self._policy = CheckpointHeal.model_validate(stored)
+
+    async def _patch_heal(self, name: str, body: Json, *, status: bool = False) -> None:
+        stored = await self._cluster.patch(self._ref(name), _under(self._heals[name], body), status=status)
+        self._heals[name] = Heal.model_validate(stored)
+
+    async def _drop(self, heal: Heal) -> None:
+        await self._cluster.delete(self._ref(heal.metadata.name), heal.metadata.uid)
+        del self._heals[heal.metadata.name]
+
+    def _ref(self, heal: str) -> Ref:
+        return Ref(HEALS, self._policy.metadata.namespace, heal)
+
+
+def _record(view: JobView, name: str) -> HealRecord:
+    return next(each for each in view.heals if each.name == name)
+
+
+def _under(stored: CheckpointHeal | Heal, body: Json) -> Json:
+    """Only if nobody has written since."""
+    return {"metadata": {"resourceVersion": stored.metadata.resource_version}, **body}
+
+
+def _is_open(found: Json) -> bool:
+    try:
+        return Heal.model_validate(found).status.concluded_at is None
+    except ValidationError:
+        return False

@@ -1,0 +1,28 @@
+"""What stands in the API server about one job? The only reader.
+
+Reading and understanding are apart: what was read goes to `objects`. Must not know what it is read for.
+"""
+
+from collections.abc import Iterable
+
+from checkpointheal_operator.api.base import Json
+from checkpointheal_operator.api.checkpointheal import CheckpointHeal, matches
+from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, Cluster, Ref
+from checkpointheal_operator.shell.objects import JobObjects, heals_of
+
+INJECT = "checkpointheal.dev/inject"
+OPTED_IN = f"{INJECT}=true"
+"""Every other pod stays unseen: the API server filters."""
+
+
+async def read_job(cluster: Cluster, namespace: str, name: str) -> JobObjects:
+    """All objects of the job under that policy. Raises ClusterError, NotThere where there is no such policy."""
+    policy = CheckpointHeal.model_validate(await cluster.get(Ref(CHECKPOINTHEALS, namespace, name)))
+    heals = heals_of(policy, await cluster.list(HEALS, namespace))
+    pods = selected(policy, await cluster.list(PODS, namespace, OPTED_IN))
+    return JobObjects(policy, heals, pods)
+
+
+def selected(policy: CheckpointHeal, pods: Iterable[Json]) -> tuple[Json, ...]:
+    """The pods that the policy is for."""
+    return tuple(pod for pod in pods if matches(policy.spec.selector, pod["metadata"].get("labels", {})))

@@ -1,0 +1,86 @@
+"""How does a job go from what stands in the API to what is decided, once?
+
+Read, decide, write, decide again until there is nothing to do; then tell. Nothing is kept between two looks. Must not
+know what woke it up.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from checkpointheal_operator.core.decide import decide
+from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
+from checkpointheal_operator.core.view import JobView
+from checkpointheal_operator.shell.apply import Desk
+from checkpointheal_operator.shell.cluster import (
+    AlreadyThere,
+    Cluster,
+    ClusterError,
+    Conflict,
+    NotThere,
+    Refused,
+    TooManyRequests,
+)
+from checkpointheal_operator.shell.gather import read_job
+from checkpointheal_operator.shell.objects import Identify, Listening, view_of
+
+DECISIONS_AT_ONCE = 64
+"""After so many the objects are read again."""
+SOON, LATER, REFUSED = 0.1, 1.0, 10.0
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What every job's operator needs: the API, who a pod is, and the time in seconds since 1970."""
+
+    cluster: Cluster
+    identify: Identify
+    clock: Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What was seen and done. Agents may be ordered what `view` says: all of it stands in the API."""
+
+    view: JobView
+    decisions: tuple[Decision, ...]
+    until: float | None
+
+
+async def look(around: Surroundings, namespace: str, name: str, listening: Listening) -> Looked:
+    """Bring the job as far as it goes now. Raises ClusterError; what was written before stands, and is seen next."""
+    objects = await read_job(around.cluster, namespace, name)
+    desk = Desk(around.cluster, objects)
+    view = view_of(objects, listening, around.identify, around.clock())
+    made: list[Decision] = []
+    while len(made) < DECISIONS_AT_ONCE:
+        now = around.clock()
+        made.append(decision := decide(view, now))
+        if isinstance(decision, Nothing | Wait):
+            break
+        view = await desk.apply(decision, view, now)
+    now = around.clock()
+    await desk.tell(view, now)
+    return Looked(view, tuple(made), _until(made[-1], now))
+
+
+def pause(error: ClusterError) -> float:
+    """Seconds until it is worth looking again."""
+    match error:
+        case TooManyRequests():
+            return error.after
+        case Conflict() | AlreadyThere() | NotThere():
+            return SOON
+        case Refused():
+            return REFUSED
+        case _:
+            return LATER
+
+
+def _until(last: Decision, now: float) -> float | None:
+    match last:
+        case Wait():
+            return last.until
+        case Nothing():
+            return None
+        case _:
+            return now

@@ -1,0 +1,110 @@
+"""What shall the status of our objects say now?
+
+Pure: derived from the view, the records and what stands there already. Must not know when it is written.
+"""
+
+from dataclasses import dataclass
+
+from checkpointheal_operator.api.base import Condition, Json, second
+from checkpointheal_operator.api.checkpointheal import CheckpointHeal, CheckpointHealStatus
+from checkpointheal_operator.api.epoch_record import epoch_status, witness
+from checkpointheal_operator.api.heal import Heal, HealStatus
+from checkpointheal_operator.api.heal_record import HEALED, heal_status
+from checkpointheal_operator.api.told import is_news, told
+from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.core.status import explain, heal_conditions, job_conditions, transfer_of
+from checkpointheal_operator.core.view import HealRecord, JobView
+from checkpointheal_operator.shell.cluster import EVENTS, HEALS
+
+COMPONENT = "checkpointheal"
+TOLD_EVERY = 5.0
+"""Seconds between two writes of an open heal's progress; a shorter heal is told once, at its end."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is told, and when."""
+
+    view: JobView
+    now: float
+
+
+def job_status(said: Told, stored: CheckpointHeal) -> CheckpointHealStatus:
+    """The whole status of the policy, its memory included."""
+    generation = stored.metadata.generation
+    conditions = told(job_conditions(said.view, said.now), stored.status.conditions, said.now, generation)
+    return CheckpointHealStatus(
+        observed_generation=generation,
+        conditions=conditions,
+        epoch=epoch_status(said.view.epoch, stored.status.epoch) if said.view.epoch.number else None,
+        remembered=tuple(map(witness, said.view.remembered)),
+    )
+
+
+def is_job_news(status: CheckpointHealStatus, stored: CheckpointHealStatus) -> bool:
+    """Whether it is worth a write though nothing was decided."""
+    return is_news(status.conditions, stored.conditions) or status.remembered != stored.remembered
+
+
+def progress(said: Told, record: HealRecord, stored: Heal) -> HealStatus:
+    """The whole status of a heal; of an open one with what its agents said last."""
+    if record.is_open:
+        refusals = record.refusals or explain(said.view, said.now, record.recipient).refusals
+        record = record.model_copy(update={"transfer": transfer_of(said.view, record), "refusals": refusals})
+    generation, epoch = stored.metadata.generation, said.view.epoch
+    conditions = told(heal_conditions(said.view, record), stored.status.conditions, said.now, generation)
+    update = {
+        "observed_generation": generation,
+        "conditions": tuple(_open(each) if record.is_open else each for each in conditions),
+        "step": epoch.step if record.epoch == epoch.number else None,
+        "told_at": said.now,
+    }
+    return heal_status(record, conditions).model_copy(update=update)
+
+
+def is_progress_due(said: Told, record: HealRecord, stored: Heal) -> bool:
+    """Whether its latest write is old enough."""
+    written = (record.opened_at, record.assigned_at, stored.status.told_at)
+    return said.now >= max(each for each in written if each is not None) + TOLD_EVERY
+
+
+def is_progress_news(status: HealStatus, stored: HealStatus) -> bool:
+    """Whether it says anything else than what stands there."""
+    return is_news(status.conditions, stored.conditions) or (status.transfer, status.candidates) != (
+        stored.transfer,
+        stored.candidates,
+    )
+
+
+def event(record: HealRecord, stored: Heal, now: float) -> Json:
+    """The verdict, where `kubectl describe pod` shows it. Its name is the verdict's, so that it is told once."""
+    where, stamp = stored.metadata.namespace, second(now)
+    pod = stored.spec.recipient
+    return {
+        "apiVersion": EVENTS.api,
+        "kind": EVENTS.kind,
+        "metadata": {"name": f"{record.name}.{record.reason.lower()}", "namespace": where},
+        "involvedObject": {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "namespace": where,
+            "name": pod.pod,
+            "uid": pod.pod_uid,
+        },
+        "related": {"apiVersion": HEALS.api, "kind": HEALS.kind, "namespace": where, "name": record.name},
+        "type": "Warning" if record.reason == Reason.FELL_BACK else "Normal",
+        "reason": record.reason,
+        "message": record.message,
+        "action": "Heal",
+        "source": {"component": COMPONENT},
+        "reportingComponent": COMPONENT,
+        "reportingInstance": COMPONENT,
+        "firstTimestamp": stamp,
+        "lastTimestamp": stamp,
+        "count": 1,
+    }
+
+
+def _open(condition: Condition) -> Condition:
+    """An open heal is not unhealed: it is not known yet."""
+    return condition.model_copy(update={"status": "Unknown"}) if condition.type == HEALED else condition
