@@ -42,11 +42,11 @@ class Source:
 
 
 _KUBEFLOW, _LWS, _JOBSET = "training.kubeflow.org/", "leaderworkerset.sigs.k8s.io/", "jobset.sigs.k8s.io/"
-_COMPLETION = "batch.kubernetes.io/job-completion-index"
+COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
 SOURCES = (
     Source(
         "JobSet",
-        index=_COMPLETION,
+        index=COMPLETION_INDEX,
         job=_JOBSET + "jobset-name",
         group=_JOBSET + "job-index",
         groups=_JOBSET + "replicatedjob-replicas",
@@ -80,7 +80,7 @@ SOURCES = (
         group="ray.io/worker-group-replica-index",
     ),
     Source("StatefulSet", index="apps.kubernetes.io/pod-index"),
-    Source("Job", index=_COMPLETION, job="batch.kubernetes.io/job-name"),
+    Source("Job", index=COMPLETION_INDEX, job="batch.kubernetes.io/job-name"),
 )
 """Best first: a JobSet's pods are a Job's too, and a LeaderWorkerSet's are a StatefulSet's."""
 
@@ -105,10 +105,8 @@ class Unplaced:
 def place(metadata: Metadata, ranks: int | None = None) -> Placed | Unplaced:
     """Find a pod's place. `ranks`: members per replica, as a policy says; None: as the pod's own annotation says."""
     marks = metadata.marks()
-    bad = next((key for key, least in _NUMBERS.items() if not _is_number(marks.get(key, str(least)), least)), None)
-    if bad is not None:
-        wanted = f"a number, {_NUMBERS[bad]} or more"
-        return _unplaced(Reason.BAD_ANNOTATION, key=bad, text=repr(marks[bad]), wanted=wanted)
+    if (bad := misread(marks)) is not None:
+        return bad
     source = next((each for each in SOURCES if _speaks(each, marks)), None)
     if REPLICA in marks:
         member: MemberId | Unplaced = MemberId(replica=int(marks[REPLICA]), rank=int(marks.get(RANK, "0")))
@@ -117,6 +115,15 @@ def place(metadata: Metadata, ranks: int | None = None) -> Placed | Unplaced:
     else:
         member = _member(source, marks, int(marks.get(RANKS, "1")) if ranks is None else ranks)
     return _in_job(metadata, source, member)
+
+
+def misread(marks: Mapping[str, str]) -> Unplaced | None:
+    """The first annotation of ours that should be a number and is none."""
+    for key, least in _NUMBERS.items():
+        if key in marks and not _is_number(marks[key], least):
+            wanted = f"a number, {least} or more"
+            return _unplaced(Reason.BAD_ANNOTATION, key=key, text=repr(marks[key]), wanted=wanted)
+    return None
 
 
 def _in_job(metadata: Metadata, source: Source | None, member: MemberId | Unplaced) -> Placed | Unplaced:

@@ -24,3 +24,9 @@ def amount(text: str | float) -> Decimal:
 def whole(text: str | float) -> int:
     """Bytes, rounded up. Raises ValueError."""
     return int(-(-amount(text) // 1))
+
+
+def written(number: int) -> str:
+    """Bytes as people write them, in the largest binary unit that leaves no fraction."""
+    unit, power = next(((u, p) for u, p in reversed(_BINARY.items()) if number and number % 1024**p == 0), ("", 0))
+    return f"{number // 1024**power}{unit}"

@@ -1,0 +1,206 @@
+"""What must be added to a pod so that it can be healed?
+
+One question, answered from the pod's manifest and the installation's settings alone: its CheckpointHeal may not exist
+yet. A pod that did not opt in is never touched; injecting twice is injecting once; what somebody else's webhook removed
+is put back. Must not know how the pod came here.
+"""
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
+from pydantic import JsonValue, ValidationError
+
+from checkpointheal_operator.core.identity import PREFIX, Placed, Unplaced, place
+from checkpointheal_operator.core.injected import Injection, Note, NotInjected, Operation, Report, note, refuse
+from checkpointheal_operator.core.injection_parts import (
+    AGENT,
+    ARENA,
+    ARENA_PATH,
+    TOKEN,
+    TRAINER_VARIABLES,
+    Part,
+    Room,
+    Seat,
+    arena_mount,
+    sidecar,
+    variables,
+    volumes,
+)
+from checkpointheal_operator.core.injection_settings import (
+    ANNOTATIONS,
+    INJECT,
+    INJECTED,
+    InjectionSettings,
+    Wishes,
+    wishes_of,
+)
+from checkpointheal_operator.core.injection_trainer import choose_trainer, is_guaranteed, is_limited, user_of
+from checkpointheal_operator.core.pod_manifest import MIRROR_POD, Container, PodManifest
+from checkpointheal_operator.core.quantities import whole
+from checkpointheal_operator.core.reasons import Reason
+
+MESHES = {"istio-proxy": "Istio", "linkerd-proxy": "Linkerd"}
+
+
+def inject(
+    pod: Mapping[str, JsonValue], settings: InjectionSettings, promised: Seat | Unplaced | None = None
+) -> Injection | NotInjected:
+    """Decide. `promised`: the place that a template's pods will find in themselves, where `pod` is a template."""
+    try:
+        manifest = PodManifest.model_validate(pod)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "pod"
+        return refuse(Reason.UNREADABLE_POD, what=f"{where}: {first['msg']}")
+    refusal = _closed(manifest)
+    if refusal is not None:
+        return refusal
+    return _seated(manifest, settings, promised or place(manifest.metadata))
+
+
+def _closed(pod: PodManifest) -> NotInjected | None:
+    """Why this pod is none of ours, or cannot have an agent at all."""
+    if pod.metadata.labels.get(INJECT) != "true":
+        return refuse(Reason.NOT_OPTED_IN, label=f'{INJECT}: "true"')
+    if MIRROR_POD in (pod.metadata.annotations or {}):
+        return refuse(Reason.MIRROR_POD)
+    if pod.spec.os.name != "linux":
+        return refuse(Reason.NOT_LINUX, system=pod.spec.os.name)
+    if pod.spec.resources:
+        return refuse(Reason.POD_LEVEL_RESOURCES)
+    return None
+
+
+def _seated(pod: PodManifest, settings: InjectionSettings, found: Placed | Seat | Unplaced) -> Injection | NotInjected:
+    trainer = next((each for each in pod.spec.containers if each.sees(ARENA)), None) if _is_ours(pod) else None
+    chosen, wishes = trainer or choose_trainer(pod, settings), wishes_of(pod.metadata, settings)
+    if isinstance(chosen, NotInjected):
+        return chosen
+    if isinstance(wishes, NotInjected):
+        return wishes
+    if isinstance(found, Unplaced):
+        return NotInjected(reason=found.reason, message=found.message)
+    if not _is_ours(pod) and (taken := next(_taken(pod, chosen), None)) is not None:
+        return refuse(Reason.NAME_TAKEN, what=taken)
+    seat = Seat(found.job, str(found.member)) if isinstance(found, Placed) else found
+    return _injection(pod, chosen, settings, wishes, seat)
+
+
+def _is_ours(pod: PodManifest) -> bool:
+    return INJECTED in (pod.metadata.annotations or {}) or pod.spec.init_container(AGENT) is not None
+
+
+def _taken(pod: PodManifest, trainer: Container) -> Iterator[str]:
+    """What the pod calls by a name that is ours, though nothing of ours is in it."""
+    yield from (f"a container {AGENT}" for each in pod.spec.everyone() if each.name == AGENT)
+    yield from (f"a volume {each.name}" for each in pod.spec.volumes or () if each.name in (ARENA, TOKEN))
+    yield from (f"a variable {name}" for name in TRAINER_VARIABLES if trainer.sets(name))
+    yield from (f"a mount at {ARENA_PATH}" for mount in trainer.volume_mounts or () if mount.mount_path == ARENA_PATH)
+
+
+def _injection(
+    pod: PodManifest, trainer: Container, settings: InjectionSettings, wishes: Wishes, seat: Seat
+) -> Injection:
+    room, notes = _room(pod, trainer, settings), tuple(_notes(pod, settings))
+    marker = json.dumps(
+        {"build": settings.build, "trainer": trainer.name, "notes": [each.reason for each in notes]}, sort_keys=True
+    )
+    patch = (
+        *_add("/spec/volumes", pod.spec.volumes, volumes(settings, wishes)),
+        *_agent(pod, sidecar(settings, wishes, seat, room)),
+        *_trainer(pod.spec.containers.index(trainer), trainer, seat),
+        *_annotation(pod, marker),
+    )
+    reason = _outcome(pod, patch)
+    told = {"member": seat.member, "job": seat.job, "trainer": trainer.name, "what": ", ".join(o.path for o in patch)}
+    report = Report(
+        reason=reason,
+        message=reason.tell(**told),
+        job=seat.job,
+        member=seat.member,
+        trainer=trainer.name,
+        user=room.user.uid,
+        port=room.port,
+        arena_bytes=whole(wishes.arena),
+        guaranteed=room.guaranteed,
+        notes=notes,
+    )
+    return Injection(patch=patch, report=report)
+
+
+def _outcome(pod: PodManifest, patch: Sequence[Operation]) -> Reason:
+    if not _is_ours(pod):
+        return Reason.INJECTED
+    return Reason.INJECTION_MENDED if patch else Reason.ALREADY_INJECTED
+
+
+def _room(pod: PodManifest, trainer: Container, settings: InjectionSettings) -> Room:
+    others = [each for each in pod.spec.everyone() if each.name != AGENT]
+    return Room(
+        user=user_of(pod, trainer, settings),
+        port=settings.port if _why_no_port(pod, settings) is None else 0,
+        guaranteed=is_guaranteed(others),
+        cpu_limited=is_limited(others, "cpu"),
+        se_linux=trainer.security_context.se_linux_options,
+    )
+
+
+def _why_no_port(pod: PodManifest, settings: InjectionSettings) -> str | None:
+    if pod.spec.host_network:
+        return "the pod shares its node's network with other pods"
+    others = (each for each in pod.spec.everyone() if each.name != AGENT)
+    if any(port.container_port == settings.port for each in others for port in each.ports):
+        return f"another container of the pod listens on {settings.port}"
+    return None
+
+
+def _notes(pod: PodManifest, settings: InjectionSettings) -> Iterator[Note]:
+    why = _why_no_port(pod, settings)
+    if why is not None:
+        yield note(Reason.PORT_NOT_FIXED, why=why)
+    for mesh in sorted({MESHES[each.name] for each in pod.spec.everyone() if each.name in MESHES}):
+        yield note(Reason.MESH_IN_THE_WAY, mesh=mesh, port=settings.port)
+    for key in sorted(pod.metadata.annotations or {}):
+        if key.startswith(PREFIX) and key not in ANNOTATIONS:
+            nearest = difflib.get_close_matches(key, ANNOTATIONS, n=1, cutoff=0.0)
+            yield note(Reason.UNKNOWN_ANNOTATION, key=key, nearest=nearest[0])
+
+
+def _agent(pod: PodManifest, container: Part) -> Iterator[Operation]:
+    """The agent comes first. One that lost its restart policy would run like a step before the trainer, for ever."""
+    init_containers = pod.spec.init_containers
+    if init_containers is None:
+        yield Operation(path="/spec/initContainers", value=[container])
+        return
+    index = next((i for i, each in enumerate(init_containers) if each.name == AGENT), None)
+    if index is None:
+        yield Operation(path="/spec/initContainers/0", value=container)
+    elif init_containers[index].restart_policy != "Always":
+        yield Operation(path=f"/spec/initContainers/{index}/restartPolicy", value="Always")
+
+
+def _trainer(index: int, trainer: Container, seat: Seat) -> Iterator[Operation]:
+    at = f"/spec/containers/{index}"
+    lacking = [each for each in variables(seat) if not trainer.sets(str(each["name"]))]
+    yield from _add(f"{at}/env", trainer.env, lacking)
+    if not trainer.sees(ARENA):
+        yield from _add(f"{at}/volumeMounts", trainer.volume_mounts, [arena_mount()])
+
+
+def _annotation(pod: PodManifest, marker: str) -> Iterator[Operation]:
+    annotations = pod.metadata.annotations
+    if annotations is None:
+        yield Operation(path="/metadata/annotations", value={INJECTED: marker})
+    elif INJECTED not in annotations:
+        yield Operation(path=f"/metadata/annotations/{INJECTED.replace('/', '~1')}", value=marker)
+
+
+def _add(path: str, present: Sequence[object] | None, parts: Sequence[Part]) -> Iterator[Operation]:
+    """Append what is not there by name; nothing that is there is written again."""
+    names = {getattr(each, "name", None) for each in present or ()}
+    lacking = [part for part in parts if part["name"] not in names]
+    if present is None and lacking:
+        yield Operation(path=path, value=[*lacking])
+        return
+    yield from (Operation(path=f"{path}/-", value=part) for part in lacking)

@@ -1,0 +1,133 @@
+"""What is added to a pod: the agent's container, two volumes, the trainer's mount and variables?
+
+Plain JSON, clean under the restricted pod security standard. Must not know what the pod has already.
+"""
+
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from checkpointheal_operator.core.injection_settings import InjectionSettings, Wishes
+from checkpointheal_operator.core.injection_trainer import User
+from checkpointheal_operator.core.quantities import whole, written
+
+AGENT, ARENA, TOKEN = "checkpointheal-agent", "checkpointheal-arena", "checkpointheal-token"
+ARENA_PATH, TOKEN_FOLDER = "/run/checkpointheal/arena", "/run/checkpointheal/token"
+TRAINER_VARIABLES = ("CHECKPOINTHEAL_ARENA", "CHECKPOINTHEAL_JOB", "CHECKPOINTHEAL_MEMBER")
+
+Part = dict[str, JsonValue]
+
+
+@dataclass(frozen=True)
+class Seat:
+    """The place that trainer and agent are told. `fields`: variables that `member` refers to, and their field paths."""
+
+    job: str
+    member: str
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Room:
+    """What an agent gets in this pod."""
+
+    user: User
+    port: int
+    guaranteed: bool
+    cpu_limited: bool
+    se_linux: Part | None = None
+
+
+def sidecar(settings: InjectionSettings, wishes: Wishes, seat: Seat, room: Room) -> Part:
+    """The agent: a native sidecar without probes, so that nothing of ours gates the trainer."""
+    container: Part = {
+        "name": AGENT,
+        "image": wishes.image,
+        "command": ["checkpointheal", "agent"],
+        "restartPolicy": "Always",
+        "env": [*variables(seat), *_agents_variables(settings, room)],
+        "resources": _resources(wishes, room),
+        "securityContext": _security(room),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [arena_mount(), {"name": TOKEN, "mountPath": TOKEN_FOLDER, "readOnly": True}],
+    }
+    if settings.image_pull_policy is not None:
+        container["imagePullPolicy"] = settings.image_pull_policy
+    if room.port:
+        container["ports"] = [{"name": "checkpointheal", "containerPort": room.port, "protocol": "TCP"}]
+    return container
+
+
+def volumes(settings: InjectionSettings, wishes: Wishes) -> tuple[Part, ...]:
+    """The arena in memory, and a token that is good for nothing but the gateway."""
+    token: Part = {"audience": settings.audience, "expirationSeconds": settings.token_seconds, "path": "token"}
+    arena: Part = {"medium": "Memory", "sizeLimit": wishes.arena}
+    return (
+        {"name": ARENA, "emptyDir": arena},
+        {"name": TOKEN, "projected": {"sources": [{"serviceAccountToken": token}]}},
+    )
+
+
+def arena_mount() -> Part:
+    """The same for agent and trainer: the arena's path is told to both."""
+    return {"name": ARENA, "mountPath": ARENA_PATH}
+
+
+def variables(seat: Seat) -> tuple[Part, ...]:
+    """What both are told. A reference is expanded only after what it refers to."""
+    told = dict(zip(TRAINER_VARIABLES, (ARENA_PATH, seat.job, seat.member), strict=True))
+    return (
+        *(_read_from(name, path) for name, path in seat.fields),
+        *(_said(name, value) for name, value in told.items()),
+    )
+
+
+def _agents_variables(settings: InjectionSettings, room: Room) -> tuple[Part, ...]:
+    told = {
+        "CHECKPOINTHEAL_GATEWAY": settings.gateway,
+        "CHECKPOINTHEAL_GATEWAY_ROOT": settings.gateway_root,
+        "CHECKPOINTHEAL_TOKEN_FILE": f"{TOKEN_FOLDER}/token",
+        "CHECKPOINTHEAL_PORT": str(room.port),
+    }
+    return (
+        _read_from("CHECKPOINTHEAL_POD", "metadata.name"),
+        _read_from("CHECKPOINTHEAL_POD_UID", "metadata.uid"),
+        _read_from("CHECKPOINTHEAL_HOST", "status.podIP"),
+        *(_said(name, value) for name, value in told.items() if value),
+    )
+
+
+def _said(name: str, value: str) -> Part:
+    return {"name": name, "value": value}
+
+
+def _read_from(name: str, path: str) -> Part:
+    return {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
+
+
+def _resources(wishes: Wishes, room: Room) -> Part:
+    """The arena's pages are the agent's: memory is promised in full, so the trainer never pays for them."""
+    memory = written(whole(wishes.arena) + whole(wishes.memory))
+    if room.guaranteed:
+        both: Part = {"cpu": wishes.cpu_fixed, "memory": memory}
+        return {"requests": both, "limits": both.copy()}
+    limits: Part = {"memory": memory}
+    if room.cpu_limited:
+        limits["cpu"] = wishes.cpu_limit
+    return {"requests": {"cpu": wishes.cpu, "memory": memory}, "limits": limits}
+
+
+def _security(room: Room) -> Part:
+    context: Part = {
+        "runAsNonRoot": True,
+        "runAsUser": room.user.uid,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    if room.user.gid is not None:
+        context["runAsGroup"] = room.user.gid
+    if room.se_linux is not None:
+        context["seLinuxOptions"] = room.se_linux
+    return context

@@ -1,0 +1,67 @@
+"""Which container is the trainer, whose user is it, and how are the pod's containers limited?"""
+
+from decimal import Decimal
+from typing import NamedTuple
+
+from checkpointheal_operator.core.injected import NotInjected, refuse
+from checkpointheal_operator.core.injection_settings import TRAINER, InjectionSettings
+from checkpointheal_operator.core.pod_manifest import Container, PodManifest
+from checkpointheal_operator.core.quantities import amount
+from checkpointheal_operator.core.reasons import Reason
+
+
+class User(NamedTuple):
+    """Whom the agent runs as; the group is None where the pod's own stands."""
+
+    uid: int
+    gid: int | None
+
+
+def choose_trainer(pod: PodManifest, settings: InjectionSettings) -> Container | NotInjected:
+    """The annotated container, else the first that asks for an accelerator, else the only one; else a refusal."""
+    named, containers = (pod.metadata.annotations or {}).get(TRAINER), pod.spec.containers
+    names = ", ".join(each.name for each in containers)
+    if named is not None:
+        found = next((each for each in containers if each.name == named), None)
+        return found or refuse(Reason.TRAINER_NOT_FOUND, key=TRAINER, name=named, containers=names)
+    if (accelerated := next((each for each in containers if _accelerated(each, settings)), None)) is not None:
+        return accelerated
+    own = [each for each in containers if each.name not in settings.bystanders]
+    return own[0] if len(own) == 1 else refuse(Reason.TRAINER_AMBIGUOUS, containers=names, key=TRAINER)
+
+
+def user_of(pod: PodManifest, trainer: Container, settings: InjectionSettings) -> User:
+    """The trainer's own user where the pod names one that is not root, so that both own the arena's files."""
+    whole, own = pod.spec.security_context, trainer.security_context
+    uid = own.run_as_user if own.run_as_user is not None else whole.run_as_user
+    if uid is None or uid == 0:
+        return User(settings.user, settings.user)
+    return User(uid, own.run_as_group)
+
+
+def is_guaranteed(containers: list[Container]) -> bool:
+    """Whether every container is promised exactly what it may use: the pod's quality of service is Guaranteed."""
+    return all(_fixed(each, "cpu") and _fixed(each, "memory") for each in containers)
+
+
+def is_limited(containers: list[Container], resource: str) -> bool:
+    """Whether every container has a limit: where a quota demands one, a container without would stop the pod."""
+    return all(resource in each.resources.limits for each in containers)
+
+
+def _accelerated(container: Container, settings: InjectionSettings) -> bool:
+    asked = {**container.resources.requests, **container.resources.limits}
+    return bool(container.resources.claims) or any(name.startswith(settings.accelerators) for name in asked)
+
+
+def _fixed(container: Container, resource: str) -> bool:
+    limit = container.resources.limits.get(resource)
+    return limit is not None and _amount(limit) == _amount(container.resources.requests.get(resource, limit))
+
+
+def _amount(text: str | float) -> Decimal | str:
+    """A quantity that cannot be read is only equal to itself; the API server will say what is wrong with it."""
+    try:
+        return amount(text)
+    except ValueError:
+        return str(text)
