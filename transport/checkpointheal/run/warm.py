@@ -20,7 +20,7 @@ DELAY = 1.0
 """Seconds that a trainer has lived before a warm process is started beside it."""
 ANSWER = 2.0
 """Seconds that a warm process has to fork."""
-PAUSE = 10.0
+PAUSE = 4.0
 """Seconds before a lost warm process is replaced; doubled with each one."""
 _WORD_LIMIT = 4096
 

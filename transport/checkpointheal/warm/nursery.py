@@ -40,13 +40,22 @@ def keep(cold: frozenset[str], hook: str) -> bool:
         os._exit(0)
     gc.collect()
     gc.freeze()  # the collector of a trainer would touch, and so copy, every page that they share
-    os.write(line, READY.encode())
-    while asked := os.read(line, _WORD_LIMIT):
-        if _is_trainer(line, run):
-            os.close(line)
-            _begin(asked.decode())
-            return hidden
-    os._exit(0)
+    asked = _serve(line, run)
+    if asked is None:
+        os._exit(0)
+    os.close(line)
+    _begin(asked)
+    return hidden
+
+
+def _serve(line: int, run: int) -> str | None:
+    """Fork whenever asked to. In a trainer, what it was asked for with; None once `run` has hung up, or died."""
+    with contextlib.suppress(ConnectionError):
+        os.write(line, READY.encode())
+        while asked := os.read(line, _WORD_LIMIT):
+            if _is_trainer(line, run):
+                return asked.decode()
+    return None
 
 
 def _take_orders(hook: str) -> tuple[int, int, list[str]]:
@@ -149,10 +158,12 @@ def _pass(gate: int, run: int) -> None:
 
 
 def _begin(asked: str) -> None:
-    """Take what a start draws from the system: variables, and the seeds. The `random` module sees a fork by itself."""
+    """Take what a start takes from the system: variables, numbers, seeds. `random` sees a fork by itself."""
     atexit.register(gc.unfreeze)  # what is frozen would not be taken down, and some libraries complain
     name, _, value = asked.partition("=")
     os.environ[name] = value
+    if threading := sys.modules.get("threading"):
+        threading.main_thread()._set_native_id()  # noqa: SLF001 as multiprocessing does after its forks
     if numpy_random := sys.modules.get("numpy.random"):
         numpy_random.seed()
     if torch := sys.modules.get("torch"):
