@@ -72,6 +72,7 @@ def a_job(folder: Path, command: tuple[str, ...], **changes: object) -> LocalSet
         "policy": Policy(replicas=replicas, ranks=ranks),
         "logs": folder / "logs",
         "trainer_restarts": 0,
+        "warm": False,
         "pod_restarts": Limits(restarts=0, backoff=0.01),
         "environment": {"PATH": "/usr/bin:/bin", "OUT": str(folder)},
     }

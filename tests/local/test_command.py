@@ -74,7 +74,7 @@ def start(tmp_path: Path) -> Iterator[object]:
 
 
 def test_a_job_that_trains_to_its_end_is_a_success(start, tmp_path: Path) -> None:
-    local = start(a_trainer('print("hello from", rank); leave("ran")'), "--replicas", "2", "--ranks", "2")
+    local = start(a_trainer('print("hello from", rank); leave("ran")'), "--replicas", "2", "--ranks", "2", "--cold")
     out, err = local.process.communicate(timeout=SAFETY)
     assert (local.process.returncode, out) == (0, "nobody had to be healed\n"), err
     assert len(list(tmp_path.glob("ran-*"))) == 4

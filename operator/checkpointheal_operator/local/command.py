@@ -60,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--restarts", type=_count, default=5, metavar="N", help="failures of a trainer, in an hour (%(default)s)"
     )
+    parser.add_argument("--cold", action="store_true", help="no warm process beside each trainer: less memory")
     parser.add_argument("--plain", action="store_true", help="lines instead of the live view")
     parser.add_argument("-v", "--verbose", action="store_true", help="also say what is waited for")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD", help="the trainer and its arguments")
@@ -76,6 +77,7 @@ def settings_of(asked: argparse.Namespace, command: Sequence[str]) -> LocalSetti
         logs=(asked.dir or FOLDER / job).absolute(),
         slots=asked.arena_slots,
         trainer_restarts=asked.restarts,
+        warm=not asked.cold,
     )
 
 

@@ -51,8 +51,13 @@ class Site:
         """What the agent, or the trainer under `run`, is started with."""
         if process == "agent":
             return self.settings.agent
-        run = (sys.executable, "-P", "-m", "checkpointheal.cli", "run")
+        run = (sys.executable, "-P", "-m", "checkpointheal.cli", "run", *self._warm())
         return (*run, "--restarts", str(self.settings.trainer_restarts), "--", *self.settings.command)
+
+    def _warm(self) -> tuple[str, ...]:
+        """`run` would say of every other program that it cannot be warm."""
+        is_python = Path(self.settings.command[0]).name.startswith("python")
+        return ("--warm",) if self.settings.warm and is_python else ()
 
 
 @dataclass(frozen=True)
