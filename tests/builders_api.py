@@ -1,7 +1,8 @@
 """API objects of a job, made from what the core's builders say."""
 
-from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.api.base import Json, second
+from checkpointheal_operator.core import identity
+from checkpointheal_operator.core.identity import RANK, REPLICA
 from checkpointheal_operator.core.view import PodFacts
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, PODS
 from checkpointheal_operator.shell.gather import INJECT
@@ -20,25 +21,20 @@ def a_policy(**spec: object) -> Json:
     }
 
 
-def pod_object(pod: PodFacts, **labels: str) -> Json:
-    """The pod as the API server has it. Which place it claims is written on it."""
+def pod_object(pod: PodFacts, job: str = JOB) -> Json:
+    """The pod as the API server has it. Which place it claims is written on it by hand."""
     metadata: Json = {
         "name": pod.name,
         "namespace": WHERE,
         "uid": pod.uid,
         "creationTimestamp": second(pod.seen_since),
-        "labels": {"app": JOB, INJECT: "true", "place": str(pod.member).replace("/", ".")} | labels,
+        "labels": {"app": JOB, INJECT: "true"},
+        "annotations": {identity.JOB: job, REPLICA: str(pod.member.replica), RANK: str(pod.member.rank)},
     }
     if pod.terminating:
         metadata["deletionTimestamp"] = second(pod.seen_since)
     phase = "Succeeded" if pod.finished else "Running"
     return {"metadata": metadata, "spec": {"nodeName": pod.node}, "status": {"phase": phase}}
-
-
-def place_of(pod: Json) -> MemberId | None:
-    """Which place a pod of ours claims."""
-    place = pod["metadata"]["labels"].get("place")
-    return MemberId.parse(place.replace(".", "/")) if place else None
 
 
 def set_pods(cluster: FakeCluster, *pods: PodFacts) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from builders_api import JOB, WHERE, a_policy, place_of, set_pods
+from builders_api import JOB, WHERE, a_policy, set_pods
 from builders_core import m
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.core import decisions as core
@@ -62,7 +62,7 @@ class ClusterSimulation(Simulation):
         return made
 
     async def _look(self):
-        around = Surroundings(self.cluster, place_of, lambda: self.now)
+        around = Surroundings(self.cluster, lambda: self.now)
         return await look(around, WHERE, JOB, Listening(self.leader_since, tuple(self.heard.values())))
 
     def restart_operator(self, *, with_records: bool = True) -> None:

@@ -4,15 +4,18 @@ Only the selector is required. Every field of the spec is read by `policy_of`, o
 default never changes within a version. Must not know how a heal goes.
 """
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.api.base import (
     Condition,
     Member,
     Metadata,
     MicroTime,
+    Name,
     Part,
     Sentence,
     Uid,
@@ -64,7 +67,10 @@ class Layout(Part):
         default=None,
         description="Complete copies of the training state. Absent: as many as pods were ever seen to hold.",
     )
-    ranks: Positive = Field(default=1, description="Members of each replica; each holds one coordinate of the state.")
+    ranks: Positive | None = Field(
+        default=None,
+        description="Members of each replica; each holds one coordinate. Absent: as the pods' annotations say, else 1.",
+    )
 
 
 class Donors(Part):
@@ -193,6 +199,10 @@ class CheckpointHealStatus(Part):
     conditions: tuple[Condition, ...] = Field(
         default=(), max_length=16, description="What is so of the job.", json_schema_extra=by_key("type")
     )
+    job: Name = Field(
+        default="",
+        description="The job whose pods heal each other. Pods of another one that are selected are left alone.",
+    )
     epoch: EpochStatus | None = Field(default=None, description="The latest membership.")
     remembered: tuple[Witness, ...] = Field(
         default=(), max_length=16384, description="What lost pods last held.", json_schema_extra=by_key("member")
@@ -207,11 +217,11 @@ class CheckpointHeal(Part):
     status: CheckpointHealStatus = Field(default=CheckpointHealStatus(), description="What became of it.")
 
 
-def policy_of(spec: CheckpointHealSpec, replicas_seen: int) -> Policy:
-    """The policy as the core knows it. `replicas_seen` counts where the spec does not say."""
+def policy_of(spec: CheckpointHealSpec, seen: Collection[MemberId]) -> Policy:
+    """The policy as the core knows it. The members that were ever seen count where the spec does not say."""
     return Policy(
-        replicas=spec.layout.replicas or max(1, replicas_seen),
-        ranks=spec.layout.ranks,
+        replicas=spec.layout.replicas or max((each.replica for each in seen), default=0) + 1,
+        ranks=spec.layout.ranks or max((each.rank for each in seen), default=0) + 1,
         donor_limit=spec.donors.limit,
         report_deadline=spec.deadlines.report_seconds,
         agent_silence=spec.deadlines.agent_silence_seconds,

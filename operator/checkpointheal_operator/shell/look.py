@@ -21,7 +21,7 @@ from checkpointheal_operator.shell.cluster import (
     TooManyRequests,
 )
 from checkpointheal_operator.shell.gather import read_job
-from checkpointheal_operator.shell.objects import Identify, Listening, view_of
+from checkpointheal_operator.shell.objects import Listening, view_of
 
 DECISIONS_AT_ONCE = 64
 """After so many the objects are read again."""
@@ -30,10 +30,9 @@ SOON, LATER, REFUSED = 0.1, 1.0, 10.0
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What every job's operator needs: the API, who a pod is, and the time in seconds since 1970."""
+    """What every job's operator needs: the API, and the time in seconds since 1970."""
 
     cluster: Cluster
-    identify: Identify
     clock: Callable[[], float]
 
 
@@ -50,7 +49,7 @@ async def look(around: Surroundings, namespace: str, name: str, listening: Liste
     """Bring the job as far as it goes now. Raises ClusterError; what was written before stands, and is seen next."""
     objects = await read_job(around.cluster, namespace, name)
     desk = Desk(around.cluster, objects)
-    view = view_of(objects, listening, around.identify, around.clock())
+    view = view_of(objects, listening, around.clock())
     made: list[Decision] = []
     while len(made) < DECISIONS_AT_ONCE:
         now = around.clock()

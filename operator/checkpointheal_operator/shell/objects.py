@@ -5,7 +5,7 @@ they were read.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pydantic import ValidationError
@@ -17,14 +17,13 @@ from checkpointheal_operator.api.epoch_record import epoch_record, remembered
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.api.heal_record import heal_record, with_epoch
 from checkpointheal_operator.core.hearing import remember
+from checkpointheal_operator.core.identity import Placed, Unplaced, place
+from checkpointheal_operator.core.pod_manifest import Metadata
 from checkpointheal_operator.core.view import EpochRecord, HealRecord, Heard, JobView, PodFacts
 
 log = logging.getLogger("checkpointheal.operator")
 
 ZONE = "topology.kubernetes.io/zone"
-
-Identify = Callable[[Json], MemberId | None]
-"""Which place a pod claims; None: it does not say."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +43,16 @@ class Listening:
     heard: tuple[Heard, ...] = ()
 
 
-def view_of(objects: JobObjects, listening: Listening, identify: Identify, now: float) -> JobView:
+def view_of(objects: JobObjects, listening: Listening, now: float) -> JobView:
     """The job at `now`, in seconds since 1970. Reports of pods that never were the job's are left out."""
-    pods = tuple(pod_facts(objects.pods, identify))
     status = objects.policy.status
+    job, pods = claims(objects)
     epoch = epoch_record(status)
     heals = tuple(with_epoch(heal_record(each), status.epoch) for each in objects.heals.values())
+    seen = [pod.member for pod in pods] + [each.member for each in epoch.members]
     view = JobView(
-        job=objects.policy.metadata.name,
-        policy=policy_of(objects.policy.spec, _replicas_seen(pods, epoch)),
+        job=job,
+        policy=policy_of(objects.policy.spec, seen),
         leader_since=listening.leader_since,
         pods=pods,
         heard=tuple(_ours(listening.heard, pods, epoch, heals)),
@@ -63,13 +63,19 @@ def view_of(objects: JobObjects, listening: Listening, identify: Identify, now: 
     return remember(view, now)
 
 
-def pod_facts(pods: Iterable[Json], identify: Identify) -> Iterator[PodFacts]:
-    """Each pod that claims a place. A failed one claims none: its memory is gone, only its object is left."""
-    for pod in pods:
-        phase = pod.get("status", {}).get("phase")
-        member = None if phase == "Failed" else identify(pod)
-        if member is not None:
-            yield _facts(pod, member, finished=phase == "Succeeded")
+def claims(objects: JobObjects) -> tuple[str, tuple[PodFacts, ...]]:
+    """The job under the policy and the pods that claim a place in it.
+
+    Of several jobs it is the one that it was, else the one of the oldest pod: a second job that the selector takes by
+    mistake must neither receive the first one's state nor end its epoch.
+    """
+    found = [(_found(pod, objects.policy.spec.layout.ranks), pod) for pod in objects.pods if not _has_failed(pod)]
+    placed = [(where, _facts(pod, where.member)) for where, pod in found if isinstance(where, Placed)]
+    known = objects.policy.status.job
+    if not any(where.job == known for where, _ in placed):
+        oldest = min(placed, key=lambda each: (each[1].seen_since, each[0].job), default=None)
+        known = oldest[0].job if oldest else known
+    return known, tuple(facts for where, facts in placed if where.job == known)
 
 
 def heals_of(policy: CheckpointHeal, heals: Iterable[Json]) -> dict[str, Heal]:
@@ -85,7 +91,16 @@ def heals_of(policy: CheckpointHeal, heals: Iterable[Json]) -> dict[str, Heal]:
     return found
 
 
-def _facts(pod: Json, member: MemberId, *, finished: bool) -> PodFacts:
+def _found(pod: Json, ranks: int | None) -> Placed | Unplaced:
+    return place(Metadata.model_validate(pod["metadata"]), ranks)
+
+
+def _has_failed(pod: Json) -> bool:
+    """Its memory is gone, only its object is left: it claims no place."""
+    return bool(pod.get("status", {}).get("phase") == "Failed")
+
+
+def _facts(pod: Json, member: MemberId) -> PodFacts:
     metadata = pod["metadata"]
     return PodFacts(
         member=member,
@@ -94,15 +109,9 @@ def _facts(pod: Json, member: MemberId, *, finished: bool) -> PodFacts:
         node=pod.get("spec", {}).get("nodeName", ""),
         zone=metadata.get("labels", {}).get(ZONE, ""),
         terminating="deletionTimestamp" in metadata,
-        finished=finished,
+        finished=pod.get("status", {}).get("phase") == "Succeeded",
         seen_since=seconds_of(metadata["creationTimestamp"]),
     )
-
-
-def _replicas_seen(pods: Iterable[PodFacts], epoch: EpochRecord) -> int:
-    """A replica whose pods are away for a moment still counts, once it was in an epoch."""
-    members = [pod.member for pod in pods] + [each.member for each in epoch.members]
-    return max((each.replica for each in members), default=-1) + 1
 
 
 def _ours(

@@ -36,6 +36,7 @@ def job_status(said: Told, stored: CheckpointHeal) -> CheckpointHealStatus:
     return CheckpointHealStatus(
         observed_generation=generation,
         conditions=conditions,
+        job=said.view.job,
         epoch=epoch_status(said.view.epoch, stored.status.epoch) if said.view.epoch.number else None,
         remembered=tuple(map(witness, said.view.remembered)),
     )
@@ -43,7 +44,8 @@ def job_status(said: Told, stored: CheckpointHeal) -> CheckpointHealStatus:
 
 def is_job_news(status: CheckpointHealStatus, stored: CheckpointHealStatus) -> bool:
     """Whether it is worth a write though nothing was decided."""
-    return is_news(status.conditions, stored.conditions) or status.remembered != stored.remembered
+    told_anew = (status.job, status.remembered) != (stored.job, stored.remembered)
+    return told_anew or is_news(status.conditions, stored.conditions)
 
 
 def progress(said: Told, record: HealRecord, stored: Heal) -> HealStatus:
