@@ -25,8 +25,9 @@ from checkpointheal.trainer.settings import TrainerSettings
 log = logging.getLogger("checkpointheal")
 
 PRIVATE_GRACE = 1.0
-"""Seconds that a commit waits, after its copy, for a buddy to have the private part. Usually one has it long before; where
-none answers, only the first commit waits."""
+"""Seconds that a commit waits, after its copy, for a buddy to have the private part.
+
+Usually one has it long before; where none answers, only the first commit waits."""
 LOCK_PATIENCE = 5.0
 """Seconds that a trainer before this one, killed already, may take to be gone."""
 
