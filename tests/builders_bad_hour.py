@@ -12,14 +12,13 @@ import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from checkpointheal.contract.gateway import TransferFacts
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.decisions import BeginEpoch, Decision
-from checkpointheal_operator.core.reasons import Rung
 from checkpointheal_operator.core.status import transfer_of
 from checkpointheal_operator.core.view import JobView, Policy
 from checkpointheal_operator.demo.progress import Progress
@@ -35,6 +34,8 @@ SCRIPT = Path(__file__).parent / "kills" / "faulty_trainer.py"
 HANG_SECONDS = 240.0
 """Longer than all deadlines of a heal together: what takes longer hangs."""
 LOOK_EVERY = 0.02
+HANDED_OVER_SECONDS = 2.0
+"""Longer than a commit waits for a buddy to have a private part."""
 SLOW_BYTES_PER_SECOND = 8 << 20
 QUIET = {"TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore"}
 
@@ -46,16 +47,21 @@ class Hang(AssertionError):
 class BadHour:
     """One job under attack."""
 
-    def __init__(self, folder: Path, job: LocalJob, decisions: list[Decision]) -> None:
-        self.folder, self.job, self.decisions = folder, job, decisions
+    job: LocalJob
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.progress = Progress(folder, RANKS)
+        self.begun: list[BeginEpoch] = []
+        self.wrong_fallbacks: list[str] = []
+        self._forgotten: list[tuple[float, int, bool]] = []
 
     async def until(self, done: Callable[[], object], what: str) -> None:
         """Look until `done()`. Raises Hang that says what never came."""
         deadline = time.monotonic() + HANG_SECONDS
         while not done():
             if time.monotonic() > deadline:
-                raise Hang(f"{what} never came: {self.job.loop.view.epoch.message}; {self.decisions[-1:]}")
+                raise Hang(f"{what} never came: {self.job.loop.view.epoch.message}")
             self.progress.look()
             await asyncio.sleep(LOOK_EVERY)
 
@@ -67,10 +73,24 @@ class BadHour:
             f"{updates} more updates on every rank",
         )
 
-    def fallbacks(self) -> Iterator[str]:
-        """Reasons of all epochs, but the first, that began without a restore step."""
-        begun = [each for each in self.decisions if isinstance(each, BeginEpoch)]
-        return (str(each.reason) for each in begun[1:] if each.order.rung in (Rung.CHECKPOINT, Rung.FRESH))
+    def told(self, decision: Decision) -> None:
+        """Judge each epoch that begins without a restore step, as soon as it does."""
+        if not isinstance(decision, BeginEpoch):
+            return
+        if self.begun and decision.order.step is None and not self._may_be_lost():
+            self.wrong_fallbacks.append(f"epoch {decision.order.epoch}: {decision.message}")
+        self.begun.append(decision)
+
+    def _may_be_lost(self) -> bool:
+        """Whether some member's private part may have been nowhere: its pod was deleted, and all others forgot it.
+
+        What was forgotten before every rank completed a step again has been handed over anew.
+        """
+        self.progress.look()
+        since = min(self.progress.last_update(rank) for rank in range(RANKS)) - HANDED_OVER_SECONDS
+        pods = {rank for at, rank, whole in self._forgotten if whole and at >= since}
+        agents = {rank for at, rank, _ in self._forgotten if at >= since}
+        return any(agents >= set(range(RANKS)) - {rank} for rank in pods)
 
     def arm(self, rank: int, point: str, number: int) -> None:
         """Have the rank hit itself with this signal when it passes the point."""
@@ -86,10 +106,14 @@ class BadHour:
         _signal(self._pod(rank).trainer_pid, number)
 
     def hit_agent(self, rank: int, number: int = signal.SIGKILL) -> None:
-        """Signal the rank's agent, if it has one now."""
+        """Signal the rank's agent, if it has one now. A killed one forgets what it kept for others."""
+        if number == signal.SIGKILL:
+            self._forgotten.append((time.time(), rank, False))
         _signal(self._pod(rank).agent_pid, number)
 
     async def delete_pod(self, rank: int) -> None:
+        """Its arena goes too, and what its agent kept for others."""
+        self._forgotten.append((time.time(), rank, True))
         await self.job.supervisor.delete(MemberId(replica=rank))
 
     async def transfer_to(self, rank: int) -> str:
@@ -117,12 +141,11 @@ class BadHour:
 async def a_bad_hour(folder: Path) -> AsyncIterator[BadHour]:
     """A job that trains; at the end it is stopped, and must have ended like the witness."""
     (healed := folder / "healed").mkdir()
-    decisions: list[Decision] = []
+    hour = BadHour(healed)
 
     def told(decision: Decision, _: JobView) -> None:
         log.told(decision)
-        if isinstance(decision, BeginEpoch):
-            decisions.append(decision)
+        hour.told(decision)
 
     settings = LocalSettings(
         job=f"kills-{os.getpid()}-{random.randrange(1 << 30):x}",
@@ -134,7 +157,7 @@ async def a_bad_hour(folder: Path) -> AsyncIterator[BadHour]:
     )
     with contextlib.closing(OperatorLog(settings.logs)) as log:
         async with LocalJob(settings, Hooks(told=told, noted=log.noted)) as job:
-            hour = BadHour(healed, job, decisions)
+            hour.job = job
             await hour.until(lambda: hour.progress.behind >= 3, "the first steps")
             yield hour
             last = max(hour.progress.step(rank) for rank in range(RANKS)) + 10
@@ -145,6 +168,7 @@ async def a_bad_hour(folder: Path) -> AsyncIterator[BadHour]:
     await _witness(folder / "witness", last)
     first = first_difference(folder, last)
     assert first is None, f"losses differ from step {first} on"
+    assert hour.wrong_fallbacks == []
     verdict = compare(folder / "witness", healed, RANKS)
     assert verdict.identical, verdict.different
 

@@ -45,7 +45,6 @@ def test_a_blow_at_any_instant(tmp_path: Path) -> None:
                 await asyncio.sleep(dice.uniform(0, LONGEST_PAUSE))
                 await blow(hour, dice, dice.randrange(3))
             await hour.trains_on()
-            assert list(hour.fallbacks()) == []
 
     asyncio.run(story())
 
@@ -58,6 +57,5 @@ def test_a_blow_to_two_members_at_once(tmp_path: Path) -> None:
             for _ in range(TOGETHER):
                 await asyncio.gather(*(blow(hour, dice, rank) for rank in dice.sample(range(3), 2)))
                 await hour.trains_on()
-            assert list(hour.fallbacks()) == []
 
     asyncio.run(story())
