@@ -1,15 +1,13 @@
 """What does a user want for a job? The `CheckpointHeal` object: policy in, what became of it out.
 
-Only the selector is required. Every field of the spec is read by `policy_of`, or by the shell where it says so; a
+Only the selector is required. `policy` says what the spec comes to; a
 default never changes within a version. Must not know how a heal goes.
 """
 
-from collections.abc import Collection
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.api.base import (
     Condition,
     Member,
@@ -24,7 +22,6 @@ from checkpointheal_operator.api.base import (
 )
 from checkpointheal_operator.api.rules import by_key, rules
 from checkpointheal_operator.core.reasons import Rung
-from checkpointheal_operator.core.view import Policy
 
 Positive = Annotated[int, Field(ge=1, le=1_000_000)]
 Seconds = Annotated[int, Field(ge=1, le=86_400)]
@@ -215,42 +212,3 @@ class CheckpointHeal(Part):
     metadata: Metadata
     spec: CheckpointHealSpec = Field(description="What the user wants.")
     status: CheckpointHealStatus = Field(default=CheckpointHealStatus(), description="What became of it.")
-
-
-def policy_of(spec: CheckpointHealSpec, seen: Collection[MemberId]) -> Policy:
-    """The policy as the core knows it. The members that were ever seen count where the spec does not say."""
-    return Policy(
-        replicas=spec.layout.replicas or max((each.replica for each in seen), default=0) + 1,
-        ranks=spec.layout.ranks or max((each.rank for each in seen), default=0) + 1,
-        donor_limit=spec.donors.limit,
-        report_deadline=spec.deadlines.report_seconds,
-        agent_silence=spec.deadlines.agent_silence_seconds,
-        stopped_grace=spec.deadlines.stopped_trainer_seconds,
-        transfer_floor_bytes_per_second=spec.donors.floor_bytes_per_second,
-        transfer_seconds_at_least=spec.deadlines.transfer_seconds,
-        bytes_per_second=spec.donors.bytes_per_second,
-        epoch_end_deadline=spec.deadlines.epoch_end_seconds,
-        restore_budget=spec.deadlines.restore_budget_seconds,
-        buddies=spec.private_state.buddies,
-        max_attempts=spec.attempts.limit,
-        retry_pause=spec.attempts.pause_seconds,
-        same_step_crashes=spec.attempts.crashes_at_one_step,
-    )
-
-
-def matches(selector: Selector, labels: dict[str, str]) -> bool:
-    """Whether a pod with these labels is selected, as the API server would say."""
-    equal = all(labels.get(key) == value for key, value in selector.match_labels.items())
-    return equal and all(_holds(each, labels) for each in selector.match_expressions)
-
-
-def _holds(wanted: Expression, labels: dict[str, str]) -> bool:
-    match wanted.operator:
-        case "In":
-            return labels.get(wanted.key) in wanted.values
-        case "NotIn":
-            return labels.get(wanted.key) not in wanted.values
-        case "Exists":
-            return wanted.key in labels
-        case "DoesNotExist":
-            return wanted.key not in labels

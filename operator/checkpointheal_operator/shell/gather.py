@@ -6,7 +6,8 @@ Reading and understanding are apart: what was read goes to `objects`. Must not k
 from collections.abc import Iterable
 
 from checkpointheal_operator.api.base import Json
-from checkpointheal_operator.api.checkpointheal import CheckpointHeal, matches
+from checkpointheal_operator.api.checkpointheal import CheckpointHeal
+from checkpointheal_operator.api.policy import matches
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, Cluster, Ref
 from checkpointheal_operator.shell.objects import JobObjects, heals_of
 

@@ -12,14 +12,15 @@ from pydantic import ValidationError
 
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.api.base import Json, seconds_of
-from checkpointheal_operator.api.checkpointheal import CheckpointHeal, policy_of
+from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.api.epoch_record import epoch_record, remembered
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.api.heal_record import heal_record, with_epoch
+from checkpointheal_operator.api.policy import policy_of
 from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.identity import Placed, Unplaced, place
 from checkpointheal_operator.core.pod_manifest import Metadata
-from checkpointheal_operator.core.view import EpochRecord, HealRecord, Heard, JobView, PodFacts
+from checkpointheal_operator.core.view import EpochRecord, Heard, JobView, PodFacts
 
 log = logging.getLogger("checkpointheal.operator")
 
@@ -37,7 +38,7 @@ class JobObjects:
 
 @dataclass(frozen=True)
 class Listening:
-    """What only the leader knows: since when it leads, and what it was told since."""
+    """What only the leader knows: since when it leads, and what the agents of the job's namespace told it since."""
 
     leader_since: float
     heard: tuple[Heard, ...] = ()
@@ -55,7 +56,7 @@ def view_of(objects: JobObjects, listening: Listening, now: float) -> JobView:
         policy=policy_of(objects.policy.spec, seen),
         leader_since=listening.leader_since,
         pods=pods,
-        heard=tuple(_ours(listening.heard, pods, epoch, heals)),
+        heard=tuple(_ours(listening.heard, job, pods, epoch)),
         epoch=epoch,
         heals=heals,
         remembered=tuple(map(remembered, status.remembered)),
@@ -114,8 +115,7 @@ def _facts(pod: Json, member: MemberId) -> PodFacts:
     )
 
 
-def _ours(
-    heard: Iterable[Heard], pods: Iterable[PodFacts], epoch: EpochRecord, heals: Iterable[HealRecord]
-) -> Iterator[Heard]:
-    uids = {pod.uid for pod in pods} | {each.pod_uid for each in epoch.members} | {heal.pod_uid for heal in heals}
-    return (each for each in heard if each.report.pod_uid in uids)
+def _ours(heard: Iterable[Heard], job: str, pods: Iterable[PodFacts], epoch: EpochRecord) -> Iterator[Heard]:
+    """A pod that is gone is known by the job that it named: it may be the last witness of a state."""
+    uids = {pod.uid for pod in pods} | {each.pod_uid for each in epoch.members}
+    return (each for each in heard if each.report.job == job or each.report.pod_uid in uids)

@@ -1,0 +1,49 @@
+"""What does a spec come to: which rules for the core, and which pods?
+
+Every field of the spec but the history's limit is read here. Must not know status.
+"""
+
+from collections.abc import Collection
+
+from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.api.checkpointheal import CheckpointHealSpec, Expression, Selector
+from checkpointheal_operator.core.view import Policy
+
+
+def policy_of(spec: CheckpointHealSpec, seen: Collection[MemberId]) -> Policy:
+    """The policy as the core knows it. The members that were ever seen count where the spec does not say."""
+    return Policy(
+        replicas=spec.layout.replicas or max((each.replica for each in seen), default=0) + 1,
+        ranks=spec.layout.ranks or max((each.rank for each in seen), default=0) + 1,
+        donor_limit=spec.donors.limit,
+        report_deadline=spec.deadlines.report_seconds,
+        agent_silence=spec.deadlines.agent_silence_seconds,
+        stopped_grace=spec.deadlines.stopped_trainer_seconds,
+        transfer_floor_bytes_per_second=spec.donors.floor_bytes_per_second,
+        transfer_seconds_at_least=spec.deadlines.transfer_seconds,
+        bytes_per_second=spec.donors.bytes_per_second,
+        epoch_end_deadline=spec.deadlines.epoch_end_seconds,
+        restore_budget=spec.deadlines.restore_budget_seconds,
+        buddies=spec.private_state.buddies,
+        max_attempts=spec.attempts.limit,
+        retry_pause=spec.attempts.pause_seconds,
+        same_step_crashes=spec.attempts.crashes_at_one_step,
+    )
+
+
+def matches(selector: Selector, labels: dict[str, str]) -> bool:
+    """Whether a pod with these labels is selected, as the API server would say."""
+    equal = all(labels.get(key) == value for key, value in selector.match_labels.items())
+    return equal and all(_holds(each, labels) for each in selector.match_expressions)
+
+
+def _holds(wanted: Expression, labels: dict[str, str]) -> bool:
+    match wanted.operator:
+        case "In":
+            return labels.get(wanted.key) in wanted.values
+        case "NotIn":
+            return labels.get(wanted.key) not in wanted.values
+        case "Exists":
+            return wanted.key in labels
+        case "DoesNotExist":
+            return wanted.key not in labels

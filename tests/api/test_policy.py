@@ -1,0 +1,152 @@
+"""What a user may write, what it comes to, and what is refused by the field's name."""
+
+import json
+
+import pytest
+
+from builders_api import a_policy
+from builders_core import NOW, decided, m, replaced
+from checkpointheal_operator.api.base import Json
+from checkpointheal_operator.api.checkpointheal import CheckpointHeal, Selector
+from checkpointheal_operator.api.definitions import definitions
+from checkpointheal_operator.api.heal_record import heal_spec
+from checkpointheal_operator.api.policy import matches, policy_of
+from checkpointheal_operator.core.view import HealRecord, Policy
+from structural import Invalid, admit
+
+POLICY_SCHEMA, HEAL_SCHEMA = (each["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for each in definitions())
+
+CHANGED = {
+    "layout": {"replicas": 4, "ranks": 8},
+    "donors": {"limit": 3, "bytesPerSecond": 7, "floorBytesPerSecond": 5},
+    "privateState": {"buddies": 1},
+    "deadlines": {
+        "restoreBudgetSeconds": 60,
+        "reportSeconds": 11,
+        "agentSilenceSeconds": 7,
+        "stoppedTrainerSeconds": 8,
+        "epochEndSeconds": 12,
+        "transferSeconds": 31,
+    },
+    "attempts": {"limit": 9, "pauseSeconds": 2, "crashesAtOneStep": 5},
+}
+
+
+def read(**spec: object) -> CheckpointHeal:
+    return CheckpointHeal.model_validate(admit(POLICY_SCHEMA, a_policy(**spec)))
+
+
+def test_only_the_selector_is_needed():
+    assert policy_of(read().spec, [m("2/1"), m("0/0")]) == Policy(replicas=3, ranks=2)
+    assert policy_of(read().spec, []) == Policy(replicas=1, ranks=1)
+
+
+def test_a_layout_that_is_written_counts_whatever_is_seen():
+    policy = policy_of(read(layout={"replicas": 2, "ranks": 4}).spec, [m("7/7")])
+    assert (policy.replicas, policy.ranks) == (2, 4)
+
+
+def test_every_field_of_the_spec_reaches_the_policy():
+    policy = policy_of(read(**CHANGED).spec, [])
+    plain = Policy(replicas=1)
+    same = {name for name, value in policy if value == getattr(plain, name)}
+    assert same == set()
+    assert sum(map(len, CHANGED.values())) == len(Policy.model_fields)
+
+
+def test_the_defaults_in_the_definition_are_those_of_the_models():
+    assert read() == CheckpointHeal.model_validate(a_policy())
+
+
+@pytest.mark.parametrize(
+    ("spec", "named"),
+    [
+        ({"selector": {}}, "spec.selector: selector must name at least one label"),
+        ({"selector": None}, "spec.selector: is required"),
+        ({"layout": {"replicas": 0}}, "spec.layout.replicas: 0 is out of bounds"),
+        ({"layout": {"replicas": "three"}}, "spec.layout.replicas: 'three' is no integer"),
+        ({"donors": {"limit": True}}, "spec.donors.limit: True is no integer"),
+        ({"deadlines": {"restoreBudgetSeconds": 0}}, "spec.deadlines.restoreBudgetSeconds: 0 is out of bounds"),
+        ({"privateState": {"buddies": 17}}, "spec.privateState.buddies: 17 is out of bounds"),
+        (
+            {"selector": {"matchExpressions": [{"key": "a", "operator": "Is"}]}},
+            r"spec.selector.matchExpressions\[0\].operator: 'Is' is none of",
+        ),
+    ],
+)
+def test_a_bad_policy_is_refused_by_the_fields_name(spec, named):
+    with pytest.raises(Invalid, match=named):
+        admit(POLICY_SCHEMA, a_policy(**spec))
+
+
+@pytest.mark.parametrize(
+    ("selector", "selected"),
+    [
+        ({"matchLabels": {"app": "a"}}, True),
+        ({"matchLabels": {"app": "a", "tier": "x"}}, False),
+        ({"matchExpressions": [{"key": "app", "operator": "In", "values": ["a", "b"]}]}, True),
+        ({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["a", "b"]}]}, False),
+        ({"matchExpressions": [{"key": "tier", "operator": "NotIn", "values": ["x"]}]}, True),
+        ({"matchExpressions": [{"key": "app", "operator": "Exists"}]}, True),
+        ({"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}, False),
+        ({"matchLabels": {"app": "a"}, "matchExpressions": [{"key": "tier", "operator": "Exists"}]}, False),
+    ],
+)
+def test_a_selector_selects_as_the_api_server_would(selector, selected):
+    assert matches(Selector.model_validate(selector), {"app": "a"}) == selected
+
+
+def a_heal() -> HealRecord:
+    return decided(replaced("1/0"))[0].heals[0]
+
+
+def spec_of(record: HealRecord) -> Json:
+    return {"spec": json.loads(json.dumps(heal_spec(record, "pod", 1).body()))}
+
+
+def reassigned(record: HealRecord, **changes: object) -> HealRecord:
+    assert record.assignment is not None
+    return record.model_copy(update={"assignment": record.assignment.model_copy(update=changes)})
+
+
+BEFORE = a_heal()
+
+
+@pytest.mark.parametrize(
+    ("after", "named"),
+    [
+        (BEFORE.model_copy(update={"agent": "another"}), "spec.recipient: is immutable"),
+        (BEFORE.model_copy(update={"cause": "Crashed"}), "spec.cause: is immutable"),
+        (BEFORE.model_copy(update={"crash_step": 4}), "spec: crashStep is immutable"),
+        (BEFORE.model_copy(update={"opened_at": NOW + 1}), "spec.openedAt: is immutable"),
+        (BEFORE.model_copy(update={"noticed_at": NOW + 1}), "spec.noticedAt: is immutable"),
+        (BEFORE.model_copy(update={"assignment": None}), "spec: an assignment is replaced, never taken back"),
+        (reassigned(BEFORE, step=11), "spec.assignment: an assignment changes only with a higher attempt"),
+    ],
+)
+def test_what_was_decided_about_a_heal_stays(after, named):
+    with pytest.raises(Invalid, match=named):
+        admit(HEAL_SCHEMA, spec_of(after), admit(HEAL_SCHEMA, spec_of(BEFORE)))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [("attempt", 0, "0 is out of bounds"), ("donors", [], "has 0 items"), ("deadlineSeconds", None, "is required")],
+)
+def test_an_assignment_is_whole(field, value, named):
+    body = spec_of(BEFORE)
+    body["spec"]["assignment"][field] = value
+    with pytest.raises(Invalid, match=f"spec.assignment.{field}: {named}"):
+        admit(HEAL_SCHEMA, body)
+
+
+def test_an_assignment_may_follow_none_and_a_higher_attempt_a_lower_one():
+    unassigned = admit(HEAL_SCHEMA, spec_of(BEFORE.model_copy(update={"assignment": None})))
+    first = admit(HEAL_SCHEMA, spec_of(BEFORE), unassigned)
+    admit(HEAL_SCHEMA, spec_of(reassigned(BEFORE, attempt=2, step=12)), first)
+
+
+def test_the_number_of_an_epoch_never_falls():
+    higher, lower = ({**a_policy(), "status": {"epoch": {"number": number}}} for number in (5, 4))
+    with pytest.raises(Invalid, match=r"status\.epoch: the number of an epoch never falls"):
+        admit(POLICY_SCHEMA, lower, admit(POLICY_SCHEMA, higher))

@@ -1,0 +1,266 @@
+"""What is written for each decision, that it is what the core would remember, and when people are told."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from builders_api import JOB, WHERE, a_policy, set_pods
+from builders_core import NOW, ended, m, replaced, with_received, with_trainer, with_transfer
+from checkpointheal_operator.api.epoch_record import epoch_status
+from checkpointheal_operator.api.heal import Heal
+from checkpointheal_operator.core.decide import decide
+from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
+from checkpointheal_operator.core.view import JobView
+from checkpointheal_operator.shell.apply import Desk
+from checkpointheal_operator.shell.cluster import (
+    CHECKPOINTHEALS,
+    EVENTS,
+    HEALS,
+    AlreadyThere,
+    Conflict,
+    NotThere,
+    Ref,
+    Refused,
+    TooManyRequests,
+    Unreachable,
+)
+from checkpointheal_operator.shell.gather import read_job
+from checkpointheal_operator.shell.look import LATER, REFUSED, SOON, pause
+from checkpointheal_operator.shell.objects import Listening, view_of
+from fake_cluster import FakeCluster
+
+
+def a_cluster(view: JobView, **spec: object) -> FakeCluster:
+    """The API server as it stands before the view's first heal."""
+    cluster = FakeCluster()
+    epoch = epoch_status(view.epoch).body()
+    cluster.put(CHECKPOINTHEALS, a_policy(**spec) | {"status": {"epoch": epoch, "job": JOB}})
+    set_pods(cluster, *view.pods)
+    return cluster
+
+
+async def desk_of(cluster: FakeCluster) -> Desk:
+    return Desk(cluster, await read_job(cluster, WHERE, JOB))
+
+
+async def read(cluster: FakeCluster, view: JobView) -> JobView:
+    listening = Listening(view.leader_since, view.heard)
+    return view_of(await read_job(cluster, WHERE, JOB), listening, NOW)
+
+
+async def settled(cluster: FakeCluster, view: JobView) -> JobView:
+    desk = await desk_of(cluster)
+    while not isinstance(decision := decide(view, NOW), Nothing | Wait):
+        view = await desk.apply(decision, view, NOW)
+    return view
+
+
+def told_apart(view: JobView) -> JobView:
+    """Without the refusals, which are told and not remembered, and in one order."""
+    heals = sorted((each.model_copy(update={"refusals": ()}) for each in view.heals), key=lambda each: each.name)
+    heard = sorted(view.heard, key=lambda each: each.report.pod_uid)
+    pods = sorted(view.pods, key=lambda each: each.uid)
+    return view.model_copy(update={"heals": tuple(heals), "heard": tuple(heard), "pods": tuple(pods)})
+
+
+def changes() -> Iterator[Callable[[JobView], JobView]]:
+    yield lambda view: view
+    yield _receive
+    yield _train
+
+
+def _receive(view: JobView) -> JobView:
+    assert view.heals[0].assignment is not None
+    return with_received(view, view.heals[0].assignment)
+
+
+def _train(view: JobView) -> JobView:
+    for each in view.epoch.members:
+        view = with_trainer(view, each.member, state="training", epoch=view.epoch.number)
+    return view
+
+
+def test_what_stands_in_the_api_after_a_decision_is_what_the_core_remembers():
+    async def go() -> set[str]:
+        view = replaced("1/0").model_copy(update={"leader_since": 700.0})
+        view = view.model_copy(update={"epoch": view.epoch.model_copy(update={"open": True, "ended_at": None})})
+        cluster, made = a_cluster(view), set()
+        for change in changes():
+            view = change(view)
+            while not isinstance(decision := decide(view, NOW), Nothing | Wait):
+                made.add(type(decision).__name__)
+                view = await (await desk_of(cluster)).apply(decision, view, NOW)
+                assert told_apart(await read(cluster, view)) == told_apart(view), decision
+        return made
+
+    assert asyncio.run(go()) == {"EndEpoch", "OpenHeal", "Assign", "BeginEpoch", "Conclude"}
+
+
+def first(view: JobView) -> Decision:
+    decision = decide(view, NOW)
+    assert not isinstance(decision, Nothing | Wait)
+    return decision
+
+
+VIEW = replaced("1/0")
+
+
+def test_a_heal_that_another_operator_opened_is_looked_at_anew():
+    async def go() -> None:
+        cluster = a_cluster(VIEW)
+        await (await desk_of(cluster)).apply(first(VIEW), VIEW, NOW)
+        with pytest.raises(Conflict, match="open already"):
+            await (await desk_of(cluster)).apply(first(VIEW), VIEW, NOW + 1)
+
+    asyncio.run(go())
+
+
+def stored_heal(cluster: FakeCluster) -> Heal:
+    (heal,) = cluster.all(HEALS)
+    return Heal.model_validate(heal)
+
+
+@pytest.mark.parametrize("spoilt", [{"status": {"concludedAt": "1970-01-01T00:16:40.000000Z"}}, {"spec": {}}])
+def test_a_heal_that_is_over_or_cannot_be_read_gives_way_to_a_new_one(spoilt):
+    async def go() -> None:
+        cluster = a_cluster(VIEW)
+        await (await desk_of(cluster)).apply(first(VIEW), VIEW, NOW)
+        before = stored_heal(cluster)
+        cluster.objects[Ref(HEALS, WHERE, before.metadata.name)] |= spoilt
+        await (await desk_of(cluster)).apply(first(VIEW), VIEW, NOW + 1)
+        after = stored_heal(cluster)
+        assert after.metadata.uid != before.metadata.uid
+        assert (after.spec.opened_at, after.status.concluded_at) == (NOW + 1, None)
+
+    asyncio.run(go())
+
+
+def test_a_heal_of_another_policy_is_not_touched():
+    async def go() -> None:
+        cluster = a_cluster(VIEW)
+        await (await desk_of(cluster)).apply(first(VIEW), VIEW, NOW)
+        cluster.all(HEALS)[0]["metadata"]["ownerReferences"][0]["uid"] = "another"
+        with pytest.raises(Conflict, match="another CheckpointHeal"):
+            await (await desk_of(cluster)).apply(first(VIEW), VIEW, NOW + 1)
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("changed", [CHECKPOINTHEALS, HEALS])
+def test_nothing_is_written_over_what_somebody_else_wrote_since(changed):
+    """Two leaders for a moment: the slower one's assignment, and its epoch, are refused."""
+
+    async def go() -> None:
+        cluster = a_cluster(VIEW)
+        view = await (await desk_of(cluster)).apply(first(VIEW), VIEW, NOW)
+        if changed == CHECKPOINTHEALS:
+            assigned = await settled(cluster, view)
+            assert assigned.heals[0].assignment is not None
+            view = with_received(assigned, assigned.heals[0].assignment)
+        slow, fast = await desk_of(cluster), await desk_of(cluster)
+        await fast.apply(first(view), view, NOW)
+        with pytest.raises(Conflict):
+            await slow.apply(first(view), view, NOW)
+
+    asyncio.run(go())
+
+
+def test_an_open_heal_is_told_after_five_seconds_and_again_when_bytes_have_crossed():
+    async def go() -> None:
+        cluster = a_cluster(VIEW)
+        view = await settled(cluster, VIEW)
+        desk = await desk_of(cluster)
+        assert view.heals[0].assignment is not None
+        told: list[tuple[float, int]] = []
+        for after, crossed in [(4.9, 100), (5.0, 200), (9.9, 300), (10.0, 400), (15.0, 400)]:
+            view = with_transfer(view, view.heals[0].assignment, "receiving", bytes=crossed)
+            before = cluster.calls.count(("patch status of", "heals"))
+            await desk.tell(view, NOW + after)
+            if cluster.calls.count(("patch status of", "heals")) > before:
+                status = stored_heal(cluster).status
+                told.append((after, status.transfer.bytes if status.transfer else 0))
+        assert told == [(5.0, 200), (10.0, 400)]
+        found = {each.type: each.status for each in stored_heal(cluster).status.conditions}
+        assert found == {"DonorAssigned": "True", "Transferred": "False", "Verified": "False", "Healed": "Unknown"}
+        assert [each.reason for each in stored_heal(cluster).status.candidates] == ["SameMember"]
+
+    asyncio.run(go())
+
+
+def test_a_new_operator_tells_refusals_that_it_has_never_seen():
+    async def go() -> None:
+        cluster = a_cluster(VIEW)
+        view = await read(cluster, await settled(cluster, VIEW))
+        assert view.heals[0].refusals == ()
+        await (await desk_of(cluster)).tell(view, NOW + 5)
+        assert [each.reason for each in stored_heal(cluster).status.candidates] == ["SameMember"]
+
+    asyncio.run(go())
+
+
+def test_a_job_is_told_once_while_nothing_changes():
+    async def go() -> None:
+        cluster = a_cluster(VIEW)
+        desk = await desk_of(cluster)
+        for after in range(3):
+            await desk.tell(VIEW, NOW + after)
+        assert cluster.calls == [("patch status of", "checkpointheals")]
+        before = {each["type"]: each["lastTransitionTime"] for each in _conditions(cluster)}
+        over = ended(VIEW, "2/0", reason="TrainerGone", message="gone")
+        await desk.tell(over, NOW + 3)
+        assert {each["type"]: each["lastTransitionTime"] for each in _conditions(cluster)} == before
+
+    asyncio.run(go())
+
+
+def _conditions(cluster: FakeCluster) -> list[dict[str, str]]:
+    return cluster.all(CHECKPOINTHEALS)[0]["status"]["conditions"]
+
+
+def test_concluded_heals_beyond_the_limit_are_dropped_and_open_ones_never():
+    async def go() -> list[str]:
+        cluster = a_cluster(VIEW, historyLimit=1)
+        view = await settled(cluster, VIEW)
+        heal = view.heals[0]
+        (template,) = cluster.all(HEALS)
+        for number in (1, 2):
+            over = template | {"metadata": template["metadata"] | {"name": f"h{number}"}}
+            cluster.put(HEALS, over | {"status": {"concludedAt": f"1970-01-01T00:00:0{number}Z"}})
+        await (await desk_of(cluster)).tell(await read(cluster, view), NOW)
+        names = [each["metadata"]["name"] for each in cluster.all(HEALS)]
+        assert heal.name in names
+        return [name for name in names if name != heal.name]
+
+    assert asyncio.run(go()) == ["h2"]
+
+
+def test_the_verdict_is_an_event_of_the_recipients_pod():
+    async def go() -> None:
+        cluster = a_cluster(VIEW)
+        view = await settled(cluster, VIEW)
+        assert view.heals[0].assignment is not None
+        view = await settled(cluster, with_received(view, view.heals[0].assignment))
+        await settled(cluster, _train(view))
+        (told,) = cluster.all(EVENTS)
+        assert (told["involvedObject"]["name"], told["reason"], told["type"]) == ("new-1-0", "Healed", "Normal")
+        assert told["message"] == f"{m('1/0')} trains in epoch 2"
+        status = stored_heal(cluster).status
+        assert (status.rung, status.step, status.duration) == ("Peer", 10, "1.0s")
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (Conflict("x"), SOON),
+        (AlreadyThere("x"), SOON),
+        (NotThere("x"), SOON),
+        (TooManyRequests("x", 7.0), 7.0),
+        (Unreachable("x"), LATER),
+        (Refused("x"), REFUSED),
+    ],
+)
+def test_each_refusal_has_its_pause_and_its_word(error, seconds):
+    assert (pause(error), error.reason) == (seconds, type(error).__name__)
