@@ -34,6 +34,12 @@ COMMANDS = {
         "train three replicas, kill them, prove nothing lost",
         "transport,operator",
     ),
+    "inject": Command(
+        "checkpointheal_operator.webhook.inject_command", "write manifests as the webhook would have them", "operator"
+    ),
+    "webhook": Command(
+        "checkpointheal_operator.webhook.__main__", "inject agents into pods while they are made", "operator"
+    ),
 }
 
 

@@ -1,10 +1,12 @@
 """What does a Kubernetes quantity amount to?"""
 
+import math
 import re
 from decimal import Decimal
 
 _WRITTEN = re.compile(
-    r"(?P<number>\d+(?:\.\d*)?|\.\d+)(?:[eE](?P<power>[+-]?\d{1,2})|(?P<suffix>[numkMGTPE]|[KMGTPE]i)?)"
+    r"(?P<number>\d+(?:\.\d*)?|\.\d+)(?:[eE](?P<power>[+-]?\d{1,2})|(?P<suffix>[numkMGTPE]|[KMGTPE]i)?)",
+    re.ASCII,
 )
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
@@ -23,7 +25,7 @@ def amount(text: str | float) -> Decimal:
 
 def whole(text: str | float) -> int:
     """Bytes, rounded up. Raises ValueError."""
-    return int(-(-amount(text) // 1))
+    return math.ceil(amount(text))
 
 
 def written(number: int) -> str:

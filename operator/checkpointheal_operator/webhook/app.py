@@ -1,0 +1,68 @@
+"""How does the API server reach the webhook?
+
+One route over HTTP. Whatever goes wrong here, pods are made: a fault of ours lets the pod be, and what is no review at
+all gets a status that the API server passes over. Must not know what is injected.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from checkpointheal_operator.core.injection_settings import InjectionSettings
+from checkpointheal_operator.webhook.counters import Counters
+from checkpointheal_operator.webhook.review import AdmissionRequest, Answer, read, review, spare
+
+log = logging.getLogger("checkpointheal.webhook")
+
+REVIEW_LIMIT = 4 << 20
+"""Bytes. An object has at most 1.5 MB, and a review may hold it twice."""
+BUDGET_SECONDS = 2.0
+"""The API server waits no longer, and makes the pod without us."""
+
+
+def make_app(
+    settings: Callable[[], InjectionSettings], counters: Counters, clock: Callable[[], float]
+) -> web.Application:
+    """The webhook as an aiohttp application. `settings` is asked at every review: its files may have changed."""
+
+    async def mutate(request: web.Request) -> web.Response:
+        began = clock()
+        asked = await _asked(request, counters)
+        answer = _decide(asked, settings)
+        counters.answered(answer.outcome, clock() - began)
+        return web.json_response(answer.body)
+
+    async def healthy(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    app = web.Application(client_max_size=REVIEW_LIMIT)
+    app.add_routes([web.post("/mutate", mutate), web.get("/healthz", healthy)])
+    return app
+
+
+async def _asked(request: web.Request, counters: Counters) -> AdmissionRequest:
+    try:
+        async with asyncio.timeout(BUDGET_SECONDS):
+            body = await request.read()
+        return read(body)
+    except TimeoutError as error:
+        counters.late += 1
+        raise web.HTTPRequestTimeout(text="the review did not arrive in time") from error
+    except web.HTTPRequestEntityTooLarge:
+        counters.oversize += 1
+        raise
+    except ValidationError as error:
+        counters.malformed += 1
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise web.HTTPBadRequest(text=f"this is no AdmissionReview of v1: {first['loc']}: {first['msg']}") from error
+
+
+def _decide(asked: AdmissionRequest, settings: Callable[[], InjectionSettings]) -> Answer:
+    try:
+        return review(asked, settings())
+    except Exception:  # the outermost loop: whatever it is, it must not keep a pod from being made
+        log.exception("review %s failed: the pod is made without an agent", asked.uid)
+        return spare(asked)

@@ -1,0 +1,80 @@
+"""`checkpointheal inject -f FILE`: what would the webhook make of this file?"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from checkpointheal_operator.core.injected import Injection
+from checkpointheal_operator.core.injection_settings import InjectionSettings
+from checkpointheal_operator.webhook.__main__ import build
+from checkpointheal_operator.webhook.render import Manifest, Rendered, render
+
+GATEWAY = "https://checkpointheal.checkpointheal-system.svc:8443"
+REFUSED, USAGE_ERROR = 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the injected manifests. Exit status 1 where something that opted in could not be injected."""
+    asked = parser().parse_args(argv)
+    try:
+        rendering = render(_documents(asked.file), _settings(asked.settings))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+        sys.stderr.write(f"checkpointheal inject: {' '.join(str(error).split())}\n")
+        return USAGE_ERROR
+    sys.stdout.write(yaml.dump_all(rendering.documents, Dumper=_Plain, sort_keys=False, width=120))
+    sys.stderr.writelines(f"{told(each)}\n" for each in rendering.said)
+    refused = any(not isinstance(each.answer, Injection) and each.answer.warnings for each in rendering.said)
+    return REFUSED if refused else 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="checkpointheal inject",
+        description="Write manifests as the webhook would have them; standard error says what became of each.",
+        epilog="Comments are lost. Exit status: 0, or 1 where something that opted in could not be injected.",
+    )
+    parser.add_argument("-f", "--file", required=True, metavar="FILE", help="manifests as YAML or JSON; - is the input")
+    parser.add_argument("--settings", type=Path, metavar="JSON", help="the webhook's settings (the chart's defaults)")
+    return parser
+
+
+def told(rendered: Rendered) -> str:
+    """One line about a pod or template, and one more for each of its notes."""
+    answer = rendered.answer
+    said = answer.report if isinstance(answer, Injection) else answer
+    return "\n".join((f"{rendered.name}: {said.reason}: {said.message}", *_notes(answer)))
+
+
+def _notes(answer: object) -> tuple[str, ...]:
+    return answer.warnings if isinstance(answer, Injection) else ()
+
+
+def _documents(file: str) -> list[Manifest]:
+    text = sys.stdin.read() if file == "-" else Path(file).read_text()
+    return [each for each in yaml.safe_load_all(text) if isinstance(each, dict)]
+
+
+def _settings(file: Path | None) -> InjectionSettings:
+    if file is not None:
+        return InjectionSettings.model_validate_json(file.read_bytes()).model_copy(update={"build": build()})
+    return InjectionSettings(image=f"checkpointheal/agent:{build() or 'latest'}", gateway=GATEWAY, build=build())
+
+
+class _Plain(yaml.SafeDumper):
+    """Without anchors, and with certificates that can be read."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Plain.add_representer(str, _text)

@@ -1,0 +1,245 @@
+"""What injection adds, for every combination of what it depends on. Whole pods are in `tests/injection`."""
+
+import itertools
+from typing import Any
+
+import pytest
+
+from builders_injection import a_pod, agent_of, annotated, injected, refusal, settings
+from checkpointheal_operator.core.identity import PREFIX
+from checkpointheal_operator.core.injected import Injection
+from checkpointheal_operator.core.injection import inject
+from checkpointheal_operator.core.injection_settings import ANNOTATIONS, INJECT, InjectionSettings
+from checkpointheal_operator.core.quantities import amount, whole
+
+USERS: list[int | None] = [None, 0, 1000, 2000]
+
+
+def report_of(pod: dict[str, Any], **changes: object) -> Any:
+    answer = inject(pod, settings(**changes))
+    assert isinstance(answer, Injection), answer
+    return answer.report
+
+
+@pytest.mark.parametrize(("of_pod", "of_container"), list(itertools.product(USERS, USERS)))
+def test_the_agent_is_the_trainers_user_unless_that_is_root_or_not_named(
+    of_pod: int | None, of_container: int | None
+) -> None:
+    pod = a_pod(
+        {} if of_container is None else {"securityContext": {"runAsUser": of_container}},
+        **({} if of_pod is None else {"securityContext": {"runAsUser": of_pod}}),
+    )
+    effective = of_pod if of_container is None else of_container
+    security = agent_of(injected(pod))["securityContext"]
+    assert security["runAsUser"] == (effective or 65532)
+    assert ("runAsGroup" in security) == (not effective)
+
+
+def test_the_containers_group_and_selinux_labels_are_the_agents_too() -> None:
+    own = {"runAsUser": 1000, "runAsGroup": 3000, "seLinuxOptions": {"level": "s0:c1,c2"}}
+    security = agent_of(injected(a_pod({"securityContext": own})))["securityContext"]
+    assert {key: security[key] for key in own} == own
+
+
+CPU = [None, ("1", "1"), ("1", "2"), ("1", "1000m"), (None, "2"), ("1", None)]
+MEMORY = [None, ("1Gi", "1Gi"), ("1Gi", "2Gi"), (None, "1024Mi"), ("1Gi", None)]
+
+
+def bounded(cpu: tuple[str | None, str | None] | None, memory: tuple[str | None, str | None] | None) -> dict[str, Any]:
+    """Resources of a container: of each, what is requested and what it is limited to."""
+    resources: dict[str, Any] = {"requests": {}, "limits": {}}
+    for name, pair in (("cpu", cpu), ("memory", memory)):
+        for kind, text in zip(("requests", "limits"), pair or (None, None), strict=True):
+            if text is not None:
+                resources[kind][name] = text
+    return resources
+
+
+def quality(pod: dict[str, Any]) -> str:
+    """The class that the kubelet derives, by the rule as Kubernetes documents it, written down once more."""
+    found, any_said = True, False
+    for container in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]:
+        limits = container.get("resources", {}).get("limits", {})
+        requests = limits | container.get("resources", {}).get("requests", {})
+        any_said = any_said or bool(requests)
+        for name in ("cpu", "memory"):
+            if name not in limits or amount(limits[name]) != amount(requests[name]):
+                found = False
+    if found:
+        return "Guaranteed"
+    return "Burstable" if any_said else "BestEffort"
+
+
+@pytest.mark.parametrize(("cpu", "memory", "beside"), list(itertools.product(CPU, MEMORY, [None, "free", "fixed"])))
+def test_a_guaranteed_pod_stays_guaranteed_and_no_other_becomes_it(cpu: Any, memory: Any, beside: str | None) -> None:
+    others = {"free": {}, "fixed": bounded(("1", "1"), ("1Gi", "1Gi"))}
+    init = {} if beside is None else {"initContainers": [{"name": "first", "resources": others[beside]}]}
+    pod = a_pod({"resources": bounded(cpu, memory)}, **init)
+    after = injected(pod)
+    assert (quality(after) == "Guaranteed") == (quality(pod) == "Guaranteed") == report_of(pod).guaranteed
+
+
+@pytest.mark.parametrize(("cpu", "memory"), list(itertools.product(CPU, MEMORY)))
+def test_where_every_container_has_a_limit_the_agent_has_one(cpu: Any, memory: Any) -> None:
+    """A quota over limits refuses a pod with a container that has none."""
+    pod = a_pod({"resources": bounded(cpu, memory)})
+    limits = agent_of(injected(pod))["resources"]["limits"]
+    assert "memory" in limits
+    assert ("cpu" in limits) == ("cpu" in pod["spec"]["containers"][0]["resources"]["limits"])
+
+
+@pytest.mark.parametrize("asked", [{}, {"agent_cpu": "2"}, {"agent_cpu": "250m"}])
+@pytest.mark.parametrize(("cpu", "memory"), list(itertools.product(CPU, MEMORY)))
+def test_no_agent_is_promised_more_than_it_may_use(asked: dict[str, str], cpu: Any, memory: Any) -> None:
+    resources = agent_of(injected(annotated(a_pod({"resources": bounded(cpu, memory)}), **asked)))["resources"]
+    for name, limit in resources["limits"].items():
+        assert amount(resources["requests"][name]) <= amount(limit)
+
+
+@pytest.mark.parametrize("arena", ["1Mi", "1500M", "6Gi"])
+@pytest.mark.parametrize("memory", ["1Mi", "768Mi"])
+def test_memory_is_the_arena_and_what_the_agent_needs_besides(arena: str, memory: str) -> None:
+    pod = injected(annotated(a_pod(), arena_size=arena, agent_memory=memory))
+    promised = agent_of(pod)["resources"]["requests"]["memory"]
+    assert whole(promised) == whole(arena) + whole(memory)
+    volume = next(each for each in pod["spec"]["volumes"] if each["name"] == "checkpointheal-arena")
+    assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": arena}
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        *(("arena_size", text) for text in ("", "0", "1", "-1Gi", "2GB", "1023Ki", "2Ei", "lots")),
+        *(("agent_memory", text) for text in ("", "0", "512mi")),
+        *(("agent_cpu", text) for text in ("", "0", "one", "-1")),
+        *(("agent_image", text) for text in ("", " ", "a b", "a\nb")),
+    ],
+)
+def test_a_bad_annotation_is_refused_by_name_and_shown(key: str, text: str) -> None:
+    said = refusal(annotated(a_pod(), **{key: text}))
+    assert said.reason == "BadAnnotation"
+    assert said.message.startswith(f"{PREFIX}{key.replace('_', '-')} is {text!r}, not ")
+
+
+@pytest.mark.parametrize("host_network", [True, False])
+@pytest.mark.parametrize("taken", [True, False])
+@pytest.mark.parametrize("by", ["trainer", "init"])
+def test_the_port_is_fixed_where_nobody_else_can_have_it(host_network: bool, taken: bool, by: str) -> None:
+    ports = {"ports": [{"containerPort": 7460 if taken else 29500}]}
+    pod = a_pod(ports if by == "trainer" else {}, hostNetwork=host_network)
+    if by == "init":
+        pod["spec"]["initContainers"] = [{"name": "proxy", "restartPolicy": "Always", **ports}]
+    agent, report = agent_of(injected(pod)), report_of(pod)
+    free = not host_network and not taken
+    assert report.port == (7460 if free else 0)
+    assert {"name": "CHECKPOINTHEAL_PORT", "value": str(report.port)} in agent["env"]
+    assert ("ports" in agent) == free
+    assert [note.reason for note in report.notes] == ([] if free else ["PortNotFixed"])
+
+
+def test_under_host_network_nothing_is_said_twice_on_the_second_pass() -> None:
+    pod = injected(a_pod(hostNetwork=True))
+    assert inject(pod, settings()) == inject(injected(pod), settings())
+
+
+@pytest.mark.parametrize("value", [None, "", "false", "True", "TRUE", "yes", "1", " true"])
+def test_only_true_is_yes(value: str | None) -> None:
+    pod = a_pod()
+    del pod["metadata"]["labels"][INJECT]
+    if value is not None:
+        pod["metadata"]["labels"][INJECT] = value
+    said = refusal(pod)
+    assert (said.reason, said.warnings) == ("NotOptedIn", ())
+
+
+def test_an_annotation_is_no_opting_in() -> None:
+    pod = a_pod()
+    pod["metadata"]["annotations"] = {INJECT: pod["metadata"]["labels"].pop(INJECT)}
+    assert refusal(pod).reason == "NotOptedIn"
+
+
+PLAIN, GPU, MESH = {}, {"resources": {"limits": {"nvidia.com/gpu": "1"}}}, None
+"""A container, one that asks for an accelerator, one that a mesh put there."""
+
+
+@pytest.mark.parametrize("kinds", [k for n in (1, 2, 3) for k in itertools.product((PLAIN, GPU, MESH), repeat=n)])
+@pytest.mark.parametrize("named", [None, "c0", "c1", "nobody"])
+def test_the_trainer_is_the_named_one_else_the_first_accelerated_else_the_only_one(
+    kinds: tuple[dict[str, Any] | None, ...], named: str | None
+) -> None:
+    names = [f"c{i}" if kind is not None else f"mesh-{i}" for i, kind in enumerate(kinds)]
+    pod = a_pod()
+    pod["spec"]["containers"] = [{"name": name, **(kind or {})} for name, kind in zip(names, kinds, strict=True)]
+    if named is not None:
+        pod = annotated(pod, trainer_container=named)
+    own = [name for name in names if not name.startswith("mesh")]
+    accelerated = [name for name, kind in zip(names, kinds, strict=True) if kind is GPU]
+    expected = named if named in names else None if named else accelerated[0] if accelerated else None
+    if expected is None and named is None and len(own) == 1:
+        expected = own[0]
+    answer = inject(pod, settings(bystanders=tuple(f"mesh-{i}" for i in range(3))))
+    if isinstance(answer, Injection):
+        assert answer.report.trainer == expected
+    else:
+        assert (answer.reason, expected) == ("TrainerNotFound" if named else "TrainerAmbiguous", None)
+
+
+@pytest.mark.parametrize("field", ["env", "volumeMounts", "resources", "securityContext", "ports"])
+def test_null_is_the_same_as_nothing(field: str) -> None:
+    trainer = injected(a_pod({field: None}))["spec"]["containers"][0]
+    assert {k: v for k, v in trainer.items() if v is not None} == injected(a_pod())["spec"]["containers"][0]
+
+
+@pytest.mark.parametrize("field", ["initContainers", "volumes", "securityContext"])
+def test_null_in_the_pod_is_the_same_as_nothing(field: str) -> None:
+    spec = injected(a_pod(**{field: None}))["spec"]
+    assert {k: v for k, v in spec.items() if v is not None} == injected(a_pod())["spec"]
+
+
+@pytest.mark.parametrize(
+    ("pod", "what"),
+    [
+        (a_pod(volumes=[{"name": "checkpointheal-arena"}]), "a volume checkpointheal-arena"),
+        (a_pod(volumes=[{"name": "checkpointheal-token"}]), "a volume checkpointheal-token"),
+        (a_pod({"name": "checkpointheal-agent"}), "a container checkpointheal-agent"),
+        (a_pod({"env": [{"name": "CHECKPOINTHEAL_ARENA"}]}), "a variable CHECKPOINTHEAL_ARENA"),
+        (
+            a_pod({"volumeMounts": [{"name": "x", "mountPath": "/run/checkpointheal/arena"}]}),
+            "a mount at /run/checkpointheal/arena",
+        ),
+    ],
+)
+def test_a_name_of_ours_that_is_somebody_elses_is_refused(pod: dict[str, Any], what: str) -> None:
+    said = refusal(pod)
+    assert said.reason == "NameTaken"
+    assert what in said.message
+
+
+def test_a_variable_of_the_user_that_is_not_ours_to_set_stays() -> None:
+    own = {"name": "CHECKPOINTHEAL_RESTORE_BUDGET", "value": "60"}
+    assert injected(a_pod({"env": [own]}))["spec"]["containers"][0]["env"][0] == own
+
+
+def test_a_container_put_in_later_does_not_make_the_trainer_ambiguous() -> None:
+    pod = injected(a_pod())
+    pod["spec"]["containers"].insert(0, {"name": "late-proxy"})
+    assert report_of(pod).reason == "AlreadyInjected"
+    assert report_of(pod).trainer == "trainer"
+
+
+@pytest.mark.parametrize("key", ANNOTATIONS)
+def test_a_misspelt_annotation_gets_the_nearest_one_told(key: str) -> None:
+    pod = a_pod()
+    pod["metadata"]["annotations"] = {f"{key}x": "1", "example.com/other": "x"}
+    notes = report_of(pod).notes
+    assert [note.reason for note in notes] == ["UnknownAnnotation"]
+    assert notes[0].message.endswith(f"{key}?")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"arena": "2GB"}, {"memory": "0"}, {"cpu": "-1"}, {"image": ""}, {"gateway": "gateway"}, {"user": 0}, {"prot": 1}],
+)
+def test_settings_that_would_spoil_every_pod_are_no_settings(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        InjectionSettings.model_validate(settings().model_dump() | changes)

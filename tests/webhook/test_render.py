@@ -1,0 +1,216 @@
+"""What the offline rendering makes of workloads, and what the pods of a template will find in themselves."""
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonpatch
+import pytest
+import yaml
+
+from builders_injection import a_pod, agent_of, annotated, injected, settings
+from checkpointheal_operator.core.injected import Injection, NotInjected
+from checkpointheal_operator.core.injection import inject
+from checkpointheal_operator.core.injection_settings import INJECT
+from checkpointheal_operator.webhook import inject_command
+from checkpointheal_operator.webhook.render import apply, render
+
+
+def a_template(**annotations: str) -> dict[str, Any]:
+    template = {"metadata": {"labels": {INJECT: "true"}}, "spec": {"containers": [{"name": "trainer", "image": "g"}]}}
+    return annotated(template, **annotations) if annotations else template
+
+
+def workload(api: str, kind: str, **spec: Any) -> dict[str, Any]:
+    return {"apiVersion": api, "kind": kind, "metadata": {"name": "gpt"}, "spec": spec}
+
+
+def stateful_set(**annotations: str) -> dict[str, Any]:
+    return workload("apps/v1", "StatefulSet", template=a_template(**annotations))
+
+
+def job(mode: str = "Indexed") -> dict[str, Any]:
+    return workload("batch/v1", "Job", completionMode=mode, template=a_template())
+
+
+def jobset(replicas: int, completions: int, **annotations: str) -> dict[str, Any]:
+    of_job = {"spec": {"completions": completions, "template": a_template(**annotations)}}
+    jobs = [{"name": "workers", "replicas": replicas, "template": of_job}]
+    return workload("jobset.x-k8s.io/v1alpha2", "JobSet", replicatedJobs=jobs)
+
+
+def lws(**annotations: str) -> dict[str, Any]:
+    of_group = {"size": 4, "leaderTemplate": a_template(**annotations), "workerTemplate": a_template(**annotations)}
+    return workload("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet", replicas=2, leaderWorkerTemplate=of_group)
+
+
+def pytorch_job() -> dict[str, Any]:
+    specs = {"Master": {"template": a_template()}, "Worker": {"replicas": 2, "template": a_template()}}
+    return workload("kubeflow.org/v1", "PyTorchJob", pytorchReplicaSpecs=specs)
+
+
+def volcano() -> dict[str, Any]:
+    return workload("batch.volcano.sh/v1alpha1", "Job", tasks=[{"name": "worker", "template": a_template()}])
+
+
+def answers(document: dict[str, Any]) -> list[Injection | NotInjected]:
+    return [each.answer for each in render([document], settings()).said]
+
+
+def member(answer: Injection | NotInjected, marks: dict[str, str]) -> str:
+    """What a pod with these marks reads in CHECKPOINTHEAL_MEMBER: the kubelet expands what stands before it."""
+    assert isinstance(answer, Injection), answer
+    trainer: Any = next(step.value for step in answer.patch if step.path.endswith("/env"))
+    known: dict[str, str] = {}
+    for variable in trainer:
+        if "valueFrom" in variable:
+            key = re.search(r"\['(.*)'\]", variable["valueFrom"]["fieldRef"]["fieldPath"])
+            assert key is not None
+            known[variable["name"]] = marks.get(key[1], "")
+        else:
+            said = variable["value"]
+            known[variable["name"]] = re.sub(r"\$\((\w+)\)", lambda m: known.get(m[1], m[0]), said)
+    return known["CHECKPOINTHEAL_MEMBER"]
+
+
+COMPLETION = "batch.kubernetes.io/job-completion-index"
+LWS, JOBSET = "leaderworkerset.sigs.k8s.io/", "jobset.sigs.k8s.io/"
+
+
+@pytest.mark.parametrize(
+    ("document", "marks", "expected"),
+    [
+        (stateful_set(), {"apps.kubernetes.io/pod-index": "3"}, ["3/0"]),
+        (job(), {COMPLETION: "3"}, ["3/0"]),
+        (jobset(1, 4), {COMPLETION: "3", JOBSET + "job-index": "0"}, ["3/0"]),
+        (jobset(2, 4, ranks="4"), {COMPLETION: "3", JOBSET + "job-index": "1"}, ["1/3"]),
+        (lws(ranks="4"), {LWS + "group-index": "1", LWS + "worker-index": "2"}, ["1/2", "1/2"]),
+        (volcano(), {"volcano.sh/task-index": "5"}, ["5/0"]),
+        (stateful_set(replica="2", rank="1"), {}, ["2/1"]),
+    ],
+    ids=lambda value: value["kind"] if isinstance(value, dict) and "kind" in value else "",
+)
+def test_a_templates_pods_find_their_place_in_themselves(
+    document: dict[str, Any], marks: dict[str, str], expected: list[str]
+) -> None:
+    found = answers(document)
+    assert [member(each, marks) for each in found] == expected
+    assert all(isinstance(each, Injection) and each.report.job == "gpt" for each in found)
+
+
+@pytest.mark.parametrize(
+    ("document", "reasons"),
+    [
+        (stateful_set(ranks="2"), ["NotInTemplate"]),
+        (jobset(2, 4), ["NotInTemplate"]),
+        (jobset(2, 4, ranks="2"), ["NotInTemplate"]),
+        (lws(), ["NotInTemplate", "NotInTemplate"]),
+        (pytorch_job(), ["Injected", "NotInTemplate"]),
+        (job("NonIndexed"), ["NoPlace"]),
+        (workload("apps/v1", "Deployment", template=a_template()), ["NoPlace"]),
+        (stateful_set(ranks="two"), ["BadAnnotation"]),
+        (workload("ray.io/v1", "RayCluster", workerGroupSpecs=[{"template": a_template()}]), []),
+    ],
+)
+def test_a_layout_that_would_need_calculating_is_left_to_the_webhook(
+    document: dict[str, Any], reasons: list[str]
+) -> None:
+    found = [each.report.reason if isinstance(each, Injection) else each.reason for each in answers(document)]
+    assert found == reasons
+
+
+def test_the_webhook_leaves_a_rendered_templates_pod_as_it_is() -> None:
+    rendered = render([stateful_set()], settings()).documents[0]["spec"]["template"]
+    pod = copy.deepcopy(rendered)
+    pod["metadata"] |= {"ownerReferences": [{"kind": "StatefulSet", "name": "gpt", "controller": True}]}
+    pod["metadata"]["labels"] |= {"apps.kubernetes.io/pod-index": "3"}
+    again = inject(pod, settings())
+    assert isinstance(again, Injection)
+    assert (again.patch, again.report.reason) == ((), "AlreadyInjected")
+
+
+def test_rendering_twice_is_rendering_once() -> None:
+    once = render([stateful_set(), lws(ranks="4")], settings()).documents
+    assert render(once, settings()).documents == once
+
+
+def test_what_is_no_workload_comes_back_as_it_went_in() -> None:
+    others = [
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "gpt"}, "spec": {"template": 1}},
+        {"apiVersion": "apps/v1", "kind": "StatefulSet"},
+        {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": None, "spec": {"template": None}},
+        {"apiVersion": "jobset.x-k8s.io/v1alpha2", "kind": "JobSet", "spec": {"replicatedJobs": [None, 1]}},
+        {"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "spec": {"pytorchReplicaSpecs": {"Worker": None}}},
+        {"kind": "List", "items": None},
+        {},
+    ]
+    rendering = render(others, settings())
+    assert (list(rendering.documents), rendering.said) == (others, ())
+
+
+def test_pods_in_a_list_are_rendered_and_nothing_given_is_written_to() -> None:
+    given = {"apiVersion": "v1", "kind": "List", "items": [a_pod(), a_pod()]}
+    before = copy.deepcopy(given)
+    rendered = render([given], settings()).documents[0]
+    assert rendered["items"] == [injected(a_pod())] * 2
+    assert given == before
+
+
+def test_a_patch_does_the_same_in_our_hands_as_in_anybodys() -> None:
+    pod = a_pod({"env": [{"name": "A"}]}, initContainers=[{"name": "first"}], volumes=[])
+    answer = inject(pod, settings())
+    assert isinstance(answer, Injection)
+    changed = copy.deepcopy(pod)
+    apply(changed, answer.patch)
+    assert changed == jsonpatch.apply_patch(pod, [step.model_dump(mode="json") for step in answer.patch])
+
+
+def written(folder: Path, *documents: dict[str, Any]) -> str:
+    path = folder / "manifests.yaml"
+    path.write_text(yaml.safe_dump_all(documents))
+    return str(path)
+
+
+def test_the_command_writes_manifests_and_says_what_became_of_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "settings.json").write_text(settings().model_dump_json())
+    file = written(tmp_path, stateful_set(), {"kind": "Service"})
+    assert inject_command.main(["-f", file, "--settings", str(tmp_path / "settings.json")]) == 0
+    out, err = capsys.readouterr()
+    first, second = yaml.safe_load_all(out)
+    assert agent_of(first["spec"]["template"])["image"] == settings().image
+    assert second == {"kind": "Service"}
+    assert err.startswith("StatefulSet/gpt/spec/template: Injected: ")
+    assert "value: |\n" in out
+    assert "&id" not in out
+
+
+def test_the_command_tells_by_its_status_that_something_was_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inject_command.main(["-f", written(tmp_path, job("NonIndexed"))]) == inject_command.REFUSED
+    assert "NoPlace" in capsys.readouterr().err
+
+
+def test_a_pod_that_did_not_opt_in_is_no_refusal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pod = a_pod()
+    del pod["metadata"]["labels"][INJECT]
+    assert inject_command.main(["-f", written(tmp_path, pod)]) == 0
+    assert yaml.safe_load(capsys.readouterr().out) == pod
+
+
+@pytest.mark.parametrize("text", ["a: [", "\x00", json.dumps({"a": 1}) + "}"])
+def test_a_file_that_cannot_be_read_is_one_line(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    assert inject_command.main(["-f", str(tmp_path / "bad.yaml")]) == inject_command.USAGE_ERROR
+    said = capsys.readouterr().err
+    assert said.startswith("checkpointheal inject: ")
+    assert said.count("\n") == 1
+
+
+def test_a_file_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert inject_command.main(["-f", "/nowhere/at-all.yaml"]) == inject_command.USAGE_ERROR
+    assert "/nowhere/at-all.yaml" in capsys.readouterr().err
