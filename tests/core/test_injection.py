@@ -1,12 +1,13 @@
 """What injection adds, for every combination of what it depends on. Whole pods are in `tests/injection`."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from builders_injection import a_pod, agent_of, annotated, injected, refusal, settings
-from checkpointheal_operator.core.identity import PREFIX
+from checkpointheal_operator.core.identity import PREFIX, SOURCES
 from checkpointheal_operator.core.injected import Injection
 from checkpointheal_operator.core.injection import inject
 from checkpointheal_operator.core.injection_settings import ANNOTATIONS, INJECT, InjectionSettings
@@ -86,6 +87,14 @@ def test_where_every_container_has_a_limit_the_agent_has_one(cpu: Any, memory: A
     limits = agent_of(injected(pod))["resources"]["limits"]
     assert "memory" in limits
     assert ("cpu" in limits) == ("cpu" in pod["spec"]["containers"][0]["resources"]["limits"])
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_where_every_container_is_limited_in_its_disk_the_agent_is(beside: bool) -> None:
+    limited = {"resources": {"limits": {"ephemeral-storage": "10Gi"}}}
+    pod = a_pod(limited, initContainers=[{"name": "first", **(limited if beside else {})}])
+    resources = agent_of(injected(pod))["resources"]
+    assert ("ephemeral-storage" in resources["limits"]) == ("ephemeral-storage" in resources["requests"]) == beside
 
 
 @pytest.mark.parametrize("asked", [{}, {"agent_cpu": "2"}, {"agent_cpu": "250m"}])
@@ -243,3 +252,9 @@ def test_a_misspelt_annotation_gets_the_nearest_one_told(key: str) -> None:
 def test_settings_that_would_spoil_every_pod_are_no_settings(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(changes))):
         InjectionSettings.model_validate(settings().model_dump() | changes)
+
+
+def test_the_page_tells_every_annotation_and_every_source() -> None:
+    told = (Path(__file__).parents[2] / "docs" / "injection.md").read_text()
+    assert [key for key in ANNOTATIONS if f"`{key}`" not in told] == []
+    assert [key for source in SOURCES for key in (source.index, source.group) if key and f"`{key}`" not in told] == []

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
+from kubernetes.client.models.v1_pod import V1Pod
+from pydantic import ValidationError
 
 from builders_injection import agent_of, patched, settings
 from checkpointheal.trainer.settings import TrainerSettings
@@ -105,6 +107,19 @@ def test_names_are_unique_and_mounts_refer_to_volumes(name: str) -> None:
         assert is_unique([mount["mountPath"] for mount in mounts])
         assert is_unique([variable["name"] for variable in container.get("env", [])])
         assert {mount["name"] for mount in mounts} <= set(volumes)
+
+
+@pytest.mark.parametrize("name", INJECTED)
+def test_every_field_is_one_that_kubernetes_knows(name: str) -> None:
+    V1Pod.model_validate(INJECTED[name])
+
+
+def test_kubernetes_models_know_every_field_of_ours() -> None:
+    """The check above sees a misspelt field, however deep."""
+    pod = copy.deepcopy(INJECTED["statefulset"])
+    agent_of(pod)["securityContext"]["runAsNonroot"] = True
+    with pytest.raises(ValidationError, match="runAsNonroot"):
+        V1Pod.model_validate(pod)
 
 
 @pytest.mark.parametrize("name", INJECTED)

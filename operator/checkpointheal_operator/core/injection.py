@@ -17,6 +17,8 @@ from checkpointheal_operator.core.injection_parts import (
     AGENT,
     ARENA,
     ARENA_PATH,
+    CPU,
+    DISK,
     TOKEN,
     TRAINER_VARIABLES,
     Part,
@@ -141,7 +143,7 @@ def _room(pod: PodManifest, trainer: Container, settings: InjectionSettings) -> 
         user=user_of(pod, trainer, settings),
         port=settings.port if _why_no_port(pod, settings) is None else 0,
         guaranteed=is_guaranteed(others),
-        cpu_limited=is_limited(others, "cpu"),
+        limited=frozenset(resource for resource in (CPU, DISK) if is_limited(others, resource)),
         se_linux=trainer.security_context.se_linux_options,
     )
 

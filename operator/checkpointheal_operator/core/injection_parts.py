@@ -14,6 +14,7 @@ from checkpointheal_operator.core.quantities import whole, written
 AGENT, ARENA, TOKEN = "checkpointheal-agent", "checkpointheal-arena", "checkpointheal-token"
 ARENA_PATH, TOKEN_FOLDER = "/run/checkpointheal/arena", "/run/checkpointheal/token"
 TRAINER_VARIABLES = ("CHECKPOINTHEAL_ARENA", "CHECKPOINTHEAL_JOB", "CHECKPOINTHEAL_MEMBER")
+CPU, DISK = "cpu", "ephemeral-storage"
 
 Part = dict[str, JsonValue]
 
@@ -34,7 +35,8 @@ class Room:
     user: User
     port: int
     guaranteed: bool
-    cpu_limited: bool
+    limited: frozenset[str]
+    """Resources of which every container has a limit: a quota may demand it of each."""
     se_linux: Part | None = None
 
 
@@ -46,7 +48,7 @@ def sidecar(settings: InjectionSettings, wishes: Wishes, seat: Seat, room: Room)
         "command": ["checkpointheal", "agent"],
         "restartPolicy": "Always",
         "env": [*variables(seat), *_agents_variables(settings, room)],
-        "resources": _resources(wishes, room),
+        "resources": _resources(settings, wishes, room),
         "securityContext": _security(room),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [arena_mount(), {"name": TOKEN, "mountPath": TOKEN_FOLDER, "readOnly": True}],
@@ -105,16 +107,16 @@ def _read_from(name: str, path: str) -> Part:
     return {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
 
 
-def _resources(wishes: Wishes, room: Room) -> Part:
+def _resources(settings: InjectionSettings, wishes: Wishes, room: Room) -> Part:
     """The arena's pages are the agent's: memory is promised in full, so the trainer never pays for them."""
     memory = written(whole(wishes.arena) + whole(wishes.memory))
-    if room.guaranteed:
-        both: Part = {"cpu": wishes.cpu_fixed, "memory": memory}
-        return {"requests": both, "limits": both.copy()}
+    requests: Part = {"cpu": wishes.cpu_fixed if room.guaranteed else wishes.cpu, "memory": memory}
     limits: Part = {"memory": memory}
-    if room.cpu_limited:
-        limits["cpu"] = wishes.cpu_limit
-    return {"requests": {"cpu": wishes.cpu, "memory": memory}, "limits": limits}
+    if CPU in room.limited:
+        limits[CPU] = wishes.cpu_fixed if room.guaranteed else wishes.cpu_limit
+    if DISK in room.limited:
+        requests[DISK] = limits[DISK] = settings.disk
+    return {"requests": requests, "limits": limits}
 
 
 def _security(room: Room) -> Part:

@@ -66,6 +66,9 @@ class InjectionSettings(Frozen):
         description="What it may use in a pod whose containers are all limited. No whole number: a static CPU manager "
         "would take a core from the trainers.",
     )
+    disk: Memory = Field(
+        default="256Mi", description="What its log may take, where all containers are limited in that."
+    )
     port: int = Field(default=7460, ge=1, le=65535, description="Where other agents reach it.")
     user: int = Field(default=65532, ge=1, description="Whom it runs as where the pod names no user of its trainer.")
     accelerators: tuple[str, ...] = Field(
