@@ -2,9 +2,14 @@
 
 import asyncio
 import base64
+import contextlib
 import datetime
 import json
+import signal
+import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -241,3 +246,29 @@ def test_the_command_says_what_it_cannot_read(tmp_path: Path, capsys: pytest.Cap
     files = ["--certificate", str(tmp_path / "no.crt"), "--key", str(tmp_path / "no.key"), "--settings", "no.json"]
     assert main(files) == USAGE_ERROR
     assert "no.crt" in capsys.readouterr().err
+
+
+def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    certify(tmp_path, "only")
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    files = ["--certificate", str(tmp_path / "tls.crt"), "--key", str(tmp_path / "tls.key")]
+    command = [*files, "--settings", str(installed(tmp_path)), "--host", "127.0.0.1", "--port", str(port)]
+    program = [sys.executable, "-m", "checkpointheal.cli", "webhook", *command]
+    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True) as webhook:
+        try:
+            assert webhook.stderr is not None
+            said = webhook.stderr.readline()
+            assert f"127.0.0.1:{port}" in said
+            assert asyncio.run(probed(port, tmp_path / "tls.crt")) == 200
+        finally:
+            webhook.send_signal(signal.SIGTERM)
+        assert webhook.wait(timeout=60) == 0
+
+
+async def probed(port: int, trusted: Path) -> int:
+    context = ssl.create_default_context(cafile=str(trusted))
+    url = f"https://localhost:{port}/healthz"
+    async with aiohttp.ClientSession() as session, session.get(url, ssl=context, server_hostname="localhost") as answer:
+        return answer.status

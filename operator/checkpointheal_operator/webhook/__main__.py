@@ -18,6 +18,8 @@ from checkpointheal_operator.webhook.app import make_app
 from checkpointheal_operator.webhook.counters import Counters
 from checkpointheal_operator.webhook.files import Certificate, Installation, look_forever
 
+log = logging.getLogger("checkpointheal.webhook")
+
 LOOK_SECONDS = 10.0
 USAGE_ERROR = 2
 
@@ -70,6 +72,7 @@ async def serve(certificate: Certificate, installation: Installation, host: str,
     try:
         await runner.setup()
         await web.TCPSite(runner, host, port, ssl_context=certificate.context).start()
+        log.info("listening on %s:%d as build %s", host, port, installation.current().build or "unknown")
         await stopped.wait()
     finally:
         looking.cancel()
