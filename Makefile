@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test kills check bench fmt
+.PHONY: help setup demo test cover kills check bench fmt
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,11 @@ demo: $(STAMP) ## train three replicas, kill them in three ways, prove that noth
 
 test: $(STAMP) ## every test that needs no cluster and ends within minutes
 	$(BIN)/python -m pytest -m "not kills"
+
+cover: $(STAMP) ## the pure rooms (core, wire, session) are covered, every line and branch
+	$(BIN)/python -m pytest -q tests/core tests/scenarios tests/injection tests/webhook tests/transport/wire tests/transport/session \
+	  --cov=checkpointheal_operator.core --cov=checkpointheal.wire --cov=checkpointheal.session \
+	  --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 kills: $(STAMP) ## trainers, agents and pods are killed at named points and random instants (about 20 minutes; KILLS=N times each)
 	KILLS=$(or $(KILLS),5) $(BIN)/python -m pytest -m kills -v

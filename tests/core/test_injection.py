@@ -258,3 +258,16 @@ def test_the_page_tells_every_annotation_and_every_source() -> None:
     told = (Path(__file__).parents[2] / "docs" / "injection.md").read_text()
     assert [key for key in ANNOTATIONS if f"`{key}`" not in told] == []
     assert [key for source in SOURCES for key in (source.index, source.group) if key and f"`{key}`" not in told] == []
+
+
+@pytest.mark.parametrize("policy", [None, "Never", "IfNotPresent"])
+def test_the_image_is_pulled_as_the_settings_say_or_as_kubernetes_does(policy: str | None) -> None:
+    agent = agent_of(injected(a_pod(), image_pull_policy=policy))
+    assert agent.get("imagePullPolicy") == policy
+
+
+@pytest.mark.parametrize("limit", ["a lot", "1x"])
+def test_a_quantity_that_cannot_be_read_is_left_to_the_api_server(limit: str) -> None:
+    pod = a_pod({"resources": {"limits": {"cpu": limit, "memory": "1Gi"}}})
+    assert agent_of(injected(pod))["name"]
+    assert report_of(pod).guaranteed == report_of(a_pod({"resources": bounded((None, "2"), (None, "1Gi"))})).guaranteed
