@@ -57,6 +57,16 @@ def test_a_waiting_trainer_gets_the_slot_that_holds_the_restore_step():
     assert duties(sight, orders) == (Answer(orders.epoch, 0, state_at(6)),)
 
 
+@pytest.mark.parametrize("own", [0, 1], ids=["in the first slot", "in the second slot"])
+@pytest.mark.parametrize("sent", [True, False], ids=["a peer sent others", "nobody sent any"])
+def test_bytes_that_a_peer_sent_stand_before_the_members_own_of_that_step(own, sent):
+    received = Identity(step=7, schema_digest="a" * 32, state_digest="b" * 32)
+    slots = {own: state_at(7), 1 - own: received}
+    sight = Sight(trainer=waiting(), slots=slots, private_steps=frozenset({7}), attempt_seen=5)
+    orders = begun(3, 7, assignment=assignment(5) if sent else None)
+    assert duties(sight, orders) == (Answer(orders.epoch, *((1 - own, received) if sent else (0, slots[0]))),)
+
+
 def test_a_waiting_trainer_is_told_that_there_is_no_step():
     orders = begun(1, None)
     assert duties(Sight(trainer=waiting()), orders) == (Answer(orders.epoch, None, None),)

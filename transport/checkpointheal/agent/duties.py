@@ -121,7 +121,15 @@ def _answer(sight: Sight, orders: Orders) -> Duty | None:
     if order.step not in sight.private_steps:
         wanted = orders.private_from and sight.fetching_private != order.step
         return FetchPrivate(order.step, orders.private_from) if wanted else None
-    for slot, identity in sorted(sight.slots.items()):
-        if identity.step == order.step:
-            return Answer(order, slot, identity)
-    return None
+    held = [(slot, identity) for slot, identity in sorted(sight.slots.items()) if identity.step == order.step]
+    slot, identity = min(held, key=lambda each: not _was_sent(orders.assignment, each[1]), default=(None, None))
+    return None if identity is None else Answer(order, slot, identity)
+
+
+def _was_sent(assignment: Assignment | None, identity: Identity) -> bool:
+    """What a peer gave stands before the member's own bytes of that step: those were refused, or it had needed none."""
+    return assignment is not None and (assignment.step, assignment.schema_digest, assignment.state_digest) == (
+        identity.step,
+        identity.schema_digest,
+        identity.state_digest,
+    )
