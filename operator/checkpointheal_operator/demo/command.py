@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = asyncio.run(Demo(folder, asked.steps, console).run())
     console.print(heal_table(result))
     for line in verdict_lines(result):
-        console.print(line)
+        console.print(line, soft_wrap=True)
     if asked.json:
         sys.stdout.write(result.model_dump_json() + "\n")
     return 0 if result.holds else 1

@@ -48,7 +48,7 @@ class Screen(AbstractContextManager["Screen"]):
         """A new part of the demo: the bars start again."""
         for task in self._tasks:
             self._bars.reset(task, total=self._steps)
-        self.console.print(Text(title, style="bold"))
+        self.console.print(Text(title, style="bold"), soft_wrap=True)
 
     def show_steps(self, steps: list[int]) -> None:
         """Move the bars."""
