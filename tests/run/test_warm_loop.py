@@ -51,7 +51,8 @@ class Run:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("CHECKPOINTHEAL_")}
         own = ("--backoff", "0", "--warm", "--warm-modules", modules, *options)
         command = [sys.executable, "-P", "-m", "checkpointheal.cli", "run", *own, "--", sys.executable, "train.py"]
-        environment["PYTHONPATH"] = str(folder / "modules")
+        path = (str(folder / "modules"), os.environ.get("PYTHONPATH"))
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
         self.process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -103,29 +104,28 @@ def run(tmp_path):
         each.close()
 
 
-def test_the_first_life_is_cold_and_the_following_ones_come_from_one_warm_process(run):
-    running = run()
-    first, *_ = lives = [running.life()]
-    running.wait_for("the next trainer starts warm")
-    warm = running.warm(first[0])
+@pytest.mark.parametrize(("options", "first"), [((), "warm"), (("--warm-wait", "0"), "cold")])
+def test_every_life_comes_from_one_warm_process_the_first_too_if_it_may_wait(run, options, first):
+    running = run(*options)
+    lives = [running.life()]
+    if first == "cold":
+        running.wait_for("the next trainer starts warm")
+    warm = running.warm(lives[0][0])
     for _ in range(3):
         os.kill(lives[-1][0], signal.SIGKILL)
         lives.append(running.life())
         assert running.children() == {warm, lives[-1][0]}
         assert os.getpgid(lives[-1][0]) == lives[-1][0]
-    assert [temperature for _, _, temperature in lives] == ["cold", "warm", "warm", "warm"]
+    assert [temperature for _, _, temperature in lives] == [first, "warm", "warm", "warm"]
     assert len({incarnation for _, incarnation, _ in lives}) == 4
 
 
 def warm_life(running: Run) -> tuple[int, int]:
-    """Go on until a trainer lives that is warm; returns its pid and the warm process's."""
-    first, *_ = running.life()
+    """The first trainer; returns its pid and the warm process's."""
     running.wait_for("the next trainer starts warm")
-    warm = running.warm(first)
-    os.kill(first, signal.SIGKILL)
-    second, _, temperature = running.life()
+    trainer, _, temperature = running.life()
     assert temperature == "warm"
-    return second, warm
+    return trainer, running.warm(trainer)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -138,10 +138,10 @@ def test_nothing_outlives_its_run(run, number):
 
 
 def test_the_status_of_a_warm_trainer_is_its_own(run, tmp_path):
-    running = run("--restarts", "1")
+    running = run("--restarts", "0")
     warm_life(running)
     (tmp_path / "end").touch()
-    running.wait_for("exit 7, failure 2")
+    running.wait_for("exit 7, failure 1")
     assert running.process.wait(SECONDS) == 7
 
 
@@ -193,9 +193,10 @@ def test_a_warm_process_that_is_never_ready_keeps_nobody_waiting(run, tmp_path):
     begun = tmp_path / "begun"
     os.mkfifo(begun)
     (tmp_path / "modules" / "endless.py").write_text(f"import time\nopen({str(begun)!r}, 'w').close()\ntime.sleep(600)")
-    running = run(modules="decimal,endless")
-    first, *_ = running.life()
+    running = run("--warm-wait", "0.1", modules="decimal,endless")
     begun.open().close()
+    first, _, temperature = running.life()
+    assert temperature == "cold"
     warm = running.warm(first)
     os.kill(first, signal.SIGKILL)
     second, _, temperature = running.life()
@@ -207,8 +208,8 @@ def test_a_process_that_must_not_be_forked_is_let_go_and_not_replaced(run, tmp_p
         "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()"
     )
     running = run(modules="busy")
-    first, *_ = running.life()
     running.wait_for("all starts stay cold: the imports left 1 thread running")
+    first, *_ = running.life()
     os.kill(first, signal.SIGKILL)
     second, _, temperature = running.life()
     assert (temperature, running.children()) == ("cold", {second})

@@ -87,7 +87,6 @@ class Demo:
             command=(sys.executable, "-m", SCRIPT, "--out", str(folder), *self._arguments),
             policy=Policy(replicas=RANKS),
             logs=folder / "logs",
-            warm=False,  # the kills come before a warm process could be ready, and it would take the trainers' cores
         )
         async with LocalJob(settings, Hooks(told=self._told, noted=self._screen.say), clock=time.time) as job:
             scenes: list[SceneResult] = []

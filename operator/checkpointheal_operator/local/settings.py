@@ -29,7 +29,7 @@ class LocalSettings(Frozen):
     logs: Path = Field(description="Folder of the logs; made where it is missing.")
     slots: int = Field(default=2, ge=2, description="Generations that an arena holds.")
     trainer_restarts: Count = Field(default=5, description="Failures that `checkpointheal run` answers in place.")
-    warm: bool = Field(default=True, description="Later starts are forked from a Python that has imported already.")
+    warm: bool = Field(default=True, description="Starts are forked from a Python that has imported already.")
     pod_restarts: Limits = Field(default=Limits(), description="What follows when `run` itself gives up.")
     environment: dict[str, str] = Field(
         default_factory=lambda: dict(os.environ), description="What trainers and agents inherit."

@@ -10,7 +10,7 @@ from pathlib import Path
 from checkpointheal.run.line import AgentLine
 from checkpointheal.run.loop import Loop
 from checkpointheal.run.restarts import Limits
-from checkpointheal.run.warm import MODULES, Warm
+from checkpointheal.run.warm import FIRST, MODULES, Warm
 from checkpointheal.run.warmable import cold_because
 
 COMMAND_NOT_FOUND = 127
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if shutil.which(command[0]) is None:
         sys.stderr.write(f"checkpointheal run: {command[0]}: no such command\n")
         return COMMAND_NOT_FOUND
-    warm = Warm(command, _modules(asked, command))
+    warm = Warm(command, _modules(asked, command), asked.warm_wait)
     arena = os.environ.get("CHECKPOINTHEAL_ARENA")
     limits = Limits(restarts=asked.restarts, backoff=asked.backoff, window=asked.window)
     return Loop(command, limits, AgentLine(Path(arena) if arena else None), warm).run()
@@ -52,13 +52,20 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--window", type=_seconds, default=limits.window, metavar="S", help="older failures are forgotten (%(default)s)"
     )
-    parser.add_argument("--warm", action="store_true", help="fork later starts from a Python that has imported already")
+    parser.add_argument("--warm", action="store_true", help="fork each start from a Python that has imported already")
     parser.add_argument(
         "--warm-modules",
         type=_names,
         default=MODULES,
         metavar="M,M",
         help=f"what it has imported, where it is there ({','.join(MODULES)})",
+    )
+    parser.add_argument(
+        "--warm-wait",
+        type=_seconds,
+        default=FIRST,
+        metavar="S",
+        help="how long the first start waits for it; 0: it is cold, and the imports go on beside it (%(default)s)",
     )
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD", help="the trainer and its arguments")
     return parser

@@ -67,6 +67,7 @@ class Loop:
         """Start the trainer, again and again, until there is an exit status to leave with. Once per process."""
         trainer.adopt_orphans()
         woken = wake_on([*FORWARDED, signal.SIGCHLD])
+        self._warm.start_first(time.monotonic())
         while True:
             now = time.monotonic()
             if (status := self._go_on(now)) is not None:
@@ -92,7 +93,7 @@ class Loop:
         match self._next:
             case Leave(status):
                 return status
-            case Start(at) as start if at <= now:
+            case Start(at) as start if max(at, self._warm.awaited_until) <= now:
                 self._start(start, now)
         return None
 
@@ -126,7 +127,7 @@ class Loop:
             moments += [self._warm.due(self._alive.started)]
         else:
             moments += [self._ended.kill_at, self._ended.give_up_at]
-            moments += [self._next.at] if isinstance(self._next, Start) else []
+            moments += [self._next.at, self._warm.awaited_until] if isinstance(self._next, Start) else []
         return min((moment for moment in moments if moment is not None and moment > now), default=None)
 
     def _take_signal(self, number: int) -> None:

@@ -12,12 +12,14 @@ import socket
 from collections.abc import Sequence
 
 from checkpointheal.run import trainer
-from checkpointheal.warm import COLD, HOOK, ORDERS, READY
+from checkpointheal.warm import COLD, EAGER, HOOK, ORDERS, PATIENT, READY
 
 MODULES = ("torch", "torch._dynamo", "torch.distributed", "checkpointheal.trainer")
 """Imported by a warm process. A first optimizer brings `torch._dynamo`, which takes longer than torch itself."""
+FIRST = 120.0
+"""Seconds that the very first trainer waits for a warm process: by itself it would have to import the same."""
 DELAY = 1.0
-"""Seconds that a trainer has lived before a warm process is started beside it."""
+"""Seconds that a trainer has lived before a lost warm process is replaced beside it."""
 ANSWER = 2.0
 """Seconds that a warm process has to fork."""
 PAUSE = 4.0
@@ -28,12 +30,13 @@ _WORD_LIMIT = 4096
 class Warm:
     """The process that trainers are forked from, or its absence. `fileno` may be watched while `connected`."""
 
-    def __init__(self, command: Sequence[str], modules: Sequence[str] = ()) -> None:
+    def __init__(self, command: Sequence[str], modules: Sequence[str] = (), first: float = FIRST) -> None:
         """No `modules`: there is never one."""
-        self._command, self._modules = command, modules
+        self._command, self._modules, self._first = command, modules, first
         self._socket: socket.socket | None = None
         self._pid: int | None = None
         self._ready = False
+        self._awaited_until = 0.0
         self._not_before = 0.0
         self._pause = PAUSE
 
@@ -60,12 +63,27 @@ class Warm:
         """When to start one beside a trainer that lives since then; None where there is no need."""
         return max(trainer_started + DELAY, self._not_before) if self._modules and not self.connected else None
 
-    def start(self) -> None:
-        """Have the user's interpreter imported our hook, with the user's command still before it."""
+    @property
+    def awaited_until(self) -> float:
+        """Until when a start had better wait for it; in the past where none should."""
+        return self._awaited_until if self.connected and not self._ready else 0.0
+
+    def start_first(self, now: float) -> None:
+        """Before the first trainer, which is worth waiting for: nobody else needs the processor yet."""
+        if self._modules and self._first:
+            self.start(patient=False)
+            self._awaited_until = now + self._first
+
+    def start(self, *, patient: bool = True) -> None:
+        """Have the user's interpreter imported our hook, with the user's command still before it.
+
+        A patient one gives way to the trainer beside it.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             theirs.set_inheritable(True)
-            orders = " ".join((str(theirs.fileno()), str(os.getpid()), *self._modules))
+            manner = PATIENT if patient else EAGER
+            orders = " ".join((str(theirs.fileno()), str(os.getpid()), manner, *self._modules))
             path = os.pathsep.join(filter(None, (str(HOOK), os.environ.get("PYTHONPATH"))))
             self._pid = trainer.start(self._command, {ORDERS: orders, "PYTHONPATH": path})
         self._socket = ours

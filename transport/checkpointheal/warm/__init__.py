@@ -9,7 +9,9 @@ from pathlib import Path
 HOOK = Path(__file__).with_name("hook")
 """The folder that PYTHONPATH begins with, so that Python's own start comes by before it runs the user's command."""
 ORDERS = "CHECKPOINTHEAL_WARM"
-"""Variable of a warm process: the descriptor of its line to `run`, `run`'s pid, the modules to import."""
+"""Variable of a warm process: the descriptor of its line to `run`, `run`'s pid, its manner, the modules to import."""
+PATIENT, EAGER = "patient", "eager"
+"""Its manner: whether it gives way to a trainer beside it."""
 READY = "ready"
 COLD = "cold"
 """First word of a warm process that must not be forked from; the rest is the reason."""

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 
-from checkpointheal.warm import COLD, ORDERS, READY
+from checkpointheal.warm import COLD, ORDERS, PATIENT, READY
 from checkpointheal.warm.fitness import unfit_because
 
 PR_SET_PDEATHSIG = 1
@@ -29,9 +29,9 @@ def keep(cold: frozenset[str], hook: str) -> bool:
 
     `cold`: the modules that every Python has at this point; `hook`: the entry of the import path that led here.
     """
-    line, run, modules = _take_orders(hook)
+    line, run, manner, modules = _take_orders(hook)
     hidden = _import_hidden()
-    ordinary = _be_patient()
+    ordinary = _be_patient() if manner == PATIENT else os.getpriority(os.PRIO_PROCESS, 0)
     missing = _bring(modules)
     _be_ordinary(ordinary)
     reason = missing or unfit_because(cold)
@@ -58,16 +58,16 @@ def _serve(line: int, run: int) -> str | None:
     return None
 
 
-def _take_orders(hook: str) -> tuple[int, int, list[str]]:
+def _take_orders(hook: str) -> tuple[int, int, str, list[str]]:
     """What `run` wants; afterwards the environment and the import path are the user's again."""
-    line, run, *modules = os.environ.pop(ORDERS).split()
+    line, run, manner, *modules = os.environ.pop(ORDERS).split()
     os.set_inheritable(int(line), False)
     users = os.environ.pop("PYTHONPATH").partition(os.pathsep)[2]
     if users:
         os.environ["PYTHONPATH"] = users
     sys.path.remove(hook)
     sys.path_importer_cache.pop(hook, None)
-    return int(line), int(run), modules
+    return int(line), int(run), manner, modules
 
 
 def _import_hidden() -> bool:
