@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from checkpointheal_operator.local import pods
+
 SECONDS = 60.0
 TRAINER = """
 import os, signal, subprocess, sys, time
@@ -227,3 +229,10 @@ def test_what_cannot_be_warm_is_explained(arguments, status, sentence):
     command = [sys.executable, "-m", "checkpointheal.cli", "run", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert (done.returncode, done.stderr.count(sentence)) == (status, 1)
+
+
+def test_who_looks_for_the_trainer_does_not_find_the_process_that_it_was_forked_from(run):
+    running = run()
+    trainer, warm = warm_life(running)
+    assert list(pods._trainers(sorted([warm, trainer]))) == [trainer]
+    assert Path(f"/proc/{trainer}/comm").read_text() == Path(f"/proc/{running.process.pid}/comm").read_text()

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from checkpointheal.contract.process import WARM
 from checkpointheal_operator.local import keeper
 from checkpointheal_operator.local.places import Claim, Site, environment, tether
 from checkpointheal_operator.local.restarts import Limits, NoMore, after_failure
@@ -81,7 +82,7 @@ class Pod:
     def trainer_pid(self) -> int | None:
         """The trainer that `run` started; None between two starts of it."""
         run = self._pids.get("run")
-        return next(_group_leaders(keeper.children(run)), None) if run else None
+        return next(_trainers(keeper.children(run)), None) if run else None
 
     async def run(self) -> End:
         """Start everything and keep it going, until it has finished, failed too often, or is gone.
@@ -190,8 +191,9 @@ async def _end(kept: Process) -> None:
     await kept.wait()
 
 
-def _group_leaders(pids: list[int]) -> Iterator[int]:
+def _trainers(pids: list[int]) -> Iterator[int]:
+    """Children of `run` that lead a group, but for the one that only waits to be forked from."""
     for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            if os.getpgid(pid) == pid:
+        with contextlib.suppress(OSError):
+            if os.getpgid(pid) == pid and Path(f"/proc/{pid}/comm").read_text().strip() != WARM:
                 yield pid

@@ -13,10 +13,11 @@ import os
 import signal
 import sys
 
+from checkpointheal.contract.process import WARM
 from checkpointheal.warm import COLD, ORDERS, PATIENT, READY
 from checkpointheal.warm.fitness import unfit_because
 
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 CALLED_OFF = 127
 PATIENCE = 10
 """Nice value of the imports: they go on beside a busy trainer, but it comes first."""
@@ -30,6 +31,7 @@ def keep(cold: frozenset[str], hook: str) -> bool:
     `cold`: the modules that every Python has at this point; `hook`: the entry of the import path that led here.
     """
     line, run, manner, modules = _take_orders(hook)
+    own_name = _be_named(WARM)
     hidden = _import_hidden()
     ordinary = _be_patient() if manner == PATIENT else os.getpriority(os.PRIO_PROCESS, 0)
     missing = _bring(modules)
@@ -44,6 +46,7 @@ def keep(cold: frozenset[str], hook: str) -> bool:
     if asked is None:
         os._exit(0)
     os.close(line)
+    _be_named(own_name)
     _begin(asked)
     return hidden
 
@@ -91,6 +94,14 @@ def _bring(modules: list[str]) -> str | None:
         except Exception as error:  # whatever a module of somebody else's raises
             return f"importing {name} failed: {error}"
     return None
+
+
+def _be_named(name: str) -> str:
+    """Take a name in the kernel, for `ps` and whoever looks for the trainer; returns the one before."""
+    with open("/proc/self/comm") as comm:
+        before = comm.read().strip()
+    ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode())
+    return before
 
 
 def _be_patient() -> int:
