@@ -22,7 +22,9 @@ from checkpointheal.errors import (
     UnsupportedLeaf,
 )
 from checkpointheal.manifest import describe
+from checkpointheal.trainer import heal as room
 from checkpointheal.trainer import keeping
+from checkpointheal.trainer.heal import JOINING_GRACE
 
 COMBINATIONS = list(itertools.product(OPTIMIZERS, SCHEDULES))
 
@@ -356,7 +358,23 @@ def test_the_end_of_an_epoch_of_long_ago_is_not_this_one_s(attach, agent):
     assert not heal._ending.is_over
 
 
-def test_an_epoch_that_ends_while_its_answer_is_on_the_way_is_over(attach, agent):
+@pytest.mark.parametrize("joined", ["by agreeing", "by its first step", "not at all"])
+def test_who_has_not_trained_in_its_epoch_gets_only_a_moment_to_end(attach, agent, monkeypatch, joined):
+    training, told = Training(), []
+    heal = attach(training)
+    monkeypatch.setattr(heal._ending, "begin", told.append)
+    heal.restore()
+    if joined == "by agreeing":
+        heal.agree()
+    if joined == "by its first step":
+        train(heal, training, 0, 1)
+    agent.say(over(epoch=1))
+    assert heal._line.wait_for("epoch_over", lambda _: True, SECONDS)
+    assert [each.deadline for each in told] == [JOINING_GRACE if joined == "not at all" else over(epoch=1).deadline]
+
+
+def test_an_epoch_that_ends_while_its_answer_is_on_the_way_is_over(attach, agent, monkeypatch):
+    monkeypatch.setattr(room, "JOINING_GRACE", 600.0)
     agent.answer = Restored(request=0, epoch=5, step=None, rung="fresh", slot=None)
     heal = attach(Training())
     agent.wait_until_heard(lambda word: word.say == "hello")

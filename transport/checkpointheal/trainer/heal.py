@@ -41,6 +41,11 @@ from checkpointheal.trainer.settings import TrainerSettings
 
 log = logging.getLogger("checkpointheal")
 
+JOINING_GRACE = 1.0
+"""Seconds to end for a process that has not trained in its epoch yet.
+
+It has nothing to clean up, and may be connecting to a peer that is gone, which no closed socket interrupts."""
+
 _attached: set[str] = set()
 
 
@@ -52,6 +57,7 @@ class Heal:
         self._incarnation = settings.incarnation or uuid.uuid4().hex
         self._epoch, self._request = 0, 0
         self._step: int | None = None
+        self._joined = False
         self._highest = -1
         self._asked = False
         self._line: Line | None = None
@@ -101,6 +107,7 @@ class Heal:
         begun = time.monotonic()
         schema = digest.schema_digest(describe(self._parts.replicated_state()).schema)
         agree(Standing(self._line is not None, self._epoch, self._step, schema), group)
+        self._joined = True
         if self._line is not None:
             self._line.say(Rejoined(epoch=self._epoch, seconds=time.monotonic() - begun), again="rejoined")
 
@@ -114,6 +121,7 @@ class Heal:
         """
         if not self._asked:
             raise NotRestored("commit() came before restore(): call restore() once, before the training loop")
+        self._joined = True
         if self._step is None or step > self._step:
             self._step = step
             if self._line is not None:
@@ -137,7 +145,8 @@ class Heal:
     def _epoch_over(self, told: EpochOver) -> None:
         # Before the first answer, what is over is the epoch of the process before this one.
         if 0 < self._epoch <= told.epoch:
-            self._ending.begin(told)
+            seconds = told.deadline if self._joined else min(told.deadline, JOINING_GRACE)
+            self._ending.begin(told.model_copy(update={"deadline": seconds}))
 
     def _take_place(self, line: Line, answer: Restored) -> None:
         self._epoch, self._step = answer.epoch, answer.step
