@@ -2,7 +2,7 @@
 
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -82,9 +82,9 @@ def a_csr(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey, *names: s
     return builder.sign(key, hashed).public_bytes(serialization.Encoding.PEM).decode()
 
 
-def trusting(found: Credentials | None) -> ByCertificate:
+def trusting(found: Credentials | None, clock: Callable[[], float] = time.time) -> ByCertificate:
     """What a door or a guest relies on."""
-    trust = ByCertificate()
+    trust = ByCertificate(clock)
     trust.credentials = found
     return trust
 
@@ -105,9 +105,11 @@ class Inside:
 
 
 @asynccontextmanager
-async def an_agent(replica: int, found: Credentials | None) -> AsyncIterator[Inside]:
+async def an_agent(
+    replica: int, found: Credentials | None, clock: Callable[[], float] = time.time
+) -> AsyncIterator[Inside]:
     """Behind its door, with this certificate; None: it has none yet."""
-    trust, keep = trusting(found), Keep()
+    trust, keep = trusting(found, clock), Keep()
     door = PeerDoor(trust, keep, 1 << 20)
     endpoint = await door.open(HOST, 0)
     try:

@@ -1,6 +1,7 @@
 """Agents that know each other by certificates, over real TLS on loopback; and everybody who is not let in."""
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,7 @@ from checkpointheal.agent.credentials import Credentials, OwnKey
 from checkpointheal.agent.keep import Keep
 from checkpointheal.agent.peer_door import PeerDoor
 from checkpointheal.contract.peer import Ask, Meet, No
+from checkpointheal.contract.trust import pod_host
 from checkpointheal.errors import CheckpointHealError, PeerLost, PeerRefused
 from checkpointheal_operator.gateway.authority import Authority
 from checkpointheal_operator.gateway.authority.terms import DAY
@@ -215,6 +217,36 @@ def test_a_conversation_goes_on_while_the_door_takes_another_certificate() -> No
     at_the_donor(visit)
 
 
+def test_a_connection_that_is_kept_open_is_worth_nothing_once_its_certificate_is_over() -> None:
+    async def story() -> None:
+        now = [build.NOW]
+        async with (
+            build.an_agent(0, build.credentials(AUTHORITY, DONOR), lambda: now[0]) as donor,
+            build.a_guest(build.credentials(AUTHORITY, RECIPIENT)) as guest,
+        ):
+            donor.door.answer_ask = meet
+            assert await guest.ask(donor.peer, an_ask())
+            now[0] += DAY + 1
+            with pytest.raises(CheckpointHealError):
+                await guest.ask(donor.peer, an_ask())
+
+    asyncio.run(story())
+
+
+def test_a_door_hands_out_no_ticket_for_coming_back_without_a_certificate() -> None:
+    to_door, to_guest = ssl.MemoryBIO(), ssl.MemoryBIO()
+    door = build.credentials(AUTHORITY, DONOR).server.wrap_bio(to_door, to_guest, server_side=True)
+    guest = build.credentials(AUTHORITY, RECIPIENT).client.wrap_bio(
+        to_guest, to_door, server_hostname=pod_host(DONOR.pod_uid)
+    )
+    for end in (guest, door, guest, door):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    door.write(b"come in")
+    assert guest.read() == b"come in"
+    assert guest.session is None or not guest.session.has_ticket
+
+
 @pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
 def test_a_door_is_found_at_an_address_of_ipv6() -> None:
     async def story() -> None:
@@ -231,6 +263,19 @@ def test_a_door_is_found_at_an_address_of_ipv6() -> None:
             await door.close()
 
     asyncio.run(story())
+
+
+def test_once_a_door_believes_other_roots_nobody_under_the_old_ones_comes_in() -> None:
+    other = Authority.begin((), build.NOW)
+
+    async def visit(donor: build.Inside) -> None:
+        await donor.show(build.credentials(other, DONOR))
+        for _ in range(9):
+            assert await asks(donor, build.credentials(other, RECIPIENT))
+            with pytest.raises(PeerLost):
+                await asks(donor, build.credentials(AUTHORITY, RECIPIENT))
+
+    at_the_donor(visit)
 
 
 def test_a_guest_that_says_nothing_keeps_nobody_else_out() -> None:

@@ -230,6 +230,28 @@ def test_a_root_signs_only_when_everybody_can_know_it_and_never_once_it_is_over(
     assert signing in terms.believed(roots, now, TERMS)
 
 
+@given(
+    st.builds(Terms, leaf=st.floats(1, 1e5), skew=st.floats(0, 1e4), root=st.floats(1e6, 1e8)),
+    st.floats(0, 1e4),
+    st.floats(-1, 4),
+    st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+def test_whatever_the_terms_two_living_certificates_believe_each_others_roots(
+    lives: Terms, late: float, when: float, ages: tuple[float, float]
+) -> None:
+    """The second root is made when it is due, or `late`; `when` is counted in overlaps around that."""
+    made = lives.root / 2 + late
+    roots = [Span(0.0, lives.root), Span(made, made + lives.root)]
+    now = made + when * lives.overlap
+
+    def known(moment: float) -> list[Span]:
+        return roots if moment >= made else roots[:1]
+
+    one, other = (now - age * lives.leaf for age in ages)
+    signed_by = terms.signer(known(one), one, lives)
+    assert signed_by in terms.believed(known(other), other, lives)
+
+
 def test_the_only_root_signs_even_when_it_is_over_because_there_is_no_other() -> None:
     assert terms.signer([Span(0.0, 1.0)], 2.0, TERMS) == 0
     assert terms.new_root_due([Span(0.0, 1.0)], TERMS.root, TERMS)

@@ -6,8 +6,10 @@ is, and TLS compares the pod's uid before the first byte. Must not know what age
 
 import hmac
 import ssl
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -64,7 +66,9 @@ class ByKey:
 class ByCertificate:
     """Each shows its own certificate; `credentials` are None until the first one is there."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        """`clock` tells seconds since 1970."""
+        self._clock = clock
         self.credentials: Credentials | None = None
 
     @property
@@ -79,15 +83,16 @@ class ByCertificate:
         return Way("https", tls=self.credentials.client, name=pod_host(peer.pod_uid))
 
     def guest(self, request: web.Request) -> Holder | None:
-        """Its certificate was verified by TLS; here it only matters whose it is."""
-        holder = _holder(request)
+        """Its certificate was verified by TLS when it came; here it matters whose it is, and that it still lives."""
+        holder = _holder(request.get_extra_info("peercert") or {}, self._clock())
         if holder is None or self.credentials is None or not holder.shares_job_with(self.credentials.holder):
             raise _forbidden()
         return holder
 
 
-def _holder(request: web.Request) -> Holder | None:
-    certificate = request.get_extra_info("peercert") or {}
+def _holder(certificate: Mapping[str, Any], now: float) -> Holder | None:
+    if not certificate or ssl.cert_time_to_seconds(certificate["notAfter"]) < now:
+        return None
     uris = [name for kind, name in certificate.get("subjectAltName", ()) if kind == "URI"]
     try:
         return Holder.parse(uris[0]) if len(uris) == 1 else None
