@@ -270,6 +270,7 @@ def test_once_a_door_believes_other_roots_nobody_under_the_old_ones_comes_in() -
 
     async def visit(donor: build.Inside) -> None:
         await donor.show(build.credentials(other, DONOR))
+        assert len(donor.door._runner.sites) == 1, "whoever listened with the old ones could still be met"
         for _ in range(9):
             assert await asks(donor, build.credentials(other, RECIPIENT))
             with pytest.raises(PeerLost):
