@@ -12,6 +12,7 @@ import builders_agent as build
 from checkpointheal.agent import private_parts
 from checkpointheal.agent.keep import Keep
 from checkpointheal.agent.peer_door import PeerDoor, Peers
+from checkpointheal.agent.peer_trust import ByKey
 from checkpointheal.agent.private_parts import PrivateParts
 from checkpointheal.arena import Arena
 from checkpointheal.contract.gateway import Peer
@@ -20,7 +21,7 @@ from checkpointheal.errors import PeerLost
 
 @asynccontextmanager
 async def a_buddy(replica: int, keep: Keep, key: str = build.KEY) -> AsyncIterator[Peer]:
-    door = PeerDoor(key, keep, 1 << 20)
+    door = PeerDoor(ByKey(key), keep, 1 << 20)
     endpoint = await door.open("127.0.0.1", 0)
     try:
         yield build.a_peer(replica, endpoint.port)
@@ -32,7 +33,7 @@ async def a_buddy(replica: int, keep: Keep, key: str = build.KEY) -> AsyncIterat
 async def parts_of(arena: Arena) -> AsyncIterator[tuple[PrivateParts, list[tuple[int, int]]]]:
     told: list[tuple[int, int]] = []
     async with aiohttp.ClientSession() as session:
-        peers = Peers(session, build.KEY)
+        peers = Peers(session, ByKey(build.KEY))
         yield PrivateParts(build.a_member(0), arena, peers, lambda step, kept: told.append((step, kept))), told
 
 
@@ -116,7 +117,7 @@ def test_an_agent_of_another_job_neither_leaves_nor_takes() -> None:
         keep = Keep()
         keep.put(build.a_member(0), 4, b"stream", ())
         async with a_buddy(1, keep, key="another job's") as stranger, aiohttp.ClientSession() as session:
-            peers = Peers(session, build.KEY)
+            peers = Peers(session, ByKey(build.KEY))
             assert await peers.put_private(stranger, build.a_member(0), 5, b"x") is False
             assert await peers.get_private(stranger, build.a_member(0), 4) is None
         assert [held.steps for held in keep.held()] == [(4,)]
@@ -129,7 +130,7 @@ def test_a_part_over_the_limit_is_refused_by_the_buddy() -> None:
         keep = Keep()
         async with a_buddy(1, keep) as buddy, aiohttp.ClientSession() as session:
             try:
-                taken = await Peers(session, build.KEY).put_private(buddy, build.a_member(0), 5, bytes(2 << 20))
+                taken = await Peers(session, ByKey(build.KEY)).put_private(buddy, build.a_member(0), 5, bytes(2 << 20))
             except PeerLost:
                 taken = False  # the buddy hangs up while megabytes are still on their way
             assert taken is False

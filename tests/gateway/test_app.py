@@ -1,6 +1,7 @@
 """Who may say what at the gateway, and how long a poll is held."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -8,7 +9,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from checkpointheal.contract.gateway import AgentReport, Orders
 from checkpointheal.contract.identity import Endpoint, MemberId
+from checkpointheal.contract.trust import CSR_LIMIT, CertificateRequest, Holder, Issued
 from checkpointheal_operator.gateway import app
+from checkpointheal_operator.gateway.authority import Refused
 from checkpointheal_operator.gateway.hub import Hub
 
 JOB = "gpt"
@@ -31,7 +34,7 @@ def bearing(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def at_the_gateway(ask: Callable[[TestClient, Hub], Awaitable[None]]) -> None:
+def at_the_gateway(ask: Callable[[TestClient, Hub], Awaitable[None]], certify: app.Certify | None = None) -> None:
     """Run `ask` against a gateway that knows TOKENS."""
 
     async def authenticate(token: str) -> app.Caller | None:
@@ -39,7 +42,7 @@ def at_the_gateway(ask: Callable[[TestClient, Hub], Awaitable[None]]) -> None:
 
     async def run() -> None:
         hub = Hub(lambda: 7.0, lambda: None)
-        async with TestClient(TestServer(app.make_app(hub, authenticate))) as client:
+        async with TestClient(TestServer(app.make_app(hub, authenticate, certify))) as client:
             await ask(client, hub)
 
     asyncio.run(run())
@@ -50,11 +53,11 @@ async def send(client: TestClient, body: bytes, token: str = "token-0") -> tuple
         return answer.status, await answer.text()
 
 
-@pytest.mark.parametrize("path", ["/v1/report", "/v1/orders", "/elsewhere"])
+@pytest.mark.parametrize("path", ["/v1/report", "/v1/certificate", "/v1/orders", "/elsewhere"])
 @pytest.mark.parametrize("headers", [{}, bearing(""), bearing("stolen"), {"Authorization": "Basic token-0"}])
 def test_a_caller_without_a_known_token_gets_nowhere(path: str, headers: dict[str, str]) -> None:
     async def ask(client: TestClient, hub: Hub) -> None:
-        method = "POST" if path == "/v1/report" else "GET"
+        method = "POST" if path in ("/v1/report", "/v1/certificate") else "GET"
         async with client.request(method, path, data=a_report().model_dump_json(), headers=headers) as answer:
             assert answer.status == 401
         assert hub.heard == ()
@@ -153,3 +156,54 @@ def test_a_poll_names_the_revision_that_it_saw_as_a_number(seen: str) -> None:
 async def poll(client: TestClient, seen: str = "-1", token: str = "token-0") -> tuple[int, Orders]:
     async with client.get("/v1/orders", params={"seen": seen}, headers=bearing(token)) as answer:
         return answer.status, Orders.model_validate_json(await answer.read())
+
+
+async def certificate(client: TestClient, csr: str, token: str = "token-0") -> tuple[int, str]:
+    body = CertificateRequest(csr=csr).model_dump_json()
+    async with client.post("/v1/certificate", data=body, headers=bearing(token)) as answer:
+        return answer.status, await answer.text()
+
+
+def test_a_caller_is_certified_as_who_its_token_says() -> None:
+    def certify(caller: app.Caller, csr: str) -> Issued | Refused:
+        holder = Holder(job=caller.job, member=MemberId(replica=0), pod_uid=caller.pod_uid)
+        return Issued(holder=holder, chain=csr, roots="roots", renew_after=1)
+
+    async def ask(client: TestClient, hub: Hub) -> None:
+        for token, uid in (("token-0", "uid-0"), ("token-1", "uid-1")):
+            status, body = await certificate(client, "a request", token)
+            answer = Issued.model_validate_json(body)
+            assert (status, answer.holder.pod_uid, answer.chain) == (200, uid, "a request")
+        assert (await certificate(client, "a request", "stolen"))[0] == 401
+
+    at_the_gateway(ask, certify)
+
+
+@pytest.mark.parametrize(("ours", "expected"), [(False, 400), (True, 503)])
+def test_a_refusal_is_told_with_its_reason(ours: bool, expected: int, caplog: pytest.LogCaptureFixture) -> None:
+    async def ask(client: TestClient, hub: Hub) -> None:
+        assert await certificate(client, "SECRET") == (expected, "KeyNotAllowed: not this one")
+
+    at_the_gateway(ask, lambda caller, csr: Refused("KeyNotAllowed", "not this one", ours))
+    assert "uid-0" in caplog.text
+    assert "SECRET" not in caplog.text
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"\xff", json.dumps({"csr": "x" * (CSR_LIMIT + 1)}).encode()])
+def test_a_request_that_cannot_be_read_or_is_huge_reaches_no_authority(body: bytes) -> None:
+    async def ask(client: TestClient, hub: Hub) -> None:
+        async with client.post("/v1/certificate", data=body, headers=bearing("token-0")) as answer:
+            assert answer.status == 400
+
+    def certify(caller: app.Caller, csr: str) -> Issued | Refused:
+        raise AssertionError("the authority is not asked")
+
+    at_the_gateway(ask, certify)
+
+
+def test_a_gateway_without_an_authority_says_so() -> None:
+    async def ask(client: TestClient, hub: Hub) -> None:
+        status, sentence = await certificate(client, "a request")
+        assert (status, sentence.partition(":")[0]) == (503, "NoAuthority")
+
+    at_the_gateway(ask)

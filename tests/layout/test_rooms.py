@@ -22,7 +22,7 @@ def modules_under(source_root: Path, room: str) -> list[str]:
 
 
 CLUSTER = frozenset({"kopf", "kubernetes"})
-WEIGHT = frozenset({"torch", "numpy", "aiohttp"})
+WEIGHT = frozenset({"torch", "numpy", "aiohttp", "cryptography"})
 ROOMS = {
     "checkpointheal": (TRANSPORT, WEIGHT | CLUSTER | {"pydantic"}),
     "checkpointheal.contract": (TRANSPORT, WEIGHT | CLUSTER),

@@ -1,9 +1,10 @@
 """How do agents reach the hub?
 
-Two routes over HTTP: a report up, a long poll for orders down. Who speaks is told by the token, never by the body.
-Must not know what reports mean.
+Over HTTP: a report up, a long poll for orders down, and a certificate for talking to other agents. Who speaks is told
+by the token, never by the body. Must not know what reports mean, nor what makes a certificate.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -11,10 +12,16 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from checkpointheal.contract.gateway import AgentReport
+from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.trust import CertificateRequest, Issued
+from checkpointheal_operator.gateway.authority import Refused
 from checkpointheal_operator.gateway.hub import Hub
+
+log = logging.getLogger("checkpointheal.gateway")
 
 REPORT_LIMIT = 1 << 20
 POLL_SECONDS = 20.0
+NO_AUTHORITY = Refused("NoAuthority", "this gateway has no authority: its agents share a key", ours=True)
 
 
 class Caller(NamedTuple):
@@ -22,16 +29,24 @@ class Caller(NamedTuple):
 
     job: str
     pod_uid: str
+    namespace: str = ""
+    member: MemberId | None = None
+    """None: nothing is known of its place yet, and it gets no certificate."""
+    host: str = ""
+    """The pod's address, as the cluster tells it."""
 
 
 Authenticate = Callable[[str], Awaitable[Caller | None]]
 """A bearer token to its caller; None where it is nobody's."""
 
+Certify = Callable[[Caller, str], Issued | Refused]
+"""A caller and its PKCS #10 request in PEM to its certificate, or why it gets none."""
+
 _CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 
 
-def make_app(hub: Hub, authenticate: Authenticate) -> web.Application:
-    """The gateway as an aiohttp application."""
+def make_app(hub: Hub, authenticate: Authenticate, certify: Certify | None = None) -> web.Application:
+    """The gateway as an aiohttp application; without `certify` it gives no certificates."""
 
     @web.middleware
     async def only_known(
@@ -49,7 +64,7 @@ def make_app(hub: Hub, authenticate: Authenticate) -> web.Application:
             said = AgentReport.model_validate_json(await request.read())
         except ValidationError as error:
             raise web.HTTPBadRequest(text=str(error)) from error
-        if (said.job, said.pod_uid) != request[_CALLER]:
+        if (said.job, said.pod_uid) != request[_CALLER][:2]:
             raise web.HTTPForbidden(
                 text=f"this token speaks for pod {request[_CALLER].pod_uid}, not for {said.pod_uid}"
             )
@@ -65,5 +80,27 @@ def make_app(hub: Hub, authenticate: Authenticate) -> web.Application:
         return web.Response(body=standing.model_dump_json().encode(), content_type="application/json")
 
     app = web.Application(client_max_size=REPORT_LIMIT, middlewares=[only_known])
-    app.add_routes([web.post("/v1/report", report), web.get("/v1/orders", orders)])
+    app.add_routes(
+        [
+            web.post("/v1/report", report),
+            web.get("/v1/orders", orders),
+            web.post("/v1/certificate", _certificate(certify)),
+        ]
+    )
     return app
+
+
+def _certificate(certify: Certify | None) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def certificate(request: web.Request) -> web.Response:
+        try:
+            asked = CertificateRequest.model_validate_json(await request.read())
+        except ValidationError as error:
+            raise web.HTTPBadRequest(text=str(error)) from error
+        caller = request[_CALLER]
+        answer = NO_AUTHORITY if certify is None else certify(caller, asked.csr)
+        if isinstance(answer, Refused):
+            log.warning("pod %s gets no certificate: %s: %s", caller.pod_uid, answer.reason, answer.message)
+            return web.Response(status=503 if answer.ours else 400, text=f"{answer.reason}: {answer.message}")
+        return web.Response(body=answer.model_dump_json().encode(), content_type="application/json")
+
+    return certificate

@@ -19,11 +19,10 @@ def main(argv: list[str] | None = None) -> int:
     del argv
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        settings = AgentSettings.from_environment(os.environ)
+        asyncio.run(_serve(AgentSettings.from_environment(os.environ)))
     except Misuse as error:
         sys.stderr.write(f"checkpointheal agent: {error}\n")
         return 2
-    asyncio.run(_serve(settings))
     return 0
 
 

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 
 import aiohttp
 
+from checkpointheal.agent.credentials import Credentials, GatewayAccess, Renewal
 from checkpointheal.agent.duties import (
     Answer,
     Duty,
@@ -27,6 +28,7 @@ from checkpointheal.agent.gateway_link import GatewayLink
 from checkpointheal.agent.giving import Giving
 from checkpointheal.agent.keep import Keep
 from checkpointheal.agent.peer_door import PeerDoor, Peers
+from checkpointheal.agent.peer_trust import ByCertificate, ByKey
 from checkpointheal.agent.private_parts import PrivateParts
 from checkpointheal.agent.remembered import Remembered
 from checkpointheal.agent.settings import AgentSettings
@@ -59,14 +61,17 @@ class Agent:
         self._remembered = Remembered(settings.arena)
         self._seen = TrainerSeen(self._remembered)
         self._keep = Keep()
-        self._link = GatewayLink(session, settings.gateway, settings.token)
-        self._peers = Peers(session, settings.peer_key)
+        self._access = GatewayAccess(settings)
+        self._link = GatewayLink(session, settings.gateway, self._access)
+        self._certificates = ByCertificate()
+        trust = self._certificates if settings.certified else ByKey(settings.peer_key)
+        self._peers = Peers(session, trust)
         self._transfers = Transfers()
         self._private = PrivateParts(settings.member, self._arena, self._peers, self._private_kept)
         self._shelf = Shelf(self._arena, self._look_again)
         self._giving = Giving(settings, self._shelf, self._transfers, self._link.changed)
         self._taking = Taking(settings, self._peers, self._transfers, self._link.changed)
-        self._peer_door = PeerDoor(settings.peer_key, self._keep, settings.private_limit)
+        self._peer_door = PeerDoor(trust, self._keep, settings.private_limit)
         self._peer_door.named_steps = lambda: self._orders.keep_steps
         self._peer_door.answer_ask = self._giving.answer
         self._trainer_door = TrainerDoor(settings.arena, self._hear, self._trainer_left)
@@ -85,6 +90,8 @@ class Agent:
                 tasks.create_task(self._link.report_forever(self.report, self._settings.report_every))
                 tasks.create_task(self._link.follow_orders(self._take_orders))
                 tasks.create_task(self._transfers.warm_up())
+                if self._settings.certified:
+                    tasks.create_task(Renewal(self._settings.pod_uid, self._link.certificate, self._certified).run())
 
     def report(self) -> AgentReport:
         """The whole truth, now."""
@@ -107,6 +114,11 @@ class Agent:
             attempt_seen=self._remembered.numbers.attempt,
             epoch_seen=self._remembered.numbers.epoch_answered,
         )
+
+    async def _certified(self, credentials: Credentials, roots: str) -> None:
+        self._access.believe(roots)
+        self._certificates.credentials = credentials
+        await self._peer_door.listen(credentials.server)
 
     def _take_orders(self, orders: Orders) -> None:
         self._orders = orders

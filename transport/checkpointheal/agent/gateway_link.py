@@ -1,7 +1,7 @@
 """How does the agent reach its operator: reports up, orders down?
 
 Two loops over HTTP that survive anything: a report whenever something changed and once in a while, and a long poll for
-orders. Nothing here decides.
+orders. Beside them the request for a certificate. Nothing here decides.
 """
 
 import asyncio
@@ -11,20 +11,23 @@ from collections.abc import Callable
 import aiohttp
 from pydantic import ValidationError
 
+from checkpointheal.agent.credentials import GatewayAccess
 from checkpointheal.contract.gateway import AgentReport, Orders
+from checkpointheal.contract.trust import CertificateRequest, Issued
 
 log = logging.getLogger("checkpointheal.agent")
 
 POLL_SECONDS = 20.0
 RETRY_SECONDS = 0.5
+CERTIFICATE_SECONDS = 10.0
 
 
 class GatewayLink:
     """Reports and orders of one agent."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, token: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, url: str, access: GatewayAccess) -> None:
         self._session, self._url = session, url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}"}
+        self._access = access
         self._changed = asyncio.Event()
         self._reached = True
 
@@ -64,6 +67,16 @@ class GatewayLink:
                 seen = orders.revision
                 take(orders)
 
+    async def certificate(self, csr: str) -> Issued | None:
+        """A certificate for the key of this PKCS #10 request; None where there is none to be had now."""
+        body = CertificateRequest(csr=csr).model_dump_json().encode()
+        answer = await self._exchange("POST", "/v1/certificate", body, {}, CERTIFICATE_SECONDS)
+        try:
+            return None if answer is None else Issued.model_validate_json(answer)
+        except ValidationError as error:
+            log.warning("a certificate that this version cannot read: %s", str(error).partition("\n")[0])
+            return None
+
     async def _exchange(
         self, method: str, path: str, body: bytes | None, query: dict[str, str], seconds: float
     ) -> bytes | None:
@@ -73,7 +86,8 @@ class GatewayLink:
                 self._url + path,
                 data=body,
                 params=query,
-                headers=self._headers,
+                headers={"Authorization": f"Bearer {self._access.token()}"},
+                ssl=self._access.tls,
                 timeout=aiohttp.ClientTimeout(total=seconds),
             ) as response:
                 if response.status != 200:

@@ -1,11 +1,13 @@
 """How do other agents reach this one: to ask for a state, to leave and fetch private parts?
 
-Everyone who knocks shows the job's key. What is given is decided by the agent from the operator's grants, not by what a
-peer claims. Must not know process groups.
+Everyone who knocks shows what `PeerTrust` asks for. What is given is decided by the agent from the operator's grants,
+not by what a peer claims. Must not know process groups, keys or certificates.
 """
 
-import hmac
+import asyncio
 import io
+import socket
+import ssl
 from collections.abc import Awaitable, Callable
 
 import aiohttp
@@ -13,27 +15,33 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from checkpointheal.agent.keep import Keep
+from checkpointheal.agent.peer_trust import PeerTrust
 from checkpointheal.contract.gateway import Peer
 from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal.contract.peer import Ask, Meet, No
+from checkpointheal.contract.trust import Holder
 from checkpointheal.errors import PeerBroke, PeerLost, PeerRefused
 
 ASK_SECONDS = 20.0
 PRIVATE_SECONDS = 10.0
 
+_GUEST = web.RequestKey("guest", Holder)
+
 
 class PeerDoor:
     """The HTTP server between agents."""
 
-    def __init__(self, key: str, keep: Keep, private_limit: int) -> None:
-        self._key, self._keep, self._private_limit = key, keep, private_limit
+    def __init__(self, trust: PeerTrust, keep: Keep, private_limit: int) -> None:
+        self._trust, self._keep, self._private_limit = trust, keep, private_limit
         self.named_steps: Callable[[], tuple[int, ...]] = tuple
         self.answer_ask: Callable[[Ask], Awaitable[Meet | No]] | None = None
         self._runner: web.AppRunner | None = None
+        self._socket: socket.socket | None = None
+        self._site: web.SockSite | None = None
 
     async def open(self, host: str, port: int) -> Endpoint:
-        """Listen; port 0 takes a free one. Returns where."""
-        app = web.Application(client_max_size=self._private_limit, middlewares=[self._only_with_key])
+        """Take the address; port 0 takes a free one. Listens at once, or from the first certificate on."""
+        app = web.Application(client_max_size=self._private_limit, middlewares=[self._only_known])
         app.add_routes(
             [
                 web.post("/v1/ask", self._ask),
@@ -43,22 +51,34 @@ class PeerDoor:
         )
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
-        await site.start()
-        return Endpoint(host=host, port=self._runner.addresses[0][1])
+        self._socket = await _bound(host, port)
+        if self._trust.ready:
+            await self.listen(None)
+        return Endpoint(host=host, port=self._socket.getsockname()[1])
+
+    async def listen(self, tls: ssl.SSLContext | None) -> None:
+        """Serve new guests with this context. Those who are inside stay; who waits outside is met by the new one."""
+        if self._runner is None or self._socket is None:
+            raise RuntimeError("the door is opened before it listens")
+        before, self._site = self._site, web.SockSite(self._runner, self._socket.dup(), ssl_context=tls)
+        await self._site.start()
+        if before is not None:
+            await before.stop()
 
     async def close(self) -> None:
         """Stop listening."""
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._socket is not None:
+            self._socket.close()
 
     @web.middleware
-    async def _only_with_key(
+    async def _only_known(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        shown = request.headers.get("Authorization", "")
-        if not hmac.compare_digest(shown.encode(), f"Bearer {self._key}".encode()):
-            raise web.HTTPForbidden(text="another job's agent, or none")
+        guest = self._trust.guest(request)
+        if guest is not None:
+            request[_GUEST] = guest
         return await handler(request)
 
     async def _ask(self, request: web.Request) -> web.Response:
@@ -66,12 +86,15 @@ class PeerDoor:
             ask = Ask.model_validate_json(await request.read())
         except ValidationError as error:
             raise web.HTTPBadRequest(text=str(error)) from error
-        said = (
-            await self.answer_ask(ask)
-            if self.answer_ask
-            else No(reason="NotReady", message="this agent has no arena yet")
-        )
+        said = await self._answer(request.get(_GUEST), ask)
         return web.Response(status=200 if isinstance(said, Meet) else 409, body=said.model_dump_json().encode())
+
+    async def _answer(self, guest: Holder | None, ask: Ask) -> Meet | No:
+        if guest is not None and guest.pod_uid != ask.recipient_uid:
+            return No(reason="NotTheRecipient", message=f"pod {guest.pod_uid} asks in the name of {ask.recipient_uid}")
+        if self.answer_ask is None:
+            return No(reason="NotReady", message="this agent has no arena yet")
+        return await self.answer_ask(ask)
 
     async def _put_private(self, request: web.Request) -> web.Response:
         member, step = _named(request)
@@ -89,9 +112,8 @@ class PeerDoor:
 class Peers:
     """The same conversation from the other side."""
 
-    def __init__(self, session: aiohttp.ClientSession, key: str) -> None:
-        self._session = session
-        self._headers = {"Authorization": f"Bearer {key}"}
+    def __init__(self, session: aiohttp.ClientSession, trust: PeerTrust) -> None:
+        self._session, self._trust = session, trust
 
     async def ask(self, donor: Peer, ask: Ask) -> Meet:
         """Ask a donor for a state; raises PeerRefused with its reason, PeerLost where it does not answer."""
@@ -117,20 +139,44 @@ class Peers:
     async def _request(
         self, method: str, peer: Peer, path: str, body: bytes | None, seconds: float
     ) -> tuple[int, bytes]:
-        url = f"http://{peer.endpoint}{path}"
+        way = self._trust.way_to(peer)
         try:
             timeout = aiohttp.ClientTimeout(total=seconds)
             async with self._session.request(
-                method, url, data=io.BytesIO(body) if body else None, headers=self._headers, timeout=timeout
+                method,
+                f"{way.scheme}://{peer.endpoint}{path}",
+                data=io.BytesIO(body) if body else None,
+                headers=way.headers,
+                ssl=way.tls,
+                server_hostname=way.name,
+                timeout=timeout,
             ) as response:
                 return response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise PeerLost(f"{peer.pod} at {peer.endpoint} does not answer: {type(error).__name__}") from error
 
 
+async def _bound(host: str, port: int) -> socket.socket:
+    """A socket that has the address and does not listen yet."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = found[0]
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
 def _named(request: web.Request) -> tuple[MemberId, int]:
-    part = request.match_info
-    return MemberId(replica=int(part["replica"]), rank=int(part["rank"])), int(part["step"])
+    """Whose part of which step. A guest that says who it is leaves and fetches only its own member's."""
+    part, guest = request.match_info, request.get(_GUEST)
+    member = MemberId(replica=int(part["replica"]), rank=int(part["rank"]))
+    if guest is not None and guest.member != member:
+        raise web.HTTPForbidden(text=f"the private parts of {member} are not those of {guest.member}")
+    return member, int(part["step"])
 
 
 def _private_path(member: MemberId, step: int) -> str:

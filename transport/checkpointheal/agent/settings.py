@@ -3,13 +3,19 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import ConfigDict, Field
+
 from checkpointheal.contract.base import Count, Frozen, Seconds
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.errors import Misuse
 
+PREFIX = "CHECKPOINTHEAL_"
+
 
 class AgentSettings(Frozen):
-    """All that an agent is told from outside."""
+    """All that an agent is told from outside: a token and the job's key, or a token's file and the gateway's root."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     job: str
     member: MemberId
@@ -17,24 +23,29 @@ class AgentSettings(Frozen):
     pod_uid: str
     arena: Path
     gateway: str
-    token: str
-    peer_key: str
+    token: str = Field(default="", repr=False)
+    peer_key: str = Field(default="", repr=False, description="What agents of one job show each other in clear.")
+    token_file: Path | None = Field(default=None, description="Where the token lies; another takes its place in time.")
+    gateway_root: str = Field(default="", repr=False, description="PEM of the roots to be believed at first.")
     host: str = "127.0.0.1"
     port: Count = 0
     slots: int = 2
     report_every: Seconds = 1.0
     private_limit: Count = 4 << 20
 
+    @property
+    def certified(self) -> bool:
+        """Whether agents know each other by certificates from the gateway; else by the job's key."""
+        return bool(self.gateway_root)
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "AgentSettings":
         """Read what injection, or `checkpointheal local`, has set; Misuse names what is missing."""
 
         def read(name: str, default: str | None = None) -> str:
-            value = environment.get(f"CHECKPOINTHEAL_{name}", default)
+            value = environment.get(PREFIX + name, default)
             if value is None:
-                raise Misuse(
-                    f"CHECKPOINTHEAL_{name} is not set: an agent is started by injection or by `checkpointheal local`"
-                )
+                raise _missing(name)
             return value
 
         try:
@@ -45,12 +56,37 @@ class AgentSettings(Frozen):
                 pod_uid=read("POD_UID"),
                 arena=Path(read("ARENA")),
                 gateway=read("GATEWAY"),
-                token=read("TOKEN"),
-                peer_key=read("PEER_KEY"),
                 host=read("HOST", "127.0.0.1"),
                 port=int(read("PORT", "0")),
                 slots=int(read("SLOTS", "2")),
                 report_every=float(read("REPORT_EVERY", "1")),
+                **_credentials(environment),
             )
         except ValueError as error:
-            raise Misuse(f"a CHECKPOINTHEAL_ variable cannot be read: {error}") from error
+            raise Misuse(f"a {PREFIX} variable cannot be read: {error}") from error
+
+
+def _credentials(environment: Mapping[str, str]) -> dict[str, str]:
+    """Of the two sets, the one that is there, whole."""
+    by_key, by_certificate = ("TOKEN", "PEER_KEY"), ("TOKEN_FILE", "GATEWAY_ROOT")
+    there = {name for name in (*by_key, *by_certificate) if environment.get(PREFIX + name)}
+    begun = [names for names in (by_key, by_certificate) if there & {*names}]
+    if not begun:
+        raise _missing("PEER_KEY", f" (with {PREFIX}TOKEN), nor are {_named(*by_certificate)}")
+    if len(begun) == 2:
+        raise Misuse(f"{_named(*sorted(there))} are set: either {_named(*by_key)}, or {_named(*by_certificate)}")
+    for name in begun[0]:
+        if name not in there:
+            raise _missing(name)
+    if begun[0] is by_certificate and not environment.get(f"{PREFIX}GATEWAY", "https:").startswith("https:"):
+        raise Misuse(f"{PREFIX}GATEWAY must begin with https: the token would cross in clear")
+    return {name.lower(): environment[PREFIX + name] for name in begun[0]}
+
+
+def _named(*names: str) -> str:
+    return " and ".join(PREFIX + name for name in names)
+
+
+def _missing(name: str, beside: str = "") -> Misuse:
+    remedy = "an agent is started by injection or by `checkpointheal local`"
+    return Misuse(f"{PREFIX}{name} is not set{beside}: {remedy}")

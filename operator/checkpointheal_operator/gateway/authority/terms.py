@@ -1,0 +1,66 @@
+"""When is a root made, from when does it sign, until when is it believed; and how long does what it signs live?
+
+Arithmetic over moments. A new root is believed before it signs: agents learn it when they renew, over the old trust. So
+nobody ever meets a certificate whose root it cannot know. Must not know keys, certificates or clocks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+HOUR, DAY = 3600.0, 86400.0
+
+
+class Span(NamedTuple):
+    """Seconds since 1970 between which something counts."""
+
+    made: float
+    until: float
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Lives in seconds. There is no revocation: what is stolen is worth something for as long as it lives."""
+
+    leaf: float = DAY
+    root: float = 730 * DAY
+    skew: float = HOUR
+    """How far clocks may be apart: everything counts from this much before it is made."""
+
+    @property
+    def overlap(self) -> float:
+        """This long after a root begins to count, whoever can still show a certificate has learnt of it."""
+        return self.leaf + 2 * self.skew
+
+
+DEFAULT = Terms()
+
+
+def new_root_due(roots: Sequence[Span], now: float, terms: Terms) -> bool:
+    """Half-way through the newest one's life: a pod that started a moment ago and knows only that one has as long."""
+    return not roots or now >= max(root.made for root in roots) + terms.root / 2
+
+
+def signer(roots: Sequence[Span], now: float, terms: Terms) -> int:
+    """Index of the root that signs: the newest that everybody can know. `roots` is not empty."""
+    known = [index for index, root in enumerate(roots) if root.made + terms.overlap <= now < root.until]
+    if known:
+        return max(known, key=lambda index: roots[index].made)
+    living = [index for index, root in enumerate(roots) if now < root.until] or list(range(len(roots)))
+    return min(living, key=lambda index: roots[index].made)
+
+
+def believed(roots: Sequence[Span], now: float, terms: Terms) -> tuple[int, ...]:
+    """Indices of the roots under which a living certificate stands, or will. The signing one is always among them."""
+    signing = signer(roots, now, terms)
+    left = roots[signing].made + 2 * terms.overlap
+    return tuple(
+        index
+        for index, root in enumerate(roots)
+        if index == signing or (now < root.until and (root.made >= roots[signing].made or now < left))
+    )
+
+
+def renewal(span: Span) -> float:
+    """The moment at two thirds of a life: a third is left for a gateway that does not answer."""
+    return span.made + (span.until - span.made) * 2 / 3
