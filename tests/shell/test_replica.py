@@ -92,7 +92,8 @@ def test_a_policy_that_comes_after_its_pods_is_soon_enough(stage):
     trained(job)
 
 
-def test_kopf_is_started_again_when_a_stream_of_its_own_breaks(stage, monkeypatch):
+def test_a_stream_of_kopfs_that_breaks_stops_no_healing(stage, monkeypatch):
+    monkeypatch.setattr(our_kinds, "SWEEP_EVERY", 0.2)
     monkeypatch.setattr(our_kinds, "AGAIN_AFTER", 0.1)
     stage.api.faults[CHECKPOINTHEALS.plural].append("error")
     job = HttpSimulation(stage)

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import kopf
@@ -23,6 +24,8 @@ log = logging.getLogger("checkpointheal.operator")
 
 SWEEP_EVERY, AGAIN_AFTER = 30.0, 1.0
 QUIET_SECONDS = 75.0
+ENDS_WITHIN = 3.0
+"""Seconds for which kopf is waited for when it is told to end: after an error it may hang on its own log-in."""
 
 
 class Stop:
@@ -60,13 +63,13 @@ class OurKinds:
         loop = asyncio.get_running_loop()
         while True:
             stop = Stop()
-            following = asyncio.ensure_future(asyncio.to_thread(self._follow, loop, stop))
+            following = _in_thread(partial(self._follow, loop, stop))
             try:
                 while not following.done():
                     await asyncio.wait({following}, timeout=await self._sweep())
             finally:
                 stop()
-                await asyncio.wait({following})
+                await asyncio.wait({following}, timeout=ENDS_WITHIN)
             log.warning("kopf ended, and is started again: %s", following.exception())
             await asyncio.sleep(AGAIN_AFTER)
 
@@ -107,6 +110,33 @@ class OurKinds:
             await kopf.operator(
                 registry=registry, settings=settings(), standalone=True, clusterwide=True, stop_flag=flag
             )
+
+
+def _in_thread(work: Callable[[], None]) -> asyncio.Future[None]:
+    """A thread that no end of the process waits for; what became of it."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if ended.done():
+            return
+        if error is None:
+            ended.set_result(None)
+        else:
+            ended.set_exception(error)
+            ended.exception()  # it is told by whoever waits, and nobody may wait any more
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            work()
+        except Exception as failed:
+            error = failed
+        with contextlib.suppress(RuntimeError):  # nobody listens any more
+            loop.call_soon_threadsafe(settle, error)
+
+    threading.Thread(target=run, name="kopf", daemon=True).start()
+    return ended
 
 
 def settings() -> kopf.OperatorSettings:
