@@ -10,13 +10,14 @@ from builders_core import NOW, ended, m, replaced, with_received, with_trainer, 
 from checkpointheal_operator.api.epoch_record import epoch_status
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.core.decide import decide
-from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
+from checkpointheal_operator.core.decisions import Assign, Decision, Nothing, Wait
 from checkpointheal_operator.core.view import JobView
 from checkpointheal_operator.shell.apply import Desk
 from checkpointheal_operator.shell.cluster import (
     CHECKPOINTHEALS,
     EVENTS,
     HEALS,
+    PODS,
     AlreadyThere,
     Conflict,
     NotThere,
@@ -264,3 +265,21 @@ def test_the_verdict_is_an_event_of_the_recipients_pod():
 )
 def test_each_refusal_has_its_pause_and_its_word(error, seconds):
     assert (pause(error), error.reason) == (seconds, type(error).__name__)
+
+
+@pytest.mark.parametrize("fate", ["gone", "replaced"])
+def test_a_donor_that_is_gone_though_the_view_still_has_it_is_not_assigned(fate):
+    async def go() -> None:
+        cluster, view = a_cluster(VIEW), VIEW
+        desk = await desk_of(cluster)
+        while not isinstance(decision := decide(view, NOW), Assign):
+            view = await desk.apply(decision, view, NOW)
+        donor = decision.assignment.donors[0]
+        stood = cluster.objects.pop(Ref(PODS, WHERE, donor.pod))
+        if fate == "replaced":
+            cluster.put(PODS, stood | {"metadata": stood["metadata"] | {"uid": "another"}})
+        with pytest.raises(NotThere if fate == "gone" else Conflict):
+            await desk.apply(decision, view, NOW)
+        assert stored_heal(cluster).spec.assignment is None
+
+    asyncio.run(go())

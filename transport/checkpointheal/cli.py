@@ -37,6 +37,9 @@ COMMANDS = {
     "inject": Command(
         "checkpointheal_operator.webhook.inject_command", "write manifests as the webhook would have them", "operator"
     ),
+    "operator": Command(
+        "checkpointheal_operator.shell.__main__", "heal the jobs of a cluster: one replica of the operator", "operator"
+    ),
     "webhook": Command(
         "checkpointheal_operator.webhook.__main__", "inject agents into pods while they are made", "operator"
     ),

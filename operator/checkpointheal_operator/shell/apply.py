@@ -20,6 +20,7 @@ from checkpointheal_operator.shell.cluster import (
     CHECKPOINTHEALS,
     EVENTS,
     HEALS,
+    PODS,
     AlreadyThere,
     Cluster,
     Conflict,
@@ -119,6 +120,11 @@ class Desk:
         }
 
     async def _assign(self, record: HealRecord) -> None:
+        """Not to a donor that is gone though the watch has not told of it: its pod is read at this moment."""
+        for donor in record.assignment.donors[:1] if record.assignment else ():
+            found = await self._cluster.get(Ref(PODS, self._policy.metadata.namespace, donor.pod))
+            if found["metadata"]["uid"] != donor.pod_uid:
+                raise Conflict(f"donor {donor.pod} was replaced")
         assigned = assignment_spec(record)
         await self._patch_heal(record.name, {"spec": {"assignment": assigned.patch() if assigned else None}})
 

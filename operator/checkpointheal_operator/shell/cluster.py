@@ -8,6 +8,7 @@ every test. Must not know what our objects mean.
     ├── AlreadyThere        an object of that name exists
     ├── Conflict            it was changed since it was read
     ├── TooManyRequests     the API server wants a pause
+    ├── Expired             the list or watch to go on with is forgotten: begin anew
     ├── Unreachable         no answer: it may or may not have been done
     └── Refused             ours: the object or the right to write it is at fault
 """
@@ -44,6 +45,10 @@ class TooManyRequests(ClusterError):
     def __init__(self, message: str, after: float = 1.0) -> None:
         super().__init__(message)
         self.after = after
+
+
+class Expired(ClusterError):
+    """The API server has forgotten the version that a list or a watch wants to go on from."""
 
 
 class Unreachable(ClusterError):

@@ -1,0 +1,114 @@
+"""What stands in the API server of one kind, as far as was heard?
+
+Pure: lists, events and our own writes go in, in any order and more than once; what is left is what the server has.
+Versions are compared as numbers, which the API promises of one kind's objects. Must not know how anything was read.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from checkpointheal_operator.api.base import Json
+
+Place = tuple[str, str]
+"""Namespace and name."""
+_NAMES, _MARKS = ("name", "namespace", "uid", "resourceVersion"), ("labels", "annotations", "ownerReferences")
+METADATA = frozenset((*_NAMES, *_MARKS, "creationTimestamp", "deletionTimestamp"))
+"""What is read of a pod's."""
+
+
+def as_it_is(found: Json) -> Json:
+    """All of it is kept."""
+    return found
+
+
+class Mirror:
+    """Objects of one kind. Whoever reads one must not change it. `changed` hears the namespace of each change."""
+
+    def __init__(self, changed: Callable[[str], None], slim: Callable[[Json], Json] = as_it_is) -> None:
+        self._changed, self.slim = changed, slim
+        self._held: dict[str, dict[str, Json]] = {}
+        self._places: dict[str, Place] = {}
+        self._gone: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[Json]:
+        return (each for names in self._held.values() for each in names.values())
+
+    def get(self, namespace: str, name: str) -> Json | None:
+        """One object."""
+        return self._held.get(namespace, {}).get(name)
+
+    def by_uid(self, uid: str) -> Json | None:
+        """That life of whatever name."""
+        return self.get(*self._places[uid]) if uid in self._places else None
+
+    def inside(self, namespace: str) -> tuple[Json, ...]:
+        """All of a namespace."""
+        return tuple(self._held.get(namespace, {}).values())
+
+    def replace(self, items: Iterable[Json], version: str) -> None:
+        """A whole list as of `version`: what it lacks is gone, unless it was heard of later."""
+        as_of, listed = _number(version), set()
+        for each in items:
+            listed.add(_uid(each))
+            self.put(each)
+        missing = [each for each in self if _uid(each) not in listed and _version(each) <= as_of]
+        for each in missing:
+            self._let_go(each)
+        self.passed(version)
+
+    def put(self, found: Json) -> None:
+        """It is or was like this: an older truth than what is held changes nothing."""
+        (namespace, name), uid = _place(found), _uid(found)
+        held = self.get(namespace, name)
+        if uid in self._gone or (held is not None and _version(found) <= _version(held)):
+            return
+        if held is not None:
+            self._places.pop(_uid(held))
+        self._held.setdefault(namespace, {})[name] = self.slim(found)
+        self._places[uid] = (namespace, name)
+        self._changed(namespace)
+
+    def drop(self, uid: str, version: str = "") -> None:
+        """That life is over, and nothing that was said of it before counts any more."""
+        held = self.by_uid(uid)
+        self._gone[uid] = max(_number(version), _version(held) if held else 0)
+        if held is not None:
+            self._let_go(held)
+
+    def passed(self, version: str) -> None:
+        """All that happened up to `version` was heard: nothing older can come late."""
+        self._gone = {uid: at for uid, at in self._gone.items() if at > _number(version)}
+
+    def _let_go(self, held: Json) -> None:
+        (namespace, name), uid = _place(held), _uid(held)
+        del self._places[uid], self._held[namespace][name]
+        if not self._held[namespace]:
+            del self._held[namespace]
+        self._changed(namespace)
+
+
+def slim_pod(pod: Json) -> Json:
+    """What is read of a pod: a thousand of them cost a few megabytes, not a hundred."""
+    return {
+        "metadata": {key: value for key, value in pod["metadata"].items() if key in METADATA},
+        "spec": {"nodeName": pod.get("spec", {}).get("nodeName", "")},
+        "status": {"phase": pod.get("status", {}).get("phase", "")},
+    }
+
+
+def _place(found: Json) -> Place:
+    return found["metadata"].get("namespace", ""), found["metadata"]["name"]
+
+
+def _uid(found: Json) -> str:
+    return str(found["metadata"]["uid"])
+
+
+def _version(found: Json) -> int:
+    return _number(found["metadata"]["resourceVersion"])
+
+
+def _number(version: str) -> int:
+    return int(version) if version.isascii() and version.isdecimal() else 0

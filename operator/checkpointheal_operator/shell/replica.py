@@ -1,0 +1,154 @@
+"""What does one replica of the operator do, from its start to its end?
+
+It follows the API from the beginning, whether it leads or not, and passes agents on to the leader. When it comes to
+lead, it reads everything anew before it looks at the first job: what the leader before wrote must be there. Must not
+know where its settings came from.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from checkpointheal_operator.gateway.app import Caller, make_app
+from checkpointheal_operator.shell.access import Access
+from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, ClusterError, Ref
+from checkpointheal_operator.shell.gather import OPTED_IN
+from checkpointheal_operator.shell.kube import Kube, Selection
+from checkpointheal_operator.shell.leases import LEASES, Clocks, Leadership, Terms
+from checkpointheal_operator.shell.look import Surroundings
+from checkpointheal_operator.shell.mirror import Mirror, slim_pod
+from checkpointheal_operator.shell.mirrored import Mirrored
+from checkpointheal_operator.shell.operating import Operator
+from checkpointheal_operator.shell.our_kinds import OurKinds
+from checkpointheal_operator.shell.settings import OperatorSettings
+from checkpointheal_operator.shell.splice import Address, splicing
+from checkpointheal_operator.shell.tokens import Tokens
+from checkpointheal_operator.shell.watching import Watch
+from checkpointheal_operator.webhook.files import Certificate, look_forever
+
+log = logging.getLogger("checkpointheal.operator")
+
+AGAIN_AFTER = 1.0
+RENEWED_EVERY = 10.0
+STUCK_AFTER = 240.0
+"""Seconds of an API server's silence after which a restart may help."""
+
+
+class Replica:
+    """One process of the operator."""
+
+    def __init__(self, settings: OperatorSettings, access: Access, kube: Kube, terms: Terms | None = None) -> None:
+        self.settings, self._access, self._kube = settings, access, kube
+        self.mirrors = {kind: Mirror(self._noticed) for kind in (CHECKPOINTHEALS, HEALS)}
+        self.mirrors[PODS] = Mirror(self._noticed, slim_pod)
+        self._watches = {
+            kind: Watch(kube, Selection(kind, OPTED_IN if kind == PODS else ""), mirror, time.monotonic)
+            for kind, mirror in self.mirrors.items()
+        }
+        lease = Ref(LEASES, settings.namespace, settings.lease)
+        self.leadership = Leadership(kube, lease, settings.identity, Clocks(time.time, time.monotonic), terms)
+        self._tokens = Tokens(kube, self.mirrors[PODS], settings.audience, time.monotonic)
+        self._certificate = (
+            Certificate(settings.certificate, settings.key) if settings.certificate and settings.key else None
+        )
+        self.operator: Operator | None = None
+        self._leader_port = 0
+        self.gateway_port = self.health_port = 0
+        """Where agents and probes come, once they can."""
+
+    async def run(self) -> None:
+        """Until cancelled. Raises what can only be a fault of ours."""
+        ours = {kind: self._watches[kind] for kind in (CHECKPOINTHEALS, HEALS)}
+        async with (
+            self._health(),
+            splicing(Address(self.settings.host, self.settings.gateway_port), self._leader) as port,
+            asyncio.TaskGroup() as tasks,
+        ):
+            self.gateway_port = port
+            tasks.create_task(self._watches[PODS].run())
+            tasks.create_task(OurKinds(self._access, ours).run())
+            if self._certificate is not None:
+                tasks.create_task(look_forever((self._certificate.refresh,), RENEWED_EVERY))
+            tasks.create_task(self.leadership.lead(self._lead))
+
+    def is_stuck(self) -> bool:
+        """Whether the API has been silent for so long that this process is of no use."""
+        return max(each.age for each in self._watches.values()) > STUCK_AFTER
+
+    async def _lead(self) -> None:
+        await self._read_anew()
+        around = Surroundings(Mirrored(self._kube, self.mirrors), time.time)
+        self.operator = operator = Operator(around, self.mirrors)
+        try:
+            async with self._gateway(operator):
+                await operator.run()
+        finally:
+            self.operator = None
+
+    async def _read_anew(self) -> None:
+        while True:
+            try:
+                for watch in self._watches.values():
+                    await watch.relist()
+            except ClusterError as error:
+                log.warning("the leader cannot begin: %s: %s", error.reason, error)
+                await asyncio.sleep(AGAIN_AFTER)
+            else:
+                return
+
+    @contextlib.asynccontextmanager
+    async def _gateway(self, operator: Operator) -> AsyncIterator[None]:
+        tls = self._certificate.context if self._certificate is not None else None
+        runner = web.AppRunner(make_app(operator.hub, self._authenticate), access_log=None, shutdown_timeout=1.0)
+        try:
+            await runner.setup()
+            await web.TCPSite(runner, self.settings.host, self.settings.leader_port, ssl_context=tls).start()
+            self._leader_port = runner.addresses[0][1]
+            yield
+        finally:
+            self._leader_port = 0
+            await runner.cleanup()
+
+    async def _authenticate(self, token: str) -> Caller | None:
+        """Not to be able to tell is not to say no: the agent comes again."""
+        try:
+            return await self._tokens.caller(token)
+        except ClusterError as error:
+            raise web.HTTPServiceUnavailable(text=f"the token cannot be reviewed now: {error.reason}") from error
+
+    def _leader(self) -> Address | None:
+        if self._leader_port:
+            return Address(self.settings.pod_ip, self._leader_port)
+        name, _, host = self.leadership.holder.partition("/")
+        return Address(host, self.settings.leader_port) if host and name != self.settings.pod_name else None
+
+    def _noticed(self, namespace: str) -> None:
+        if self.operator is not None:
+            self.operator.notice(namespace)
+
+    @contextlib.asynccontextmanager
+    async def _health(self) -> AsyncIterator[None]:
+        """Never about leadership: a follower is as healthy as a leader."""
+
+        async def health(_request: web.Request) -> web.Response:
+            ages = {kind.plural: round(watch.age, 1) for kind, watch in self._watches.items()}
+            return web.json_response({"silent": ages}, status=503 if self.is_stuck() else 200)
+
+        async def ready(_request: web.Request) -> web.Response:
+            synced = all(watch.synced.is_set() for watch in self._watches.values())
+            return web.json_response({"synced": synced}, status=200 if synced else 503)
+
+        app = web.Application()
+        app.add_routes([web.get("/healthz", health), web.get("/readyz", ready)])
+        runner = web.AppRunner(app, access_log=None)
+        try:
+            await runner.setup()
+            await web.TCPSite(runner, self.settings.host, self.settings.health_port).start()
+            self.health_port = runner.addresses[0][1]
+            yield
+        finally:
+            await runner.cleanup()

@@ -1,0 +1,105 @@
+"""Whose token is this? The API server says which pod it is bound to, the pod says its job.
+
+Asked once a minute per token, by its hash: the token itself is not kept. A token that is bound to no pod is nobody's.
+Must not know what the caller wants.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from hashlib import sha256
+from typing import NamedTuple
+
+from checkpointheal_operator.api.base import Json
+from checkpointheal_operator.core.identity import Placed, place
+from checkpointheal_operator.core.pod_manifest import Metadata
+from checkpointheal_operator.gateway.app import Caller
+from checkpointheal_operator.shell.cluster import PODS, Cluster, Kind, NotThere, Ref
+from checkpointheal_operator.shell.mirror import Mirror
+
+log = logging.getLogger("checkpointheal.gateway")
+
+TOKEN_REVIEWS = Kind("authentication.k8s.io/v1", "TokenReview", "tokenreviews")
+BOUND = "authentication.kubernetes.io/"
+ACCOUNT = "system:serviceaccount:"
+KEPT_SECONDS, REFUSED_SECONDS = 60.0, 5.0
+"""A good token is believed for a minute; one that is not may be good soon, where an API server is behind."""
+REVIEWS_AT_ONCE = 16
+"""A new leader is asked by everybody at once; the API server shall not be."""
+
+
+class Bound(NamedTuple):
+    """The pod that a token is bound to."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+class Tokens:
+    """Tells callers. `clock` tells seconds that only grow."""
+
+    def __init__(self, cluster: Cluster, pods: Mirror, audience: str, clock: Callable[[], float]) -> None:
+        self._cluster, self._pods, self._audience, self._clock = cluster, pods, audience, clock
+        self._known: dict[bytes, tuple[float, Bound | None]] = {}
+        self._asking: dict[bytes, asyncio.Task[Bound | None]] = {}
+        self._at_once = asyncio.Semaphore(REVIEWS_AT_ONCE)
+
+    async def caller(self, token: str) -> Caller | None:
+        """Whom it stands for; None where it is nobody's. Raises ClusterError where nobody can tell now."""
+        bound = await self._bound(token)
+        if bound is None:
+            return None
+        metadata = await self._pod(bound)
+        found = place(Metadata.model_validate(metadata)) if metadata is not None else None
+        if isinstance(found, Placed):
+            return Caller(found.job, bound.uid)
+        log.warning("pod %s/%s has no place in a job: %s", bound.namespace, bound.name, found or "it is gone")
+        return None
+
+    async def _bound(self, token: str) -> Bound | None:
+        """Of many who ask at once for the same token, one asks the API server."""
+        key = sha256(token.encode()).digest()
+        until, bound = self._known.get(key, (0.0, None))
+        if self._clock() < until:
+            return bound
+        if key not in self._asking:
+            self._asking[key] = asyncio.create_task(self._review(key, token))
+            self._asking[key].add_done_callback(lambda _done: self._asking.pop(key))
+        return await asyncio.shield(self._asking[key])
+
+    async def _review(self, key: bytes, token: str) -> Bound | None:
+        spec = {"token": token, "audiences": [self._audience]}
+        body = {"apiVersion": TOKEN_REVIEWS.api, "kind": TOKEN_REVIEWS.kind, "spec": spec}
+        async with self._at_once:
+            answer = await self._cluster.create(TOKEN_REVIEWS, body)
+        bound = bound_to(answer.get("status", {}), self._audience)
+        now = self._clock()
+        self._known = {each: kept for each, kept in self._known.items() if now < kept[0]}
+        self._known[key] = (now + (REFUSED_SECONDS if bound is None else KEPT_SECONDS), bound)
+        return bound
+
+    async def _pod(self, bound: Bound) -> Json | None:
+        """A pod may speak before the watch has told of it."""
+        pod = self._pods.by_uid(bound.uid)
+        if pod is None:
+            try:
+                pod = await self._cluster.get(Ref(PODS, bound.namespace, bound.name))
+            except NotThere:
+                return None
+            if pod["metadata"]["uid"] != bound.uid:
+                return None
+        metadata: Json = pod["metadata"]
+        return metadata
+
+
+def bound_to(status: Json, audience: str) -> Bound | None:
+    """The pod that a reviewed token is bound to, if it is good, for us, and a pod's."""
+    if not status.get("authenticated") or audience not in status.get("audiences", ()):
+        return None
+    user = status.get("user", {})
+    account, extra = user.get("username", ""), user.get("extra") or {}
+    names, uids = extra.get(BOUND + "pod-name") or [], extra.get(BOUND + "pod-uid") or []
+    if not account.startswith(ACCOUNT) or len(names) != 1 or len(uids) != 1:
+        return None
+    return Bound(account.removeprefix(ACCOUNT).partition(":")[0], names[0], uids[0])

@@ -1,0 +1,76 @@
+"""The operator as a command: it begins from its environment, and ends when told."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from checkpointheal_operator.shell.cluster import Ref
+from checkpointheal_operator.shell.leases import LEASES
+from checkpointheal_operator.shell.settings import BadEnvironment, from_environment
+from replicas import Stage
+
+HERE = {"POD_NAME": "operator-0", "POD_IP": "127.0.0.1", "NAMESPACE": "system", "HOST": "127.0.0.1"}
+PORTS = {"GATEWAY_PORT": "0", "LEADER_PORT": "0", "HEALTH_PORT": "0"}
+LEASE = Ref(LEASES, "system", "checkpointheal")
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+current-context: here
+contexts: [{{name: here, context: {{cluster: c, user: u}}}}]
+clusters: [{{name: c, cluster: {{server: "{url}"}}}}]
+users: [{{name: u, user: {{token: secret}}}}]
+"""
+
+
+def environment(**said: str) -> dict[str, str]:
+    return {f"CHECKPOINTHEAL_{key}": value for key, value in (HERE | PORTS | said).items()}
+
+
+def started(**said: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", "import sys; from checkpointheal.cli import main; sys.exit(main(['operator']))"]
+    known = {key: value for key, value in os.environ.items() if not key.startswith(("CHECKPOINTHEAL_", "KUBERNETES_"))}
+    return subprocess.Popen(command, env=known | environment(**said), stderr=subprocess.PIPE, text=True)
+
+
+def holder(stage: Stage) -> str | None:
+    return stage.call(lambda: stage.cluster.objects.get(LEASE, {}).get("spec", {}).get("holderIdentity"))
+
+
+def test_it_leads_until_it_is_told_to_end_and_gives_the_lease_back(tmp_path):
+    with Stage() as stage:
+        path = tmp_path / "config"
+        path.write_text(KUBECONFIG.format(url=stage.url))
+        with started(KUBECONFIG=str(path)) as process:
+            stage.until(lambda: holder(stage) == "operator-0/127.0.0.1")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        assert holder(stage) == ""
+        assert "Bearer secret" in stage.api.signed
+
+
+def test_outside_a_cluster_it_says_so_in_a_sentence():
+    with started() as process:
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert said.startswith("checkpointheal operator: no API server")
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("name", ["POD_NAME", "POD_IP", "NAMESPACE"])
+def test_a_variable_that_is_missing_is_named(name):
+    with pytest.raises(BadEnvironment, match=f"CHECKPOINTHEAL_{name}"):
+        from_environment(environment(**{name: ""}))
+
+
+@pytest.mark.parametrize("port", ["x", "-1", "65536"])
+def test_a_port_that_is_none_is_named(port):
+    with pytest.raises(BadEnvironment, match="CHECKPOINTHEAL_HEALTH_PORT"):
+        from_environment(environment(HEALTH_PORT=port))
+
+
+def test_a_certificate_without_its_key_is_refused():
+    with pytest.raises(BadEnvironment, match="CHECKPOINTHEAL_KEY"):
+        from_environment(environment(CERTIFICATE="/tls/tls.crt"))

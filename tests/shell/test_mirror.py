@@ -1,0 +1,71 @@
+"""Whatever order events come in, and however often, a mirror holds the latest truth."""
+
+from itertools import permutations
+
+import pytest
+
+from checkpointheal_operator.api.base import Json
+from checkpointheal_operator.shell.mirror import Mirror
+
+
+def an_object(version: int, uid: str = "u1", name: str = "a") -> Json:
+    return {"metadata": {"namespace": "n", "name": name, "uid": uid, "resourceVersion": str(version)}}
+
+
+def a_mirror(*objects: Json) -> Mirror:
+    mirror = Mirror(lambda _namespace: None)
+    for each in objects:
+        mirror.put(each)
+    return mirror
+
+
+LIFE = (("put", an_object(1)), ("put", an_object(4)), ("drop", an_object(6)), ("put", an_object(9, "u2")))
+
+
+@pytest.mark.parametrize("order", list(permutations(range(len(LIFE)))))
+def test_in_any_order_the_last_life_is_held(order):
+    mirror = a_mirror()
+    for index in (*order, *reversed(order)):
+        what, found = LIFE[index]
+        if what == "put":
+            mirror.put(found)
+        else:
+            mirror.drop(found["metadata"]["uid"], found["metadata"]["resourceVersion"])
+    assert list(mirror) == [an_object(9, "u2")]
+    assert mirror.by_uid("u1") is None
+    assert mirror.by_uid("u2") == an_object(9, "u2")
+
+
+def test_a_list_takes_the_place_of_all_but_what_was_heard_of_later():
+    mirror = a_mirror(an_object(1, "u1", "a"), an_object(2, "u2", "b"), an_object(9, "u3", "c"))
+    mirror.replace([an_object(5, "u1", "a")], "7")
+    assert sorted(each["metadata"]["name"] for each in mirror) == ["a", "c"]
+    assert mirror.get("n", "a") == an_object(5, "u1", "a")
+
+
+def test_what_was_deleted_here_does_not_come_back_by_an_older_list():
+    mirror = a_mirror(an_object(5))
+    mirror.drop("u1")
+    mirror.replace([an_object(5)], "4")
+    mirror.put(an_object(5))
+    assert list(mirror) == []
+
+
+def test_the_memory_of_deletions_does_not_grow():
+    mirror = a_mirror()
+    for version in range(1, 100):
+        mirror.put(an_object(version, f"u{version}"))
+        mirror.drop(f"u{version}", str(version))
+    mirror.passed("99")
+    assert mirror._gone == {}
+    assert len(mirror) == 0
+
+
+def test_each_change_is_told_once():
+    told: list[str] = []
+    mirror = Mirror(told.append)
+    for version in (1, 1, 2):
+        mirror.put(an_object(version))
+    mirror.drop("u1", "3")
+    mirror.drop("u1", "3")
+    assert told == ["n"] * 3

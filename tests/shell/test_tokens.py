@@ -1,0 +1,132 @@
+"""A token stands for the pod that it is bound to, and for nobody else."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from builders_api import JOB, WHERE, pod_object
+from builders_core import a_pod, m
+from checkpointheal_operator.api.base import Json
+from checkpointheal_operator.gateway.app import Caller
+from checkpointheal_operator.shell.cluster import PODS, Kind, Ref, Unreachable
+from checkpointheal_operator.shell.mirror import Mirror
+from checkpointheal_operator.shell.tokens import (
+    ACCOUNT,
+    BOUND,
+    KEPT_SECONDS,
+    REFUSED_SECONDS,
+    TOKEN_REVIEWS,
+    Tokens,
+    bound_to,
+)
+from fake_cluster import FakeCluster
+
+AUDIENCE = "checkpointheal"
+
+
+def a_status(**changes: Any) -> Json:
+    extra = {BOUND + "pod-name": ["pod-0-0"], BOUND + "pod-uid": ["u0/0"]}
+    user = {"username": f"{ACCOUNT}{WHERE}:default", "extra": extra}
+    return {"authenticated": True, "audiences": [AUDIENCE], "user": user} | changes
+
+
+class Reviewing(FakeCluster):
+    """Knows one token; counts how often it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reviews, self.reachable = 0, True
+
+    async def create(self, kind: Kind, body: Json) -> Json:
+        assert kind == TOKEN_REVIEWS
+        assert body["spec"]["audiences"] == [AUDIENCE]
+        self.reviews += 1
+        await asyncio.sleep(0)
+        if not self.reachable:
+            raise Unreachable("no answer")
+        return body | {"status": a_status() if body["spec"]["token"] == "good" else {"authenticated": False}}
+
+
+class Desk:
+    def __init__(self, *, known: bool = True) -> None:
+        self.now, self.cluster, self.mirror = 0.0, Reviewing(), Mirror(lambda _namespace: None)
+        stored = self.cluster.put(PODS, pod_object(a_pod(m("0/0"))))
+        if known:
+            self.mirror.put(stored)
+        self.tokens = Tokens(self.cluster, self.mirror, AUDIENCE, lambda: self.now)
+
+    def callers(self, *tokens: str) -> list[Caller | None]:
+        async def go() -> list[Caller | None]:
+            return await asyncio.gather(*map(self.tokens.caller, tokens))
+
+        return asyncio.run(go())
+
+
+GOOD = Caller(JOB, "u0/0")
+
+
+def test_a_bound_token_stands_for_its_pod_in_its_job():
+    assert Desk().callers("good", "bad") == [GOOD, None]
+
+
+def test_a_token_is_reviewed_once_in_a_while_however_often_it_comes():
+    desk = Desk()
+    assert desk.callers(*["good"] * 10) == [GOOD] * 10
+    desk.now = KEPT_SECONDS - 1
+    assert desk.callers("good") == [GOOD]
+    assert desk.cluster.reviews == 1
+    desk.now = KEPT_SECONDS
+    assert desk.callers("good") == [GOOD]
+    assert desk.cluster.reviews == 2
+
+
+def test_a_refused_token_may_be_good_soon():
+    desk = Desk()
+    for now, reviews in ((0.0, 1), (REFUSED_SECONDS - 0.1, 1), (REFUSED_SECONDS, 2)):
+        desk.now = now
+        assert desk.callers("bad") == [None]
+        assert desk.cluster.reviews == reviews
+
+
+def test_where_nobody_can_tell_the_answer_is_not_no():
+    desk = Desk()
+    desk.cluster.reachable = False
+    with pytest.raises(Unreachable):
+        desk.callers("good")
+    desk.cluster.reachable = True
+    assert desk.callers("good") == [GOOD]
+
+
+def test_a_pod_may_speak_before_the_watch_tells_of_it():
+    assert Desk(known=False).callers("good") == [GOOD]
+
+
+def test_the_token_of_an_earlier_life_of_the_name_stands_for_nobody():
+    desk = Desk(known=False)
+    del desk.cluster.objects[Ref(PODS, WHERE, "pod-0-0")]
+    assert desk.callers("good") == [None]
+    desk.cluster.put(PODS, pod_object(a_pod(m("0/0"), uid="another")))
+    assert desk.callers("good") == [None]
+
+
+USER = a_status()["user"]
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {},
+        a_status(authenticated=False),
+        a_status(audiences=[]),
+        a_status(audiences=["https://kubernetes.default.svc"]),
+        a_status(user={}),
+        a_status(user=USER | {"username": "system:node:n1"}),
+        a_status(user=USER | {"extra": None}),
+        a_status(user=USER | {"extra": {BOUND + "pod-name": ["pod-0-0"]}}),
+        a_status(user=USER | {"extra": {BOUND + "pod-uid": ["u0/0"]}}),
+        a_status(user=USER | {"extra": {BOUND + "pod-name": ["a", "b"], BOUND + "pod-uid": ["u0/0"]}}),
+    ],
+)
+def test_a_token_that_is_not_good_or_not_for_us_or_no_pods_is_nobodys(status):
+    assert bound_to(status, AUDIENCE) is None
