@@ -62,21 +62,21 @@ class Screen(AbstractContextManager["Screen"]):
     def scene(self, result: SceneResult) -> None:
         """A scene's heals as a timeline."""
         for row in result.heals:
-            self.console.print(Text(f"  {row.recipient} ") + timeline(row), soft_wrap=True)
+            for line in timeline(row):
+                self.console.print(line, soft_wrap=True)
         self.say(f"every rank is past step {result.step} again {result.seconds:.1f} s after the kill")
         for what in result.missed:
             self.console.print(Text(f"  not as expected: {what}", style="bold red"))
 
 
-def timeline(row: HealRow) -> Text:
-    """The phases of a heal, each as long as it took."""
+def timeline(row: HealRow) -> tuple[Text, Text]:
+    """The phases of a heal, each as long as it took, and below them their names and seconds."""
     total = sum(row.phases.values()) or 1.0
-    line = Text()
-    for colour, (_, seconds) in zip(_COLOURS, row.phases.items(), strict=False):
-        line.append("━" * max(1, round(BAR_CELLS * seconds / total)), style=colour)
+    bar, names = Text(f"  {row.recipient} "), Text("     ")
     for colour, (name, seconds) in zip(_COLOURS, row.phases.items(), strict=False):
-        line.append(f" {name} {seconds:.2f}", style=colour)
-    return line
+        bar.append("━" * max(1, round(BAR_CELLS * seconds / total)), style=colour)
+        names.append(f" {name} {seconds:.2f}", style=colour)
+    return bar, names
 
 
 def heal_table(result: Result) -> Table:
