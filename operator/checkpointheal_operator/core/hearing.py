@@ -4,7 +4,6 @@ Order does not matter: a late, older report changes nothing. Must not know the g
 """
 
 from checkpointheal.contract.gateway import AgentReport
-from checkpointheal.contract.layout import Identity
 from checkpointheal_operator.core.moment import has_finished
 from checkpointheal_operator.core.view import Heard, JobView, Remembered
 
@@ -50,7 +49,7 @@ def last_identity(report: AgentReport) -> Remembered | None:
     """The newest digested generation of a pod, as a witness."""
     digested = [each for each in report.generations if each.state_digest is not None]
     last = max(digested, key=lambda g: (g.step, g.epoch or 0), default=None)
-    if last is None or last.state_digest is None:
+    identity = last.identity if last else None
+    if identity is None:
         return None
-    identity = Identity(step=last.step, schema_digest=last.schema_digest, state_digest=last.state_digest)
     return Remembered(member=report.member, pod_uid=report.pod_uid, build=report.build, identity=identity)

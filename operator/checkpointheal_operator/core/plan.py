@@ -51,11 +51,8 @@ def abandonment(case: Case, heal: HealRecord, assignment: Assignment) -> Abandon
     """Why `assignment` cannot stand; None while it may."""
     attempt, moment = assignment.attempt, case.moment
     ballot = case.point.ballots.get(case.recipient.coordinate)
-    wanted = {
-        (held.generation.step, held.generation.schema_digest, held.generation.state_digest)
-        for held in (ballot.accepted.values() if ballot else ())
-    }
-    if (assignment.step, assignment.schema_digest, assignment.state_digest) not in wanted:
+    wanted = {held.generation.identity for held in (ballot.accepted.values() if ballot else ())}
+    if assignment.identity not in wanted:
         message = Reason.STEP_CHANGED.tell(attempt=attempt, step=case.point.step)
         return Abandonment(Reason.STEP_CHANGED, message)
     donor = current_donor(moment, heal, assignment)

@@ -11,11 +11,11 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 from checkpointheal_operator.demo.progress import Progress
+from checkpointheal_operator.local.places import tether
 
 SCRIPT = "checkpointheal.demo.reference"
 LOOK_EVERY = 0.02
@@ -108,6 +108,4 @@ async def _start(launch: Launch, rank: int) -> asyncio.subprocess.Process:
 
 def _tethered(command: list[str]) -> list[str]:
     """The command, tied to this process: however the demo ends, nothing of it stays."""
-    found = find_spec("checkpointheal.tether")
-    path = found.origin if found and found.origin else ""
-    return [sys.executable, "-I", "-S", path, str(os.getpid()), *command]
+    return [sys.executable, "-I", "-S", tether(), str(os.getpid()), *command]

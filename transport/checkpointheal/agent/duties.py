@@ -128,8 +128,4 @@ def _answer(sight: Sight, orders: Orders) -> Duty | None:
 
 def _was_sent(assignment: Assignment | None, identity: Identity) -> bool:
     """What a peer gave stands before the member's own bytes of that step: those were refused, or it had needed none."""
-    return assignment is not None and (assignment.step, assignment.schema_digest, assignment.state_digest) == (
-        identity.step,
-        identity.schema_digest,
-        identity.state_digest,
-    )
+    return assignment is not None and assignment.identity == identity

@@ -53,8 +53,7 @@ class Giving:
         grant = await self._grant_for(ask)
         if grant is None:
             return No(reason="NoGrant", message=f"no assignment of {ask.heal} attempt {ask.attempt} names this donor")
-        identity = Identity(step=ask.step, schema_digest=ask.schema_digest, state_digest=ask.state_digest)
-        slot = self._shelf.slot_of(identity)
+        slot = self._shelf.slot_of(ask.identity)
         if slot is None:
             return No(
                 reason="NotUpToDate",
@@ -63,7 +62,7 @@ class Giving:
         if (earlier := self._serving.pop(ask.heal, None)) is not None:
             earlier.cancel()
         meeting: asyncio.Future[Meet | No] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self._serve(self._errand(grant, identity, slot), meeting))
+        task = asyncio.create_task(self._serve(self._errand(grant, ask.identity, slot), meeting))
         self._serving[ask.heal] = task
         task.add_done_callback(lambda done: self._served(ask.heal, done, meeting))
         self._changed()

@@ -13,7 +13,6 @@ from checkpointheal.agent.peer_door import Peers
 from checkpointheal.agent.settings import AgentSettings
 from checkpointheal.agent.transfers import Transfers
 from checkpointheal.contract.gateway import Assignment, TransferFacts
-from checkpointheal.contract.layout import Identity
 from checkpointheal.contract.peer import Ask, Meet
 from checkpointheal.errors import CheckpointHealError
 
@@ -72,7 +71,7 @@ class Taking:
             heal=assignment.heal,
             attempt=assignment.attempt,
             epoch=epoch,
-            identity=_identity(assignment),
+            identity=assignment.identity,
             host=assignment.donors[0].endpoint.host,
             store_port=meet.store_port,
             prefix=meet.prefix,
@@ -89,14 +88,10 @@ class Taking:
             self._say(self.facts.model_copy(update=changes))
 
 
-def _identity(assignment: Assignment) -> Identity:
-    return Identity(step=assignment.step, schema_digest=assignment.schema_digest, state_digest=assignment.state_digest)
-
-
 def _ask(assignment: Assignment) -> Ask:
     return Ask(
         heal=assignment.heal,
         attempt=assignment.attempt,
         recipient_uid=assignment.recipient.pod_uid,
-        **_identity(assignment).model_dump(),
+        **assignment.identity.model_dump(),
     )

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from checkpointheal.contract.base import Attempt, Count, Digest, Epoch, Message, Seconds, Step
 from checkpointheal.contract.identity import Endpoint, MemberId
+from checkpointheal.contract.layout import Identity
 
 GATEWAY_PROTOCOL = 1
 
@@ -50,6 +51,13 @@ class Generation(Message):
     bytes: Count
     private: bool = Field(description="The member's own private part of this step lies beside it.")
     epoch: Epoch | None = Field(default=None, description="The epoch that it was sealed in; None: not said.")
+
+    @property
+    def identity(self) -> Identity | None:
+        """Which state it is; None until it has been read through."""
+        if self.state_digest is None:
+            return None
+        return Identity(step=self.step, schema_digest=self.schema_digest, state_digest=self.state_digest)
 
 
 class PrivateHeld(Message):
@@ -120,6 +128,11 @@ class Assignment(Message):
     bytes_per_second: Count | None = Field(
         default=None, description="Cap on what the donor sends; None: as fast as it goes."
     )
+
+    @property
+    def identity(self) -> Identity:
+        """The state that is meant."""
+        return Identity(step=self.step, schema_digest=self.schema_digest, state_digest=self.state_digest)
 
 
 class EpochOrder(Message):

@@ -6,6 +6,7 @@ Must not know HTTP or process groups.
 from pydantic import Field
 
 from checkpointheal.contract.base import Attempt, Count, Digest, Message, Step
+from checkpointheal.contract.layout import Identity
 
 PEER_PROTOCOL = 1
 
@@ -21,6 +22,11 @@ class Ask(Message):
     schema_digest: Digest
     state_digest: Digest
     channel: str = Field(default="gloo", description="How the bytes shall cross.")
+
+    @property
+    def identity(self) -> Identity:
+        """The state that is meant."""
+        return Identity(step=self.step, schema_digest=self.schema_digest, state_digest=self.state_digest)
 
 
 class Meet(Message):
