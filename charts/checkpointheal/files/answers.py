@@ -6,41 +6,42 @@ Its arguments are pairs of an address and a file of roots. Any answer over TLS w
 import ssl
 import sys
 import time
-import urllib.error
-import urllib.request
 from http import HTTPStatus
+from http.client import HTTPException, HTTPSConnection
+from urllib.parse import urlsplit
 
 PATIENCE, PAUSE, ANSWER = 60.0, 2.0, 5.0
 
 
-def main(argv: list[str]) -> int:
-    """Exit status 1 where one of them does not answer in time."""
-    until = time.monotonic() + PATIENCE
+def main(argv: list[str], patience: float = PATIENCE) -> int:
+    """Exit status 1 where one of them does not answer in `patience` seconds."""
+    until = time.monotonic() + patience
     return max([_ask(url, roots, until) for url, roots in zip(argv[::2], argv[1::2], strict=True)])
 
 
 def _ask(url: str, roots: str, until: float) -> int:
     while True:
         try:
-            told, wrong = _status(url, roots), ""
-        except OSError as error:  # of which all of ssl's and urllib's are
-            told, wrong = "", str(error)
-        if told or time.monotonic() > until:
+            status = _status(url, roots)
+            fault, told = status >= HTTPStatus.INTERNAL_SERVER_ERROR, f"answers {status}"
+        except (OSError, HTTPException) as error:
+            fault, told = True, f"{type(error).__name__}: {error}"
+        if not fault or time.monotonic() > until:
             break
         time.sleep(PAUSE)
-    sys.stdout.write(f"{url}: {told or wrong}\n")
-    return int(not told)
+    sys.stdout.write(f"{url}: {told}\n")
+    return int(fault)
 
 
-def _status(url: str, roots: str) -> str:
+def _status(url: str, roots: str) -> int:
+    where = urlsplit(url)
     trust = ssl.create_default_context(cafile=roots)
+    connection = HTTPSConnection(where.hostname or "", where.port, timeout=ANSWER, context=trust)
     try:
-        with urllib.request.urlopen(url, timeout=ANSWER, context=trust) as answer:
-            return f"answers {answer.status}"
-    except urllib.error.HTTPError as refusal:
-        if refusal.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise
-        return f"answers {refusal.code}"
+        connection.request("GET", where.path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 if __name__ == "__main__":
