@@ -1,5 +1,6 @@
 """The CustomResourceDefinitions: what is committed is what the models say, and every part of it is structural."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -54,7 +55,7 @@ def test_every_part_is_structural(manifest):
         assert (part["type"] == "array") == ("items" in part), place
         assert part["type"] not in ("integer", "number") or part["format"] in ("int64", "double"), place
         assert set(part.get("required", ())) <= set(part.get("properties", ())), place
-        assert part.get("default", "") is not None, place
+        assert "null" not in json.dumps(part.get("default", "")), place
 
 
 @BOTH

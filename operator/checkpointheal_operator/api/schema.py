@@ -7,7 +7,7 @@ than by a cluster. Must not know any of our objects.
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 Schema = dict[str, Any]
 
@@ -37,6 +37,8 @@ class _Inlined:
     def of(self, given: Schema, place: str) -> Schema:
         plain = self._plain(given, place)
         found = {key: value for key, value in plain.items() if key in KEPT or key.startswith(EXTENSION)}
+        if "default" in found:
+            found["default"] = _without_null(found["default"])
         if found.get("default", ...) is None:
             del found["default"]
         found |= self._children(plain, place)
@@ -87,3 +89,10 @@ class _Inlined:
         if not found.get("description"):
             raise NotStructural(f"{place}: has no description")
         return found
+
+
+def _without_null(default: JsonValue) -> JsonValue:
+    """The API server takes null in the default of a new definition, and refuses the same in one that is changed."""
+    if isinstance(default, dict):
+        return {key: _without_null(value) for key, value in default.items() if value is not None}
+    return default
