@@ -34,7 +34,7 @@ def pod_object(pod: PodFacts, job: str = JOB) -> Json:
     if pod.terminating:
         metadata["deletionTimestamp"] = second(pod.seen_since)
     phase = "Succeeded" if pod.finished else "Running"
-    return {"metadata": metadata, "spec": {"nodeName": pod.node}, "status": {"phase": phase}}
+    return {"metadata": metadata, "spec": {"nodeName": pod.node}, "status": {"phase": phase, "podIP": "10.0.0.1"}}
 
 
 def set_pods(cluster: FakeCluster, *pods: PodFacts) -> None:

@@ -71,6 +71,20 @@ def test_a_port_that_is_none_is_named(port):
         from_environment(environment(HEALTH_PORT=port))
 
 
-def test_a_certificate_without_its_key_is_refused():
-    with pytest.raises(BadEnvironment, match="CHECKPOINTHEAL_KEY"):
-        from_environment(environment(CERTIFICATE="/tls/tls.crt"))
+TRUST = {"ROOTS_SECRET": "roots", "GATEWAY_HOSTS": "a.svc, b.svc,", "ROOT_CONFIG_MAP": "root"}
+WEBHOOK = {"WEBHOOK_SECRET": "tls", "WEBHOOK_HOSTS": "c.svc", "WEBHOOK_CONFIGURATION": "hook"}
+
+
+@pytest.mark.parametrize(("group", "lacking"), [(each, name) for each in (TRUST, WEBHOOK) for name in each])
+def test_of_variables_that_belong_together_the_missing_one_is_named(group, lacking):
+    with pytest.raises(BadEnvironment, match=f"CHECKPOINTHEAL_{lacking} not set"):
+        from_environment(environment(**(TRUST | WEBHOOK | {lacking: ""})))
+
+
+def test_who_would_certify_the_webhook_without_roots_is_asked():
+    with pytest.raises(BadEnvironment, match="CHECKPOINTHEAL_WEBHOOK_SECRET needs CHECKPOINTHEAL_ROOTS_SECRET"):
+        from_environment(environment(**WEBHOOK))
+
+
+def test_hosts_are_named_with_commas_between():
+    assert from_environment(environment(**TRUST)).gateway_hosts == ("a.svc", "b.svc")

@@ -63,7 +63,7 @@ class Desk:
         return asyncio.run(go())
 
 
-GOOD = Caller(JOB, "u0/0")
+GOOD = Caller(JOB, "u0/0", WHERE, m("0/0"), "10.0.0.1")
 
 
 def test_a_bound_token_stands_for_its_pod_in_its_job():

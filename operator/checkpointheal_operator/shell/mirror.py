@@ -94,7 +94,7 @@ def slim_pod(pod: Json) -> Json:
     return {
         "metadata": {key: value for key, value in pod["metadata"].items() if key in METADATA},
         "spec": {"nodeName": pod.get("spec", {}).get("nodeName", "")},
-        "status": {"phase": pod.get("status", {}).get("phase", "")},
+        "status": {key: pod.get("status", {}).get(key, "") for key in ("phase", "podIP")},
     }
 
 

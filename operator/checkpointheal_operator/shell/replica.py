@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from checkpointheal_operator.gateway.app import Caller, make_app
+from checkpointheal_operator.gateway.registrar import Registrar
 from checkpointheal_operator.shell.access import Access
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, ClusterError, Ref
 from checkpointheal_operator.shell.gather import OPTED_IN
@@ -27,13 +28,12 @@ from checkpointheal_operator.shell.our_kinds import OurKinds
 from checkpointheal_operator.shell.settings import OperatorSettings
 from checkpointheal_operator.shell.splice import Address, splicing
 from checkpointheal_operator.shell.tokens import Tokens
+from checkpointheal_operator.shell.trust import trust_of
 from checkpointheal_operator.shell.watching import Watch
-from checkpointheal_operator.webhook.files import Certificate, look_forever
 
 log = logging.getLogger("checkpointheal.operator")
 
 AGAIN_AFTER = 1.0
-RENEWED_EVERY = 10.0
 STUCK_AFTER = 240.0
 """Seconds of an API server's silence after which a restart may help."""
 
@@ -52,9 +52,7 @@ class Replica:
         lease = Ref(LEASES, settings.namespace, settings.lease)
         self.leadership = Leadership(kube, lease, settings.identity, Clocks(time.time, time.monotonic), terms)
         self._tokens = Tokens(kube, self.mirrors[PODS], settings.audience, time.monotonic)
-        self._certificate = (
-            Certificate(settings.certificate, settings.key) if settings.certificate and settings.key else None
-        )
+        self._trust = trust_of(kube, settings, time.time)
         self.operator: Operator | None = None
         self._leader_port = 0
         self.gateway_port = self.health_port = 0
@@ -71,8 +69,6 @@ class Replica:
             self.gateway_port = port
             tasks.create_task(self._watches[PODS].run())
             tasks.create_task(OurKinds(self._access, ours).run())
-            if self._certificate is not None:
-                tasks.create_task(look_forever((self._certificate.refresh,), RENEWED_EVERY))
             tasks.create_task(self.leadership.lead(self._lead))
 
     def is_stuck(self) -> bool:
@@ -81,11 +77,14 @@ class Replica:
 
     async def _lead(self) -> None:
         await self._read_anew()
+        registrar = await self._trust.begin() if self._trust is not None else None
         around = Surroundings(Mirrored(self._kube, self.mirrors), time.time)
         self.operator = operator = Operator(around, self.mirrors)
         try:
-            async with self._gateway(operator):
-                await operator.run()
+            async with self._gateway(operator, registrar), asyncio.TaskGroup() as tasks:
+                tasks.create_task(operator.run())
+                if self._trust is not None:
+                    tasks.create_task(self._trust.run())
         finally:
             self.operator = None
 
@@ -101,9 +100,10 @@ class Replica:
                 return
 
     @contextlib.asynccontextmanager
-    async def _gateway(self, operator: Operator) -> AsyncIterator[None]:
-        tls = self._certificate.context if self._certificate is not None else None
-        runner = web.AppRunner(make_app(operator.hub, self._authenticate), access_log=None, shutdown_timeout=1.0)
+    async def _gateway(self, operator: Operator, registrar: Registrar | None) -> AsyncIterator[None]:
+        certify, tls = (registrar.certify, registrar.context) if registrar is not None else (None, None)
+        app = make_app(operator.hub, self._authenticate, certify)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         try:
             await runner.setup()
             await web.TCPSite(runner, self.settings.host, self.settings.leader_port, ssl_context=tls).start()

@@ -50,10 +50,10 @@ class Tokens:
         bound = await self._bound(token)
         if bound is None:
             return None
-        metadata = await self._pod(bound)
-        found = place(Metadata.model_validate(metadata)) if metadata is not None else None
-        if isinstance(found, Placed):
-            return Caller(found.job, bound.uid)
+        pod = await self._pod(bound)
+        found = place(Metadata.model_validate(pod["metadata"])) if pod is not None else None
+        if pod is not None and isinstance(found, Placed):
+            return Caller(found.job, bound.uid, bound.namespace, found.member, pod.get("status", {}).get("podIP", ""))
         log.warning("pod %s/%s has no place in a job: %s", bound.namespace, bound.name, found or "it is gone")
         return None
 
@@ -89,8 +89,7 @@ class Tokens:
                 return None
             if pod["metadata"]["uid"] != bound.uid:
                 return None
-        metadata: Json = pod["metadata"]
-        return metadata
+        return pod
 
 
 def bound_to(status: Json, audience: str) -> Bound | None:
