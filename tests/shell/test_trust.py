@@ -234,7 +234,7 @@ SETTINGS = {
 def test_an_agent_is_certified_through_a_follower_by_the_root_that_new_pods_are_told():
     with Stage(**SETTINGS) as stage:
         stage.call(lambda: stage.cluster.put(WEBHOOKS, json.loads(json.dumps(CONFIGURATION))))
-        pod = a_pod(m("1/0"))
+        pod = a_pod(m("1/0")).model_copy(update={"uid": "uid-1"})
         stage.call(lambda: stage.cluster.put(PODS, pod_object(pod)))
         stage.api.tokens["secret"] = pod_token(WHERE, pod.name, pod.uid)
         leader = stage.start("operator-0")
@@ -242,6 +242,7 @@ def test_an_agent_is_certified_through_a_follower_by_the_root_that_new_pods_are_
         follower = stage.start("operator-1")
         stage.until(lambda: ROOT in stage.cluster.objects)
         trusted = stage.cluster.objects[ROOT]["data"]["root.pem"]
+        stage.until(lambda: follower._leader() is not None)
         issued = ask(follower.settings.pod_ip, follower.gateway_port, trusted)
     assert issued.holder.uri.endswith(f"ns/{WHERE}/job/{JOB}/member/1/0/pod/{pod.uid}")
     assert issued.roots == trusted

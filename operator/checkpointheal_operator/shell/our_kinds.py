@@ -24,7 +24,7 @@ log = logging.getLogger("checkpointheal.operator")
 
 SWEEP_EVERY, AGAIN_AFTER = 30.0, 1.0
 FIRST_SWEEP = 1.0
-"""Seconds after kopf's start, then twice as many each time: what is deleted before kopf's own list, kopf never tells."""
+"""Seconds after kopf's start, then twice as many each time: what goes before kopf's own list, kopf never tells."""
 QUIET_SECONDS = 75.0
 ENDS_WITHIN = 3.0
 """Seconds for which kopf is waited for when it is told to end: after an error it may hang on its own log-in."""
