@@ -1,11 +1,14 @@
 """Write the CustomResourceDefinitions into the chart: `python -m checkpointheal_operator.api.generate [FOLDER]`.
 
-They are committed, so that a reader and a reviewer see what the models mean to the API server.
+They are committed, so that a reader and a reviewer see what the models mean to the API server. Helm must be able to
+leave them out, and to leave them alone at the end. What it reads stands in comments, for it looks into those too: so
+each file is a template and, as it lies there, plain YAML.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -13,14 +16,13 @@ from checkpointheal_operator.api.definitions import definitions
 
 FOLDER = Path("charts/checkpointheal/templates/crds")
 HEAD = "# Generated from operator/checkpointheal_operator/api by `python -m checkpointheal_operator.api.generate`.\n"
+KEPT = ("annotations:", "helm.sh/resource-policy: keep")
+"""The lines that `crds.keep` is about."""
 
 
 def files() -> Mapping[str, str]:
     """Each file's name and text."""
-    return {
-        f"{each['metadata']['name']}.yaml": HEAD + yaml.safe_dump(each, sort_keys=False, width=120)
-        for each in definitions()
-    }
+    return {f"{each['metadata']['name']}.yaml": _template(each) for each in definitions()}
 
 
 def main(folder: Path) -> None:
@@ -28,6 +30,23 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files().items():
         (folder / name).write_text(text)
+
+
+def _template(definition: Mapping[str, Any]) -> str:
+    text = yaml.safe_dump(definition, sort_keys=False, width=120)
+    if "{{" in text:
+        raise ValueError(f"Helm would take a part of {definition['metadata']['name']} for its own")
+    return "\n".join([HEAD + "#{{ if .Values.crds.enabled }}", *_keeping(text.splitlines()), "#{{ end }}", ""])
+
+
+def _keeping(lines: list[str]) -> Iterator[str]:
+    """The annotation only if it is wanted: it is the only one."""
+    at = next(number for number, line in enumerate(lines) if line.strip() == KEPT[0])
+    if lines[at + 1].strip() != KEPT[1]:
+        raise ValueError(f"{lines[at + 1].strip()} is no annotation that Helm can be asked about")
+    yield from lines[:at]
+    yield from ("  #{{ if .Values.crds.keep }}", *lines[at : at + 2], "  #{{ end }}")
+    yield from lines[at + 2 :]
 
 
 if __name__ == "__main__":

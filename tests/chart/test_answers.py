@@ -1,0 +1,108 @@
+"""`helm test` asks webhook and gateway: what it believes, and what it does not."""
+
+import contextlib
+import ssl
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from builders_chart import A_BUNDLE, CHART, NAME, NAMESPACE, WEBHOOK, all_of, every_mode, needs_helm, script, the
+from builders_trust import NOW
+from checkpointheal_operator.gateway.authority import Authority
+
+ANSWERS = script(CHART / "files" / "answers.py")
+
+
+@needs_helm
+@every_mode
+def test_the_test_believes_the_gateways_root_and_the_webhooks(mode):
+    manifests = all_of(mode)
+    spec = the("Pod", f"{NAME}-test", manifests)["spec"]
+    (asked,) = (each["command"] for each in spec["containers"])
+    believed = dict(zip(asked[2::2], asked[3::2], strict=True))
+    assert believed == {
+        f"https://{NAME}.{NAMESPACE}.svc:8443/": "/gateway/root.pem",
+        f"https://{WEBHOOK}.{NAMESPACE}.svc/healthz": {
+            "process": "/gateway/root.pem",
+            "certManager": "/webhook/ca.crt",
+            "secret": "/test/ca.crt",
+        }[mode],
+    }
+    data = the("ConfigMap", f"{NAME}-test", manifests)["data"]
+    assert data["answers.py"] == (CHART / "files" / "answers.py").read_text()
+    assert data.get("ca.crt") == (A_BUNDLE if mode == "secret" else None)
+
+
+@contextlib.contextmanager
+def a_server(authority: Authority, folder: Path, status: int) -> Iterator[str]:
+    """Certified by the authority; answers everything with this status."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    served = authority.serve(NOW)
+    files = folder / "chain.pem", folder / "key.pem"
+    for path, text in zip(files, (served.chain, served.key), strict=True):
+        path.write_text(text)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files)
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"https://localhost:{server.server_address[1]}/healthz"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def roots_of(authority: Authority, path: Path) -> str:
+    path.write_text(authority.trusted(NOW))
+    return str(path)
+
+
+@pytest.mark.parametrize(("status", "exit_status"), [(200, 0), (401, 0), (404, 0), (500, 1), (503, 1)])
+def test_any_answer_will_do_except_a_fault_of_the_server(status, exit_status, tmp_path, capsys):
+    authority = Authority.begin(("localhost",), NOW)
+    roots = roots_of(authority, tmp_path / "roots.pem")
+    with a_server(authority, tmp_path, status) as url:
+        assert ANSWERS.main([url, roots], patience=0) == exit_status
+    assert capsys.readouterr().out == f"{url}: answers {status}\n"
+
+
+@pytest.mark.parametrize(
+    ("names", "believed", "why"),
+    [
+        (("localhost",), "another", "CERTIFICATE_VERIFY_FAILED"),
+        (("elsewhere.svc",), "the same", "Hostname mismatch"),
+    ],
+)
+def test_a_certificate_of_somebody_else_is_not_believed(names, believed, why, tmp_path, capsys):
+    authority = Authority.begin(names, NOW)
+    trusted = authority if believed == "the same" else Authority.begin(names, NOW)
+    roots = roots_of(trusted, tmp_path / "roots.pem")
+    with a_server(authority, tmp_path, 200) as url:
+        assert ANSWERS.main([url, roots], patience=0) == 1
+    assert why in capsys.readouterr().out
+
+
+def test_one_that_does_not_answer_is_enough_to_fail(tmp_path, capsys):
+    authority = Authority.begin(("localhost",), NOW)
+    roots = roots_of(authority, tmp_path / "roots.pem")
+    with a_server(authority, tmp_path, 200) as url:
+        nobody = "https://localhost:1/"
+        assert ANSWERS.main([nobody, roots, url, roots], patience=0) == 1
+    said = capsys.readouterr().out
+    assert f"{url}: answers 200" in said
+    assert f"{nobody}: ConnectionRefusedError" in said

@@ -1,0 +1,103 @@
+"""What the pods of ours may, what they run, and where."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from builders_chart import CHART, NAME, WEBHOOK, all_of, every_mode, needs_helm, pod_specs, settings_of, the
+
+pytestmark = needs_helm
+
+
+@every_mode
+def test_every_pod_meets_the_restricted_standard(mode):
+    specs = pod_specs(all_of(mode))
+    assert len(specs) == 3
+    for spec in specs:
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] == 65532
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+        assert all(volume.keys() & {"secret", "configMap"} for volume in spec.get("volumes", ()))
+        for each in spec["containers"]:
+            assert each["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert each["resources"]["requests"].keys() == {"cpu", "memory"}
+            assert "memory" in each["resources"]["limits"]
+
+
+def test_only_the_operator_has_a_token():
+    manifests = all_of()
+    accounts = {each["metadata"]["name"]: each for each in manifests if each["kind"] == "ServiceAccount"}
+    assert accounts.keys() == {NAME, WEBHOOK}
+    assert not any(each["automountServiceAccountToken"] for each in accounts.values())
+    tokens = {
+        spec["containers"][0]["name"]: (spec.get("serviceAccountName"), spec["automountServiceAccountToken"])
+        for spec in pod_specs(manifests)
+    }
+    assert tokens == {"operator": (NAME, True), "webhook": (WEBHOOK, False), "answers": (None, False)}
+
+
+def test_two_of_each_are_there_and_any_node_drains():
+    manifests = all_of()
+    for name in (NAME, WEBHOOK):
+        spec = the("Deployment", name, manifests)["spec"]
+        assert spec["replicas"] == 2
+        assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+        budget = the("PodDisruptionBudget", name, manifests)["spec"]
+        assert budget["maxUnavailable"] == 1
+        assert "minAvailable" not in budget
+
+
+def test_a_deployment_of_one_can_be_evicted_too():
+    manifests = all_of("process", ("operator.replicas", 1), ("operator.podDisruptionBudget.maxUnavailable", "50%"))
+    assert the("PodDisruptionBudget", NAME, manifests)["spec"]["maxUnavailable"] == "50%"
+
+
+@pytest.mark.parametrize(
+    ("named", "got"), [("a/b", "a/b:9"), ("a/b:1", "a/b:1"), ("a:5000/b", "a:5000/b:9"), ("a@sha256:0", "a@sha256:0")]
+)
+def test_an_image_without_a_tag_gets_the_common_one(named, got):
+    manifests = all_of("process", ("image.tag", "9"), ("operator.image", named), ("agent.image", named))
+    assert {spec["containers"][0]["image"] for spec in pod_specs(manifests)} == {got}
+    assert settings_of(manifests).image == got
+
+
+def test_images_are_of_the_charts_version_and_pulled_as_asked():
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    manifests = all_of("process", ("image.pullPolicy", "Never"), ("imagePullSecrets", [{"name": "mine"}]))
+    for spec in pod_specs(manifests):
+        (each,) = spec["containers"]
+        assert (each["image"], each["imagePullPolicy"]) == (f"checkpointheal/operator:{version}", "Never")
+        assert spec["imagePullSecrets"] == [{"name": "mine"}]
+    assert settings_of(manifests).image_pull_policy == "Never"
+    apart = all_of("process", ("operator.imagePullPolicy", "Always"), ("agent.imagePullPolicy", "Never"))
+    assert {spec["containers"][0]["imagePullPolicy"] for spec in pod_specs(apart)} == {"Always"}
+    assert settings_of(apart).image_pull_policy == "Never"
+
+
+@pytest.mark.parametrize(("who", "name", "other"), [("operator", NAME, WEBHOOK), ("webhook", WEBHOOK, NAME)])
+def test_where_pods_run_can_be_said_of_each_deployment(who, name, other):
+    wanted: dict[str, Any] = {
+        "nodeSelector": {"a": "b"},
+        "tolerations": [{"key": "a", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "topologySpreadConstraints": [{"maxSkew": 2}],
+        "priorityClassName": "high",
+        "terminationGracePeriodSeconds": 7,
+    }
+    manifests = all_of("process", *((f"{who}.{key}", value) for key, value in wanted.items()))
+    specs = {each: the("Deployment", each, manifests)["spec"]["template"]["spec"] for each in (name, other)}
+    assert {key: specs[name][key] for key in wanted} == wanted
+    assert not any(specs[other].get(key) == value for key, value in wanted.items())
+
+
+def test_pods_can_bear_more_labels_and_annotations():
+    manifests = all_of("process", ("webhook.podLabels", {"a": "b"}), ("webhook.podAnnotations", {"c": "d"}))
+    metadata = the("Deployment", WEBHOOK, manifests)["spec"]["template"]["metadata"]
+    assert metadata["labels"]["a"] == "b"
+    assert metadata["annotations"] == {"c": "d"}

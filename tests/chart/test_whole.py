@@ -1,0 +1,114 @@
+"""What is installed as a whole: rendered by Helm under every mode, the same each time, and of one piece."""
+
+from builders_chart import (
+    EVERYTHING,
+    MODES,
+    NAME,
+    NAMESPACE,
+    WEBHOOK,
+    all_of,
+    container,
+    environment,
+    every_mode,
+    helm_template,
+    key_of,
+    kinds,
+    needs_helm,
+    rendered,
+    settings_of,
+    the,
+)
+
+pytestmark = needs_helm
+
+CLUSTER_WIDE = {
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "MutatingWebhookConfiguration",
+}
+
+
+@every_mode
+def test_two_renderings_are_the_same(mode):
+    first, second = (helm_template(*MODES[mode], *EVERYTHING).stdout for _ in range(2))
+    assert first
+    assert first == second
+
+
+@every_mode
+def test_no_secret_is_rendered_and_nothing_twice(mode):
+    manifests = all_of(mode)
+    assert "Secret" not in kinds(manifests)
+    assert len({key_of(each) for each in manifests}) == len(manifests)
+
+
+@every_mode
+def test_everything_has_its_namespace_and_its_labels(mode):
+    for each in all_of(mode):
+        metadata = each["metadata"]
+        assert metadata.get("namespace") == (None if each["kind"] in CLUSTER_WIDE else NAMESPACE), key_of(each)
+        if each["kind"] != "CustomResourceDefinition":
+            assert metadata["labels"]["app.kubernetes.io/instance"] == NAME, key_of(each)
+
+
+def test_labels_of_ones_own_are_on_everything():
+    for each in all_of("process", ("commonLabels", {"team": "a"})):
+        assert each["kind"] == "CustomResourceDefinition" or each["metadata"]["labels"]["team"] == "a", key_of(each)
+
+
+@every_mode
+def test_everything_that_selects_pods_selects_those_of_one_deployment(mode):
+    manifests = all_of(mode)
+    pods = {
+        name: the("Deployment", name, manifests)["spec"]["template"]["metadata"]["labels"] for name in (NAME, WEBHOOK)
+    }
+
+    def selected(labels: dict[str, str]) -> list[str]:
+        return [name for name, found in pods.items() if labels.items() <= found.items()]
+
+    for name in pods:
+        assert selected(the("Deployment", name, manifests)["spec"]["selector"]["matchLabels"]) == [name]
+        assert selected(the("Service", name, manifests)["spec"]["selector"]) == [name]
+        assert selected(the("PodDisruptionBudget", name, manifests)["spec"]["selector"]["matchLabels"]) == [name]
+        assert selected(the("NetworkPolicy", name, manifests)["spec"]["podSelector"]["matchLabels"]) == [name]
+        spec = the("Deployment", name, manifests)["spec"]["template"]["spec"]
+        (near,) = spec["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+        assert selected(near["podAffinityTerm"]["labelSelector"]["matchLabels"]) == [name]
+        (spread,) = spec["topologySpreadConstraints"]
+        assert selected(spread["labelSelector"]["matchLabels"]) == [name]
+        service = the("Service", name, manifests)["metadata"]["labels"]
+        monitor = the("ServiceMonitor", name, manifests)["spec"]["selector"]["matchLabels"]
+        assert monitor.items() <= service.items()
+    test = the("Pod", f"{NAME}-test", manifests)["metadata"]["labels"]
+    assert not any(the("Service", name, manifests)["spec"]["selector"].items() <= test.items() for name in pods)
+
+
+@every_mode
+def test_ports_fit_together(mode):
+    manifests = all_of(mode, ("webhook.port", 10250), ("webhook.metricsPort", 9090))
+    for name in (NAME, WEBHOOK):
+        ports = {each["name"]: each["containerPort"] for each in container(the("Deployment", name, manifests))["ports"]}
+        assert {each["targetPort"] for each in the("Service", name, manifests)["spec"]["ports"]} <= ports.keys()
+        for probe in ("livenessProbe", "readinessProbe"):
+            assert container(the("Deployment", name, manifests))[probe]["httpGet"]["port"] in ports
+        let_in = {
+            port["port"] for rule in the("NetworkPolicy", name, manifests)["spec"]["ingress"] for port in rule["ports"]
+        }
+        assert let_in == set(ports.values())
+    told = environment(the("Deployment", NAME, manifests))
+    gateway = settings_of(manifests).gateway
+    assert (
+        gateway == f"https://{told['CHECKPOINTHEAL_GATEWAY_HOSTS'].split(',')[0]}:{told['CHECKPOINTHEAL_GATEWAY_PORT']}"
+    )
+
+
+def test_a_release_of_another_name_has_other_names():
+    ours, theirs = ({key_of(each) for each in rendered(name=name)} for name in (NAME, "other"))
+    assert {kind for kind, _ in ours & theirs} == {"CustomResourceDefinition"}
+    assert ("Deployment", "other-checkpointheal") in theirs
+
+
+def test_a_long_name_is_cut_so_that_what_is_made_of_it_fits():
+    manifests = rendered(("fullnameOverride", "a" * 40), *EVERYTHING)
+    assert max(len(each["metadata"]["name"]) for each in manifests) <= 63
