@@ -39,6 +39,8 @@ class _Inlined:
         found = {key: value for key, value in plain.items() if key in KEPT or key.startswith(EXTENSION)}
         if found.get("default", ...) is None:
             del found["default"]
+        elif "default" in found:
+            found["default"] = _said(found["default"])
         found |= self._children(plain, place)
         unknown = plain.keys() - found.keys() - {"title", "default", "additionalProperties", "$defs"}
         if unknown:
@@ -87,3 +89,10 @@ class _Inlined:
         if not found.get("description"):
             raise NotStructural(f"{place}: has no description")
         return found
+
+
+def _said(default: Any) -> Any:
+    """A default without what is absent in it: the API server would take null for a value."""
+    if isinstance(default, dict):
+        return {key: _said(value) for key, value in default.items() if value is not None}
+    return default
