@@ -1,10 +1,10 @@
 """The CustomResourceDefinitions: what is committed is what the models say, and every part of it is structural."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import json
 import pytest
 import yaml
 from pydantic import BaseModel, Field
