@@ -82,6 +82,10 @@ def test_a_pod_whose_agent_works_or_begins_or_that_is_at_its_end_is_in_no_troubl
     assert trouble(pod) is None
 
 
+def test_of_a_pod_at_its_end_nobody_is_told_that_no_policy_selects_it():
+    assert no_policy(a_pod(phase="Succeeded")) is None
+
+
 def test_what_the_kubelet_says_is_passed_on_but_not_without_end():
     found = trouble(waiting("ErrImagePull", "no such tag " + "x" * 1000))
     assert found is not None
@@ -130,7 +134,9 @@ def test_every_trouble_of_an_agent_leaves_its_member_unprotected():
 
 
 def test_who_is_selected_by_nobody_and_who_by_two_is_told_by_name():
-    assert "trainer-1" in no_policy(a_pod()).message
+    alone = no_policy(a_pod())
+    assert alone is not None
+    assert (alone.reason, "trainer-1" in alone.message) == ("NoPolicy", True)
     (told,) = standing_back("elder", "trainer-1")
     assert (told.type, told.status, told.reason) == ("Conflicting", True, "Conflicting")
     assert "elder is older and selects pod trainer-1 too" in told.message

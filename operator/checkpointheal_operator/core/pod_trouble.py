@@ -33,8 +33,7 @@ LONGEST = 300
 
 def trouble(pod: Json) -> Trouble | None:
     """What keeps this opted-in pod's agent from its work; None where nothing does, or where the pod is at its end."""
-    status = pod.get("status", {})
-    if "deletionTimestamp" in pod["metadata"] or status.get("phase") in OVER:
+    if _is_over(pod):
         return None
     name = pod["metadata"]["name"]
     if not any(has_agent(pod, where) for where in AGENT_LISTS):
@@ -42,9 +41,9 @@ def trouble(pod: Json) -> Trouble | None:
     return _of_agent(name, agent_status(pod))
 
 
-def no_policy(pod: Json) -> Trouble:
-    """What to say of a pod that nobody looks after."""
-    return _told(Reason.NO_POLICY, pod=pod["metadata"]["name"])
+def no_policy(pod: Json) -> Trouble | None:
+    """What to say of a pod that no policy selects; None where it is at its end."""
+    return None if _is_over(pod) else _told(Reason.NO_POLICY, pod=pod["metadata"]["name"])
 
 
 def has_agent(pod: Json, where: str) -> bool:
@@ -56,6 +55,10 @@ def agent_status(pod: Json) -> Json:
     """What the kubelet says of the agent; empty before it says anything."""
     statuses = pod.get("status", {}).get("initContainerStatuses") or ()
     return next((each for each in statuses if each["name"] == AGENT), {})
+
+
+def _is_over(pod: Json) -> bool:
+    return "deletionTimestamp" in pod["metadata"] or pod.get("status", {}).get("phase") in OVER
 
 
 def _of_agent(pod: str, said: Json) -> Trouble | None:

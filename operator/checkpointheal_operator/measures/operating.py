@@ -4,9 +4,10 @@ A decision is counted once it stands in the API, by the process that wrote it: o
 not know how anything was done.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Conclude, Decision, EndEpoch, OpenHeal
 from checkpointheal_operator.core.phases import SeenHeal, phases
@@ -18,7 +19,6 @@ from checkpointheal_operator.measures.page import Register
 NOWHERE = "None"
 """The rung of a heal that ended before it had one."""
 OK = "ok"
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class OperatorMetrics(Register):
@@ -93,7 +93,7 @@ class OperatorMetrics(Register):
         """Ask this whenever somebody reads the metrics."""
         self._leader.set_function(lambda: float(now()))
 
-    def counting(self) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+    def counting(self) -> Middleware:
         """A middleware that counts the requests of agents, the refused ones too."""
 
         @web.middleware

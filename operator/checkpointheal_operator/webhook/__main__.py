@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import ssl
 import sys
@@ -16,6 +17,7 @@ from typing import NamedTuple
 from aiohttp import web
 from pydantic import ValidationError
 
+from checkpointheal.contract import log_lines
 from checkpointheal_operator.measures.reviewing import WebhookMetrics
 from checkpointheal_operator.webhook.app import make_app, make_open_app
 from checkpointheal_operator.webhook.files import Certificate, Installation, look_forever
@@ -37,7 +39,7 @@ class Doors(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT. Exit status 2 where certificate or settings cannot be read."""
     asked = parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_lines.begin(os.environ)
     try:
         certificate = Certificate(asked.certificate, asked.key)
         installation = Installation(asked.settings, asked.gateway_root, build())
