@@ -9,7 +9,16 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from checkpointheal.contract.log_lines import Facts
-from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Conclude, Decision, EndEpoch, Nothing, OpenHeal
+from checkpointheal_operator.core.decisions import (
+    Assign,
+    BeginEpoch,
+    Conclude,
+    Decision,
+    EndEpoch,
+    Nothing,
+    OpenHeal,
+    Wait,
+)
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import HealRecord, JobView
 
@@ -26,7 +35,7 @@ def lines(decision: Decision, view: JobView) -> Iterator[Line]:
     """What to say of `decision`, whose records `view` holds already."""
     reason = str(decision.cause if isinstance(decision, OpenHeal) else decision.reason)
     yield Line(
-        f"{decision}: {decision.message}",
+        f"{_word(decision)}: {decision.message}",
         Facts(job=view.job, reason=reason, **_about(decision, view)),
         logging.WARNING if reason == Reason.FELL_BACK else logging.INFO,
     )
@@ -35,6 +44,11 @@ def lines(decision: Decision, view: JobView) -> Iterator[Line]:
             if heal.is_open and heal.epoch == decision.order.epoch:
                 message = f"{heal.recipient} goes on in epoch {heal.epoch}, from {heal.rung}: {heal.message}"
                 yield Line(message, Facts(job=view.job, reason=heal.reason, **_of(heal)))
+
+
+def _word(decision: Decision) -> str:
+    """A wait without its end: that is seconds since 1970 here, which nobody reads."""
+    return f"Wait ({decision.reason})" if isinstance(decision, Wait) else str(decision)
 
 
 def _about(decision: Decision, view: JobView) -> Facts:
