@@ -40,6 +40,14 @@ def test_what_is_not_over_is_left_out() -> None:
     assert phases(SeenHeal(heal)) == {"restart": 3.0}
 
 
+def test_a_transfer_that_nobody_told_of_is_told_as_the_wait_for_the_others() -> None:
+    heal = by_peer(dict.fromkeys(("restart", "choose", "hold", "transfer", "verify", "others"), 1.0))
+    untold = phases(SeenHeal(heal.model_copy(update={"transfer": None})))
+    assert {name: untold[name] for name in ("choose", "others")} == {"choose": 1.0, "others": 4.0}
+    assert "hold" not in untold
+    assert "others" not in phases(SeenHeal(heal.model_copy(update={"begun_at": None})))
+
+
 def test_no_phase_is_shorter_than_nothing() -> None:
     """Agent and operator read different clocks."""
     assert phases(SeenHeal(a_heal(begun_at=102.0)), failed_at=101.0)["detect"] == 0

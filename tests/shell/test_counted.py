@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 
 from builders_api import JOB, WHERE, a_policy
+from checkpointheal.contract.trust import Issued
+from checkpointheal_operator.gateway.app import Caller
+from checkpointheal_operator.gateway.authority import Refused
 from checkpointheal_operator.measures.operating import OperatorMetrics
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, ClusterError, Conflict, Ref, Unreachable
-from checkpointheal_operator.shell.counted import Counted
+from checkpointheal_operator.shell.counted import Counted, counting_certify
 from fake_cluster import FakeCluster
 
 POLICY = Ref(CHECKPOINTHEALS, WHERE, JOB)
@@ -51,3 +54,17 @@ def test_a_write_that_fails_is_counted_by_its_reason_and_raised(error):
     with pytest.raises(ClusterError):
         asyncio.run(writing)
     assert writes(metrics) == {("create", "CheckpointHeal", error.reason): 1.0}
+
+
+def test_each_certificate_is_counted_and_each_refusal_by_its_reason():
+    answers = [Refused("BadRequest", "no PKCS #10"), Issued.model_construct()]
+    metrics = OperatorMetrics()
+    certify = counting_certify(lambda _caller, _request: answers[-1], metrics)
+    for expected in reversed(answers):
+        assert certify(Caller("demo", "u1"), "") is expected
+        answers.pop()
+    found = {
+        outcome: metrics.registry.get_sample_value("checkpointheal_certificates_total", {"outcome": outcome})
+        for outcome in ("issued", "BadRequest")
+    }
+    assert found == {"issued": 1.0, "BadRequest": 1.0}

@@ -38,6 +38,7 @@ PODS = (pod("a", app=JOB, part="left"), pod("b", app=JOB, part="right"))
         pytest.param([named("elder", 4)], Overlap("elder", "a"), id="an older one with the same selector"),
         pytest.param([named("elder", 4, part="right")], Overlap("elder", "b"), id="an older one that takes some"),
         pytest.param([named("elder", 4, part="none")], None, id="an older one that takes none"),
+        pytest.param([named("elder", 4, app="another")], None, id="an older one of another application"),
         pytest.param([named("younger", 6)], None, id="a younger one"),
         pytest.param([named("a", 5)], Overlap("a", "a"), id="of the same second, first by name"),
         pytest.param([named("z", 5)], None, id="of the same second, last by name"),

@@ -35,6 +35,7 @@ def an_envelope(pod: dict[str, Any] | None = None) -> bytes:
     request = {
         "uid": "705ab4f5",
         "resource": {"group": "", "version": "v1", "resource": "pods"},
+        "namespace": "training",
         "operation": "CREATE",
         "object": pod or a_pod(),
     }
@@ -136,6 +137,21 @@ def test_a_fault_of_ours_lets_the_pod_be() -> None:
         assert reviews(metrics) == {"failed": 1}
 
     at_the_webhook(ask, broken)
+
+
+def test_a_refused_pod_is_told_in_the_log_with_its_name_and_the_reason(caplog: pytest.LogCaptureFixture) -> None:
+    pod = a_pod()
+    pod["spec"]["os"] = {"name": "windows"}
+    pod["metadata"].pop("name", None)
+    pod["metadata"]["generateName"] = "trainer-"
+
+    async def ask(client: TestClient, metrics: WebhookMetrics) -> None:
+        await post(client, an_envelope(pod))
+        assert reviews(metrics) == {"refused": 1}
+
+    at_the_webhook(ask)
+    (record,) = [each for each in caplog.records if "no agent" in each.getMessage()]
+    assert record.__dict__["about"] == {"namespace": "training", "pod": "trainer-", "reason": "NotLinux"}
 
 
 def test_a_probe_is_answered() -> None:

@@ -1,4 +1,4 @@
-"""How often was the API written, and what became of it? A `Cluster` that counts.
+"""How often was the API written or an agent certified, and what became of it? Doors that count.
 
 Must not know what is written.
 """
@@ -6,7 +6,10 @@ Must not know what is written.
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from checkpointheal.contract.trust import Issued
 from checkpointheal_operator.api.base import Json
+from checkpointheal_operator.gateway.app import Caller, Certify
+from checkpointheal_operator.gateway.authority import Refused
 from checkpointheal_operator.measures.operating import OperatorMetrics
 from checkpointheal_operator.shell.cluster import Cluster, ClusterError, Kind, Ref
 
@@ -48,3 +51,14 @@ class Counted:
             raise
         self._metrics.api_wrote(verb, kind.kind)
         return answer
+
+
+def counting_certify(certify: Certify, metrics: OperatorMetrics) -> Certify:
+    """The same answers, counted: `issued`, or the reason of the refusal."""
+
+    def counted(caller: Caller, request: str) -> Issued | Refused:
+        answer = certify(caller, request)
+        metrics.certified(answer.reason if isinstance(answer, Refused) else "issued")
+        return answer
+
+    return counted

@@ -23,9 +23,10 @@ class Overlap(NamedTuple):
 
 def overlap(policy: Json, pods: Iterable[Json], policies: Iterable[Json]) -> Overlap | None:
     """The oldest of `policies`, all of one namespace, that takes one of the `pods` which `policy` selects."""
-    pods, ours = tuple(pods), _age(policy)
-    for name, selector in selectors(sorted((each for each in policies if _age(each) < ours), key=_age)):
-        for pod in pods:
+    pods, ours = tuple(pods), next((selector for _, selector in selectors([policy])), Selector())
+    older = sorted((each for each in policies if _age(each) < _age(policy)), key=_age)
+    for name, selector in selectors(older):
+        for pod in () if _are_apart(ours, selector) else pods:
             if matches(selector, pod["metadata"].get("labels", {})):
                 return Overlap(name, pod["metadata"]["name"])
     return None
@@ -38,6 +39,11 @@ def selectors(policies: Iterable[Json]) -> Iterator[tuple[str, Selector]]:
             yield each["metadata"]["name"], Selector.model_validate(each.get("spec", {}).get("selector"))
         except ValidationError:
             continue
+
+
+def _are_apart(one: Selector, other: Selector) -> bool:
+    """No label has two values: of a hundred policies of one namespace, pods need not be asked about most."""
+    return any(other.match_labels.get(key, value) != value for key, value in one.match_labels.items())
 
 
 def _age(policy: Json) -> tuple[str, str]:

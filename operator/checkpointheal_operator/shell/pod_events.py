@@ -35,6 +35,8 @@ log = logging.getLogger("checkpointheal.operator")
 ROUND_EVERY, LOOK_EVERY = 15.0, 1.0
 ALONE_AFTER = 30.0
 """Seconds for which a policy may be on its way."""
+RESTS = 20
+"""Times as long as it looked: healing needs the time more."""
 AT_ONCE = 50
 """Events in a row: where a webhook was down for a thousand pods, healing goes first."""
 BREATH = 500
@@ -68,8 +70,9 @@ class PodEvents:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
+            began = self._steady()
             await self.look()
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(max(LOOK_EVERY, (self._steady() - began) * RESTS))
 
     async def look(self) -> None:
         """Once, at what has changed; at all pods when their turn has come."""

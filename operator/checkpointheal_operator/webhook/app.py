@@ -11,6 +11,7 @@ from collections.abc import Callable
 from aiohttp import web
 from pydantic import ValidationError
 
+from checkpointheal.contract.log_lines import about
 from checkpointheal_operator.core.injection_settings import InjectionSettings
 from checkpointheal_operator.measures.reviewing import WebhookMetrics
 from checkpointheal_operator.webhook.review import AdmissionRequest, Answer, read, review, spare
@@ -33,6 +34,9 @@ def make_app(
         asked = await _asked(request, metrics)
         answer = _decide(asked, settings)
         metrics.answered(answer.outcome, clock() - began)
+        if answer.refusal is not None:
+            facts = about(namespace=asked.namespace, pod=asked.pod, reason=answer.refusal.reason)
+            log.warning("a pod gets no agent: %s", answer.refusal.message, extra=facts)
         return web.json_response(answer.body)
 
     app = web.Application(client_max_size=REVIEW_LIMIT)
@@ -73,5 +77,6 @@ def _decide(asked: AdmissionRequest, settings: Callable[[], InjectionSettings]) 
     try:
         return review(asked, settings())
     except Exception:  # the outermost loop: whatever it is, it must not keep a pod from being made
-        log.exception("review %s failed: the pod is made without an agent", asked.uid)
+        facts = about(namespace=asked.namespace, pod=asked.pod)
+        log.exception("review %s failed: the pod is made without an agent", asked.uid, extra=facts)
         return spare(asked)
