@@ -100,11 +100,16 @@ class Stage:
 
     def probe(self, name: str, path: str) -> int:
         """The status that a kubelet would get."""
+        return self.page(name, path)[0]
+
+    def page(self, name: str, path: str) -> tuple[int, str]:
+        """What anybody gets at the health port."""
         replica = self._running[name][0]
         link = http.client.HTTPConnection(replica.settings.pod_ip, replica.health_port, timeout=10)
         try:
             link.request("GET", path)
-            return link.getresponse().status
+            answer = link.getresponse()
+            return answer.status, answer.read().decode()
         finally:
             link.close()
 

@@ -1,5 +1,6 @@
 """The operator as a command: it begins from its environment, and ends when told."""
 
+import json
 import os
 import signal
 import subprocess
@@ -49,6 +50,19 @@ def test_it_leads_until_it_is_told_to_end_and_gives_the_lease_back(tmp_path):
             assert process.wait(30) == 0
         assert holder(stage) == ""
         assert "Bearer secret" in stage.api.signed
+
+
+def test_for_a_machine_every_line_of_its_log_is_an_object(tmp_path):
+    with Stage() as stage:
+        path = tmp_path / "config"
+        path.write_text(KUBECONFIG.format(url=stage.url))
+        with started(KUBECONFIG=str(path), LOG="json") as process:
+            stage.until(lambda: holder(stage) == "operator-0/127.0.0.1")
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=30)
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert "operator-0/127.0.0.1 leads" in [each["message"] for each in lines]
+    assert all({"time", "level", "logger", "message"} <= each.keys() for each in lines)
 
 
 def test_outside_a_cluster_it_says_so_in_a_sentence():
