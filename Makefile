@@ -4,11 +4,21 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+CLUSTER ?= checkpointheal
+TAG ?= dev
+# Where the machine has images of its own, they can take the place of kind's and the official ones.
+KIND_NODE_IMAGE ?=
+PYTHON_IMAGE ?= python:3.13-slim
+TORCH_IMAGE ?= with-torch
+TORCH_INDEX ?=
+export CLUSTER TAG KIND_NODE_IMAGE
+BASES := --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --build-arg TORCH_IMAGE=$(TORCH_IMAGE) --build-arg TORCH_INDEX=$(TORCH_INDEX)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test cover kills check bench fmt
+.PHONY: help setup demo test cover kills check bench fmt images cluster e2e cluster-delete
 
 help: ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## install everything into .venv (torch is large: about three minutes)
 
@@ -22,7 +32,7 @@ demo: $(STAMP) ## train three replicas, kill them in three ways, prove that noth
 	$(BIN)/checkpointheal demo
 
 test: $(STAMP) ## every test that needs no cluster and ends within minutes
-	$(BIN)/python -m pytest -m "not kills"
+	$(BIN)/python -m pytest -m "not kills and not e2e"
 
 cover: $(STAMP) ## the pure rooms (core, wire, session) are covered, every line and branch
 	$(BIN)/python -m pytest -q tests/core tests/scenarios tests/injection tests/webhook tests/transport/wire tests/transport/session \
@@ -40,6 +50,19 @@ check: $(STAMP) ## what CI runs besides the tests: format, lint, types, import c
 
 bench: $(STAMP) ## what a commit and a heal cost here, as ratios of runs side by side
 	$(BIN)/python -m bench
+
+images: ## build checkpointheal/{operator,agent,trainer}:dev (PYTHON_IMAGE, TORCH_IMAGE, TORCH_INDEX: their bases)
+	for target in operator agent trainer; do \
+	  docker build --quiet --target $$target --tag checkpointheal/$$target:$(TAG) $(BASES) . || exit 1; done
+
+cluster: images ## a kind cluster with the images and the chart in it, to play with (CLUSTER=name, KIND_NODE_IMAGE)
+	tests/e2e/cluster
+
+e2e: $(STAMP) cluster ## the end-to-end tests, on that cluster
+	$(BIN)/python -m pytest -m e2e -v
+
+cluster-delete: ## delete the kind cluster
+	kind delete cluster --name $(CLUSTER)
 
 fmt: $(STAMP) ## format and mend what can be mended
 	$(BIN)/ruff format .

@@ -3,6 +3,7 @@
 from checkpointheal_operator.api.base import Json, second
 from checkpointheal_operator.core import identity
 from checkpointheal_operator.core.identity import RANK, REPLICA
+from checkpointheal_operator.core.injection_parts import AGENT
 from checkpointheal_operator.core.view import PodFacts
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, PODS
 from checkpointheal_operator.shell.gather import INJECT
@@ -34,7 +35,11 @@ def pod_object(pod: PodFacts, job: str = JOB) -> Json:
     if pod.terminating:
         metadata["deletionTimestamp"] = second(pod.seen_since)
     phase = "Succeeded" if pod.finished else "Running"
-    return {"metadata": metadata, "spec": {"nodeName": pod.node}, "status": {"phase": phase}}
+    return {
+        "metadata": metadata,
+        "spec": {"nodeName": pod.node, "initContainers": [{"name": AGENT}]},
+        "status": {"phase": phase, "podIP": "10.0.0.1"},
+    }
 
 
 def set_pods(cluster: FakeCluster, *pods: PodFacts) -> None:

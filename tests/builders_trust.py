@@ -1,6 +1,8 @@
 """An authority under a clock that a test moves, what agents hold under it, and doors between them over real TLS."""
 
+import socket
 import ssl
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -177,3 +179,30 @@ def unverified() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
+
+
+def load(context: ssl.SSLContext, chain: str, key: str) -> None:
+    """TLS takes its certificate from a path."""
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write(chain + key)
+        file.flush()
+        context.load_cert_chain(file.name)
+
+
+def greet(context: ssl.SSLContext, roots: str, name: str) -> dict[str, object]:
+    """What a server with this context shows to a client that believes `roots` and calls it so; without any network."""
+    guest = ssl.create_default_context(cadata=roots)
+    to_server, to_guest = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = context.wrap_bio(to_server, to_guest, server_side=True)
+    client = guest.wrap_bio(to_guest, to_server, server_hostname=name)
+    for end in (client, server, client, server):
+        try:
+            end.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+    return dict(client.getpeercert() or {})
+
+
+def connected(host: str, port: int) -> socket.socket:
+    """A connection to an address, whatever name it is then called by."""
+    return socket.create_connection((host, port), 10)

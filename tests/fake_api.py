@@ -16,9 +16,12 @@ from aiohttp.test_utils import TestServer
 from checkpointheal_operator.api.base import GROUP, VERSION, Json
 from checkpointheal_operator.shell.cluster import (
     CHECKPOINTHEALS,
+    CONFIG_MAPS,
     EVENTS,
     HEALS,
     PODS,
+    SECRETS,
+    WEBHOOKS,
     AlreadyThere,
     ClusterError,
     Conflict,
@@ -32,7 +35,8 @@ from checkpointheal_operator.shell.leases import LEASES
 from checkpointheal_operator.shell.tokens import ACCOUNT, BOUND, TOKEN_REVIEWS
 from fake_cluster import FakeCluster
 
-KINDS = {(each.api, each.plural): each for each in (CHECKPOINTHEALS, HEALS, PODS, EVENTS, LEASES)}
+SERVED = (CHECKPOINTHEALS, HEALS, PODS, EVENTS, LEASES, SECRETS, CONFIG_MAPS, WEBHOOKS)
+KINDS = {(each.api, each.plural): each for each in SERVED}
 STATUSES: dict[type[ClusterError], tuple[int, str]] = {
     NotThere: (404, "NotFound"),
     AlreadyThere: (409, "AlreadyExists"),

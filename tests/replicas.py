@@ -61,8 +61,9 @@ class Running:
 class Stage:
     """One loop in one thread: the API server and any number of replicas. Everything of theirs is touched by `call`."""
 
-    def __init__(self) -> None:
-        self.cluster = WatchedCluster()
+    def __init__(self, **settings: Any) -> None:
+        """`settings` are those of every replica."""
+        self.cluster, self._settings = WatchedCluster(), settings
         self.api = FakeApi(self.cluster)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
@@ -99,11 +100,16 @@ class Stage:
 
     def probe(self, name: str, path: str) -> int:
         """The status that a kubelet would get."""
+        return self.page(name, path)[0]
+
+    def page(self, name: str, path: str) -> tuple[int, str]:
+        """What anybody gets at the health port."""
         replica = self._running[name][0]
         link = http.client.HTTPConnection(replica.settings.pod_ip, replica.health_port, timeout=10)
         try:
             link.request("GET", path)
-            return link.getresponse().status
+            answer = link.getresponse()
+            return answer.status, answer.read().decode()
         finally:
             link.close()
 
@@ -133,8 +139,8 @@ class Stage:
     async def _replica(self, name: str, found: concurrent.futures.Future[Replica]) -> None:
         self._replicas += 1
         host = f"127.0.0.{self._replicas}"
-        ports = {"gateway_port": 0, "leader_port": self._leader_port, "health_port": 0}
-        settings = OperatorSettings(pod_name=name, pod_ip=host, namespace="system", host=host, **ports)
+        said = {"gateway_port": 0, "leader_port": self._leader_port, "health_port": 0} | self._settings
+        settings = OperatorSettings(pod_name=name, pod_ip=host, namespace="system", host=host, **said)
         access = Access(self.url, lambda: f"token of {name}")
         async with access.session() as session:
             replica = Replica(settings, access, Kube(session, self.url, quiet=2.0), TERMS)

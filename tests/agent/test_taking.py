@@ -53,6 +53,18 @@ def test_a_whole_transfer_is_told_from_the_question_to_the_verdict(tmp_path: Pat
     assert taking.facts.donor == "trainer-0"
 
 
+def test_every_line_about_a_transfer_names_its_heal_and_attempt(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="checkpointheal.agent")
+    for transfers in (build.Transfers(ENDED), build.Transfers(Failed(reason="DonorFailed", message="it died"))):
+        taking, _ = a_taking(tmp_path, transfers)
+        asyncio.run(taking.fetch(build.an_assignment(attempt=5), 3))
+    about = [record.__dict__["about"] for record in caplog.records]
+    named = {"heal": build.an_assignment().heal, "attempt": 5}
+    assert about == [named, named, named, named | {"reason": "DonorFailed"}]
+
+
 def test_the_errand_meets_the_donor_where_it_said(tmp_path: Path) -> None:
     transfers = build.Transfers(ENDED)
     taking, _ = a_taking(tmp_path, transfers)

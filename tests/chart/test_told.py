@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from builders_chart import (
     NAME,
     NAMESPACE,
@@ -44,6 +46,13 @@ def test_the_operator_certifies_the_webhook_only_where_nobody_else_does(mode):
     assert len(named) == (3 if mode == "process" else 0)
 
 
+@pytest.mark.parametrize("log", ["text", "json"])
+def test_all_logs_look_the_same(log):
+    manifests = all_of("process", ("log", log))
+    told = {environment(the("Deployment", name, manifests))["CHECKPOINTHEAL_LOG"] for name in (NAME, WEBHOOK)}
+    assert told | {settings_of(manifests).log} == {log}
+
+
 def test_the_audience_is_the_same_on_both_sides():
     manifests = all_of("process", ("agent.audience", "ours"))
     assert environment(the("Deployment", NAME, manifests))["CHECKPOINTHEAL_AUDIENCE"] == "ours"
@@ -55,8 +64,8 @@ def test_the_webhook_is_started_with_files_that_are_mounted(mode):
     deployment = the("Deployment", WEBHOOK, manifests)
     command = container(deployment)["command"]
     assert command[:2] == ["checkpointheal", "webhook"]
-    asked, rest = parser().parse_known_args(command[2:])
-    assert rest in ([], ["--metrics-port", "8080"])
+    asked = parser().parse_args(command[2:])
+    assert (asked.port, asked.metrics_port) == (9443, 8080)
     mounts = {each["mountPath"]: each for each in container(deployment)["volumeMounts"]}
     volumes = {each["name"]: each for each in deployment["spec"]["template"]["spec"]["volumes"]}
     for path in (asked.certificate, asked.key, asked.settings, asked.gateway_root):
@@ -72,7 +81,9 @@ def test_the_webhook_is_started_with_files_that_are_mounted(mode):
 
 def test_the_webhook_can_read_the_settings_and_knows_the_same_as_by_default():
     settings = settings_of(all_of())
-    plain = InjectionSettings(image=settings.image, gateway=settings.gateway, image_pull_policy="IfNotPresent")
+    plain = InjectionSettings(
+        image=settings.image, gateway=settings.gateway, image_pull_policy="IfNotPresent", log="json"
+    )
     assert settings == plain
 
 
@@ -93,6 +104,6 @@ def test_every_setting_of_injection_can_be_changed():
         "audience": "ours",
     }
     assert changed.keys() == defaults()["agent"].keys()
-    before, after = settings_of(all_of()), settings_of(all_of("process", ("agent", changed)))
+    before, after = settings_of(all_of()), settings_of(all_of("process", ("agent", changed), ("log", "text")))
     same = {name for name in InjectionSettings.model_fields if getattr(before, name) == getattr(after, name)}
     assert same == {"build", "gateway", "gateway_root"}  # the first and the last are told otherwise

@@ -146,6 +146,12 @@ def test_the_port_is_fixed_where_nobody_else_can_have_it(host_network: bool, tak
     assert [note.reason for note in report.notes] == ([] if free else ["PortNotFixed"])
 
 
+@pytest.mark.parametrize("log", ["text", "json"])
+def test_an_agent_is_told_to_log_for_machines_only_where_the_installation_does(log: str) -> None:
+    agent = agent_of(injected(a_pod(), log=log))
+    assert ({"name": "CHECKPOINTHEAL_LOG", "value": "json"} in agent["env"]) == (log == "json")
+
+
 def test_under_host_network_nothing_is_said_twice_on_the_second_pass() -> None:
     pod = injected(a_pod(hostNetwork=True))
     assert inject(pod, settings()) == inject(injected(pod), settings())

@@ -6,13 +6,13 @@ import pytest
 
 from checkpointheal.contract.gateway import Assignment, Peer, TransferFacts
 from checkpointheal.contract.identity import Endpoint, MemberId
+from checkpointheal_operator.core.phases import SeenHeal
 from checkpointheal_operator.core.reasons import Cause, Rung
 from checkpointheal_operator.core.view import HealRecord
 from checkpointheal_operator.demo.plain import Restarted
 from checkpointheal_operator.demo.proof import Verdict
 from checkpointheal_operator.demo.result import conclude
 from checkpointheal_operator.demo.scenes import SCENES, HealRow, SceneResult
-from checkpointheal_operator.local.phases import SeenHeal
 
 TRAINER_KILLED, POD_DELETED, DONOR_DELETED = SCENES
 

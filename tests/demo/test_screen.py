@@ -2,10 +2,10 @@
 
 from rich.console import Console
 
+from checkpointheal_operator.core.phases import PHASES
 from checkpointheal_operator.demo.result import Result
 from checkpointheal_operator.demo.scenes import HealRow
 from checkpointheal_operator.demo.screen import PROVED, heal_table, timeline, verdict_lines
-from checkpointheal_operator.local.phases import PHASES
 
 
 def a_row(**phases: float) -> HealRow:

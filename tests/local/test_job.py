@@ -10,11 +10,11 @@ import pytest
 
 from builders_local import a_job, a_trainer, alive, processes_of, running, until
 from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.core.phases import phases
 from checkpointheal_operator.core.reasons import Cause, Rung
 from checkpointheal_operator.core.view import JobView
 from checkpointheal_operator.local import keeper
 from checkpointheal_operator.local.job import Hooks, LocalJob
-from checkpointheal_operator.local.phases import phases
 from checkpointheal_operator.local.pods import Pod
 from checkpointheal_operator.local.restarts import Limits
 from checkpointheal_operator.local.settings import LocalSettings

@@ -1,5 +1,6 @@
 """The operator as a command: it begins from its environment, and ends when told."""
 
+import json
 import os
 import signal
 import subprocess
@@ -51,6 +52,19 @@ def test_it_leads_until_it_is_told_to_end_and_gives_the_lease_back(tmp_path):
         assert "Bearer secret" in stage.api.signed
 
 
+def test_for_a_machine_every_line_of_its_log_is_an_object(tmp_path):
+    with Stage() as stage:
+        path = tmp_path / "config"
+        path.write_text(KUBECONFIG.format(url=stage.url))
+        with started(KUBECONFIG=str(path), LOG="json") as process:
+            stage.until(lambda: holder(stage) == "operator-0/127.0.0.1")
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=30)
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert "operator-0/127.0.0.1 leads" in [each["message"] for each in lines]
+    assert all({"time", "level", "logger", "message"} <= each.keys() for each in lines)
+
+
 def test_outside_a_cluster_it_says_so_in_a_sentence():
     with started() as process:
         _, said = process.communicate(timeout=60)
@@ -71,6 +85,20 @@ def test_a_port_that_is_none_is_named(port):
         from_environment(environment(HEALTH_PORT=port))
 
 
-def test_a_certificate_without_its_key_is_refused():
-    with pytest.raises(BadEnvironment, match="CHECKPOINTHEAL_KEY"):
-        from_environment(environment(CERTIFICATE="/tls/tls.crt"))
+TRUST = {"ROOTS_SECRET": "roots", "GATEWAY_HOSTS": "a.svc, b.svc,", "ROOT_CONFIG_MAP": "root"}
+WEBHOOK = {"WEBHOOK_SECRET": "tls", "WEBHOOK_HOSTS": "c.svc", "WEBHOOK_CONFIGURATION": "hook"}
+
+
+@pytest.mark.parametrize(("group", "lacking"), [(each, name) for each in (TRUST, WEBHOOK) for name in each])
+def test_of_variables_that_belong_together_the_missing_one_is_named(group, lacking):
+    with pytest.raises(BadEnvironment, match=f"CHECKPOINTHEAL_{lacking} not set"):
+        from_environment(environment(**(TRUST | WEBHOOK | {lacking: ""})))
+
+
+def test_who_would_certify_the_webhook_without_roots_is_asked():
+    with pytest.raises(BadEnvironment, match="CHECKPOINTHEAL_WEBHOOK_SECRET needs CHECKPOINTHEAL_ROOTS_SECRET"):
+        from_environment(environment(**WEBHOOK))
+
+
+def test_hosts_are_named_with_commas_between():
+    assert from_environment(environment(**TRUST)).gateway_hosts == ("a.svc", "b.svc")

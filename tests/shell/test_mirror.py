@@ -5,7 +5,9 @@ from itertools import permutations
 import pytest
 
 from checkpointheal_operator.api.base import Json
-from checkpointheal_operator.shell.mirror import Mirror
+from checkpointheal_operator.core.injection_parts import AGENT
+from checkpointheal_operator.core.pod_trouble import trouble
+from checkpointheal_operator.shell.mirror import AGENT_ALONE, Mirror, slim_pod
 
 
 def an_object(version: int, uid: str = "u1", name: str = "a") -> Json:
@@ -69,3 +71,39 @@ def test_each_change_is_told_once():
     mirror.drop("u1", "3")
     mirror.drop("u1", "3")
     assert told == ["n"] * 3
+
+
+def a_whole_pod(state: Json | None = None, last: Json | None = None) -> Json:
+    """As an API server tells it, with much that nobody reads."""
+    container = {"name": AGENT, "image": "agent", "env": [{"name": "X", "value": "x" * 1000}]}
+    said = {"name": AGENT, "image": "agent", "imageID": "i", "state": state or {"running": {}}, "lastState": last or {}}
+    metadata = an_object(1)["metadata"] | {"labels": {"app": "a"}, "managedFields": [{"manager": "kubelet"}]}
+    return {
+        "metadata": metadata,
+        "spec": {"nodeName": "n1", "initContainers": [{"name": "first"}, container], "containers": [{"name": "t"}]},
+        "status": {"phase": "Running", "initContainerStatuses": [{"name": "first"}, said]},
+    }
+
+
+def test_of_a_pod_whose_agent_runs_little_is_kept_and_nothing_for_each_pod_anew():
+    slim = slim_pod(a_whole_pod())
+    assert slim["spec"] == {"nodeName": "n1", "initContainers": [{"name": AGENT}]}
+    assert slim["spec"]["initContainers"] is AGENT_ALONE
+    assert slim["status"] == {"phase": "Running"}
+    assert "managedFields" not in slim["metadata"]
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        a_whole_pod(),
+        a_whole_pod({"waiting": {"reason": "ErrImagePull", "message": "no such tag"}}),
+        a_whole_pod({"running": {}}, {"terminated": {"reason": "OOMKilled", "exitCode": 137}}),
+        a_whole_pod() | {"spec": {"containers": []}},
+        a_whole_pod() | {"spec": {"ephemeralContainers": [{"name": AGENT}]}},
+    ],
+)
+def test_a_slim_pod_tells_the_same_trouble_and_is_slim_already(pod):
+    slim = slim_pod(pod)
+    assert trouble(slim) == trouble(pod)
+    assert slim_pod(slim) == slim

@@ -1,14 +1,17 @@
 """The operator's process heals a job: real HTTP to the API server, to kopf's eyes, and from the agents."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 
-from builders_core import m
+from builders_api import WHERE, a_policy, pod_object
+from builders_core import a_pod, m
 from checkpointheal.contract.gateway import Orders
+from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.gateway import app
-from checkpointheal_operator.shell import our_kinds, replica
-from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS
+from checkpointheal_operator.shell import keeping, our_kinds, replica
+from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, EVENTS, PODS, Ref
 from replicas import POLICY, HttpSimulation, Stage
 
 
@@ -124,3 +127,110 @@ def test_a_replica_whose_api_is_silent_for_long_is_not_healthy(stage, monkeypatc
     stage.start("operator-0")
     monkeypatch.setattr(replica, "STUCK_AFTER", -1.0)
     assert stage.probe("operator-0", "/healthz") == 503
+
+
+def counted(stage: Stage, name: str) -> dict[str, float]:
+    """All of a replica's metrics, as whoever reads them would."""
+    status, text = stage.page(name, "/metrics")
+    assert status == 200
+    rows = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {series: float(value) for series, _, value in rows}
+
+
+HEALED = 'checkpointheal_heals_total{cause="Replaced",result="Healed",rung="Peer"}'
+
+
+def test_a_heal_is_counted_by_the_replica_that_concluded_it_and_by_no_other(stage):
+    job = HttpSimulation(stage)
+    follower = stage.start("operator-1")
+    trained(job)
+    job.replace_pod(m("1/0"))
+    job.go_until(job.is_settled)
+    first = counted(stage, "operator-0")
+    assert (first[HEALED], first["checkpointheal_leader"], first["checkpointheal_leaderships_total"]) == (1, 1, 1)
+    assert first["checkpointheal_jobs"] == 1
+    assert first["checkpointheal_agents_heard"] >= 3
+    assert first['checkpointheal_watched_objects{kind="pods"}'] == 3
+    assert first['checkpointheal_api_writes_total{kind="Heal",outcome="ok",verb="create"}'] >= 1
+    assert first['checkpointheal_agent_requests_total{path="/v1/report",status="200"}'] > 0
+    assert first['checkpointheal_token_reviews_total{outcome="a pod\'s"}'] >= 3
+    second = counted(stage, "operator-1")
+    assert HEALED not in second
+    assert (second["checkpointheal_leader"], second["checkpointheal_jobs"]) == (0, 0)
+    stage.stop("operator-0")
+    job.replica = follower
+    stage.until(lambda: follower.operator is not None)
+    job.replace_pod(m("2/0"))
+    job.go_until(job.is_settled)
+    second = counted(stage, "operator-1")
+    assert (second[HEALED], second["checkpointheal_leader"]) == (1, 1)
+
+
+def test_the_log_tells_a_heals_story_in_order(stage, caplog):
+    caplog.set_level("INFO", logger="checkpointheal.operator")
+    job = HttpSimulation(stage)
+    trained(job)
+    job.replace_pod(m("1/0"))
+    caplog.clear()
+    job.go_until(job.is_settled)
+    (heal,) = (each for each in job.heals if each.spec.recipient.pod == job.pods[m("1/0")].name)
+    told = [(record.getMessage(), record.about) for record in caplog.records if hasattr(record, "about")]
+    words = [message.split()[0] for message, about in told if about.get("heal") == heal.metadata.name]
+    story = list(dict.fromkeys(word for word in words if word != "Wait"))
+    assert story == ["OpenHeal", "Assign", "1/0", "Conclude"]
+    before = [message for message, about in told if message.startswith("EndEpoch")]
+    assert "(PodReplaced): the pod of 1/0 was replaced" in before[0]
+    assert all({"namespace", "policy", "job", "reason"} <= set(about) for _, about in told if "heal" in about)
+    attempts = [about.get("attempt") for message, about in told if message.startswith(("Assign", "Conclude 1/0"))]
+    assert heal.spec.assignment is not None
+    assert attempts == [*range(1, heal.spec.assignment.attempt + 1), heal.spec.assignment.attempt]
+
+
+def test_a_pod_that_slipped_past_the_webhook_is_told_of_and_left_alone(stage):
+    job = HttpSimulation(stage)
+    trained(job)
+    bare = pod_object(a_pod(m("3/0")))
+    bare["spec"]["initContainers"] = []
+    stage.call(lambda: stage.cluster.put(PODS, bare))
+    stage.until(lambda: bool(events(stage, "NotInjected")))
+    (told,) = events(stage, "NotInjected")
+    assert told["involvedObject"]["name"] == bare["metadata"]["name"]
+    assert stage.call(lambda: Ref(PODS, WHERE, bare["metadata"]["name"]) in stage.cluster.objects)
+
+
+def events(stage: Stage, reason: str) -> list[Json]:
+    return [each for each in stage.call(lambda: stage.cluster.all(EVENTS)) if each["reason"] == reason]
+
+
+def test_a_second_policy_over_the_same_pods_says_that_it_does_nothing_and_the_first_heals_on(stage):
+    job = HttpSimulation(stage)
+    trained(job)
+    second = a_policy() | {"metadata": {"name": "second", "namespace": WHERE}}
+    stage.call(lambda: stage.cluster.put(CHECKPOINTHEALS, second))
+    ref = Ref(CHECKPOINTHEALS, WHERE, "second")
+
+    def conditions() -> dict[str, str]:
+        found = stage.call(lambda: stage.cluster.objects[ref].get("status", {}).get("conditions", []))
+        return {each["type"]: each["status"] for each in found}
+
+    stage.until(lambda: conditions() == {"Conflicting": "True"})
+    job.replace_pod(m("1/0"))
+    job.go_until(job.is_settled)
+    assert_healed(job)
+
+
+def test_a_leader_one_of_whose_keepers_stands_still_is_not_healthy(stage, monkeypatch):
+    held = asyncio.Event()
+    standing = False
+
+    async def stand_still(*_: object) -> None:
+        nonlocal standing
+        standing = True
+        await held.wait()
+
+    monkeypatch.setattr(keeping, "look", stand_still)
+    HttpSimulation(stage)
+    stage.until(lambda: standing)
+    assert stage.probe("operator-0", "/healthz") == 200
+    monkeypatch.setattr(replica, "STUCK_AFTER", 0.5)
+    stage.until(lambda: stage.probe("operator-0", "/healthz") == 503)

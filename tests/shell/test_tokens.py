@@ -54,7 +54,8 @@ class Desk:
         stored = self.cluster.put(PODS, pod_object(a_pod(m("0/0"))))
         if known:
             self.mirror.put(stored)
-        self.tokens = Tokens(self.cluster, self.mirror, AUDIENCE, lambda: self.now)
+        self.reviewed: list[str] = []
+        self.tokens = Tokens(self.cluster, self.mirror, AUDIENCE, lambda: self.now, self.reviewed.append)
 
     def callers(self, *tokens: str) -> list[Caller | None]:
         async def go() -> list[Caller | None]:
@@ -63,7 +64,7 @@ class Desk:
         return asyncio.run(go())
 
 
-GOOD = Caller(JOB, "u0/0")
+GOOD = Caller(JOB, "u0/0", WHERE, m("0/0"), "10.0.0.1")
 
 
 def test_a_bound_token_stands_for_its_pod_in_its_job():
@@ -130,3 +131,12 @@ USER = a_status()["user"]
 )
 def test_a_token_that_is_not_good_or_not_for_us_or_no_pods_is_nobodys(status):
     assert bound_to(status, AUDIENCE) is None
+
+
+def test_each_review_is_counted_by_what_it_said():
+    desk = Desk()
+    desk.callers("good", "bad", "good")
+    desk.cluster.reachable = False
+    with pytest.raises(Unreachable):
+        desk.callers("another")
+    assert desk.reviewed == ["a pod's", "nobody's", "unknown"]

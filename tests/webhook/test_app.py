@@ -24,9 +24,10 @@ from pydantic import ValidationError
 
 from builders_injection import ROOT, a_pod, settings
 from checkpointheal_operator.core.injection_settings import InjectionSettings
+from checkpointheal_operator.measures.reviewing import WebhookMetrics
+from checkpointheal_operator.measures.spec import REVIEW_SECONDS, REVIEWS
 from checkpointheal_operator.webhook import app
 from checkpointheal_operator.webhook.__main__ import USAGE_ERROR, main
-from checkpointheal_operator.webhook.counters import Counters
 from checkpointheal_operator.webhook.files import Certificate, Installation, look
 
 
@@ -34,6 +35,7 @@ def an_envelope(pod: dict[str, Any] | None = None) -> bytes:
     request = {
         "uid": "705ab4f5",
         "resource": {"group": "", "version": "v1", "resource": "pods"},
+        "namespace": "training",
         "operation": "CREATE",
         "object": pod or a_pod(),
     }
@@ -42,18 +44,34 @@ def an_envelope(pod: dict[str, Any] | None = None) -> bytes:
 
 
 def at_the_webhook(
-    ask: Callable[[TestClient, Counters], Awaitable[None]], installed: Callable[[], InjectionSettings] = settings
+    ask: Callable[[TestClient, WebhookMetrics], Awaitable[None]], installed: Callable[[], InjectionSettings] = settings
 ) -> None:
     """Run `ask` against a webhook whose clock moves by a second at every look."""
 
     async def run() -> None:
         ticks = iter(range(1000))
-        counters = Counters()
-        server = TestServer(app.make_app(installed, counters, lambda: float(next(ticks))))
+        metrics = WebhookMetrics()
+        server = TestServer(app.make_app(installed, metrics, lambda: float(next(ticks))))
         async with TestClient(server) as client:
-            await ask(client, counters)
+            await ask(client, metrics)
 
     asyncio.run(run())
+
+
+def reviews(metrics: WebhookMetrics) -> dict[str, float]:
+    """Those that were counted, by outcome."""
+    found = {
+        each.labels["outcome"]: each.value
+        for metric in metrics.registry.collect()
+        for each in metric.samples
+        if each.name == REVIEWS.name
+    }
+    assert len(found) == 10, "each outcome is there from the beginning"
+    return {outcome: number for outcome, number in found.items() if number}
+
+
+def seconds(metrics: WebhookMetrics) -> float | None:
+    return metrics.registry.get_sample_value(REVIEW_SECONDS.name + "_sum")
 
 
 async def post(client: TestClient, body: bytes) -> tuple[int, str]:
@@ -62,23 +80,22 @@ async def post(client: TestClient, body: bytes) -> tuple[int, str]:
 
 
 def test_a_pod_is_answered_with_a_patch_and_counted() -> None:
-    async def ask(client: TestClient, counters: Counters) -> None:
+    async def ask(client: TestClient, metrics: WebhookMetrics) -> None:
         status, text = await post(client, an_envelope())
         told = json.loads(text)["response"]
         assert (status, told["allowed"]) == (200, True)
         assert json.loads(base64.b64decode(told["patch"]))
-        assert (counters.reviews, counters.seconds, counters.slowest) == ({"injected": 1}, 1.0, 1.0)
+        assert (reviews(metrics), seconds(metrics)) == ({"injected": 1}, 1.0)
 
     at_the_webhook(ask)
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"\xff", an_envelope()[:-1]])
 def test_what_is_no_review_is_refused_and_counted(body: bytes) -> None:
-    async def ask(client: TestClient, counters: Counters) -> None:
+    async def ask(client: TestClient, metrics: WebhookMetrics) -> None:
         status, sentence = await post(client, body)
-        assert (status, counters.malformed) == (400, 1)
+        assert (status, reviews(metrics)) == (400, {"malformed": 1})
         assert "AdmissionReview" in sentence
-        assert not counters.reviews
 
     at_the_webhook(ask)
 
@@ -86,9 +103,9 @@ def test_what_is_no_review_is_refused_and_counted(body: bytes) -> None:
 def test_a_review_over_the_limit_is_refused_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "REVIEW_LIMIT", 4096)
 
-    async def ask(client: TestClient, counters: Counters) -> None:
+    async def ask(client: TestClient, metrics: WebhookMetrics) -> None:
         status, _ = await post(client, an_envelope() + b" " * 4096)
-        assert (status, counters.oversize) == (413, 1)
+        assert (status, reviews(metrics)) == (413, {"oversize": 1})
 
     at_the_webhook(ask)
 
@@ -96,7 +113,7 @@ def test_a_review_over_the_limit_is_refused_and_counted(monkeypatch: pytest.Monk
 def test_a_review_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "BUDGET_SECONDS", 0.01)
 
-    async def ask(client: TestClient, counters: Counters) -> None:
+    async def ask(client: TestClient, metrics: WebhookMetrics) -> None:
         held = asyncio.Event()
 
         async def slowly() -> Any:
@@ -104,7 +121,7 @@ def test_a_review_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPat
             await held.wait()
 
         async with client.post("/mutate", data=slowly()) as answer:
-            assert (answer.status, counters.late) == (408, 1)
+            assert (answer.status, reviews(metrics)) == (408, {"late": 1})
 
     at_the_webhook(ask)
 
@@ -113,17 +130,32 @@ def test_a_fault_of_ours_lets_the_pod_be() -> None:
     def broken() -> InjectionSettings:
         raise RuntimeError("this cannot happen")
 
-    async def ask(client: TestClient, counters: Counters) -> None:
+    async def ask(client: TestClient, metrics: WebhookMetrics) -> None:
         status, text = await post(client, an_envelope())
         told = json.loads(text)["response"]
         assert (status, told["allowed"], "patch" in told, len(told["warnings"])) == (200, True, False, 1)
-        assert counters.reviews == {"failed": 1}
+        assert reviews(metrics) == {"failed": 1}
 
     at_the_webhook(ask, broken)
 
 
+def test_a_refused_pod_is_told_in_the_log_with_its_name_and_the_reason(caplog: pytest.LogCaptureFixture) -> None:
+    pod = a_pod()
+    pod["spec"]["os"] = {"name": "windows"}
+    pod["metadata"].pop("name", None)
+    pod["metadata"]["generateName"] = "trainer-"
+
+    async def ask(client: TestClient, metrics: WebhookMetrics) -> None:
+        await post(client, an_envelope(pod))
+        assert reviews(metrics) == {"refused": 1}
+
+    at_the_webhook(ask)
+    (record,) = [each for each in caplog.records if "no agent" in each.getMessage()]
+    assert record.__dict__["about"] == {"namespace": "training", "pod": "trainer-", "reason": "NotLinux"}
+
+
 def test_a_probe_is_answered() -> None:
-    async def ask(client: TestClient, _: Counters) -> None:
+    async def ask(client: TestClient, _: WebhookMetrics) -> None:
         async with client.get("/healthz") as answer:
             assert answer.status == 200
 
@@ -160,7 +192,7 @@ def test_a_replaced_certificate_is_shown_to_the_next_caller(tmp_path: Path) -> N
     certificate = Certificate(tmp_path / "tls.crt", tmp_path / "tls.key")
 
     async def run() -> None:
-        server = TestServer(app.make_app(settings, Counters(), lambda: 0.0), scheme="https")
+        server = TestServer(app.make_app(settings, WebhookMetrics(), lambda: 0.0), scheme="https")
         await server.start_server(ssl=certificate.context)
         try:
             await ask_over_tls(server, tmp_path / "tls.crt")
@@ -196,7 +228,7 @@ def test_a_certificate_without_its_key_leaves_the_old_one_in_use(
     assert "the last good one stays" in caplog.text
 
     async def run() -> None:
-        server = TestServer(app.make_app(settings, Counters(), lambda: 0.0), scheme="https")
+        server = TestServer(app.make_app(settings, WebhookMetrics(), lambda: 0.0), scheme="https")
         await server.start_server(ssl=certificate.context)
         try:
             (tmp_path / "old.crt").write_bytes(old)
@@ -250,11 +282,10 @@ def test_the_command_says_what_it_cannot_read(tmp_path: Path, capsys: pytest.Cap
 
 def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
     certify(tmp_path, "only")
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port, metrics_port = a_free_port(), a_free_port()
     files = ["--certificate", str(tmp_path / "tls.crt"), "--key", str(tmp_path / "tls.key")]
     command = [*files, "--settings", str(installed(tmp_path)), "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--metrics-port", str(metrics_port)]
     program = [sys.executable, "-m", "checkpointheal.cli", "webhook", *command]
     with subprocess.Popen(program, stderr=subprocess.PIPE, text=True) as webhook:
         try:
@@ -262,9 +293,25 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
             said = webhook.stderr.readline()
             assert f"127.0.0.1:{port}" in said
             assert asyncio.run(probed(port, tmp_path / "tls.crt")) == 200
+            assert asyncio.run(plainly(metrics_port, "/healthz")) == "ok\n"
+            page = asyncio.run(plainly(metrics_port, "/metrics"))
+            assert 'checkpointheal_webhook_reviews_total{outcome="injected"} 0.0' in page
+            assert "process_resident_memory_bytes" in page
         finally:
             webhook.send_signal(signal.SIGTERM)
         assert webhook.wait(timeout=60) == 0
+
+
+def a_free_port() -> int:
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def plainly(port: int, path: str) -> str:
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}{path}") as answer:
+        assert answer.status == 200
+        return await answer.text()
 
 
 async def probed(port: int, trusted: Path) -> int:

@@ -33,7 +33,7 @@ def policy_of(spec: CheckpointHealSpec, seen: Collection[MemberId]) -> Policy:
 
 def matches(selector: Selector, labels: dict[str, str]) -> bool:
     """Whether a pod with these labels is selected, as the API server would say."""
-    equal = all(labels.get(key) == value for key, value in selector.match_labels.items())
+    equal = selector.match_labels.items() <= labels.items()
     return equal and all(_holds(each, labels) for each in selector.match_expressions)
 
 

@@ -133,8 +133,12 @@ def _findings(moment: Moment, place: Place) -> Iterator[Finding]:
         return
     if place.pod.terminating:
         yield Finding(member, Reason.DRAINING, Reason.DRAINING.tell(member=member))
+    trouble = place.pod.trouble
+    if trouble is not None and not place.fresh:  # one that speaks is at work, whatever its pod's object still says
+        yield Finding(member, trouble.reason, trouble.message)
     if heard is None:
-        yield Finding(member, Reason.NOT_HEARD_FROM, Reason.NOT_HEARD_FROM.tell(member=member))
+        if trouble is None:
+            yield Finding(member, Reason.NOT_HEARD_FROM, Reason.NOT_HEARD_FROM.tell(member=member))
         return
     if not place.fresh:
         message = Reason.AGENT_SILENT.tell(member=member, age=moment.age(heard))

@@ -90,6 +90,7 @@ def _agents_variables(settings: InjectionSettings, room: Room) -> tuple[Part, ..
         "CHECKPOINTHEAL_GATEWAY_ROOT": settings.gateway_root,
         "CHECKPOINTHEAL_TOKEN_FILE": f"{TOKEN_FOLDER}/token",
         "CHECKPOINTHEAL_PORT": str(room.port),
+        "CHECKPOINTHEAL_LOG": "" if settings.log == "text" else settings.log,
     }
     return (
         _read_from("CHECKPOINTHEAL_POD", "metadata.name"),

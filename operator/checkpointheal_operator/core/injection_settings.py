@@ -71,6 +71,7 @@ class InjectionSettings(Frozen):
     )
     port: int = Field(default=7460, ge=1, le=65535, description="Where other agents reach it.")
     user: int = Field(default=65532, ge=1, description="Whom it runs as where the pod names no user of its trainer.")
+    log: Literal["text", "json"] = Field(default="text", description="How the lines of its log look.")
     accelerators: tuple[str, ...] = Field(
         default=(
             *("nvidia.com/", "amd.com/gpu", "gpu.intel.com/", "habana.ai/gaudi", "google.com/tpu"),

@@ -129,6 +129,44 @@ class Reason(StrEnum):
     NOT_NEEDED = "NotNeeded", "the state came from {rung}: nothing crosses"
     IN_ORDER = "InOrder", "{what}"
 
+    # Why a pod that opted in has no agent at work, or no policy, and what helps.
+    NOT_INJECTED = (
+        "NotInjected",
+        (
+            "pod {pod} opted in, but no agent is in it: the webhook did not answer, or refused and told whoever made "
+            "the pod; delete it when it suits, and the next one gets an agent"
+        ),
+    )
+    AGENT_IMAGE_UNAVAILABLE = (
+        "AgentImageUnavailable",
+        (
+            "pod {pod} cannot have the agent's image {image} ({why}), and its containers start behind the agent: mend "
+            "the image's name, the registry or the pull secret, or make the pod anew without the opt-in label"
+        ),
+    )
+    AGENT_CANNOT_START = (
+        "AgentCannotStart",
+        (
+            "the agent of pod {pod} does not start ({why}): its log says more; mend that, or make the pod anew without "
+            "the opt-in label"
+        ),
+    )
+    AGENT_OUT_OF_MEMORY = (
+        "AgentOutOfMemory",
+        "the agent of pod {pod} was killed for want of memory: ask for more with the annotation {key}",
+    )
+    NO_POLICY = (
+        "NoPolicy",
+        (
+            "no CheckpointHeal of its namespace selects pod {pod}, so restore() waits: make one whose selector takes "
+            "the pod's labels"
+        ),
+    )
+    CONFLICTING = (
+        "Conflicting",
+        "{older} is older and selects pod {pod} too: this CheckpointHeal does nothing until one selector lets go",
+    )
+
     # Which place a pod holds, and why nobody can tell.
     NO_PLACE = "NoPlace", "nothing on the pod tells its place in the job: annotate {replica}"
     NO_JOB = "NoJob", "nothing on the pod tells which job it belongs to: annotate {job}"

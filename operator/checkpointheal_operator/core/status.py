@@ -17,6 +17,11 @@ from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.restore import restore_point
 from checkpointheal_operator.core.view import HealRecord, JobView, Refusal
 
+NO_AGENT = frozenset(
+    (Reason.NOT_INJECTED, Reason.AGENT_IMAGE_UNAVAILABLE, Reason.AGENT_CANNOT_START, Reason.AGENT_OUT_OF_MEMORY)
+)
+"""Whoever has no agent is not protected; and no epoch begins without it, so the job is degraded too."""
+
 
 class Condition(Frozen):
     """One thing that is so or not so, in the words of the Kubernetes API."""
@@ -46,7 +51,7 @@ def job_conditions(view: JobView, now: float) -> tuple[Condition, ...]:
     moment = at(view, now)
     done = all(moment.places[member].is_done for member in moment.members)
     found = findings(moment)
-    bare = [(str(each.reason), each.message) for each in found if each.reason == Reason.UNPROTECTED]
+    bare = [(str(each.reason), each.message) for each in found if each.reason in {Reason.UNPROTECTED, *NO_AGENT}]
     amiss = [(str(each.reason), each.message) for each in found if each.reason != Reason.UNPROTECTED]
     heals = sorted((heal for heal in view.heals if heal.is_open), key=lambda heal: heal.name)
     amiss += [(str(heal.cause), heal.message) for heal in heals]
@@ -57,6 +62,12 @@ def job_conditions(view: JobView, now: float) -> tuple[Condition, ...]:
         _flaw("Degraded", amiss, amiss=True),
         _condition("Done", True, *over) if done else _not_yet("Done", "the last step"),
     )
+
+
+def standing_back(older: str, pod: str) -> tuple[Condition, ...]:
+    """All that is told of a job whose `pod` an `older` policy selects too: of what it does not look after, nothing."""
+    message = Reason.CONFLICTING.tell(older=older, pod=pod)
+    return (_condition("Conflicting", True, Reason.CONFLICTING, message),)
 
 
 def heal_conditions(view: JobView, heal: HealRecord) -> tuple[Condition, ...]:

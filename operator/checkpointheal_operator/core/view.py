@@ -43,6 +43,13 @@ class Policy(Frozen):
         return max(self.transfer_seconds_at_least, size / self.transfer_floor_bytes_per_second)
 
 
+class Trouble(Frozen):
+    """Why no agent is at work in a pod, and what helps. `pod_trouble.trouble` finds it."""
+
+    reason: Reason
+    message: str
+
+
 class PodFacts(Frozen):
     """A pod that claims a place."""
 
@@ -54,6 +61,7 @@ class PodFacts(Frozen):
     terminating: bool = Field(default=False, description="Its deletion has begun.")
     finished: bool = Field(default=False, description="It ran to its end in success; its agent is silent for good.")
     seen_since: float = Field(description="When it was created or, where that is unknown, first seen.")
+    trouble: Trouble | None = Field(default=None, description="What keeps its agent from its work, by its object.")
 
 
 class Heard(Frozen):

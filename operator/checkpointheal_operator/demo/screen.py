@@ -12,9 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from checkpointheal_operator.core.phases import PHASES
 from checkpointheal_operator.demo.result import Result
 from checkpointheal_operator.demo.scenes import HealRow, SceneResult
-from checkpointheal_operator.local.phases import PHASES
 
 BAR_CELLS = 48
 PROVED = (

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from checkpointheal.contract.gateway import AgentReport
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.log_lines import about
 from checkpointheal.contract.trust import CertificateRequest, Issued
 from checkpointheal_operator.gateway.authority import Refused
 from checkpointheal_operator.gateway.hub import Hub
@@ -99,7 +100,8 @@ def _certificate(certify: Certify | None) -> Callable[[web.Request], Awaitable[w
         caller = request[_CALLER]
         answer = NO_AUTHORITY if certify is None else certify(caller, asked.csr)
         if isinstance(answer, Refused):
-            log.warning("pod %s gets no certificate: %s: %s", caller.pod_uid, answer.reason, answer.message)
+            facts = about(job=caller.job, member=caller.member, reason=answer.reason)
+            log.warning("pod %s gets no certificate: %s", caller.pod_uid, answer.message, extra=facts)
             return web.Response(status=503 if answer.ours else 400, text=f"{answer.reason}: {answer.message}")
         return web.Response(body=answer.model_dump_json().encode(), content_type="application/json")
 

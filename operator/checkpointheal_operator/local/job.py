@@ -26,11 +26,11 @@ from typing import Any, Self, TypeVar
 from aiohttp import web
 
 from checkpointheal_operator.core.decisions import Decision
+from checkpointheal_operator.core.phases import SeenHeal, see
 from checkpointheal_operator.core.view import JobView, PodFacts
 from checkpointheal_operator.gateway.app import make_app
 from checkpointheal_operator.local.exits import Exits, sentence
 from checkpointheal_operator.local.operator_loop import OperatorLoop
-from checkpointheal_operator.local.phases import SeenHeal, see
 from checkpointheal_operator.local.places import LOOPBACK, Site, free_port
 from checkpointheal_operator.local.settings import LocalSettings
 from checkpointheal_operator.local.supervisor import Outcome, Supervisor

@@ -5,7 +5,7 @@ Pure text. Must not know the screen.
 
 from collections.abc import Iterable, Sequence
 
-from checkpointheal_operator.local.phases import PHASES, SeenHeal, phases
+from checkpointheal_operator.core.phases import PHASES, SeenHeal, phases
 
 HEAD = ("recipient", "donor", "cause", "rung", "step", "bytes", *PHASES[1:])
 

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from checkpointheal.contract import log_lines
 from checkpointheal_operator.shell.access import Access, NoCluster, in_cluster
 from checkpointheal_operator.shell.kube import Kube
 from checkpointheal_operator.shell.kubeconfig import from_kubeconfig
@@ -22,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv:
         sys.stderr.write("checkpointheal operator: it takes no arguments; its settings are CHECKPOINTHEAL_ variables\n")
         return USAGE_ERROR
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_lines.begin(os.environ)
     logging.getLogger("kopf").setLevel(logging.WARNING)
     try:
         settings = from_environment(os.environ)

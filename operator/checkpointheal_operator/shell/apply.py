@@ -10,7 +10,7 @@ import contextlib
 from pydantic import ValidationError
 
 from checkpointheal_operator.api.base import Json
-from checkpointheal_operator.api.checkpointheal import CheckpointHeal
+from checkpointheal_operator.api.checkpointheal import CheckpointHeal, CheckpointHealStatus
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.api.heal_record import assignment_spec, heal_spec
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Conclude, Decision, EndEpoch, OpenHeal
@@ -27,6 +27,7 @@ from checkpointheal_operator.shell.cluster import (
     Ref,
 )
 from checkpointheal_operator.shell.objects import JobObjects
+from checkpointheal_operator.shell.overlap import Overlap
 from checkpointheal_operator.shell.telling import (
     Told,
     event,
@@ -35,6 +36,7 @@ from checkpointheal_operator.shell.telling import (
     is_progress_news,
     job_status,
     progress,
+    standing_back_status,
 )
 
 POLICY_LABEL = "checkpointheal.dev/policy"
@@ -77,6 +79,12 @@ class Desk:
         kept = {each.name for each in prune(view.heals, self._policy.spec.history_limit)}
         for name in sorted(self._heals.keys() - kept):
             await self._drop(self._heals[name])
+
+    async def stand_back(self, overlap: Overlap, now: float) -> None:
+        """Tell that an older policy has the pods, and do nothing else."""
+        status = standing_back_status(overlap, now, self._policy)
+        if is_job_news(status, self._policy.status):
+            await self._write_status(status)
 
     async def _open(self, record: HealRecord, view: JobView) -> None:
         body = self._new_heal(record, view)
@@ -136,7 +144,10 @@ class Desk:
         await self._patch_heal(record.name, {"status": progress(said, record, stored).patch()}, status=True)
 
     async def _write_job(self, said: Told) -> None:
-        body = {"status": job_status(said, self._policy).patch()}
+        await self._write_status(job_status(said, self._policy))
+
+    async def _write_status(self, status: CheckpointHealStatus) -> None:
+        body = {"status": status.patch()}
         ref = Ref(CHECKPOINTHEALS, self._policy.metadata.namespace, self._policy.metadata.name)
         stored = await self._cluster.patch(ref, _under(self._policy, body), status=True)
         self._policy = CheckpointHeal.model_validate(stored)

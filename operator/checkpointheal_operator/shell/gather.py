@@ -10,6 +10,7 @@ from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.api.policy import matches
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, Cluster, Ref
 from checkpointheal_operator.shell.objects import JobObjects, heals_of
+from checkpointheal_operator.shell.overlap import overlap
 
 INJECT = "checkpointheal.dev/inject"
 OPTED_IN = f"{INJECT}=true"
@@ -18,10 +19,11 @@ OPTED_IN = f"{INJECT}=true"
 
 async def read_job(cluster: Cluster, namespace: str, name: str) -> JobObjects:
     """All objects of the job under that policy. Raises ClusterError, NotThere where there is no such policy."""
-    policy = CheckpointHeal.model_validate(await cluster.get(Ref(CHECKPOINTHEALS, namespace, name)))
+    found = await cluster.get(Ref(CHECKPOINTHEALS, namespace, name))
+    policy = CheckpointHeal.model_validate(found)
     heals = heals_of(policy, await cluster.list(HEALS, namespace))
     pods = selected(policy, await cluster.list(PODS, namespace, OPTED_IN))
-    return JobObjects(policy, heals, pods)
+    return JobObjects(policy, heals, pods, overlap(found, pods, await cluster.list(CHECKPOINTHEALS, namespace)))
 
 
 def selected(policy: CheckpointHeal, pods: Iterable[Json]) -> tuple[Json, ...]:

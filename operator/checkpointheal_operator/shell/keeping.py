@@ -7,19 +7,27 @@ that grows. Nothing here decides.
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import NamedTuple
 
-from checkpointheal_operator.core.decisions import Nothing, Wait
+from checkpointheal.contract.log_lines import Facts, about
+from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
+from checkpointheal_operator.core.view import JobView
+from checkpointheal_operator.measures.operating import OK
 from checkpointheal_operator.shell.cluster import ClusterError
 from checkpointheal_operator.shell.look import Looked, Surroundings, look, pause
 from checkpointheal_operator.shell.mirror import Place
 from checkpointheal_operator.shell.objects import Listening
+from checkpointheal_operator.shell.story import lines
 
 log = logging.getLogger("checkpointheal.operator")
 
 LOOK_EVERY, AT_MOST_EVERY = 5.0, 0.05
 SLOWEST = 30.0
+UNREADABLE = "Unreadable"
+"""How a look ends at objects that are none of ours."""
 
 
 class Ties(NamedTuple):
@@ -33,19 +41,33 @@ class Keeper:
     """One policy's."""
 
     def __init__(self, around: Surroundings, place: Place, ties: Ties) -> None:
-        self._around, self._place, self._ties = around, place, ties
+        self._around, self._place, self._ties = replace(around, wrote=self._wrote), place, ties
         self._noticed = asyncio.Event()
         self._failures = 0
         self._waits_for = ""
+        self._beat = self._seen_at = time.monotonic()
+        self.open_heals = 0
+
+    @property
+    def age(self) -> float:
+        """Seconds since it last went on: of one that is stuck, it grows for ever."""
+        return time.monotonic() - self._beat
+
+    @property
+    def view_age(self) -> float:
+        """Seconds since a look succeeded."""
+        return time.monotonic() - self._seen_at
 
     def notice(self) -> None:
         """Something happened: look again. What it was does not matter."""
+        self._around.metrics.wakeups.inc()
         self._noticed.set()
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             self._noticed.clear()
+            self._beat = time.monotonic()
             seconds, may_wait_less = await self._look()
             if may_wait_less:
                 with contextlib.suppress(TimeoutError):
@@ -56,27 +78,49 @@ class Keeper:
 
     async def _look(self) -> tuple[float, bool]:
         """Seconds until the next look, and whether news may make them fewer."""
+        began, result = time.monotonic(), OK
         try:
             looked = await look(self._around, *self._place, self._ties.listening())
         except ClusterError as error:
+            result = error.reason
             self._failures += 1
-            log.warning("%s/%s: %s: %s", *self._place, error.reason, error)
+            self._warn(f"{error.reason}: {error}", result)
             return min(pause(error) * 2 ** min(self._failures - 1, 8), SLOWEST), False
         except ValueError as error:
+            result = UNREADABLE
             self._failures += 1
-            log.warning("%s/%s cannot be read: %s", *self._place, error)
+            self._warn(f"its objects cannot be read: {error}", result)
             return SLOWEST, True
-        self._failures = 0
+        finally:
+            self._around.metrics.looked(result, time.monotonic() - began)
+        self._failures, self._seen_at = 0, time.monotonic()
+        self.open_heals = sum(heal.is_open for heal in looked.view.heals)
         self._tell(looked)
         await self._ties.looked(looked)
         if looked.until is None:
             return LOOK_EVERY, True
         return min(LOOK_EVERY, max(0.0, looked.until - self._around.clock())), True
 
+    def _wrote(self, decision: Decision, view: JobView) -> None:
+        """Told as soon as it stands: what comes after it in the same look may fail."""
+        self._beat = time.monotonic()
+        self._waits_for = ""
+        self._around.metrics.wrote(decision, view)
+        self._say(decision, view)
+
     def _tell(self, looked: Looked) -> None:
         """What is waited for is worth a line when it changes, not at every look."""
-        for decision in looked.decisions:
-            quiet = isinstance(decision, Nothing | Wait)
-            if not quiet or decision.message != self._waits_for:
-                log.info("%s/%s: %s", *self._place, decision)
-            self._waits_for = decision.message if quiet else ""
+        last = looked.decisions[-1]
+        if isinstance(last, Nothing | Wait) and last.message != self._waits_for:
+            self._waits_for = last.message
+            self._say(last, looked.view)
+
+    def _say(self, decision: Decision, view: JobView) -> None:
+        for line in lines(decision, view):
+            namespace, policy = self._place
+            facts = Facts(namespace=namespace, policy=policy) | line.about
+            log.log(line.level, "%s", line.message, extra=about(**facts))
+
+    def _warn(self, message: str, reason: str) -> None:
+        namespace, policy = self._place
+        log.warning("%s", message, extra=about(namespace=namespace, policy=policy, reason=reason))

@@ -5,11 +5,13 @@ know what woke it up.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
+from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import JobView
+from checkpointheal_operator.measures.operating import OperatorMetrics
 from checkpointheal_operator.shell.apply import Desk
 from checkpointheal_operator.shell.cluster import (
     AlreadyThere,
@@ -22,6 +24,7 @@ from checkpointheal_operator.shell.cluster import (
 )
 from checkpointheal_operator.shell.gather import read_job
 from checkpointheal_operator.shell.objects import Listening, view_of
+from checkpointheal_operator.shell.overlap import Overlap
 
 DECISIONS_AT_ONCE = 64
 """After so many the objects are read again."""
@@ -30,10 +33,15 @@ SOON, LATER, REFUSED = 0.1, 1.0, 10.0
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What every job's operator needs: the API, and the time in seconds since 1970."""
+    """What every job's operator needs: the API, and the time in seconds since 1970; and where it counts.
+
+    `wrote` hears of each decision as soon as it stands in the API, with what stands there.
+    """
 
     cluster: Cluster
     clock: Callable[[], float]
+    metrics: OperatorMetrics = field(default_factory=OperatorMetrics)
+    wrote: Callable[[Decision, JobView], None] = lambda _decision, _view: None
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,9 @@ async def look(around: Surroundings, namespace: str, name: str, listening: Liste
     objects = await read_job(around.cluster, namespace, name)
     desk = Desk(around.cluster, objects)
     view = view_of(objects, listening, around.clock())
+    if objects.overlap is not None:
+        await desk.stand_back(objects.overlap, around.clock())
+        return _left_alone(view, objects.overlap)
     made: list[Decision] = []
     while len(made) < DECISIONS_AT_ONCE:
         now = around.clock()
@@ -57,6 +68,7 @@ async def look(around: Surroundings, namespace: str, name: str, listening: Liste
         if isinstance(decision, Nothing | Wait):
             break
         view = await desk.apply(decision, view, now)
+        around.wrote(decision, view)
     now = around.clock()
     await desk.tell(view, now)
     return Looked(view, tuple(made), _until(made[-1], now))
@@ -73,6 +85,13 @@ def pause(error: ClusterError) -> float:
             return REFUSED
         case _:
             return LATER
+
+
+def _left_alone(view: JobView, overlap: Overlap) -> Looked:
+    """Its pods and reports are another job's: nobody is ordered anything for it."""
+    message = Reason.CONFLICTING.tell(older=overlap.older, pod=overlap.pod)
+    view = view.model_copy(update={"pods": (), "heard": ()})
+    return Looked(view, (Nothing(reason=Reason.CONFLICTING, message=message),), None)
 
 
 def _until(last: Decision, now: float) -> float | None:

@@ -4,15 +4,20 @@ Pure: lists, events and our own writes go in, in any order and more than once; w
 Versions are compared as numbers, which the API promises of one kind's objects. Must not know how anything was read.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from checkpointheal_operator.api.base import Json
+from checkpointheal_operator.core.injection_parts import AGENT
+from checkpointheal_operator.core.pod_trouble import AGENT_LISTS, agent_status, has_agent
 
 Place = tuple[str, str]
 """Namespace and name."""
 _NAMES, _MARKS = ("name", "namespace", "uid", "resourceVersion"), ("labels", "annotations", "ownerReferences")
 METADATA = frozenset((*_NAMES, *_MARKS, "creationTimestamp", "deletionTimestamp"))
 """What is read of a pod's."""
+AGENT_ALONE = [{"name": AGENT}]
+"""Of an agent's container its name is read. One list for all pods."""
 
 
 def as_it_is(found: Json) -> Json:
@@ -46,6 +51,10 @@ class Mirror:
     def inside(self, namespace: str) -> tuple[Json, ...]:
         """All of a namespace."""
         return tuple(self._held.get(namespace, {}).values())
+
+    def namespaces(self) -> set[str]:
+        """Where there is anything."""
+        return set(self._held)
 
     def replace(self, items: Iterable[Json], version: str) -> None:
         """A whole list as of `version`: what it lacks is gone, unless it was heard of later."""
@@ -91,11 +100,25 @@ class Mirror:
 
 def slim_pod(pod: Json) -> Json:
     """What is read of a pod: a thousand of them cost a few megabytes, not a hundred."""
+    spec, status = pod.get("spec", {}), pod.get("status", {})
+    agent = {each: AGENT_ALONE for each in AGENT_LISTS if has_agent(pod, each)}
     return {
         "metadata": {key: value for key, value in pod["metadata"].items() if key in METADATA},
-        "spec": {"nodeName": pod.get("spec", {}).get("nodeName", "")},
-        "status": {"phase": pod.get("status", {}).get("phase", "")},
+        "spec": {"nodeName": spec.get("nodeName", "")} | agent,
+        "status": {key: status.get(key, "") for key in ("phase", "podIP")} | _ails(agent_status(pod)),
     }
+
+
+def _ails(said: Mapping[str, Any]) -> Json:
+    """What is said of an agent that waits or has ended; of one that runs and always did, nothing."""
+    states = {key: _stopped(said.get(key) or {}) for key in ("state", "lastState")}
+    if not any(states.values()):
+        return {}
+    return {"initContainerStatuses": [{"name": AGENT, "image": said.get("image", "")} | states]}
+
+
+def _stopped(state: Mapping[str, Any]) -> Json:
+    return {key: state[key] for key in ("waiting", "terminated") if state.get(key)}
 
 
 def _place(found: Json) -> Place:

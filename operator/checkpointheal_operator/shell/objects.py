@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.log_lines import about
 from checkpointheal_operator.api.base import Json, seconds_of
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.api.epoch_record import epoch_record, remembered
@@ -20,7 +21,9 @@ from checkpointheal_operator.api.policy import policy_of
 from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.identity import Placed, Unplaced, place
 from checkpointheal_operator.core.pod_manifest import Metadata
+from checkpointheal_operator.core.pod_trouble import trouble
 from checkpointheal_operator.core.view import EpochRecord, Heard, JobView, PodFacts
+from checkpointheal_operator.shell.overlap import Overlap
 
 log = logging.getLogger("checkpointheal.operator")
 
@@ -34,6 +37,8 @@ class JobObjects:
     policy: CheckpointHeal
     heals: Mapping[str, Heal] = field(default_factory=dict)
     pods: tuple[Json, ...] = ()
+    overlap: Overlap | None = None
+    """An older policy that has taken some of the pods: they are its, and the job is left alone."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,8 @@ def heals_of(policy: CheckpointHeal, heals: Iterable[Json]) -> dict[str, Heal]:
             try:
                 found[each["metadata"]["name"]] = Heal.model_validate(each)
             except ValidationError as error:
-                log.warning("heal %s cannot be read: %s", each["metadata"]["name"], error)
+                name = each["metadata"]["name"]
+                log.warning("heal %s cannot be read: %s", name, error, extra=about(heal=name))
     return found
 
 
@@ -112,6 +118,7 @@ def _facts(pod: Json, member: MemberId) -> PodFacts:
         terminating="deletionTimestamp" in metadata,
         finished=pod.get("status", {}).get("phase") == "Succeeded",
         seen_since=seconds_of(metadata["creationTimestamp"]),
+        trouble=trouble(pod),
     )
 
 

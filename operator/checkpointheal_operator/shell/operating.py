@@ -6,6 +6,7 @@ all jobs are declared together. Must not know how mirrors are kept, and decides 
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterator, Mapping
 
 from checkpointheal.contract.gateway import AgentReport, Orders
@@ -17,6 +18,7 @@ from checkpointheal_operator.shell.keeping import Keeper, Ties
 from checkpointheal_operator.shell.look import Looked, Surroundings
 from checkpointheal_operator.shell.mirror import Mirror, Place
 from checkpointheal_operator.shell.objects import Listening
+from checkpointheal_operator.shell.pod_events import PodEvents
 
 NO_POLICY = Orders(revision=1, withdrawn=True)
 FORGOTTEN_AFTER = 60.0
@@ -47,11 +49,14 @@ class Operator:
         self._kept: dict[Place, frozenset[str]] = {}
         self._lived: dict[str, str] = {}
         self._changed = asyncio.Event()
+        self._pod_events = PodEvents(around, mirrors)
+        self._beat = time.monotonic()
         self.hub = Ears(self, around)
 
     def notice(self, namespace: str) -> None:
         """Something changed there."""
         self._changed.set()
+        self._pod_events.notice(namespace)
         for (where, _name), (keeper, _task) in self._keepers.items():
             if where == namespace:
                 keeper.notice()
@@ -62,16 +67,42 @@ class Operator:
 
     async def run(self) -> None:
         """Until cancelled, or until a keeper fails, which is a fault of ours and is raised."""
+        telling = asyncio.create_task(self._pod_events.run())
         try:
             while True:
                 self._changed.clear()
+                self._beat = time.monotonic()
+                if telling.done():
+                    telling.result()
                 await self._match_policies()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), FORGOTTEN_AFTER / 2)
         finally:
-            for _keeper, task in self._keepers.values():
+            tasks = [telling, *(task for _keeper, task in self._keepers.values())]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*(task for _keeper, task in self._keepers.values()), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def age(self) -> float:
+        """Seconds since the slowest of all that goes on here last went on."""
+        ages = (keeper.age for keeper, _task in self._keepers.values())
+        return max(time.monotonic() - self._beat, self._pod_events.age, *ages)
+
+    @property
+    def view_age(self) -> float:
+        """Seconds since the job that has waited longest was looked at."""
+        return max((keeper.view_age for keeper, _task in self._keepers.values()), default=0.0)
+
+    @property
+    def jobs(self) -> int:
+        """How many are looked after."""
+        return len(self._keepers)
+
+    @property
+    def open_heals(self) -> int:
+        """How many wait for their verdict, in all jobs."""
+        return sum(keeper.open_heals for keeper, _task in self._keepers.values())
 
     async def _match_policies(self) -> None:
         """Exactly the policies that stand have keepers."""

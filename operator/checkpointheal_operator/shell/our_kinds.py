@@ -23,7 +23,11 @@ from checkpointheal_operator.shell.watching import Watch
 log = logging.getLogger("checkpointheal.operator")
 
 SWEEP_EVERY, AGAIN_AFTER = 30.0, 1.0
+FIRST_SWEEP = 1.0
+"""Seconds after kopf's start, then twice as many each time: what goes before kopf's own list, kopf never tells."""
 QUIET_SECONDS = 75.0
+WHO: Any = "checkpointheal"
+"""Told though kopf meets no peers: it would ask for the user's name, which in a container nobody has."""
 ENDS_WITHIN = 3.0
 """Seconds for which kopf is waited for when it is told to end: after an error it may hang on its own log-in."""
 
@@ -64,24 +68,27 @@ class OurKinds:
         while True:
             stop = Stop()
             following = _in_thread(partial(self._follow, loop, stop))
+            pause = FIRST_SWEEP
             try:
                 while not following.done():
-                    await asyncio.wait({following}, timeout=await self._sweep())
+                    swept = await self._sweep()
+                    await asyncio.wait({following}, timeout=pause if swept else AGAIN_AFTER)
+                    pause = min(pause * 2, SWEEP_EVERY)
             finally:
                 stop()
                 await asyncio.wait({following}, timeout=ENDS_WITHIN)
             log.warning("kopf ended, and is started again: %s", following.exception())
             await asyncio.sleep(AGAIN_AFTER)
 
-    async def _sweep(self) -> float:
-        """List all; returns the seconds until it is worth doing again."""
+    async def _sweep(self) -> bool:
+        """List all; whether it could be done."""
         try:
             for watch in self._watches.values():
                 await watch.relist()
         except ClusterError as error:
             log.warning("our kinds cannot be listed: %s: %s", error.reason, error)
-            return AGAIN_AFTER
-        return SWEEP_EVERY
+            return False
+        return True
 
     def _follow(self, loop: asyncio.AbstractEventLoop, stop: Stop) -> None:
         """In a thread of its own. Returns when told, raises what ended kopf."""
@@ -108,7 +115,12 @@ class OurKinds:
             kopf.on.login(registry=registry, id="access")(login)
             flag = stop.flag()
             await kopf.operator(
-                registry=registry, settings=settings(), standalone=True, clusterwide=True, stop_flag=flag
+                registry=registry,
+                settings=settings(),
+                identity=WHO,
+                standalone=True,
+                clusterwide=True,
+                stop_flag=flag,
             )
 
 

@@ -10,12 +10,17 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 
 from aiohttp import web
 
 from checkpointheal_operator.gateway.app import Caller, make_app
+from checkpointheal_operator.gateway.registrar import Registrar
+from checkpointheal_operator.measures import spec
+from checkpointheal_operator.measures.operating import OperatorMetrics
 from checkpointheal_operator.shell.access import Access
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, ClusterError, Ref
+from checkpointheal_operator.shell.counted import Counted
 from checkpointheal_operator.shell.gather import OPTED_IN
 from checkpointheal_operator.shell.kube import Kube, Selection
 from checkpointheal_operator.shell.leases import LEASES, Clocks, Leadership, Terms
@@ -27,13 +32,12 @@ from checkpointheal_operator.shell.our_kinds import OurKinds
 from checkpointheal_operator.shell.settings import OperatorSettings
 from checkpointheal_operator.shell.splice import Address, splicing
 from checkpointheal_operator.shell.tokens import Tokens
+from checkpointheal_operator.shell.trust import trust_of
 from checkpointheal_operator.shell.watching import Watch
-from checkpointheal_operator.webhook.files import Certificate, look_forever
 
 log = logging.getLogger("checkpointheal.operator")
 
 AGAIN_AFTER = 1.0
-RENEWED_EVERY = 10.0
 STUCK_AFTER = 240.0
 """Seconds of an API server's silence after which a restart may help."""
 
@@ -42,7 +46,8 @@ class Replica:
     """One process of the operator."""
 
     def __init__(self, settings: OperatorSettings, access: Access, kube: Kube, terms: Terms | None = None) -> None:
-        self.settings, self._access, self._kube = settings, access, kube
+        self.settings, self._access, self.metrics = settings, access, OperatorMetrics()
+        self._cluster = cluster = Counted(kube, self.metrics)
         self.mirrors = {kind: Mirror(self._noticed) for kind in (CHECKPOINTHEALS, HEALS)}
         self.mirrors[PODS] = Mirror(self._noticed, slim_pod)
         self._watches = {
@@ -50,15 +55,14 @@ class Replica:
             for kind, mirror in self.mirrors.items()
         }
         lease = Ref(LEASES, settings.namespace, settings.lease)
-        self.leadership = Leadership(kube, lease, settings.identity, Clocks(time.time, time.monotonic), terms)
-        self._tokens = Tokens(kube, self.mirrors[PODS], settings.audience, time.monotonic)
-        self._certificate = (
-            Certificate(settings.certificate, settings.key) if settings.certificate and settings.key else None
-        )
+        self.leadership = Leadership(cluster, lease, settings.identity, Clocks(time.time, time.monotonic), terms)
+        self._tokens = Tokens(cluster, self.mirrors[PODS], settings.audience, time.monotonic, self.metrics.reviewed)
+        self._trust = trust_of(cluster, settings, time.time)
         self.operator: Operator | None = None
         self._leader_port = 0
         self.gateway_port = self.health_port = 0
         """Where agents and probes come, once they can."""
+        self._be_measured()
 
     async def run(self) -> None:
         """Until cancelled. Raises what can only be a fault of ours."""
@@ -71,23 +75,43 @@ class Replica:
             self.gateway_port = port
             tasks.create_task(self._watches[PODS].run())
             tasks.create_task(OurKinds(self._access, ours).run())
-            if self._certificate is not None:
-                tasks.create_task(look_forever((self._certificate.refresh,), RENEWED_EVERY))
             tasks.create_task(self.leadership.lead(self._lead))
 
     def is_stuck(self) -> bool:
-        """Whether the API has been silent for so long that this process is of no use."""
-        return max(each.age for each in self._watches.values()) > STUCK_AFTER
+        """Whether the API has been silent, or one of our tasks has stood still, for so long that a restart may help.
+
+        That the loop itself stands still needs no asking: then no probe is answered, and the kubelet's patience ends.
+        """
+        return max(self._ages().values()) > STUCK_AFTER
+
+    def _ages(self) -> dict[str, float]:
+        """Seconds since each last went on."""
+        ages = {kind.plural: watch.age for kind, watch in self._watches.items()}
+        return ages if self.operator is None else ages | {"operator": self.operator.age}
+
+    def _be_measured(self) -> None:
+        for kind, watch in self._watches.items():
+            self.metrics.watches(kind.plural, partial(getattr, watch, "age"), partial(len, self.mirrors[kind]))
+        self.metrics.leads(lambda: self.operator is not None)
+        self.metrics.sees(spec.JOBS, lambda: self.operator.jobs if self.operator else 0)
+        self.metrics.sees(spec.OPEN_HEALS, lambda: self.operator.open_heals if self.operator else 0)
+        self.metrics.sees(spec.AGENTS, lambda: len(self.operator.hub.heard) if self.operator else 0)
+        self.metrics.sees(spec.VIEW_AGE, lambda: self.operator.view_age if self.operator else 0.0)
 
     async def _lead(self) -> None:
         await self._read_anew()
-        around = Surroundings(Mirrored(self._kube, self.mirrors), time.time)
+        registrar = await self._trust.begin() if self._trust is not None else None
+        around = Surroundings(Mirrored(self._cluster, self.mirrors), time.time, self.metrics)
+        self.metrics.leaderships.inc()
         self.operator = operator = Operator(around, self.mirrors)
         try:
-            async with self._gateway(operator):
-                await operator.run()
+            async with self._gateway(operator, registrar), asyncio.TaskGroup() as tasks:
+                tasks.create_task(operator.run())
+                if self._trust is not None:
+                    tasks.create_task(self._trust.run())
         finally:
             self.operator = None
+            self.metrics.troubled({})
 
     async def _read_anew(self) -> None:
         while True:
@@ -101,9 +125,11 @@ class Replica:
                 return
 
     @contextlib.asynccontextmanager
-    async def _gateway(self, operator: Operator) -> AsyncIterator[None]:
-        tls = self._certificate.context if self._certificate is not None else None
-        runner = web.AppRunner(make_app(operator.hub, self._authenticate), access_log=None, shutdown_timeout=1.0)
+    async def _gateway(self, operator: Operator, registrar: Registrar | None) -> AsyncIterator[None]:
+        certify, tls = (registrar.certify, registrar.context) if registrar is not None else (None, None)
+        app = make_app(operator.hub, self._authenticate, certify)
+        app.middlewares.insert(0, self.metrics.counting())
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         try:
             await runner.setup()
             await web.TCPSite(runner, self.settings.host, self.settings.leader_port, ssl_context=tls).start()
@@ -135,7 +161,7 @@ class Replica:
         """Never about leadership: a follower is as healthy as a leader."""
 
         async def health(_request: web.Request) -> web.Response:
-            ages = {kind.plural: round(watch.age, 1) for kind, watch in self._watches.items()}
+            ages = {what: round(age, 1) for what, age in self._ages().items()}
             return web.json_response({"silent": ages}, status=503 if self.is_stuck() else 200)
 
         async def ready(_request: web.Request) -> web.Response:
@@ -144,6 +170,7 @@ class Replica:
 
         app = web.Application()
         app.add_routes([web.get("/healthz", health), web.get("/readyz", ready)])
+        app.add_routes([web.get("/metrics", self.metrics.page)])
         runner = web.AppRunner(app, access_log=None)
         try:
             await runner.setup()

@@ -3,18 +3,32 @@
 Must not know what is done with it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from checkpointheal.contract.base import Frozen
 
 PREFIX = "CHECKPOINTHEAL_"
+TOGETHER = (
+    ("roots_secret", "gateway_hosts", "root_config_map"),
+    ("webhook_secret", "webhook_hosts", "webhook_configuration"),
+)
+"""Of each of these all are needed, or none."""
 
 
 class BadEnvironment(Exception):
     """A variable is missing or does not mean anything."""
+
+
+def _split(text: object) -> object:
+    return tuple(part for each in text.split(",") if (part := each.strip())) if isinstance(text, str) else text
+
+
+Hosts = Annotated[tuple[str, ...], BeforeValidator(_split)]
+"""With commas between."""
 
 
 class OperatorSettings(Frozen):
@@ -29,8 +43,12 @@ class OperatorSettings(Frozen):
     gateway_port: int = Field(default=8443, ge=0, le=65535, description="Where agents come.")
     leader_port: int = Field(default=8444, ge=0, le=65535, description="Where the leader's gateway is.")
     health_port: int = Field(default=8080, ge=0, le=65535, description="Where probes come.")
-    certificate: Path | None = Field(default=None, description="PEM that agents are shown; None: no encryption.")
-    key: Path | None = Field(default=None, description="PEM of the certificate's private key.")
+    gateway_hosts: Hosts = Field(default=(), description="The gateway's names, by which agents call it.")
+    roots_secret: str = Field(default="", description="Where the authority's roots are kept; empty: no encryption.")
+    root_config_map: str = Field(default="", description="Where new pods are told whom to believe.")
+    webhook_secret: str = Field(default="", description="Where the webhook finds its certificate; empty: not ours.")
+    webhook_hosts: Hosts = Field(default=(), description="The webhook's names, by which the API server calls it.")
+    webhook_configuration: str = Field(default="", description="Where the API server is told whom to believe.")
     kubeconfig: Path | None = Field(default=None, description="Instead of the pod's own account.")
 
     @property
@@ -47,6 +65,14 @@ def from_environment(environment: Mapping[str, str]) -> OperatorSettings:
     except ValidationError as error:
         wrong = "; ".join(f"{PREFIX}{each['loc'][0]}".upper() + f": {each['msg']}" for each in error.errors())
         raise BadEnvironment(wrong) from error
-    if (settings.certificate is None) != (settings.key is None):
-        raise BadEnvironment(f"{PREFIX}CERTIFICATE and {PREFIX}KEY are both needed, or neither")
+    for names in TOGETHER:
+        lacking = [name for name in names if not getattr(settings, name)]
+        if 0 < len(lacking) < len(names):
+            raise BadEnvironment(f"{_named(lacking)} not set: {_named(names)} belong together")
+    if settings.webhook_secret and not settings.roots_secret:
+        raise BadEnvironment(f"{_named(('webhook_secret',))} needs {_named(('roots_secret',))}: who would sign it?")
     return settings
+
+
+def _named(names: Iterable[str]) -> str:
+    return ", ".join(f"{PREFIX}{name.upper()}" for name in names)

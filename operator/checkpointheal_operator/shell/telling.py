@@ -4,6 +4,7 @@ Pure: derived from the view, the records and what stands there already. Must not
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from checkpointheal_operator.api.base import Condition, Json, second
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal, CheckpointHealStatus
@@ -12,11 +13,14 @@ from checkpointheal_operator.api.heal import Heal, HealStatus
 from checkpointheal_operator.api.heal_record import HEALED, heal_status
 from checkpointheal_operator.api.told import is_news, told
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.status import explain, heal_conditions, job_conditions, transfer_of
-from checkpointheal_operator.core.view import HealRecord, JobView
+from checkpointheal_operator.core.status import explain, heal_conditions, job_conditions, standing_back, transfer_of
+from checkpointheal_operator.core.view import HealRecord, JobView, Trouble
 from checkpointheal_operator.shell.cluster import EVENTS, HEALS
+from checkpointheal_operator.shell.overlap import Overlap
 
 COMPONENT = "checkpointheal"
+LONGEST = 1024
+"""Characters of an Event's message that the API takes."""
 TOLD_EVERY = 5.0
 """Seconds between two writes of an open heal's progress; a shorter heal is told once, at its end."""
 
@@ -40,6 +44,14 @@ def job_status(said: Told, stored: CheckpointHeal) -> CheckpointHealStatus:
         epoch=epoch_status(said.view.epoch, stored.status.epoch) if said.view.epoch.number else None,
         remembered=tuple(map(witness, said.view.remembered)),
     )
+
+
+def standing_back_status(overlap: Overlap, now: float, stored: CheckpointHeal) -> CheckpointHealStatus:
+    """That an older policy looks after the pods; what this one remembers stays as it is."""
+    found = standing_back(overlap.older, overlap.pod)
+    conditions = told(found, stored.status.conditions, now, stored.metadata.generation)
+    update = {"conditions": conditions, "observed_generation": stored.metadata.generation}
+    return stored.status.model_copy(update=update)
 
 
 def is_job_news(status: CheckpointHealStatus, stored: CheckpointHealStatus) -> bool:
@@ -80,23 +92,44 @@ def is_progress_news(status: HealStatus, stored: HealStatus) -> bool:
 
 def event(record: HealRecord, stored: Heal, now: float) -> Json:
     """The verdict, where `kubectl describe pod` shows it. Its name is the verdict's, so that it is told once."""
-    where, stamp = stored.metadata.namespace, second(now)
-    pod = stored.spec.recipient
+    where, pod = stored.metadata.namespace, stored.spec.recipient
+    notice = Notice(
+        f"{record.name}.{record.reason.lower()}",
+        "Warning" if record.reason == Reason.FELL_BACK else "Normal",
+        record.reason,
+        record.message,
+    )
+    heal = {"apiVersion": HEALS.api, "kind": HEALS.kind, "namespace": where, "name": record.name}
+    return _of_pod((where, pod.pod, pod.pod_uid), notice, now) | {"related": heal}
+
+
+def trouble_event(pod: Json, found: Trouble, now: float) -> Json:
+    """What is wrong with a pod and what helps, under one name for this life of the pod and this reason."""
+    metadata = pod["metadata"]
+    name = f"pod-{metadata['uid']}.{found.reason.lower()}"
+    notice = Notice(name, "Warning", found.reason, found.message)
+    return _of_pod((metadata["namespace"], metadata["name"], metadata["uid"]), notice, now)
+
+
+class Notice(NamedTuple):
+    """What an Event says."""
+
+    name: str
+    type: str
+    reason: str
+    message: str
+
+
+def _of_pod(pod: tuple[str, str, str], notice: Notice, now: float) -> Json:
+    (where, name, uid), stamp = pod, second(now)
     return {
         "apiVersion": EVENTS.api,
         "kind": EVENTS.kind,
-        "metadata": {"name": f"{record.name}.{record.reason.lower()}", "namespace": where},
-        "involvedObject": {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "namespace": where,
-            "name": pod.pod,
-            "uid": pod.pod_uid,
-        },
-        "related": {"apiVersion": HEALS.api, "kind": HEALS.kind, "namespace": where, "name": record.name},
-        "type": "Warning" if record.reason == Reason.FELL_BACK else "Normal",
-        "reason": record.reason,
-        "message": record.message,
+        "metadata": {"name": notice.name, "namespace": where},
+        "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": where, "name": name, "uid": uid},
+        "type": notice.type,
+        "reason": notice.reason,
+        "message": notice.message[:LONGEST],
         "action": "Heal",
         "source": {"component": COMPONENT},
         "reportingComponent": COMPONENT,

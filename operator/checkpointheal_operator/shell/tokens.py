@@ -10,11 +10,12 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import NamedTuple
 
+from checkpointheal.contract.log_lines import about
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.identity import Placed, place
 from checkpointheal_operator.core.pod_manifest import Metadata
 from checkpointheal_operator.gateway.app import Caller
-from checkpointheal_operator.shell.cluster import PODS, Cluster, Kind, NotThere, Ref
+from checkpointheal_operator.shell.cluster import PODS, Cluster, ClusterError, Kind, NotThere, Ref
 from checkpointheal_operator.shell.mirror import Mirror
 
 log = logging.getLogger("checkpointheal.gateway")
@@ -39,7 +40,15 @@ class Bound(NamedTuple):
 class Tokens:
     """Tells callers. `clock` tells seconds that only grow."""
 
-    def __init__(self, cluster: Cluster, pods: Mirror, audience: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        pods: Mirror,
+        audience: str,
+        clock: Callable[[], float],
+        reviewed: Callable[[str], None] = lambda _outcome: None,
+    ) -> None:
+        self._reviewed = reviewed
         self._cluster, self._pods, self._audience, self._clock = cluster, pods, audience, clock
         self._known: dict[bytes, tuple[float, Bound | None]] = {}
         self._asking: dict[bytes, asyncio.Task[Bound | None]] = {}
@@ -50,11 +59,12 @@ class Tokens:
         bound = await self._bound(token)
         if bound is None:
             return None
-        metadata = await self._pod(bound)
-        found = place(Metadata.model_validate(metadata)) if metadata is not None else None
-        if isinstance(found, Placed):
-            return Caller(found.job, bound.uid)
-        log.warning("pod %s/%s has no place in a job: %s", bound.namespace, bound.name, found or "it is gone")
+        pod = await self._pod(bound)
+        found = place(Metadata.model_validate(pod["metadata"])) if pod is not None else None
+        if pod is not None and isinstance(found, Placed):
+            return Caller(found.job, bound.uid, bound.namespace, found.member, pod.get("status", {}).get("podIP", ""))
+        facts = about(namespace=bound.namespace, pod=bound.name, reason=found.reason if found else "PodGone")
+        log.warning("a pod has no place in a job: %s", found.message if found else "it is gone", extra=facts)
         return None
 
     async def _bound(self, token: str) -> Bound | None:
@@ -71,9 +81,14 @@ class Tokens:
     async def _review(self, key: bytes, token: str) -> Bound | None:
         spec = {"token": token, "audiences": [self._audience]}
         body = {"apiVersion": TOKEN_REVIEWS.api, "kind": TOKEN_REVIEWS.kind, "spec": spec}
-        async with self._at_once:
-            answer = await self._cluster.create(TOKEN_REVIEWS, body)
+        try:
+            async with self._at_once:
+                answer = await self._cluster.create(TOKEN_REVIEWS, body)
+        except ClusterError:
+            self._reviewed("unknown")
+            raise
         bound = bound_to(answer.get("status", {}), self._audience)
+        self._reviewed("nobody's" if bound is None else "a pod's")
         now = self._clock()
         self._known = {each: kept for each, kept in self._known.items() if now < kept[0]}
         self._known[key] = (now + (REFUSED_SECONDS if bound is None else KEPT_SECONDS), bound)
@@ -89,8 +104,7 @@ class Tokens:
                 return None
             if pod["metadata"]["uid"] != bound.uid:
                 return None
-        metadata: Json = pod["metadata"]
-        return metadata
+        return pod
 
 
 def bound_to(status: Json, audience: str) -> Bound | None:

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from aiohttp import web
 from pydantic import ValidationError
 
+from checkpointheal.contract.log_lines import about
 from checkpointheal_operator.core.injection_settings import InjectionSettings
-from checkpointheal_operator.webhook.counters import Counters
+from checkpointheal_operator.measures.reviewing import WebhookMetrics
 from checkpointheal_operator.webhook.review import AdmissionRequest, Answer, read, review, spare
 
 log = logging.getLogger("checkpointheal.webhook")
@@ -24,38 +25,50 @@ BUDGET_SECONDS = 2.0
 
 
 def make_app(
-    settings: Callable[[], InjectionSettings], counters: Counters, clock: Callable[[], float]
+    settings: Callable[[], InjectionSettings], metrics: WebhookMetrics, clock: Callable[[], float]
 ) -> web.Application:
     """The webhook as an aiohttp application. `settings` is asked at every review: its files may have changed."""
 
     async def mutate(request: web.Request) -> web.Response:
         began = clock()
-        asked = await _asked(request, counters)
+        asked = await _asked(request, metrics)
         answer = _decide(asked, settings)
-        counters.answered(answer.outcome, clock() - began)
+        metrics.answered(answer.outcome, clock() - began)
+        if answer.refusal is not None:
+            facts = about(namespace=asked.namespace, pod=asked.pod, reason=answer.refusal.reason)
+            log.warning("a pod gets no agent: %s", answer.refusal.message, extra=facts)
         return web.json_response(answer.body)
-
-    async def healthy(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
 
     app = web.Application(client_max_size=REVIEW_LIMIT)
     app.add_routes([web.post("/mutate", mutate), web.get("/healthz", healthy)])
     return app
 
 
-async def _asked(request: web.Request, counters: Counters) -> AdmissionRequest:
+def make_open_app(metrics: WebhookMetrics) -> web.Application:
+    """Metrics, and a probe: without TLS, beside the webhook and in the same loop, so that it answers as it does."""
+    app = web.Application()
+    app.add_routes([web.get("/metrics", metrics.page), web.get("/healthz", healthy)])
+    return app
+
+
+async def healthy(_: web.Request) -> web.Response:
+    """A loop that answers is healthy; of one that is stuck, the probe's patience ends."""
+    return web.Response(text="ok\n")
+
+
+async def _asked(request: web.Request, metrics: WebhookMetrics) -> AdmissionRequest:
     try:
         async with asyncio.timeout(BUDGET_SECONDS):
             body = await request.read()
         return read(body)
     except TimeoutError as error:
-        counters.late += 1
+        metrics.unread("late")
         raise web.HTTPRequestTimeout(text="the review did not arrive in time") from error
     except web.HTTPRequestEntityTooLarge:
-        counters.oversize += 1
+        metrics.unread("oversize")
         raise
     except ValidationError as error:
-        counters.malformed += 1
+        metrics.unread("malformed")
         first = error.errors(include_input=False, include_url=False)[0]
         raise web.HTTPBadRequest(text=f"this is no AdmissionReview of v1: {first['loc']}: {first['msg']}") from error
 
@@ -64,5 +77,6 @@ def _decide(asked: AdmissionRequest, settings: Callable[[], InjectionSettings]) 
     try:
         return review(asked, settings())
     except Exception:  # the outermost loop: whatever it is, it must not keep a pod from being made
-        log.exception("review %s failed: the pod is made without an agent", asked.uid)
+        facts = about(namespace=asked.namespace, pod=asked.pod)
+        log.exception("review %s failed: the pod is made without an agent", asked.uid, extra=facts)
         return spare(asked)

@@ -48,9 +48,17 @@ class AdmissionRequest(_Asked):
 
     uid: str = Field(min_length=1)
     resource: Resource
+    namespace: str = ""
     sub_resource: str = ""
     operation: str
     object: dict[str, JsonValue] | None = Field(default=None, description="None where one is deleted.")
+
+    @property
+    def pod(self) -> str:
+        """What the pod is or will be called, as far as that is known; for people."""
+        metadata = (self.object or {}).get("metadata")
+        found = metadata if isinstance(metadata, dict) else {}
+        return str(found.get("name") or found.get("generateName") or "")
 
     @property
     def is_new_pod(self) -> bool:
@@ -73,6 +81,7 @@ class Answer:
 
     outcome: Outcome
     body: dict[str, JsonValue]
+    refusal: NotInjected | None = None
 
 
 def read(body: bytes) -> AdmissionRequest:
@@ -102,7 +111,8 @@ def _answer(asked: AdmissionRequest, outcome: Outcome, decided: Injection | NotI
         response |= {"patchType": "JSONPatch", "patch": base64.b64encode(patch).decode()}
     if decided is not None and decided.warnings:
         response["warnings"] = [*decided.warnings]
-    return Answer(outcome, _reviewed(response))
+    refusal = decided if isinstance(decided, NotInjected) and outcome == "refused" else None
+    return Answer(outcome, _reviewed(response), refusal)
 
 
 def _allowed(asked: AdmissionRequest) -> dict[str, JsonValue]:

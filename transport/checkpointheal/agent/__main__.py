@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import sys
@@ -11,15 +10,17 @@ import aiohttp
 
 from checkpointheal.agent.agent import Agent
 from checkpointheal.agent.settings import AgentSettings
+from checkpointheal.contract import log_lines
 from checkpointheal.errors import Misuse
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT. Exit status 2 where the environment is not an agent's."""
     del argv
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        asyncio.run(_serve(AgentSettings.from_environment(os.environ)))
+        settings = AgentSettings.from_environment(os.environ)
+        log_lines.begin(os.environ, job=settings.job, member=settings.member, pod=settings.pod)
+        asyncio.run(_serve(settings))
     except Misuse as error:
         sys.stderr.write(f"checkpointheal agent: {error}\n")
         return 2

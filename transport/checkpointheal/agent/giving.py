@@ -15,6 +15,7 @@ from checkpointheal.agent.shelf import Shelf
 from checkpointheal.agent.transfers import Transfers
 from checkpointheal.contract.gateway import Assignment
 from checkpointheal.contract.layout import Identity
+from checkpointheal.contract.log_lines import about
 from checkpointheal.contract.peer import Ask, Meet, No
 
 log = logging.getLogger("checkpointheal.agent")
@@ -109,7 +110,8 @@ class Giving:
         except TimeoutError:
             pass
         finally:
-            log.info("heal %s attempt %d: gave step %d, %s", errand.heal, errand.attempt, errand.identity.step, outcome)
+            facts = about(heal=errand.heal, attempt=errand.attempt)
+            log.info("gave step %d: %s", errand.identity.step, outcome, extra=facts)
 
     def _served(self, heal: str, task: asyncio.Task[None], meeting: asyncio.Future[Meet | No]) -> None:
         """Also for a task that was called off before its first step: who asked must not wait for nothing."""

@@ -13,6 +13,7 @@ from checkpointheal.agent.peer_door import Peers
 from checkpointheal.agent.settings import AgentSettings
 from checkpointheal.agent.transfers import Transfers
 from checkpointheal.contract.gateway import Assignment, TransferFacts
+from checkpointheal.contract.log_lines import Facts, about
 from checkpointheal.contract.peer import Ask, Meet
 from checkpointheal.errors import CheckpointHealError
 
@@ -32,6 +33,7 @@ class Taking:
         """Receive the state; whether it lies verified and sealed in the arena. Never raises for a donor's fault."""
         donor = assignment.donors[0]
         self._say(TransferFacts(heal=assignment.heal, attempt=assignment.attempt, state="asking", donor=donor.pod))
+        log.info("step %d is asked of %s in %s", assignment.step, donor.member, donor.pod, extra=self._about())
         try:
             meet = await self._peers.ask(donor, _ask(assignment))
         except CheckpointHealError as error:
@@ -54,13 +56,17 @@ class Taking:
         if isinstance(said, Failed):
             return self._failed(said.reason, said.message)
         self._say_more(state="verified", **said.model_dump(exclude={"say", "state_digest"}))
-        log.info("the transfer is verified: %d of %d bytes crossed", said.bytes, said.total)
+        log.info("the transfer is verified: %d of %d bytes crossed", said.bytes, said.total, extra=self._about())
         return True
 
     def _failed(self, reason: str, message: str) -> bool:
         self._say_more(state="failed", reason=reason, message=message)
-        log.warning("the transfer failed: %s: %s", reason, message)
+        log.warning("the transfer failed: %s: %s", reason, message, extra=self._about(reason))
         return False
+
+    def _about(self, reason: str = "") -> dict[str, Facts]:
+        heal, attempt = (self.facts.heal, self.facts.attempt) if self.facts is not None else ("", None)
+        return about(heal=heal, attempt=attempt, reason=reason)
 
     def _errand(self, assignment: Assignment, meet: Meet, epoch: int) -> Errand:
         return Errand(

@@ -13,7 +13,15 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from checkpointheal.contract.trust import Holder, Issued
 from checkpointheal_operator.gateway.authority import terms as moments
-from checkpointheal_operator.gateway.authority.issuing import PublicKey, Refused, host_name, key_of, names_of, subject
+from checkpointheal_operator.gateway.authority.issuing import (
+    PublicKey,
+    Refused,
+    host_names,
+    key_of,
+    names_of,
+    subject,
+)
+from checkpointheal_operator.gateway.authority.renewing import Pair, is_good
 from checkpointheal_operator.gateway.authority.roots import (
     Root,
     make_root,
@@ -87,11 +95,22 @@ class Authority:
 
     def serve(self, now: float) -> Served:
         """A certificate for the gateway itself. It is a server's only: no agent takes it for an agent's."""
+        return self._serve(sorted(self.gateway), Span(now, now + self.terms.leaf))
+
+    def serve_others(self, hosts: Sequence[str], now: float) -> Served:
+        """A certificate for another server of the installation, which is handed over in an object."""
+        return self._serve(sorted(_lowered(hosts)), Span(now, now + self.terms.server))
+
+    def is_due(self, chain: str, key: str, hosts: Sequence[str], now: float) -> bool:
+        """Whether what `serve_others` gave once should be replaced by another one."""
+        signer = self.roots[moments.signer(self._spans(), now, self.terms)]
+        return not is_good(Pair(chain, key), frozenset(host_names(_lowered(hosts))), signer.certificate, now)
+
+    def _serve(self, hosts: Sequence[str], lives: Span) -> Served:
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [name for host in sorted(self.gateway) if (name := host_name(host)) is not None]
-        lives = Span(now, now + self.terms.leaf)
-        certificate, chain = self._sign(key.public_key(), x509.SubjectAlternativeName(names), (_SERVER,), lives)
-        return Served(chain, moments.renewal(Span(now, span(certificate).until)), private_pem(key))
+        names = x509.SubjectAlternativeName(list(host_names(hosts)))
+        certificate, chain = self._sign(key.public_key(), names, (_SERVER,), lives)
+        return Served(chain, moments.renewal(Span(lives.made, span(certificate).until)), private_pem(key))
 
     def _sign(
         self,

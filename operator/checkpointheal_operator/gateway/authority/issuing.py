@@ -6,6 +6,7 @@ once it is known to be small, of an allowed kind, and in the hands of who asks.
 
 import ipaddress
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -74,6 +75,11 @@ def host_name(host: str) -> x509.GeneralName | None:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host) if len(host) <= _HOST_LIMIT and _HOST.fullmatch(host) else None
+
+
+def host_names(hosts: Iterable[str]) -> Iterator[x509.GeneralName]:
+    """Those of them that can stand in a certificate."""
+    return (name for host in hosts if (name := host_name(host)) is not None)
 
 
 def subject(words: str) -> x509.Name:

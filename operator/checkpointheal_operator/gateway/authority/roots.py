@@ -7,7 +7,7 @@ new one signs, for as long as the old one lives. Must not know who is given cert
 import datetime
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -24,10 +24,10 @@ class UnreadableRoots(ValueError):
 
 @dataclass(frozen=True)
 class Root:
-    """One root. `cross` is the same name and key under the predecessor's signature."""
+    """One root, known by its certificates. `cross` is the same name and key under the predecessor's signature."""
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
+    key: ec.EllipticCurvePrivateKey = field(compare=False)
     cross: x509.Certificate | None = None
 
     @property

@@ -23,6 +23,8 @@ class Terms:
     """Lives in seconds. There is no revocation: what is stolen is worth something for as long as it lives."""
 
     leaf: float = DAY
+    server: float = 30 * DAY
+    """Of a certificate that another process is handed: it must outlast an operator that is away for a while."""
     root: float = 730 * DAY
     skew: float = HOUR
     """How far clocks may be apart: everything counts from this much before it is made."""

@@ -1,0 +1,82 @@
+"""Why does a pod that opted in have no agent at work?
+
+Read from the pod as the API server has it; nothing is guessed from silence. Each answer names its remedy, for nobody
+deletes a pod here. Plain JSON and no model: it is asked of every pod again and again. Must not know the pod's job.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from checkpointheal_operator.core.injection_parts import AGENT
+from checkpointheal_operator.core.injection_settings import AGENT_MEMORY
+from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.core.view import Trouble
+
+Json = Mapping[str, Any]
+
+AGENT_LISTS = ("initContainers", "ephemeralContainers")
+"""Where in a pod's spec an agent may stand."""
+NO_IMAGE = frozenset(
+    (
+        *("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"),
+        *("RegistryUnavailable", "SignatureValidationFailed"),
+    )
+)
+NO_START = frozenset(
+    ("CreateContainerConfigError", "CreateContainerError", "CrashLoopBackOff", "RunContainerError", "StartError")
+)
+OUT_OF_MEMORY = "OOMKilled"
+OVER = ("Succeeded", "Failed")
+LONGEST = 300
+"""Characters of a kubelet's message that are passed on."""
+
+
+def trouble(pod: Json) -> Trouble | None:
+    """What keeps this opted-in pod's agent from its work; None where nothing does, or where the pod is at its end."""
+    if _is_over(pod):
+        return None
+    name = pod["metadata"]["name"]
+    if not any(has_agent(pod, where) for where in AGENT_LISTS):
+        return _told(Reason.NOT_INJECTED, pod=name)
+    return _of_agent(name, agent_status(pod))
+
+
+def no_policy(pod: Json) -> Trouble | None:
+    """What to say of a pod that no policy selects; None where it is at its end."""
+    return None if _is_over(pod) else _told(Reason.NO_POLICY, pod=pod["metadata"]["name"])
+
+
+def has_agent(pod: Json, where: str) -> bool:
+    """Whether an agent stands in that list of the pod's spec."""
+    return any(each["name"] == AGENT for each in pod.get("spec", {}).get(where) or ())
+
+
+def agent_status(pod: Json) -> Json:
+    """What the kubelet says of the agent; empty before it says anything."""
+    statuses = pod.get("status", {}).get("initContainerStatuses") or ()
+    return next((each for each in statuses if each["name"] == AGENT), {})
+
+
+def _is_over(pod: Json) -> bool:
+    return "deletionTimestamp" in pod["metadata"] or pod.get("status", {}).get("phase") in OVER
+
+
+def _of_agent(pod: str, said: Json) -> Trouble | None:
+    state, last = said.get("state") or {}, said.get("lastState") or {}
+    waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
+    why = waiting.get("reason") or ended.get("reason") or ""
+    if why in NO_IMAGE:
+        return _told(Reason.AGENT_IMAGE_UNAVAILABLE, pod=pod, image=said.get("image", ""), why=_why(why, waiting))
+    if OUT_OF_MEMORY in (why, (last.get("terminated") or {}).get("reason")):
+        return _told(Reason.AGENT_OUT_OF_MEMORY, pod=pod, key=AGENT_MEMORY)
+    if why in NO_START:
+        return _told(Reason.AGENT_CANNOT_START, pod=pod, why=_why(why, waiting or ended))
+    return None
+
+
+def _why(reason: str, said: Json) -> str:
+    return f"{reason}: {said['message']}"[:LONGEST] if said.get("message") else reason
+
+
+def _told(reason: Reason, **names: str) -> Trouble:
+    return Trouble(reason=reason, message=reason.tell(**names))

@@ -1,0 +1,130 @@
+"""Who tells a pod's owner that no agent is at work in it, or that no policy selects it?
+
+One Warning Event per pod and reason, under a name made of both: whoever leads next finds it there. Nothing else is
+done to the pod. Quiet jobs cost a round over their pods now and then. Must not know how jobs are healed.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from checkpointheal.contract.log_lines import about
+from checkpointheal_operator.api.base import Json
+from checkpointheal_operator.api.policy import matches
+from checkpointheal_operator.core.pod_trouble import no_policy, trouble
+from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.core.view import Trouble
+from checkpointheal_operator.shell.cluster import (
+    CHECKPOINTHEALS,
+    EVENTS,
+    PODS,
+    AlreadyThere,
+    ClusterError,
+    Kind,
+    Refused,
+)
+from checkpointheal_operator.shell.look import Surroundings
+from checkpointheal_operator.shell.mirror import Mirror
+from checkpointheal_operator.shell.overlap import selectors
+from checkpointheal_operator.shell.telling import trouble_event
+
+log = logging.getLogger("checkpointheal.operator")
+
+ROUND_EVERY, LOOK_EVERY = 15.0, 1.0
+ALONE_AFTER = 30.0
+"""Seconds for which a policy may be on its way."""
+RESTS = 20
+"""Times as long as it looked: healing needs the time more."""
+AT_ONCE = 50
+"""Events in a row: where a webhook was down for a thousand pods, healing goes first."""
+BREATH = 500
+"""Pods that are looked at before anybody else may go on."""
+
+Found = tuple[Json, Trouble]
+
+
+class PodEvents:
+    """Of one leader. `steady` tells seconds that only grow."""
+
+    def __init__(
+        self, around: Surroundings, mirrors: Mapping[Kind, Mirror], steady: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._around, self._policies, self._pods = around, mirrors[CHECKPOINTHEALS], mirrors[PODS]
+        self._steady, self._beat = steady, steady()
+        self._round_at = float("-inf")
+        self._told: set[tuple[str, Reason]] = set()
+        self._alone: dict[str, float] = {}
+        self._noticed: set[str] = set()
+
+    @property
+    def age(self) -> float:
+        """Seconds since it last went on."""
+        return self._steady() - self._beat
+
+    def notice(self, namespace: str) -> None:
+        """Something changed there."""
+        self._noticed.add(namespace)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            began = self._steady()
+            await self.look()
+            await asyncio.sleep(max(LOOK_EVERY, (self._steady() - began) * RESTS))
+
+    async def look(self) -> None:
+        """Once, at what has changed; at all pods when their turn has come."""
+        self._beat = self._steady()
+        everywhere = self._beat >= self._round_at + ROUND_EVERY
+        namespaces, self._noticed = self._pods.namespaces() if everywhere else self._noticed, set()
+        found = [each for namespace in sorted(namespaces) for each in await self._troubles(namespace)]
+        if everywhere:
+            self._round_at = self._beat
+            self._around.metrics.troubled(Counter(said.reason for _, said in found))
+            self._told = {each for each in self._told if self._pods.by_uid(each[0])}
+            self._alone = {uid: since for uid, since in self._alone.items() if self._pods.by_uid(uid)}
+        await self._tell([each for each in found if _mark(each) not in self._told][:AT_ONCE])
+
+    async def _troubles(self, namespace: str) -> list[Found]:
+        policies = [selector for _, selector in selectors(self._policies.inside(namespace))]
+        found: list[Found] = []
+        for number, pod in enumerate(self._pods.inside(namespace), start=1):
+            labels = pod["metadata"].get("labels", {})
+            alone = self._is_alone(pod, not any(matches(each, labels) for each in policies))
+            said = trouble(pod) or (no_policy(pod) if alone else None)
+            if said is not None:
+                found.append((pod, said))
+            if number % BREATH == 0:
+                await asyncio.sleep(0)
+        return found
+
+    def _is_alone(self, pod: Json, unselected: bool) -> bool:
+        uid = pod["metadata"]["uid"]
+        if not unselected:
+            self._alone.pop(uid, None)
+            return False
+        return self._beat >= self._alone.setdefault(uid, self._beat) + ALONE_AFTER
+
+    async def _tell(self, found: list[Found]) -> None:
+        """What cannot be written now is written in the next round; what may not be written never is."""
+        for pod, said in found:
+            metadata = pod["metadata"]
+            facts = about(namespace=metadata["namespace"], pod=metadata["name"], reason=said.reason)
+            try:
+                await self._around.cluster.create(EVENTS, trouble_event(pod, said, self._around.clock()))
+                log.warning("%s", said.message, extra=facts)
+            except AlreadyThere:
+                pass
+            except Refused as error:
+                log.warning("nobody can be told that %s: %s", said.message, error, extra=facts)
+            except ClusterError as error:
+                log.warning("nobody could be told about pods now: %s: %s", error.reason, error)
+                return
+            self._told.add(_mark((pod, said)))
+            self._beat = self._steady()
+
+
+def _mark(found: Found) -> tuple[str, Reason]:
+    return found[0]["metadata"]["uid"], found[1].reason

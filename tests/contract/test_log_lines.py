@@ -1,0 +1,74 @@
+"""A line says what it is about by the same names everywhere, to people and to machines."""
+
+import io
+import json
+import logging
+
+import pytest
+
+from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.log_lines import JsonLines, TextLines, about, begin
+
+MEMBER = MemberId(replica=1, rank=0)
+
+
+@pytest.fixture(autouse=True)
+def _the_root_as_it_was():
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+def written(formatter: logging.Formatter, **said) -> str:
+    log, stream = logging.Logger("checkpointheal.test"), io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    log.addHandler(handler)
+    log.warning("attempt %d failed", 2, **said)
+    return stream.getvalue()
+
+
+def test_a_machine_reads_one_object_with_all_that_a_line_is_about():
+    line = written(JsonLines({"job": "demo", "pod": "p"}), extra=about(heal="h", attempt=2, member=MEMBER, reason=""))
+    found = json.loads(line)
+    assert found.pop("time").endswith("Z")
+    assert found == {
+        "level": "warning",
+        "logger": "checkpointheal.test",
+        "message": "attempt 2 failed",
+        "job": "demo",
+        "pod": "p",
+        "heal": "h",
+        "attempt": 2,
+        "member": "1/0",
+    }
+
+
+def test_a_fault_is_one_line_too():
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        line = written(JsonLines({}), exc_info=True)
+    assert line.count("\n") == 1
+    assert "ValueError: two\nlines" in json.loads(line)["error"]
+
+
+def test_people_read_it_at_the_end_of_the_line():
+    assert written(TextLines(), extra=about(heal="h", attempt=2)).endswith("failed [heal=h attempt=2]\n")
+    assert written(TextLines()).endswith("attempt 2 failed\n")
+
+
+@pytest.mark.parametrize(
+    ("environment", "formatter"),
+    [({}, TextLines), ({"CHECKPOINTHEAL_LOG": "text"}, TextLines), ({"CHECKPOINTHEAL_LOG": "json"}, JsonLines)],
+)
+def test_the_environment_says_who_reads(environment, formatter):
+    begin(environment)
+    (handler,) = logging.getLogger().handlers
+    assert isinstance(handler.formatter, formatter)
+
+
+def test_a_word_that_means_nothing_keeps_nothing_from_starting(capsys):
+    begin({"CHECKPOINTHEAL_LOG": "yaml"})
+    assert "CHECKPOINTHEAL_LOG is 'yaml'" in capsys.readouterr().err

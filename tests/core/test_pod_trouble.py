@@ -1,0 +1,142 @@
+"""What a pod's object tells of an agent that is not at work, and who is told what for it."""
+
+from typing import Any
+
+import pytest
+
+from builders_core import NOW, a_job, m, with_heard, with_pod
+from checkpointheal_operator.core.injection_parts import AGENT
+from checkpointheal_operator.core.pod_trouble import LONGEST, agent_status, no_policy, trouble
+from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.core.status import NO_AGENT, job_conditions, standing_back
+from checkpointheal_operator.core.view import JobView, Trouble
+
+THERE = {"initContainers": [{"name": "first"}, {"name": AGENT}]}
+
+
+def a_pod(spec: dict[str, Any] | None = None, **status: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "trainer-1"}, "spec": THERE if spec is None else spec, "status": status}
+
+
+def with_agent(state: dict[str, Any] | None, last: dict[str, Any] | None = None) -> dict[str, Any]:
+    said = {"name": AGENT, "image": "registry/agent:1", "state": state, "lastState": last}
+    return a_pod(initContainerStatuses=[{"name": "first"}, said])
+
+
+def waiting(reason: str, message: str = "") -> dict[str, Any]:
+    return with_agent({"waiting": {"reason": reason, "message": message}})
+
+
+OUT_OF_MEMORY = {"terminated": {"reason": "OOMKilled"}}
+
+
+@pytest.mark.parametrize(
+    ("pod", "reason"),
+    [
+        pytest.param(a_pod({}), Reason.NOT_INJECTED, id="nothing before the trainer"),
+        pytest.param(a_pod({"initContainers": None}), Reason.NOT_INJECTED, id="an explicit null"),
+        pytest.param(a_pod({"initContainers": [{"name": "x"}]}), Reason.NOT_INJECTED, id="somebody else's"),
+        pytest.param({"metadata": {"name": "bare"}}, Reason.NOT_INJECTED, id="a pod without spec or status"),
+        *(
+            pytest.param(waiting(why), Reason.AGENT_IMAGE_UNAVAILABLE, id=why)
+            for why in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
+        ),
+        *(
+            pytest.param(waiting(why), Reason.AGENT_CANNOT_START, id=why)
+            for why in ("CreateContainerConfigError", "CrashLoopBackOff", "RunContainerError", "CreateContainerError")
+        ),
+        pytest.param(with_agent({"terminated": {"reason": "StartError"}}), Reason.AGENT_CANNOT_START, id="StartError"),
+        pytest.param(with_agent(OUT_OF_MEMORY), Reason.AGENT_OUT_OF_MEMORY, id="out of memory"),
+        pytest.param(with_agent({"running": {}}, OUT_OF_MEMORY), Reason.AGENT_OUT_OF_MEMORY, id="and started again"),
+        pytest.param(
+            with_agent({"waiting": {"reason": "CrashLoopBackOff"}}, OUT_OF_MEMORY),
+            Reason.AGENT_OUT_OF_MEMORY,
+            id="again and again",
+        ),
+    ],
+)
+def test_what_keeps_an_agent_from_its_work_has_one_name(pod, reason):
+    found = trouble(pod)
+    assert found is not None
+    assert found.reason == reason
+    assert pod["metadata"]["name"] in found.message
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        pytest.param(a_pod(), id="nothing said of it yet"),
+        pytest.param(a_pod({"ephemeralContainers": [{"name": AGENT}]}), id="an agent that came later"),
+        pytest.param(waiting("PodInitializing"), id="it begins"),
+        pytest.param(with_agent({"running": {}}), id="it runs"),
+        pytest.param(with_agent(None), id="no state"),
+        pytest.param(with_agent({"terminated": {"reason": "Error"}}), id="it ended once"),
+        pytest.param(a_pod({}, phase="Succeeded"), id="the pod is done"),
+        pytest.param(a_pod({}, phase="Failed"), id="the pod has failed"),
+        pytest.param(
+            a_pod({}) | {"metadata": {"name": "x", "deletionTimestamp": "1970-01-01T00:00:00Z"}}, id="it goes"
+        ),
+    ],
+)
+def test_a_pod_whose_agent_works_or_begins_or_that_is_at_its_end_is_in_no_trouble(pod):
+    assert trouble(pod) is None
+
+
+def test_of_a_pod_at_its_end_nobody_is_told_that_no_policy_selects_it():
+    assert no_policy(a_pod(phase="Succeeded")) is None
+
+
+def test_what_the_kubelet_says_is_passed_on_but_not_without_end():
+    found = trouble(waiting("ErrImagePull", "no such tag " + "x" * 1000))
+    assert found is not None
+    assert "registry/agent:1 (ErrImagePull: no such tag" in found.message
+    assert len(found.message) < LONGEST + 300
+
+
+def test_what_is_said_of_other_containers_is_not_the_agents():
+    assert agent_status(a_pod(initContainerStatuses=[{"name": "first"}])) == {}
+
+
+TROUBLE = Trouble(reason=Reason.NOT_INJECTED, message="no agent")
+MEMBER = m("1/0")
+
+
+def conditions(view: JobView) -> dict[str, tuple[bool, str]]:
+    return {each.type: (each.status, each.reason) for each in job_conditions(view, NOW)}
+
+
+def silent(view: JobView) -> JobView:
+    return view.model_copy(update={"heard": tuple(e for e in view.heard if e.report.member != MEMBER)})
+
+
+def test_a_member_without_an_agent_is_not_protected_and_the_job_degraded_and_silence_is_not_told_besides():
+    found = conditions(silent(with_pod(a_job(), MEMBER, trouble=TROUBLE)))
+    assert found["Protected"] == (False, "NotInjected")
+    assert found["Degraded"] == (True, "NotInjected")
+    degraded = job_conditions(silent(with_pod(a_job(), MEMBER, trouble=TROUBLE)), NOW)[2]
+    assert degraded.message == "no agent"
+
+
+def test_an_agent_that_fell_silent_is_told_with_what_keeps_it():
+    view = with_heard(with_pod(a_job(), MEMBER, trouble=TROUBLE), MEMBER, at=0.0)
+    assert "no agent; the agent of 1/0 was last heard" in job_conditions(view, NOW)[2].message
+
+
+def test_an_agent_that_speaks_is_at_work_whatever_its_pods_object_still_says():
+    found = conditions(with_pod(a_job(), MEMBER, trouble=TROUBLE))
+    assert (found["Protected"], found["Degraded"]) == ((True, "AllWell"), (False, "AllWell"))
+
+
+def test_every_trouble_of_an_agent_leaves_its_member_unprotected():
+    for reason in NO_AGENT:
+        view = silent(with_pod(a_job(), MEMBER, trouble=Trouble(reason=reason, message="x")))
+        assert conditions(view)["Protected"] == (False, str(reason))
+
+
+def test_who_is_selected_by_nobody_and_who_by_two_is_told_by_name():
+    alone = no_policy(a_pod())
+    assert alone is not None
+    assert (alone.reason, "trainer-1" in alone.message) == ("NoPolicy", True)
+    (told,) = standing_back("elder", "trainer-1")
+    assert (told.type, told.status, told.reason) == ("Conflicting", True, "Conflicting")
+    assert "elder is older and selects pod trainer-1 too" in told.message

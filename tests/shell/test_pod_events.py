@@ -1,0 +1,160 @@
+"""A pod that nothing protects has one Event that says why and what helps, and nothing else is done to it."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from builders_api import WHERE, a_policy, pod_object
+from builders_core import NOW, a_pod, m
+from checkpointheal_operator.api.base import Json
+from checkpointheal_operator.core.injection_parts import AGENT
+from checkpointheal_operator.measures.operating import OperatorMetrics
+from checkpointheal_operator.shell import pod_events
+from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, EVENTS, PODS, Refused, Unreachable
+from checkpointheal_operator.shell.look import Surroundings
+from checkpointheal_operator.shell.mirror import Mirror, slim_pod
+from checkpointheal_operator.shell.pod_events import ALONE_AFTER, ROUND_EVERY, PodEvents
+from fake_cluster import FakeCluster
+
+
+class Desk:
+    """A leader's, over mirrors that hold what it is given."""
+
+    def __init__(self, cluster: FakeCluster | None = None) -> None:
+        self.cluster, self.now, self.metrics = cluster or FakeCluster(), 0.0, OperatorMetrics()
+        self.mirrors = {CHECKPOINTHEALS: Mirror(lambda _: None), PODS: Mirror(lambda _: None, slim_pod)}
+        around = Surroundings(self.cluster, lambda: NOW + self.now, self.metrics)
+        self.events = PodEvents(around, self.mirrors, lambda: self.now)
+
+    def add_policy(self) -> None:
+        self.mirrors[CHECKPOINTHEALS].put(self.cluster.put(CHECKPOINTHEALS, a_policy()))
+
+    def add_pod(self, member: str = "0/0", change: Callable[[Json], object] = lambda _pod: None) -> str:
+        pod = pod_object(a_pod(m(member)))
+        change(pod)
+        self.mirrors[PODS].put(self.cluster.put(PODS, pod))
+        self.events.notice(WHERE)
+        return str(pod["metadata"]["uid"])
+
+    def after(self, seconds: float) -> list[tuple[str, str]]:
+        """Which pod was told what, by then."""
+        self.now += seconds
+        asyncio.run(self.events.look())
+        return [(each["involvedObject"]["uid"], each["reason"]) for each in self.cluster.all(EVENTS)]
+
+    def troubled(self, reason: str) -> float | None:
+        return self.metrics.registry.get_sample_value("checkpointheal_pods_in_trouble", {"reason": reason})
+
+
+def without_agent(pod: Json) -> None:
+    pod["spec"]["initContainers"] = []
+
+
+def without_image(pod: Json) -> None:
+    waiting = {"waiting": {"reason": "ImagePullBackOff"}}
+    pod["status"]["initContainerStatuses"] = [{"name": AGENT, "image": "registry/agent:1", "state": waiting}]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"), [(without_agent, "NotInjected"), (without_image, "AgentImageUnavailable")]
+)
+def test_a_pod_whose_agent_is_not_at_work_is_told_once_as_a_warning(change, reason):
+    desk = Desk()
+    desk.add_policy()
+    uid = desk.add_pod("0/0", change)
+    for seconds in (0, 1, ROUND_EVERY):
+        assert desk.after(seconds) == [(uid, reason)]
+    (told,) = desk.cluster.all(EVENTS)
+    assert (told["type"], told["metadata"]["name"]) == ("Warning", f"pod-{uid}.{reason.lower()}")
+    assert told["involvedObject"]["name"] == "pod-0-0"
+    assert desk.cluster.calls == [("create", "events")], "nothing but a create, and one of them"
+    assert desk.troubled(reason) == 1
+
+
+def test_a_pod_in_good_order_is_told_nothing():
+    desk = Desk()
+    desk.add_policy()
+    desk.add_pod()
+    assert desk.after(1000) == []
+    assert desk.cluster.calls == []
+
+
+def test_the_next_leader_finds_it_told():
+    first = Desk()
+    uid = first.add_pod("0/0", without_agent)
+    first.after(0)
+    second = Desk(first.cluster)
+    second.mirrors[PODS].put(first.cluster.all(PODS)[0])
+    assert second.after(0) == [(uid, "NotInjected")]
+    assert second.after(ROUND_EVERY) == [(uid, "NotInjected")]
+    assert second.cluster.calls == [("create", "events")] * 2, "it asked once, and was answered that it is there"
+
+
+def test_a_pod_that_no_policy_selects_is_told_when_none_has_come_for_a_while():
+    desk = Desk()
+    uid = desk.add_pod()
+    assert desk.after(0) == []
+    assert desk.after(ALONE_AFTER - 1) == []
+    assert desk.after(ROUND_EVERY) == [(uid, "NoPolicy")]
+    assert desk.troubled("NoPolicy") == 1
+    desk.add_policy()
+    desk.after(ROUND_EVERY)
+    assert desk.troubled("NoPolicy") is None
+
+
+def test_a_policy_that_was_there_in_between_begins_the_wait_anew():
+    desk = Desk()
+    desk.add_pod()
+    desk.after(0)
+    desk.add_policy()
+    desk.after(ALONE_AFTER)
+    policy = desk.cluster.all(CHECKPOINTHEALS)[0]
+    desk.mirrors[CHECKPOINTHEALS].drop(policy["metadata"]["uid"])
+    assert desk.after(ROUND_EVERY) == []
+
+
+def test_what_changed_is_looked_at_at_once_and_all_the_rest_in_its_turn():
+    desk = Desk()
+    desk.after(0)
+    uid = desk.add_pod("0/0", without_agent)
+    assert desk.after(1) == [(uid, "NotInjected")]
+    quiet = pod_object(a_pod(m("1/0")))
+    without_agent(quiet)
+    desk.mirrors[PODS].put(desk.cluster.put(PODS, quiet))
+    assert len(desk.after(1)) == 1
+    assert len(desk.after(ROUND_EVERY)) == 2
+
+
+def test_what_cannot_be_told_now_is_told_later_and_what_may_not_be_told_never_is(caplog):
+    for error, again in ((Unreachable("no answer"), True), (Refused("forbidden"), False)):
+        desk, failing = Desk(), [error]
+
+        def fail(_number: int, failing: list[Exception] = failing) -> None:
+            if failing:
+                raise failing.pop()
+
+        desk.cluster.before = fail
+        uid = desk.add_pod("0/0", without_agent)
+        assert desk.after(0) == []
+        assert desk.after(ROUND_EVERY) == ([(uid, "NotInjected")] if again else [])
+        assert error.reason in caplog.text or "forbidden" in caplog.text
+
+
+def test_a_thousand_at_once_are_told_in_turns(monkeypatch):
+    monkeypatch.setattr(pod_events, "AT_ONCE", 2)
+    monkeypatch.setattr(pod_events, "BREATH", 1)
+    desk = Desk()
+    for member in ("0/0", "1/0", "2/0"):
+        desk.add_pod(member, without_agent)
+    assert len(desk.after(0)) == 2
+    assert len(desk.after(ROUND_EVERY)) == 3
+
+
+def test_a_pod_that_is_gone_is_forgotten():
+    desk = Desk()
+    uid = desk.add_pod("0/0", without_agent)
+    desk.after(0)
+    desk.mirrors[PODS].drop(uid)
+    desk.after(ROUND_EVERY)
+    assert (desk.events._told, desk.events._alone, desk.troubled("NotInjected")) == (set(), {}, None)

@@ -1,0 +1,90 @@
+"""How does a line of a log look, and by which names does it say what it is about?
+
+Text for people, or one JSON object a line for machines, by CHECKPOINTHEAL_LOG. The same names in agent, operator and
+webhook, so that one search finds all that was ever said of a heal. Must not know who logs, or what.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, TypedDict, Unpack, cast
+
+VARIABLE = "CHECKPOINTHEAL_LOG"
+TEXT, JSON = "text", "json"
+log = logging.getLogger("checkpointheal")
+
+
+class Facts(TypedDict, total=False):
+    """What a line may be about. Numbers stay numbers; members are told as replica/rank."""
+
+    namespace: str
+    policy: str
+    job: str
+    member: object
+    pod: str
+    heal: str
+    attempt: int | None
+    epoch: int | None
+    reason: str
+
+
+def about(**facts: Unpack[Facts]) -> dict[str, Facts]:
+    """For `extra=` of a logging call. What is None or empty is left out."""
+    return {"about": _said(facts)}
+
+
+def begin(environment: Mapping[str, str], **always: Unpack[Facts]) -> None:
+    """Log to standard error from now on, each line for machines with what is `always` so.
+
+    A word that means nothing is told and text is written: a log must not keep anything from starting.
+    """
+    wanted = environment.get(VARIABLE) or TEXT
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines(always) if wanted == JSON else TextLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    if wanted not in (TEXT, JSON):
+        log.warning("%s is %r, not %s or %s: text is written", VARIABLE, wanted, TEXT, JSON)
+
+
+class TextLines(logging.Formatter):
+    """For people: what a line is about stands at its end."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 the base class's name
+        """The line without a traceback."""
+        told = " ".join(f"{key}={value}" for key, value in _facts(record, Facts()).items())
+        return super().formatMessage(record) + (f" [{told}]" if told else "")
+
+
+class JsonLines(logging.Formatter):
+    """For machines: an object a line, a traceback in it."""
+
+    def __init__(self, always: Facts) -> None:
+        super().__init__()
+        self._always = always
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        told: dict[str, object] = {
+            "time": f"{seconds}.{int(record.created % 1 * 1e3):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_facts(record, self._always),
+        }
+        if record.exc_info:
+            told["error"] = self.formatException(record.exc_info)
+        return json.dumps(told, ensure_ascii=False, default=str)
+
+
+def _facts(record: logging.LogRecord, always: Facts) -> dict[str, object]:
+    return {**_said(always), **getattr(record, "about", {})}
+
+
+def _said(facts: Facts) -> Facts:
+    kept: Any = {key: value for key, value in facts.items() if value not in (None, "")}
+    return cast("Facts", kept)
