@@ -47,7 +47,7 @@ def test_two_of_each_are_there_and_any_node_drains():
     for name in (NAME, WEBHOOK):
         spec = the("Deployment", name, manifests)["spec"]
         assert spec["replicas"] == 2
-        assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+        assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
         budget = the("PodDisruptionBudget", name, manifests)["spec"]
         assert budget["maxUnavailable"] == 1
         assert "minAvailable" not in budget
