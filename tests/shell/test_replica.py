@@ -234,3 +234,13 @@ def test_a_leader_one_of_whose_keepers_stands_still_is_not_healthy(stage, monkey
     assert stage.probe("operator-0", "/healthz") == 200
     monkeypatch.setattr(replica, "STUCK_AFTER", 0.5)
     stage.until(lambda: stage.probe("operator-0", "/healthz") == 503)
+
+
+def test_kopf_needs_no_name_of_a_user_which_a_container_does_not_have(stage, monkeypatch):
+    def nobody() -> str:
+        raise OSError("No username set in the environment")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    monkeypatch.setattr(our_kinds, "FIRST_SWEEP", 60.0)
+    job = HttpSimulation(stage)
+    trained(job)

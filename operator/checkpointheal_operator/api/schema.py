@@ -7,7 +7,7 @@ than by a cluster. Must not know any of our objects.
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 Schema = dict[str, Any]
 
@@ -37,10 +37,10 @@ class _Inlined:
     def of(self, given: Schema, place: str) -> Schema:
         plain = self._plain(given, place)
         found = {key: value for key, value in plain.items() if key in KEPT or key.startswith(EXTENSION)}
+        if "default" in found:
+            found["default"] = _without_null(found["default"])
         if found.get("default", ...) is None:
             del found["default"]
-        elif "default" in found:
-            found["default"] = _said(found["default"])
         found |= self._children(plain, place)
         unknown = plain.keys() - found.keys() - {"title", "default", "additionalProperties", "$defs"}
         if unknown:
@@ -91,8 +91,8 @@ class _Inlined:
         return found
 
 
-def _said(default: Any) -> Any:
-    """A default without what is absent in it: the API server would take null for a value."""
+def _without_null(default: JsonValue) -> JsonValue:
+    """The API server takes null in the default of a new definition, and refuses the same in one that is changed."""
     if isinstance(default, dict):
-        return {key: _said(value) for key, value in default.items() if value is not None}
+        return {key: _without_null(value) for key, value in default.items() if value is not None}
     return default

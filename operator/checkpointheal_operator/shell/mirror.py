@@ -105,7 +105,7 @@ def slim_pod(pod: Json) -> Json:
     return {
         "metadata": {key: value for key, value in pod["metadata"].items() if key in METADATA},
         "spec": {"nodeName": spec.get("nodeName", "")} | agent,
-        "status": {key: status.get(key, "") for key in ("phase", "podIP")} | _ails(agent_status(pod)),
+        "status": {key: status[key] for key in ("phase", "podIP") if key in status} | _ails(agent_status(pod)),
     }
 
 

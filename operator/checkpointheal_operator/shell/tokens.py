@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from checkpointheal.contract.log_lines import about
 from checkpointheal_operator.api.base import Json
-from checkpointheal_operator.core.identity import Placed, place
+from checkpointheal_operator.core.identity import Placed, Unplaced, place
 from checkpointheal_operator.core.pod_manifest import Metadata
 from checkpointheal_operator.gateway.app import Caller
 from checkpointheal_operator.shell.cluster import PODS, Cluster, ClusterError, Kind, NotThere, Ref
@@ -63,8 +63,11 @@ class Tokens:
         found = place(Metadata.model_validate(pod["metadata"])) if pod is not None else None
         if pod is not None and isinstance(found, Placed):
             return Caller(found.job, bound.uid, bound.namespace, found.member, pod.get("status", {}).get("podIP", ""))
-        facts = about(namespace=bound.namespace, pod=bound.name, reason=found.reason if found else "PodGone")
-        log.warning("a pod has no place in a job: %s", found.message if found else "it is gone", extra=facts)
+        reason, message = (
+            ("PodGone", "it is gone") if not isinstance(found, Unplaced) else (found.reason, found.message)
+        )
+        facts = about(namespace=bound.namespace, pod=bound.name, reason=reason)
+        log.warning("a pod has no place in a job: %s", message, extra=facts)
         return None
 
     async def _bound(self, token: str) -> Bound | None:
