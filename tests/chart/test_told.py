@@ -72,7 +72,9 @@ def test_the_webhook_is_started_with_files_that_are_mounted(mode):
 
 def test_the_webhook_can_read_the_settings_and_knows_the_same_as_by_default():
     settings = settings_of(all_of())
-    plain = InjectionSettings(image=settings.image, gateway=settings.gateway, image_pull_policy="IfNotPresent")
+    plain = InjectionSettings(
+        image=settings.image, gateway=settings.gateway, image_pull_policy="IfNotPresent", log="json"
+    )
     assert settings == plain
 
 
@@ -89,6 +91,7 @@ def test_every_setting_of_injection_can_be_changed():
         "user": 1000,
         "accelerators": ["acme.com/"],
         "bystanders": [],
+        "log": "text",
         "tokenSeconds": 7200,
         "audience": "ours",
     }
