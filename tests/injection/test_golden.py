@@ -19,7 +19,7 @@ from builders_injection import agent_of, patched, settings
 from checkpointheal.trainer.settings import TrainerSettings
 from checkpointheal_operator.core.injected import Injection, NotInjected
 from checkpointheal_operator.core.injection import inject
-from checkpointheal_operator.core.injection_parts import AGENT, ARENA, TOKEN
+from checkpointheal_operator.core.injection_parts import AGENT, ARENA, SCRATCH, TOKEN, VOLUMES
 
 REWRITE = bool(os.environ.get("REWRITE_INJECTION"))
 FOLDER = Path(__file__).parent
@@ -82,7 +82,7 @@ def test_what_was_there_is_there_still(name: str) -> None:
     pod = copy.deepcopy(INJECTED[name])
     spec, annotations = pod["spec"], pod["metadata"]["annotations"]
     spec["initContainers"] = [each for each in spec["initContainers"] if each["name"] != AGENT]
-    spec["volumes"] = [each for each in spec["volumes"] if each["name"] not in (ARENA, TOKEN)]
+    spec["volumes"] = [each for each in spec["volumes"] if each["name"] not in VOLUMES]
     del annotations["checkpointheal.dev/injected"]
     for container in spec["containers"]:
         container["env"] = [e for e in container.get("env", []) if not e["name"].startswith("CHECKPOINTHEAL_")]
@@ -156,8 +156,8 @@ def test_the_pages_of_the_arena_are_the_agents(name: str) -> None:
 def test_only_the_agent_sees_the_token_and_only_the_trainer_the_arena_besides(name: str) -> None:
     answer = ANSWERS[name]
     assert isinstance(answer, Injection)
-    seen = {volume: {c["name"] for c in containers(INJECTED[name]) if sees(c, volume)} for volume in (ARENA, TOKEN)}
-    assert seen == {ARENA: {AGENT, answer.report.trainer}, TOKEN: {AGENT}}
+    seen = {volume: {c["name"] for c in containers(INJECTED[name]) if sees(c, volume)} for volume in VOLUMES}
+    assert seen == {ARENA: {AGENT, answer.report.trainer}, TOKEN: {AGENT}, SCRATCH: {AGENT}}
 
 
 @pytest.mark.parametrize("name", INJECTED)
@@ -184,7 +184,7 @@ def damages(pod: dict[str, Any]) -> list[dict[str, Any]]:
     """The injected pod without its restart policy, its volumes, its trainer's variables, its agent."""
     lost = [copy.deepcopy(pod) for _ in range(4)]
     del agent_of(lost[0])["restartPolicy"]
-    lost[1]["spec"]["volumes"] = [v for v in lost[1]["spec"]["volumes"] if v["name"] not in (ARENA, TOKEN)]
+    lost[1]["spec"]["volumes"] = [v for v in lost[1]["spec"]["volumes"] if v["name"] not in VOLUMES]
     for container in lost[2]["spec"]["containers"]:
         container["env"] = [e for e in container.get("env", []) if not e["name"].startswith("CHECKPOINTHEAL_")]
     lost[3]["spec"]["initContainers"].remove(agent_of(lost[3]))

@@ -19,8 +19,8 @@ from checkpointheal_operator.core.injection_parts import (
     ARENA_PATH,
     CPU,
     DISK,
-    TOKEN,
     TRAINER_VARIABLES,
+    VOLUMES,
     Part,
     Room,
     Seat,
@@ -96,7 +96,7 @@ def _is_ours(pod: PodManifest) -> bool:
 def _taken(pod: PodManifest, trainer: Container) -> Iterator[str]:
     """What the pod calls by a name that is ours, though nothing of ours is in it."""
     yield from (f"a container {AGENT}" for each in pod.spec.everyone() if each.name == AGENT)
-    yield from (f"a volume {each.name}" for each in pod.spec.volumes or () if each.name in (ARENA, TOKEN))
+    yield from (f"a volume {each.name}" for each in pod.spec.volumes or () if each.name in VOLUMES)
     yield from (f"a variable {name}" for name in TRAINER_VARIABLES if trainer.sets(name))
     yield from (f"a mount at {ARENA_PATH}" for mount in trainer.volume_mounts or () if mount.mount_path == ARENA_PATH)
 

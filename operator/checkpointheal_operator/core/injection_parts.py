@@ -1,4 +1,4 @@
-"""What is added to a pod: the agent's container, two volumes, the trainer's mount and variables?
+"""What is added to a pod: the agent's container, three volumes, the trainer's mount and variables?
 
 Plain JSON, clean under the restricted pod security standard. Must not know what the pod has already.
 """
@@ -12,6 +12,8 @@ from checkpointheal_operator.core.injection_trainer import User
 from checkpointheal_operator.core.quantities import whole, written
 
 AGENT, ARENA, TOKEN = "checkpointheal-agent", "checkpointheal-arena", "checkpointheal-token"
+SCRATCH, SCRATCH_SIZE = "checkpointheal-scratch", "16Mi"
+VOLUMES = (ARENA, TOKEN, SCRATCH)
 ARENA_PATH, TOKEN_FOLDER = "/run/checkpointheal/arena", "/run/checkpointheal/token"
 TRAINER_VARIABLES = ("CHECKPOINTHEAL_ARENA", "CHECKPOINTHEAL_JOB", "CHECKPOINTHEAL_MEMBER")
 CPU, DISK = "cpu", "ephemeral-storage"
@@ -51,7 +53,11 @@ def sidecar(settings: InjectionSettings, wishes: Wishes, seat: Seat, room: Room)
         "resources": _resources(settings, wishes, room),
         "securityContext": _security(room),
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [arena_mount(), {"name": TOKEN, "mountPath": TOKEN_FOLDER, "readOnly": True}],
+        "volumeMounts": [
+            arena_mount(),
+            {"name": TOKEN, "mountPath": TOKEN_FOLDER, "readOnly": True},
+            {"name": SCRATCH, "mountPath": "/tmp"},  # noqa: S108 the agent's alone: its processes meet there
+        ],
     }
     if settings.image_pull_policy is not None:
         container["imagePullPolicy"] = settings.image_pull_policy
@@ -61,12 +67,13 @@ def sidecar(settings: InjectionSettings, wishes: Wishes, seat: Seat, room: Room)
 
 
 def volumes(settings: InjectionSettings, wishes: Wishes) -> tuple[Part, ...]:
-    """The arena in memory, and a token that is good for nothing but the gateway."""
+    """The arena in memory, a token that is good for nothing but the gateway, and room for sockets."""
     token: Part = {"audience": settings.audience, "expirationSeconds": settings.token_seconds, "path": "token"}
     arena: Part = {"medium": "Memory", "sizeLimit": wishes.arena}
     return (
         {"name": ARENA, "emptyDir": arena},
         {"name": TOKEN, "projected": {"sources": [{"serviceAccountToken": token}]}},
+        {"name": SCRATCH, "emptyDir": {"medium": "Memory", "sizeLimit": SCRATCH_SIZE}},
     )
 
 
