@@ -38,7 +38,7 @@ HEAL_SECONDS = Spec(
 PHASE_SECONDS = Spec(
     "checkpointheal_heal_phase_seconds",
     "histogram",
-    "One phase of a heal: restart, choose, hold (the donor's pause before it offers), transfer, verify, others, apply.",
+    "One phase of a heal: restart, choose, hold (from asking the donor to its offer), transfer, verify, others, apply.",
     ("phase",),
     SLOW,
 )

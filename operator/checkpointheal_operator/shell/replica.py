@@ -20,7 +20,7 @@ from checkpointheal_operator.measures import spec
 from checkpointheal_operator.measures.operating import OperatorMetrics
 from checkpointheal_operator.shell.access import Access
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, ClusterError, Ref
-from checkpointheal_operator.shell.counted import Counted
+from checkpointheal_operator.shell.counted import Counted, counting_certify
 from checkpointheal_operator.shell.gather import OPTED_IN
 from checkpointheal_operator.shell.kube import Kube, Selection
 from checkpointheal_operator.shell.leases import LEASES, Clocks, Leadership, Terms
@@ -126,7 +126,8 @@ class Replica:
 
     @contextlib.asynccontextmanager
     async def _gateway(self, operator: Operator, registrar: Registrar | None) -> AsyncIterator[None]:
-        certify, tls = (registrar.certify, registrar.context) if registrar is not None else (None, None)
+        tls = registrar.context if registrar is not None else None
+        certify = counting_certify(registrar.certify, self.metrics) if registrar is not None else None
         app = make_app(operator.hub, self._authenticate, certify)
         app.middlewares.insert(0, self.metrics.counting())
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
