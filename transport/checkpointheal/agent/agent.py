@@ -34,6 +34,7 @@ from checkpointheal.agent.remembered import Remembered
 from checkpointheal.agent.settings import AgentSettings
 from checkpointheal.agent.shelf import Shelf
 from checkpointheal.agent.taking import Taking
+from checkpointheal.agent.tls import Papers
 from checkpointheal.agent.trainer_door import TrainerDoor
 from checkpointheal.agent.trainer_seen import TrainerSeen
 from checkpointheal.agent.transfers import Transfers
@@ -74,6 +75,8 @@ class Agent:
         self._peer_door = PeerDoor(trust, self._keep, settings.private_limit)
         self._peer_door.named_steps = lambda: self._orders.keep_steps
         self._peer_door.answer_ask = self._giving.answer
+        self._giving.expect = self._peer_door.expect
+        self._giving.papers = self._taking.papers = self._papers
         self._trainer_door = TrainerDoor(settings.arena, self._hear, self._trainer_left)
 
     async def run(self) -> None:
@@ -119,6 +122,10 @@ class Agent:
         self._access.believe(roots)
         self._certificates.credentials = credentials
         await self._peer_door.listen(credentials.server)
+
+    def _papers(self) -> Papers | None:
+        shown = self._certificates.credentials
+        return None if shown is None else shown.papers
 
     def _take_orders(self, orders: Orders) -> None:
         self._orders = orders
