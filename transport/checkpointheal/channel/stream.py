@@ -21,6 +21,7 @@ from checkpointheal.errors import Abandoned, BadFrame, CheckpointHealError, Over
 
 BEATS = 5
 """Words per stall limit."""
+_HEARD_OUT = 1 << 16
 
 
 class Stream:
@@ -187,19 +188,16 @@ class Stream:
                 self._sleep(self._until - time.monotonic())
         self._connection.shutdown(socket.SHUT_WR)
         while not self._left and (left := self._until - time.monotonic()) > 0:
-            if select.select([self._connection], [], [], left)[0] and not self._connection.recv(framed.AT_ONCE):
+            if _called(left, (self._connection.fileno(), select.POLLIN)) and not self._connection.recv(_HEARD_OUT):
                 return
 
     def _sleep(self, seconds: float) -> None:
         """Until something can move, or somebody wants it to."""
-        wanted = (select.POLLIN if self._in.announced is None and not self._in.ended else 0) | (
-            0 if self._out.idle else select.POLLOUT
-        )
-        events = select.poll()
-        events.register(self._wake, select.POLLIN)
-        if wanted:
-            events.register(self._connection, wanted)
-        events.poll(max(seconds, 0) * 1000)
+        hears = self._in.announced is None and not self._in.ended
+        wanted = (select.POLLIN if hears else 0) | (0 if self._out.idle else select.POLLOUT)
+        # With nothing wanted of the connection, its end would still be told, again and again.
+        moves = [(self._connection.fileno(), wanted)] if wanted else []
+        _called(seconds, (self._wake, select.POLLIN), *moves)
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._wake)
 
@@ -229,6 +227,14 @@ class Moving:
             self._stream.end(Overdue(f"nothing came or went for {seconds:.1f} s"))
         if self.error is not None:
             raise again(self.error)
+
+
+def _called(seconds: float, *watched: tuple[int, int]) -> bool:
+    """Whether any of these descriptors does what is watched for, within the time."""
+    events = select.poll()
+    for descriptor, wanted in watched:
+        events.register(descriptor, wanted)
+    return bool(events.poll(max(seconds, 0) * 1000))
 
 
 def again(error: CheckpointHealError) -> CheckpointHealError:

@@ -14,7 +14,8 @@ from datetime import timedelta
 from functools import partial
 
 import torch
-from torch.distributed import Backend, ProcessGroup, Store, Work  # type: ignore[attr-defined]
+from torch.distributed import ProcessGroup, Store  # type: ignore[attr-defined]
+from torch.distributed.distributed_c10d import Backend, Work
 
 from checkpointheal.channel.handshake import invite, names, shown, visit
 from checkpointheal.channel.stream import Moving, Stream
