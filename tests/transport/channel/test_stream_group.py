@@ -1,9 +1,9 @@
 """torch takes a group of streams for any group: it meets over a store, and moves a state from rank to rank."""
 
-import multiprocessing
 import socket
 from collections.abc import Callable
 from datetime import timedelta
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -16,12 +16,12 @@ import builders_ends as build
 import builders_pg
 import builders_trust
 from checkpointheal.agent.credentials import Credentials
-from checkpointheal.agent.tls import Papers
 from checkpointheal.channel import stream_group
 from checkpointheal.channel.stream_group import StreamGroup, Trust, meet
 from checkpointheal.contract.trust import pod_host
 from checkpointheal.errors import Abandoned, CheckpointHealError, Misuse, Overdue, PeerLost, UntrustedPeer
 from checkpointheal_operator.gateway.authority import Authority
+from children import fork, wait
 
 AUTHORITY = Authority.begin((), builders_trust.NOW)
 SECONDS = timedelta(seconds=20)
@@ -130,40 +130,33 @@ def test_one_fixed_port_is_enough() -> None:
     ended(met)
 
 
-def _a_rank(rank: int, papers: str, store: Path, told: Connection) -> None:
-    shows = Papers.model_validate_json(papers)
-    stream_group.register(Trust(shows.server(), shows.client(), name))
+def a_rank(rank: int, store: Path, told: Connection) -> None:
+    stream_group.register(a_trust(rank))
     dist.init_process_group(
         stream_group.NAME, store=dist.FileStore(str(store), 2), rank=rank, world_size=2, timeout=SECONDS
     )
-    tensor = torch.arange(100_000.0) if rank == 0 else torch.zeros(100_000)
+    tensor = torch.arange(1000.0) if rank == 0 else torch.zeros(1000)
     if rank == 0:
         dist.send(tensor, 1)
-        dist.isend(tensor + 1, 1).wait()
-        told.send(dist.get_backend())
+        pending = dist.isend(tensor + 1, 1)
+        assert pending is not None
+        pending.wait()
+        told.send_bytes(str(dist.get_backend()).encode())
     else:
         dist.recv(tensor, 0)
-        again = torch.zeros(100_000)
-        dist.irecv(again, 0).wait()
-        told.send((tensor.sum().item(), again.sum().item()))
+        again = torch.zeros(1000)
+        pending = dist.irecv(again, 0)
+        assert pending is not None
+        pending.wait()
+        told.send_bytes(f"{tensor.sum().item():.0f} {again.sum().item():.0f}".encode())
     dist.destroy_process_group()
 
 
 def test_torch_makes_such_a_group_by_its_name(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    ranks = []
-    for rank in range(2):
-        ours, theirs = context.Pipe()
-        papers = shown(rank).papers.model_dump_json()
-        child = context.Process(target=_a_rank, args=(rank, papers, tmp_path / "store", theirs))
-        child.start()
-        theirs.close()
-        ranks.append((child, ours))
-    assert [pipe.recv() for _, pipe in ranks] == [
-        "checkpointheal",
-        (torch.arange(100_000.0).sum().item(), (torch.arange(100_000.0) + 1).sum().item()),
-    ]
-    for child, pipe in ranks:
-        child.join(30)
-        pipe.close()
-        assert child.exitcode == 0
+    pipes = [Pipe() for _ in range(2)]
+    children = [fork(lambda rank=rank: a_rank(rank, tmp_path / "store", pipes[rank][1])) for rank in range(2)]
+    assert [wait(child) for child in children] == [0, 0]
+    assert [ours.recv_bytes() for ours, _ in pipes] == [b"checkpointheal", b"499500 500500"]
+    for pair in pipes:
+        for end in pair:
+            end.close()

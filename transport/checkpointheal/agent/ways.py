@@ -84,7 +84,7 @@ def _visited(errand: words.Errand, secured: words.Secured) -> Way:
     try:
         shown = preamble(secured.ticket)
         connection = socket.create_connection((errand.host, errand.store_port), seconds)
-        connection.sendall(shown)
+        connection.sendall(shown)  # a few bytes into an empty buffer: they do not wait
     except ValueError as error:
         raise BadFrame("the donor's answer holds no ticket") from error
     except OSError as error:

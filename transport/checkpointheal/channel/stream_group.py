@@ -9,6 +9,7 @@ import ssl
 import struct
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -122,12 +123,15 @@ def meet(trust: Trust, store: Store, rank: int, size: int, timeout: timedelta) -
 
 def _call(trust: Trust, store: Store, rank: int, peer: int, end: float) -> Stream:
     port, host = store.get(f"at/{peer}").decode().split()
-    try:
-        connection = socket.create_connection((host, int(port)), _left(end))
-        secured = visit(connection, trust.client, trust.name(peer), _left(end))
-        secured.sendall(_RANK.pack(rank))
-    except OSError as error:
-        raise PeerLost(f"rank {peer} at {host} does not answer: {error.strerror or error}") from error
+    with ExitStack() as unless_met:
+        try:
+            connection = socket.create_connection((host, int(port)), _left(end))
+            secured = visit(connection, trust.client, trust.name(peer), _left(end))
+            unless_met.callback(secured.close)
+            secured.sendall(_RANK.pack(rank))
+        except OSError as error:
+            raise PeerLost(f"rank {peer} at {host} does not answer: {error.strerror or error}") from error
+        unless_met.pop_all()
     return Stream(secured, trust.stall, f"rank {peer}")
 
 
