@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from checkpointheal.agent.errand import Errand, ErrandSays
+from checkpointheal.agent.porter import Arrival
 from checkpointheal.agent.settings import AgentSettings
 from checkpointheal.contract.gateway import Assignment, Peer
 from checkpointheal.contract.identity import Endpoint, MemberId
@@ -51,10 +52,12 @@ class Transfers:
     def __init__(self, *script: ErrandSays, ends: bool = True) -> None:
         self.script, self.ends = script, ends
         self.errands: list[Errand] = []
+        self.arrivals: list[Arrival | None] = []
         self.ended = 0
 
-    async def run(self, errand: Errand) -> AsyncGenerator[ErrandSays]:
+    async def run(self, errand: Errand, arrival: Arrival | None = None) -> AsyncGenerator[ErrandSays]:
         self.errands.append(errand)
+        self.arrivals.append(arrival)
         try:
             for said in self.script:
                 yield said

@@ -1,5 +1,7 @@
 """Two ends of a channel in two threads, and states that are nothing but bytes."""
 
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,16 +12,21 @@ import torch
 from torch.distributed import HashStore, ProcessGroupGloo
 
 import builders_arena
+import builders_trust
 import builders_wire
 from checkpointheal import digest
-from checkpointheal.channel import Channel
+from checkpointheal.channel import Channel, handshake
 from checkpointheal.channel.group import GroupChannel
 from checkpointheal.channel.loopback import LoopBack
+from checkpointheal.channel.stream import Stream
+from checkpointheal.channel.stream_group import StreamGroup
 from checkpointheal.contract.layout import Manifest
+from checkpointheal.contract.trust import pod_host
 from checkpointheal.ends import Terms
 from checkpointheal.errors import CheckpointHealError
 from checkpointheal.session import Expected
 from checkpointheal.wire import Offer
+from checkpointheal_operator.gateway.authority import Authority
 
 SCHEMA = builders_wire.a_schema(100, 3000, 0, 17)
 DATA = builders_arena.pattern(SCHEMA, builders_wire.STEP)
@@ -98,7 +105,42 @@ def gloo_pair() -> tuple[Channel, Channel]:
     return GroupChannel(donor, 1), GroupChannel(recipient, 0)
 
 
-CHANNELS = {"loop-back": loopback_pair, "gloo": gloo_pair}
+def connected() -> tuple[socket.socket, socket.socket]:
+    """The two ends of a TCP connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        calling = socket.create_connection(listener.getsockname())
+        return listener.accept()[0], calling
+
+
+def secured() -> tuple[ssl.SSLSocket, ssl.SSLSocket]:
+    """The donor's and the recipient's end of a TLS connection between their agents."""
+    authority = Authority.begin((), builders_trust.NOW)
+    giving, taking = (builders_trust.credentials(authority, builders_trust.a_holder(each)) for each in (0, 2))
+    here, there = connected()
+    return tuple(
+        side_by_side(
+            lambda: handshake.invite(here, giving.server, 20),
+            lambda: handshake.visit(there, taking.client, pod_host(giving.holder.pod_uid), 20),
+        )
+    )
+
+
+def stream_pair(stall: float = 20) -> tuple[Stream, Stream]:
+    donor, recipient = secured()
+    return Stream(donor, stall), Stream(recipient, stall)
+
+
+def stream_group_pair() -> tuple[Channel, Channel]:
+    donor, recipient = stream_pair()
+    return GroupChannel(StreamGroup(0, 2, {1: donor}), 1), GroupChannel(StreamGroup(1, 2, {0: recipient}), 0)
+
+
+CHANNELS = {
+    "loop-back": loopback_pair,
+    "gloo": gloo_pair,
+    "stream": stream_pair,
+    "group of streams": stream_group_pair,
+}
 
 
 def side_by_side(*acts: Callable[[], Any]) -> list[Any]:

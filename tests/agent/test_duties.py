@@ -135,6 +135,16 @@ def test_a_higher_attempt_ends_the_one_under_way():
     )
 
 
+def test_a_trainer_without_a_policy_is_told_once_per_request_why_it_waits():
+    withdrawn = Orders(revision=1, withdrawn=True)
+    (told,) = duties(Sight(trainer=waiting()), withdrawn)
+    assert (told.request, told.reason) == (1, "NoPolicy")
+    assert told.message == "no CheckpointHeal selects this pod: apply one; waiting"
+    assert duties(Sight(trainer=waiting(), explained=1), withdrawn) == ()
+    assert duties(Sight(trainer=training(3)), withdrawn) == ()
+    assert duties(Sight(trainer=waiting()), Orders(revision=2)) == ()
+
+
 def test_a_withdrawn_assignment_ends_the_one_under_way():
     assert duties(Sight(attempt_seen=4, fetching=assignment(4)), Orders(revision=1)) == (StopFetch(assignment(4)),)
 

@@ -8,11 +8,18 @@ import pytest
 
 import builders_agent as build
 from checkpointheal.agent import giving as room
-from checkpointheal.agent.errand import Failed, Meeting
+from checkpointheal.agent.errand import Failed, Meeting, Secured
 from checkpointheal.agent.giving import Giving
+from checkpointheal.agent.porter import Arrival
+from checkpointheal.agent.tls import Papers
 from checkpointheal.contract.gateway import Assignment
 from checkpointheal.contract.layout import Identity
 from checkpointheal.contract.peer import Ask, Meet, No
+from checkpointheal.contract.trust import Holder
+
+PAPERS = Papers(
+    holder=Holder(job="job", member=build.a_member(0), pod_uid="uid-0"), roots="roots", chain="chain", key="key"
+)
 
 
 class Shelf:
@@ -51,6 +58,75 @@ def test_a_granted_recipient_is_met_and_served(tmp_path: Path) -> None:
         (errand,) = transfers.errands
         assert (errand.side, errand.slot, errand.identity) == ("donor", 1, build.STATE)
         assert errand.bytes_per_second == 1000
+        await giving.take_grants(())
+
+    asyncio.run(story())
+
+
+def over_tls(giving: Giving) -> dict[bytes, Arrival]:
+    """Make its agent one that has a certificate and a door; who is expected there."""
+    expected: dict[bytes, Arrival] = {}
+    giving.expect = lambda: Arrival(expected)
+    giving.papers = lambda: PAPERS
+    return expected
+
+
+def test_a_recipient_over_tls_gets_a_ticket_for_the_door_and_the_child_knows_whom_to_let_in(tmp_path: Path) -> None:
+    async def story() -> None:
+        transfers = build.Transfers(Meeting(), ends=False)
+        giving = a_giving(tmp_path, transfers)
+        expected = over_tls(giving)
+        granted = build.an_assignment(channel="tls")
+        await giving.take_grants((granted,))
+        met = await giving.answer(ask(granted, channel="tls"))
+        assert isinstance(met, Meet)
+        assert (met.channel, met.store_port, bytes.fromhex(met.ticket)) == ("tls", 0, next(iter(expected)))
+        (errand,), (arrival,) = transfers.errands, transfers.arrivals
+        assert errand.secured == Secured(papers=PAPERS, peer_uid="uid-2")
+        assert arrival is expected[bytes.fromhex(met.ticket)]
+        await giving.take_grants(())
+        while giving.serving:
+            await asyncio.sleep(0)
+        assert expected == {}, "a ticket ends with its transfer"
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("granted", "asked", "certified", "reason"),
+    [
+        ("tls", "gloo", True, "ChannelDiffers"),
+        ("gloo", "tls", True, "ChannelDiffers"),
+        ("gloo", "tls", False, "ChannelDiffers"),
+        ("tls", "tls", False, "NoCertificate"),
+        ("carrier pigeon", "carrier pigeon", True, "UnknownChannel"),
+    ],
+)
+def test_bytes_cross_over_the_granted_channel_or_not_at_all(
+    tmp_path: Path, granted: str, asked: str, certified: bool, reason: str
+) -> None:
+    async def story() -> None:
+        transfers = build.Transfers(Meeting(store_port=4711))
+        giving = a_giving(tmp_path, transfers)
+        if certified:
+            over_tls(giving)
+        await giving.take_grants((build.an_assignment(channel=granted),))
+        said = await giving.answer(ask(build.an_assignment(), channel=asked))
+        assert isinstance(said, No)
+        assert said.reason == reason
+        assert transfers.errands == []
+
+    asyncio.run(story())
+
+
+def test_an_agent_with_a_certificate_gives_over_gloo_where_that_is_the_policy(tmp_path: Path) -> None:
+    async def story() -> None:
+        transfers = build.Transfers(Meeting(store_port=4711), ends=False)
+        giving = a_giving(tmp_path, transfers)
+        assert over_tls(giving) == {}
+        await giving.take_grants((build.an_assignment(),))
+        assert await giving.answer(ask(build.an_assignment())) == Meet(store_port=4711, prefix="heal-1/1", total=0)
+        assert (transfers.errands[0].secured, transfers.arrivals) == (None, [None])
         await giving.take_grants(())
 
     asyncio.run(story())

@@ -123,7 +123,7 @@ def test_the_gateways_own_certificate_is_nobodys_at_a_door() -> None:
         served = AUTHORITY.serve(build.NOW)
         posing = tls.client(AUTHORITY.trusted(build.NOW), served.chain, served.key)
         with pytest.raises(PeerLost):
-            await asks(donor, Credentials(RECIPIENT, posing, posing))
+            await asks(donor, Credentials(build.credentials(AUTHORITY, RECIPIENT).papers, posing, posing))
 
     at_the_donor(visit)
 
@@ -270,7 +270,6 @@ def test_once_a_door_believes_other_roots_nobody_under_the_old_ones_comes_in() -
 
     async def visit(donor: build.Inside) -> None:
         await donor.show(build.credentials(other, DONOR))
-        assert len(donor.door._runner.sites) == 1, "whoever listened with the old ones could still be met"
         for _ in range(9):
             assert await asks(donor, build.credentials(other, RECIPIENT))
             with pytest.raises(PeerLost):

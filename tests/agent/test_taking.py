@@ -7,12 +7,17 @@ from typing import Any
 import pytest
 
 import builders_agent as build
-from checkpointheal.agent.errand import Ended, Failed, Progress
+from checkpointheal.agent.errand import Ended, Failed, Progress, Secured
 from checkpointheal.agent.taking import Taking
+from checkpointheal.agent.tls import Papers
 from checkpointheal.contract.gateway import Peer, TransferFacts
 from checkpointheal.contract.peer import Ask, Meet
+from checkpointheal.contract.trust import Holder
 from checkpointheal.errors import CheckpointHealError, PeerLost, PeerRefused
 
+PAPERS = Papers(
+    holder=Holder(job="job", member=build.a_member(2), pod_uid="uid-2"), roots="roots", chain="chain", key="key"
+)
 ENDED = Ended(
     bytes=90, total=100, hold_seconds=1, transfer_seconds=2, verify_seconds=3, state_digest=build.STATE.state_digest
 )
@@ -72,6 +77,37 @@ def test_the_errand_meets_the_donor_where_it_said(tmp_path: Path) -> None:
     (errand,) = transfers.errands
     assert (errand.side, errand.host, errand.store_port, errand.prefix) == ("recipient", "127.0.0.1", 4711, "heal-1/1")
     assert (errand.attempt, errand.epoch, errand.identity) == (5, 3, build.STATE)
+
+
+def test_over_tls_the_errand_goes_to_the_donors_door_with_the_ticket_and_for_the_assigned_pod(tmp_path: Path) -> None:
+    transfers = build.Transfers(ENDED)
+    taking, _ = a_taking(tmp_path, transfers, Meet(channel="tls", ticket="ab" * 16, prefix="heal-1/1", total=0))
+    taking.papers = lambda: PAPERS
+    assert asyncio.run(taking.fetch(build.an_assignment(donor_port=8471, channel="tls"), 3)) is True
+    (errand,) = transfers.errands
+    assert (errand.host, errand.store_port) == ("127.0.0.1", 8471)
+    assert errand.secured == Secured(papers=PAPERS, peer_uid="uid-0", ticket="ab" * 16)
+    assert [asked.channel for _, asked in taking._peers.asked] == ["tls"]
+
+
+@pytest.mark.parametrize(
+    ("channel", "certified", "answer", "reason"),
+    [
+        ("tls", True, MEET, "ChannelDiffers"),
+        ("gloo", True, Meet(channel="tls", ticket="ab" * 16, prefix="heal-1/1", total=0), "ChannelDiffers"),
+        ("tls", False, MEET, "NoCertificate"),
+        ("carrier pigeon", True, MEET, "UnknownChannel"),
+    ],
+    ids=["an older donor", "a donor that means another", "no certificate", "a newer operator"],
+)
+def test_bytes_cross_over_the_assigned_channel_or_not_at_all(
+    tmp_path: Path, channel: str, certified: bool, answer: Meet, reason: str
+) -> None:
+    transfers = build.Transfers(ENDED)
+    taking, _ = a_taking(tmp_path, transfers, answer)
+    taking.papers = lambda: PAPERS if certified else None
+    assert asyncio.run(taking.fetch(build.an_assignment(channel=channel), 3)) is False
+    assert (taking.facts.reason, transfers.errands) == (reason, [])
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ assignments = st.builds(
     state_digest=digests,
     deadline=lengths,
     bytes_per_second=st.none() | steps,
+    channel=st.sampled_from(["tls", "gloo"]),
 )
 transfers = st.builds(
     TransferFacts,

@@ -100,7 +100,6 @@ def test_every_setting_of_injection_can_be_changed():
         "user": 1000,
         "accelerators": ["acme.com/"],
         "bystanders": [],
-        "log": "text",
         "tokenSeconds": 7200,
         "audience": "ours",
     }

@@ -83,7 +83,7 @@ def test_the_agents_defaults_are_those_of_the_webhook():
             {CAMEL.get(key, key): value for key, value in agent.items() if value != ""} | {"gateway": "https://g"}
         )
     )
-    plain = InjectionSettings(image=agent["image"], gateway="https://g", log="json")  # in a cluster machines read it
+    plain = InjectionSettings(image=agent["image"], gateway="https://g")
     assert said == plain
 
 

@@ -100,6 +100,16 @@ def test_a_policy_that_was_replaced_holds_from_the_next_look_on() -> None:
     over(Wall(a_job()), act)
 
 
+def test_agents_of_one_machine_have_no_certificates_so_their_states_cross_over_gloo() -> None:
+    async def act(wall: Wall) -> None:
+        assert wall.loop.policy.channel == "tls"
+        assert wall.loop.view.policy.channel == "gloo"
+        await looked_again(wall)
+        assert wall.loop.view.policy.channel == "gloo"
+
+    over(Wall(a_job()), act)
+
+
 def test_a_report_is_a_notice() -> None:
     async def act(wall: Wall) -> None:
         await looked_again(wall)

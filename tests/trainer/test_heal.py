@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 import checkpointheal
 from builders_trainer import OPTIMIZERS, SCHEDULES, SECONDS, FakeAgent, Sampler, Training
 from checkpointheal.arena import Arena
-from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver, Refused, Restored
+from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver, Refused, Restored, Waiting
 from checkpointheal.errors import (
     AlreadyAttached,
     Misuse,
@@ -194,6 +195,22 @@ def test_a_restore_that_nobody_answers_is_withdrawn(attach, agent):
     agent.say(Restored(request=asked.request, epoch=9, step=None, rung="fresh", slot=None))
     assert heal.commit(1)
     assert {seal.epoch for seal in agent.arena.seals().values()} == {0}
+
+
+def test_a_restore_that_waits_for_a_policy_says_why_once_and_takes_the_answer_that_comes_at_last(attach, agent, caplog):
+    agent.answer = None
+    heal = attach(Training())
+    with ThreadPoolExecutor(1) as pool:
+        restoring = pool.submit(heal.restore, 60)
+        asked = agent.wait_until_heard(lambda word: word.say == "wait")
+        for _ in range(2):
+            agent.say(Waiting(request=asked.request, reason="NoPolicy", message="no CheckpointHeal selects this pod"))
+        agent.say(Restored(request=asked.request, epoch=1, step=None, rung="fresh", slot=None))
+        assert restoring.result() is None
+    told = [each.getMessage() for each in caplog.records if "NoPolicy" in each.getMessage()]
+    assert told == ["checkpointheal: restore() waits, NoPolicy: no CheckpointHeal selects this pod"]
+    assert agent.heard_of("withdraw") == []
+    assert agent.heard_of("applied")
 
 
 def test_a_second_attach_in_the_same_process_is_refused(attach, agent):

@@ -49,7 +49,8 @@ def _stream(channel: Channel, source: Source, wanted: Sequence[int], terms: Term
         if len(flying) == WINDOW:
             crossed += _land(flying, terms, crossed)
         chunk = source.chunk(index)
-        time.sleep(pace.delay(time.monotonic(), chunk.numel()))
+        now = time.monotonic()
+        time.sleep(min(pace.delay(now, chunk.numel()), terms.left(now)))
         flying.append((channel.send(chunk), chunk.numel()))
     while flying:
         crossed += _land(flying, terms, crossed)

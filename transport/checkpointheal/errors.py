@@ -13,6 +13,7 @@
     │   ├── BadFrame               bytes that are no frame of ours, or break a limit
     │   ├── UnknownVersion         a version that this build does not speak
     │   ├── BytesDiffer            a chunk or a state whose digest is not the promised one
+    │   ├── UntrustedPeer          the other end of the connection is not who it should be
     │   └── PeerRefused            the peer said no, and why
     └── WorldFailed            nobody broke a rule: try again, elsewhere or later
         ├── PeerLost               the connection to the peer is gone
@@ -103,6 +104,10 @@ class UnknownVersion(PeerBroke):
 
 class BytesDiffer(PeerBroke):
     """A chunk or a state whose digest is not the promised one."""
+
+
+class UntrustedPeer(PeerBroke):
+    """The other end of the connection is not who it should be."""
 
 
 class PeerRefused(PeerBroke):

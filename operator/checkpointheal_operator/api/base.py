@@ -5,7 +5,7 @@ digits. Must not know any of the objects.
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
@@ -77,6 +77,7 @@ Name = Annotated[str, Field(max_length=253)]
 Word = Annotated[str, Field(max_length=64)]
 Uid = Annotated[str, Field(max_length=128)]
 Sentence = Annotated[str, Field(max_length=4096)]
+Channel = Literal["TLS", "Gloo"]
 Whole = Annotated[int, Field(ge=0)]
 Length = Annotated[float, Field(ge=0)]
 """A length of time in seconds; a fraction is a double, which JSON carries exactly."""

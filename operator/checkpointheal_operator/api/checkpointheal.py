@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from checkpointheal_operator.api.base import (
+    Channel,
     Condition,
     Member,
     Metadata,
@@ -132,6 +133,10 @@ class CheckpointHealSpec(Part):
     private_state: PrivateState = Field(default=PrivateState(), description="Care for what one member alone holds.")
     deadlines: Deadlines = Field(default=Deadlines(), description="How long is waited for whom.")
     attempts: Attempts = Field(default=Attempts(), description="How often is something tried.")
+    channel: Channel = Field(
+        default="TLS",
+        description="How states cross between agents: TLS, verified both ways, or Gloo, in clear on ports of its own.",
+    )
     history_limit: Annotated[int, Field(ge=0, le=1000)] = Field(
         default=50, description="Concluded heals that are kept. The breaker counts crashes over them."
     )

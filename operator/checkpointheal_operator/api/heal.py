@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from checkpointheal_operator.api.base import (
+    Channel,
     Condition,
     Length,
     Member,
@@ -67,6 +68,7 @@ class AssignmentSpec(Part):
     state_digest: Word = Field(description="What its bytes are.")
     deadline_seconds: Length = Field(description="Seconds from its receipt until both sides let go.")
     bytes_per_second: Whole | None = Field(default=None, description="Cap on what the donor sends.")
+    channel: Channel = Field(default="Gloo", description="How the bytes cross. Absent: an older operator assigned.")
     to: Address = Field(description="Where the recipient's agent was when it was assigned.")
     donors: tuple[Address, ...] = Field(
         min_length=1, max_length=1024, description="The chosen one first, then who takes over if it dies."

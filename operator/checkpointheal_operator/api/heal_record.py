@@ -63,6 +63,7 @@ def assignment_spec(record: HealRecord) -> AssignmentSpec | None:
         state_digest=assigned.state_digest,
         deadline_seconds=assigned.deadline,
         bytes_per_second=assigned.bytes_per_second,
+        channel="TLS" if assigned.channel == "tls" else "Gloo",
         to=_address(assigned.recipient),
         donors=tuple(map(_address, assigned.donors)),
         assigned_at=record.assigned_at,
@@ -183,6 +184,7 @@ def _assignment(heal: str, spec: AssignmentSpec) -> Assignment:
         state_digest=spec.state_digest,
         deadline=spec.deadline_seconds,
         bytes_per_second=spec.bytes_per_second,
+        channel=spec.channel.lower(),
     )
 
 

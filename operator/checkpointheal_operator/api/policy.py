@@ -3,11 +3,15 @@
 Every field of the spec but the history's limit is read here. Must not know status.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Literal
 
 from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.api.base import Channel
 from checkpointheal_operator.api.checkpointheal import CheckpointHealSpec, Expression, Selector
 from checkpointheal_operator.core.view import Policy
+
+CHANNELS: Mapping[Channel, Literal["tls", "gloo"]] = {"TLS": "tls", "Gloo": "gloo"}
 
 
 def policy_of(spec: CheckpointHealSpec, seen: Collection[MemberId]) -> Policy:
@@ -22,6 +26,7 @@ def policy_of(spec: CheckpointHealSpec, seen: Collection[MemberId]) -> Policy:
         transfer_floor_bytes_per_second=spec.donors.floor_bytes_per_second,
         transfer_seconds_at_least=spec.deadlines.transfer_seconds,
         bytes_per_second=spec.donors.bytes_per_second,
+        channel=CHANNELS[spec.channel],
         epoch_end_deadline=spec.deadlines.epoch_end_seconds,
         restore_budget=spec.deadlines.restore_budget_seconds,
         buddies=spec.private_state.buddies,

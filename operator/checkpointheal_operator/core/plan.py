@@ -112,4 +112,5 @@ def _assignment(case: Case, heal: HealRecord, recipient: Peer, eligible: Sequenc
         state_digest=chosen.state_digest or "",
         deadline=policy.patience(chosen.bytes),
         bytes_per_second=policy.bytes_per_second,
+        channel=policy.channel,
     )

@@ -4,6 +4,8 @@ Facts (pods, reports) come from `gather`; records (epoch, heals) are what earlie
 one clock of the caller's choice. Nothing here draws a conclusion.
 """
 
+from typing import Literal
+
 from pydantic import Field
 
 from checkpointheal.contract.base import Count, Epoch, Frozen, Seconds, Step
@@ -25,6 +27,7 @@ class Policy(Frozen):
     transfer_floor_bytes_per_second: int = Field(default=50_000_000, ge=1, description="Slower than this is overdue.")
     transfer_seconds_at_least: Seconds = Field(default=30, description="No deadline over bytes is shorter.")
     bytes_per_second: Count | None = Field(default=None, description="Cap on what a donor sends; None: no cap.")
+    channel: Literal["tls", "gloo"] = Field(default="tls", description="How states cross between agents.")
     epoch_end_deadline: Seconds = Field(default=10, description="How long a trainer may take to end by itself.")
     restore_budget: Seconds = Field(default=180, description="How long a trainer waits in restore().")
     buddies: Count = Field(default=2, description="Other members that keep a member's private parts.")

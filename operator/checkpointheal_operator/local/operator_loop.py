@@ -42,7 +42,7 @@ class OperatorLoop:
     ) -> None:
         self._pods, self._clock, self._told = pods, clock, told
         self.policy = policy
-        self._view = JobView(job=job, policy=policy, leader_since=clock())
+        self._view = JobView(job=job, policy=_on_one_machine(policy), leader_since=clock())
         self._noticed = asyncio.Event()
         self._waits_for = ""
         self.looked: Callable[[JobView], None] = lambda _view: None
@@ -85,7 +85,9 @@ class OperatorLoop:
         return until
 
     def _gather(self) -> JobView:
-        view = self._view.model_copy(update={"policy": self.policy, "pods": self._pods(), "heard": self.hub.heard})
+        view = self._view.model_copy(
+            update={"policy": _on_one_machine(self.policy), "pods": self._pods(), "heard": self.hub.heard}
+        )
         view = remember(view, self._clock())
         self.hub.keep_only(view.heard)
         return view
@@ -95,3 +97,8 @@ class OperatorLoop:
         if decision.message != self._waits_for:
             self._waits_for = decision.message
             self._told(decision, view)
+
+
+def _on_one_machine(policy: Policy) -> Policy:
+    """Agents here share a key and have no certificates: they cannot speak TLS, and nothing crosses a network."""
+    return policy.model_copy(update={"channel": "gloo"})

@@ -23,9 +23,9 @@ SLOW = 24 * MIB
 """Bytes per second at which a transfer of 40 MiB can be met in its middle."""
 
 
-@pytest.fixture(scope="module")
-def transfers() -> Iterator[Transfers]:
-    transfers = Transfers()
+@pytest.fixture(scope="module", params=[Transfers, build.SecuredTransfers], ids=["gloo", "tls"])
+def transfers(request: pytest.FixtureRequest) -> Iterator[Transfers]:
+    transfers: Transfers = request.param()
     asyncio.run(transfers.warm_up())
     yield transfers
     transfers.close()

@@ -14,9 +14,11 @@ import aiohttp
 
 from checkpointheal.agent.credentials import Credentials, GatewayAccess, Renewal
 from checkpointheal.agent.duties import (
+    NO_POLICY,
     Answer,
     Duty,
     EndTrainer,
+    ExplainWait,
     Fetch,
     FetchPrivate,
     KillTrainer,
@@ -34,6 +36,7 @@ from checkpointheal.agent.remembered import Remembered
 from checkpointheal.agent.settings import AgentSettings
 from checkpointheal.agent.shelf import Shelf
 from checkpointheal.agent.taking import Taking
+from checkpointheal.agent.tls import Papers
 from checkpointheal.agent.trainer_door import TrainerDoor
 from checkpointheal.agent.trainer_seen import TrainerSeen
 from checkpointheal.agent.transfers import Transfers
@@ -54,6 +57,7 @@ class Agent:
         self._start = uuid.uuid4().hex
         self._sequence = 0
         self._orders = Orders(revision=0)
+        self._explained = 0
         self._endpoint: Endpoint | None = None
         self._fetching: tuple[Assignment, asyncio.Task[None]] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -74,6 +78,8 @@ class Agent:
         self._peer_door = PeerDoor(trust, self._keep, settings.private_limit)
         self._peer_door.named_steps = lambda: self._orders.keep_steps
         self._peer_door.answer_ask = self._giving.answer
+        self._giving.expect = self._peer_door.expect
+        self._giving.papers = self._taking.papers = self._papers
         self._trainer_door = TrainerDoor(settings.arena, self._hear, self._trainer_left)
 
     async def run(self) -> None:
@@ -113,12 +119,17 @@ class Agent:
             serving=self._giving.serving,
             attempt_seen=self._remembered.numbers.attempt,
             epoch_seen=self._remembered.numbers.epoch_answered,
+            conditions=(NO_POLICY,) if self._orders.withdrawn else (),
         )
 
     async def _certified(self, credentials: Credentials, roots: str) -> None:
         self._access.believe(roots)
         self._certificates.credentials = credentials
         await self._peer_door.listen(credentials.server)
+
+    def _papers(self) -> Papers | None:
+        shown = self._certificates.credentials
+        return None if shown is None else shown.papers
 
     def _take_orders(self, orders: Orders) -> None:
         self._orders = orders
@@ -144,6 +155,7 @@ class Agent:
             private_steps=self._private_steps(),
             fetching=self._fetching[0] if self._fetching else None,
             fetching_private=self._private.fetching,
+            explained=self._explained,
         )
 
     def _do(self, duty: Duty) -> None:
@@ -165,6 +177,8 @@ class Agent:
                 self._fetching = (assignment, self._begin(self._fetch(assignment)))
             case StopFetch():
                 self._stop_fetch()
+            case ExplainWait():
+                self._explain(duty)
             case FetchPrivate():
                 self._begin(self._then_look(self._private.fetch(duty.step, duty.holders)))
 
@@ -192,6 +206,11 @@ class Agent:
                 message=duty.order.message,
             ),
         )
+
+    def _explain(self, duty: ExplainWait) -> None:
+        request = self._seen.waiting_request
+        if self._trainer_door.say("trainer", words.Waiting(request=request, reason=duty.reason, message=duty.message)):
+            self._explained = duty.request
 
     async def _fetch(self, assignment: Assignment) -> None:
         epoch = self._orders.epoch.epoch if self._orders.epoch else 0

@@ -61,11 +61,16 @@ def _read(file: Path) -> str:
 
 @dataclass(frozen=True)
 class Credentials:
-    """A certificate as it is used: whom it stands for, and the contexts of both sides of a connection."""
+    """A certificate as it is used: its text, and the contexts of both sides of a connection."""
 
-    holder: Holder
+    papers: tls.Papers
     server: ssl.SSLContext
     client: ssl.SSLContext
+
+    @property
+    def holder(self) -> Holder:
+        """Whom it stands for."""
+        return self.papers.holder
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,8 @@ class OwnKey:
 
     def with_certificate(self, issued: Issued) -> Credentials:
         """Raises OSError where the certificate is not for this key, or the roots are none."""
-        told = issued.roots, issued.chain, self.pem
-        return Credentials(issued.holder, tls.server(*told), tls.client(*told))
+        papers = tls.Papers(holder=issued.holder, roots=issued.roots, chain=issued.chain, key=self.pem)
+        return Credentials(papers, papers.server(), papers.client())
 
 
 class Renewal:

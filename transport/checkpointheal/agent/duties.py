@@ -25,6 +25,8 @@ class Sight:
     private_steps: frozenset[int] = frozenset()
     fetching: Assignment | None = None
     fetching_private: int | None = None
+    explained: int = 0
+    """The request for which the trainer was told why it waits."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,26 @@ class FetchPrivate:
     holders: tuple[Peer, ...]
 
 
-Duty = Answer | EndTrainer | KillTrainer | Fetch | StopFetch | FetchPrivate
+@dataclass(frozen=True)
+class ExplainWait:
+    """Tell the waiting trainer why there is no answer to this request yet."""
+
+    request: int
+    reason: str
+    message: str
+
+
+NO_POLICY = "NoPolicy"
+"""The operator answers, and nobody has asked it to look after this pod."""
+_NO_POLICY_TOLD = "no CheckpointHeal selects this pod: apply one; waiting"
+
+Duty = Answer | EndTrainer | KillTrainer | Fetch | StopFetch | FetchPrivate | ExplainWait
 
 
 def duties(sight: Sight, orders: Orders) -> tuple[Duty, ...]:
     """Everything to do now, in order."""
     due: list[Duty | None] = [_kill(sight, orders), _end(sight, orders.epoch), *_transfer(sight, orders.assignment)]
-    due.append(_answer(sight, orders))
+    due += [_answer(sight, orders), _explain(sight, orders)]
     return tuple(duty for duty in due if duty is not None)
 
 
@@ -124,6 +139,13 @@ def _answer(sight: Sight, orders: Orders) -> Duty | None:
     held = [(slot, identity) for slot, identity in sorted(sight.slots.items()) if identity.step == order.step]
     slot, identity = min(held, key=lambda each: not _was_sent(orders.assignment, each[1]), default=(None, None))
     return None if identity is None else Answer(order, slot, identity)
+
+
+def _explain(sight: Sight, orders: Orders) -> Duty | None:
+    request = sight.trainer.request
+    if not orders.withdrawn or sight.trainer.state != "waiting" or sight.explained == request:
+        return None
+    return ExplainWait(request, NO_POLICY, _NO_POLICY_TOLD)
 
 
 def _was_sent(assignment: Assignment | None, identity: Identity) -> bool:

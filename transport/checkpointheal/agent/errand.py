@@ -6,15 +6,26 @@ Must not know torch: the agent reads this too.
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
+from checkpointheal.agent.tls import Papers
 from checkpointheal.contract.base import Attempt, Count, Digest, Epoch, Frozen, Seconds
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.layout import Identity
 
 
+class Secured(Frozen):
+    """What a transfer over TLS needs beside its addresses."""
+
+    papers: Papers
+    peer_uid: str = Field(description="The pod that the other side must be.")
+    ticket: str = Field(default="", repr=False, description="What the recipient shows at the donor's door.")
+
+
 class Errand(Frozen):
     """One side of one transfer."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     side: Literal["donor", "recipient"]
     arena: Path
@@ -25,20 +36,24 @@ class Errand(Frozen):
     epoch: Epoch
     identity: Identity
     host: str = Field(description="Where the donor's store listens, and where this side's channel binds.")
-    store_port: Count = Field(default=0, description="0 on the donor's side: it takes a free one and says which.")
+    store_port: Count = Field(
+        default=0,
+        description="Where the recipient calls: the donor's store or, over TLS, its door. 0 on the donor's side.",
+    )
     prefix: str
     slot: int | None = Field(default=None, description="Which slot the donor gives.")
     slots: int = 2
     deadline: Seconds
     stall: Seconds = Field(default=5.0, description="Without a chunk for this long the peer counts as gone.")
     bytes_per_second: Count | None = None
+    secured: Secured | None = Field(default=None, description="None: over gloo.")
 
 
 class Meeting(Frozen):
-    """The donor's store listens."""
+    """The donor waits for its recipient: at its store or, over TLS, at the agent's door."""
 
     say: Literal["meeting"] = "meeting"
-    store_port: int
+    store_port: int = 0
 
 
 class Progress(Frozen):

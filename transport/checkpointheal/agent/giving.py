@@ -9,12 +9,14 @@ import logging
 from collections.abc import Callable
 from contextlib import aclosing
 
-from checkpointheal.agent.errand import Errand, Failed, Meeting
+from checkpointheal.agent.agreed import TLS, disagreement
+from checkpointheal.agent.errand import Errand, Failed, Meeting, Secured
+from checkpointheal.agent.porter import Arrival
 from checkpointheal.agent.settings import AgentSettings
 from checkpointheal.agent.shelf import Shelf
+from checkpointheal.agent.tls import Papers
 from checkpointheal.agent.transfers import Transfers
 from checkpointheal.contract.gateway import Assignment
-from checkpointheal.contract.layout import Identity
 from checkpointheal.contract.log_lines import about
 from checkpointheal.contract.peer import Ask, Meet, No
 
@@ -34,6 +36,8 @@ class Giving:
         self._grants: dict[tuple[str, int], Assignment] = {}
         self._granted = asyncio.Condition()
         self._serving: dict[str, asyncio.Task[None]] = {}
+        self.papers: Callable[[], Papers | None] = lambda: None
+        self.expect: Callable[[], Arrival] | None = None
 
     @property
     def serving(self) -> tuple[str, ...]:
@@ -54,6 +58,9 @@ class Giving:
         grant = await self._grant_for(ask)
         if grant is None:
             return No(reason="NoGrant", message=f"no assignment of {ask.heal} attempt {ask.attempt} names this donor")
+        papers = self.papers() if grant.channel == TLS else None
+        if (no := disagreement(grant.channel, ask.channel, papers)) is not None:
+            return no
         slot = self._shelf.slot_of(ask.identity)
         if slot is None:
             return No(
@@ -63,9 +70,13 @@ class Giving:
         if (earlier := self._serving.pop(ask.heal, None)) is not None:
             earlier.cancel()
         meeting: asyncio.Future[Meet | No] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self._serve(self._errand(grant, ask.identity, slot), meeting))
+        arrival = self.expect() if papers is not None and self.expect is not None else None
+        errand = self._errand(grant, slot, papers)
+        task = asyncio.create_task(self._serve(errand, meeting, arrival))
         self._serving[ask.heal] = task
         task.add_done_callback(lambda done: self._served(ask.heal, done, meeting))
+        if arrival is not None:
+            task.add_done_callback(lambda _: arrival.close())
         self._changed()
         return await meeting
 
@@ -81,7 +92,7 @@ class Giving:
                 return None
             return found()
 
-    def _errand(self, grant: Assignment, identity: Identity, slot: int) -> Errand:
+    def _errand(self, grant: Assignment, slot: int, papers: Papers | None) -> Errand:
         return Errand(
             side="donor",
             arena=self._settings.arena,
@@ -90,22 +101,23 @@ class Giving:
             heal=grant.heal,
             attempt=grant.attempt,
             epoch=0,
-            identity=identity,
+            identity=grant.identity,
             host=self._settings.host,
             prefix=f"{grant.heal}/{grant.attempt}",
             slot=slot,
             slots=self._settings.slots,
             deadline=grant.deadline,
             bytes_per_second=grant.bytes_per_second,
+            secured=None if papers is None else Secured(papers=papers, peer_uid=grant.recipient.pod_uid),
         )
 
-    async def _serve(self, errand: Errand, meeting: asyncio.Future[Meet | No]) -> None:
+    async def _serve(self, errand: Errand, meeting: asyncio.Future[Meet | No], arrival: Arrival | None) -> None:
         outcome = "ended by its deadline"
         try:
-            async with asyncio.timeout(errand.deadline), aclosing(self._transfers.run(errand)) as words:
+            async with asyncio.timeout(errand.deadline), aclosing(self._transfers.run(errand, arrival)) as words:
                 async for said in words:
                     if isinstance(said, Meeting) and not meeting.done():
-                        meeting.set_result(Meet(store_port=said.store_port, prefix=errand.prefix, total=0))
+                        meeting.set_result(_meet(errand, said, arrival))
                     outcome = f"{said.reason}: {said.message}" if isinstance(said, Failed) else said.say
         except TimeoutError:
             pass
@@ -120,3 +132,9 @@ class Giving:
         if self._serving.get(heal) is task:
             del self._serving[heal]
         self._changed()
+
+
+def _meet(errand: Errand, said: Meeting, arrival: Arrival | None) -> Meet:
+    if arrival is None:
+        return Meet(store_port=said.store_port, prefix=errand.prefix, total=0)
+    return Meet(channel=TLS, ticket=arrival.ticket, prefix=errand.prefix, total=0)

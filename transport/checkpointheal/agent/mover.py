@@ -1,7 +1,7 @@
 """One side of one transfer, in a process of its own.
 
-Composition only: arena, meeting, lifeline and the donor's or recipient's shell. The process belongs to the transfer, so
-ending it is how a wait that nothing else ends is ended. Must not know the gateway.
+Composition only: arena, the way to the peer, and the donor's or recipient's shell. The process belongs to the transfer,
+so ending it is how a wait that nothing else ends is ended. Must not know the gateway.
 """
 
 import os
@@ -13,8 +13,7 @@ import torch
 
 from checkpointheal import digest, donor, recipient
 from checkpointheal.agent import errand as words
-from checkpointheal.agent.lifeline import Lifeline
-from checkpointheal.agent.meeting import Meeting, Visit
+from checkpointheal.agent import ways
 from checkpointheal.arena import Arena, Reading
 from checkpointheal.channel.pace import Pace
 from checkpointheal.contract.layout import Identity
@@ -31,12 +30,12 @@ ENDED_FROM_OUTSIDE = 75
 Say = Callable[[words.ErrandSays], None]
 
 
-def run(errand: words.Errand, say: Say) -> None:
+def run(errand: words.Errand, say: Say, arrived: ways.Arrived) -> None:
     """Carry the errand out; what comes of it is said, never raised. May end the process."""
     torch.set_num_threads(1)
     voice = _Voice(say)
     try:
-        ended = _give(errand, voice) if errand.side == "donor" else _take(errand, voice)
+        ended = _give(errand, voice, arrived) if errand.side == "donor" else _take(errand, voice)
     except CheckpointHealError as error:
         voice.fail(error)
     else:
@@ -80,18 +79,16 @@ class _Voice:
         os._exit(ENDED_FROM_OUTSIDE)
 
 
-def _give(errand: words.Errand, voice: _Voice) -> words.Ended:
+def _give(errand: words.Errand, voice: _Voice, arrived: ways.Arrived) -> words.Ended:
     began = time.monotonic()
     with _pinned(errand) as reading:
-        meeting = Meeting(errand.host, errand.prefix, errand.deadline)
-        voice.say(words.Meeting(store_port=meeting.store_port))
         total = reading.seal.data_bytes
         terms = _terms(errand, began, lambda crossed: voice.progress(crossed, total))
-        lifeline = Lifeline(meeting.lifeline(), errand.stall, terms.deadline, voice.fail_and_exit)
+        way = ways.to_recipient(errand, terms.deadline, voice, arrived)
         try:
-            held, crossed = _serve(errand, SlotSource(reading), meeting, terms)
+            held, crossed = _serve(errand, SlotSource(reading), way, terms)
         finally:
-            lifeline.close()
+            way.close()
     return words.Ended(
         bytes=crossed,
         total=total,
@@ -102,30 +99,29 @@ def _give(errand: words.Errand, voice: _Voice) -> words.Ended:
     )
 
 
-def _serve(errand: words.Errand, source: SlotSource, meeting: Meeting, terms: Terms) -> tuple[float, int]:
+def _serve(errand: words.Errand, source: SlotSource, way: ways.Way, terms: Terms) -> tuple[float, int]:
     """When the state was read through, and how many bytes crossed."""
     try:
         offer = _offer(errand, source)
     except CheckpointHealError as error:
-        donor.decline(meeting.channel(), error, terms)
+        donor.decline(way.channel(), error, terms)
         raise
     held = time.monotonic()
-    return held, donor.give(meeting.channel(), source, offer, terms)
+    return held, donor.give(way.channel(), source, offer, terms)
 
 
 def _take(errand: words.Errand, voice: _Voice) -> words.Ended:
     began = time.monotonic()
     arena = Arena.create(errand.arena, slots=errand.slots)
     sink = SlotSink(arena, errand.job, errand.member, errand.epoch)
-    visit = Visit(errand.host, errand.store_port, errand.prefix, errand.deadline)
     terms = _terms(errand, began, lambda crossed: voice.progress(crossed, sink.total))
-    lifeline = Lifeline(visit.lifeline(), errand.stall, terms.deadline, voice.fail_and_exit)
+    way = ways.to_donor(errand, terms.deadline, voice)
     try:
         met = time.monotonic()
-        taken = recipient.take(visit.channel(), sink, Expected(errand.heal, errand.attempt, errand.identity), terms)
+        taken = recipient.take(way.channel(), sink, Expected(errand.heal, errand.attempt, errand.identity), terms)
     finally:
         sink.abandon()
-        lifeline.close()
+        way.close()
     return words.Ended(
         bytes=taken.bytes,
         total=sink.total,

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from checkpointheal.agent.keep import Keep
 from checkpointheal.agent.peer_trust import PeerTrust
+from checkpointheal.agent.porter import Arrival, Porter
 from checkpointheal.contract.gateway import Peer
 from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal.contract.peer import Ask, Meet, No
@@ -37,7 +38,7 @@ class PeerDoor:
         self.answer_ask: Callable[[Ask], Awaitable[Meet | No]] | None = None
         self._runner: web.AppRunner | None = None
         self._socket: socket.socket | None = None
-        self._site: web.SockSite | None = None
+        self._porter: Porter | None = None
 
     async def open(self, host: str, port: int) -> Endpoint:
         """Take the address; port 0 takes a free one. Listens at once, or from the first certificate on."""
@@ -52,25 +53,39 @@ class PeerDoor:
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         self._socket = await _bound(host, port)
+        self._porter = Porter(self._socket, self._new_guest)
         if self._trust.ready:
             await self.listen(None)
         return Endpoint(host=host, port=self._socket.getsockname()[1])
 
     async def listen(self, tls: ssl.SSLContext | None) -> None:
-        """Serve new guests with this context. Those who are inside stay; who waits outside is met by the new one."""
-        if self._runner is None or self._socket is None:
+        """Serve new guests with this context (None: in clear). Those who are inside stay."""
+        if self._runner is None or self._socket is None or self._porter is None:
             raise RuntimeError("the door is opened before it listens")
-        before, self._site = self._site, web.SockSite(self._runner, self._socket.dup(), ssl_context=tls)
-        await self._site.start()
-        if before is not None:
-            await before.stop()
+        if tls is None:
+            await web.SockSite(self._runner, self._socket.dup()).start()
+        else:
+            self._porter.admit(tls)
+
+    def expect(self) -> Arrival:
+        """A recipient that will come to this very port for a state, with a ticket of its own."""
+        if self._porter is None:
+            raise RuntimeError("the door is opened before anybody is expected")
+        return self._porter.expect()
 
     async def close(self) -> None:
         """Stop listening."""
+        if self._porter is not None:
+            await self._porter.close()
         if self._runner is not None:
             await self._runner.cleanup()
         if self._socket is not None:
             self._socket.close()
+
+    def _new_guest(self) -> asyncio.Protocol:
+        if self._runner is None or self._runner.server is None:
+            raise RuntimeError("the door is opened before guests come in")
+        return self._runner.server()
 
     @web.middleware
     async def _only_known(

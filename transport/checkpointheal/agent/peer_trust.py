@@ -7,13 +7,14 @@ is, and TLS compares the pod's uid before the first byte. Must not know what age
 import hmac
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from aiohttp import web
 
 from checkpointheal.agent.credentials import Credentials
+from checkpointheal.agent.tls import holder_of
 from checkpointheal.contract.gateway import Peer
 from checkpointheal.contract.trust import Holder, pod_host
 from checkpointheal.errors import PeerLost
@@ -84,20 +85,10 @@ class ByCertificate:
 
     def guest(self, request: web.Request) -> Holder | None:
         """Its certificate was verified by TLS when it came; here it matters whose it is, and that it still lives."""
-        holder = _holder(request.get_extra_info("peercert") or {}, self._clock())
+        holder = holder_of(request.get_extra_info("peercert") or {}, self._clock())
         if holder is None or self.credentials is None or not holder.shares_job_with(self.credentials.holder):
             raise _forbidden()
         return holder
-
-
-def _holder(certificate: Mapping[str, Any], now: float) -> Holder | None:
-    if not certificate or ssl.cert_time_to_seconds(certificate["notAfter"]) < now:
-        return None
-    uris = [name for kind, name in certificate.get("subjectAltName", ()) if kind == "URI"]
-    try:
-        return Holder.parse(uris[0]) if len(uris) == 1 else None
-    except ValueError:
-        return None
 
 
 def _forbidden() -> web.HTTPForbidden:

@@ -8,9 +8,11 @@ import logging
 from collections.abc import Callable
 from contextlib import aclosing
 
-from checkpointheal.agent.errand import Ended, Errand, Failed, Progress
+from checkpointheal.agent.agreed import TLS, disagreement
+from checkpointheal.agent.errand import Ended, Errand, Failed, Progress, Secured
 from checkpointheal.agent.peer_door import Peers
 from checkpointheal.agent.settings import AgentSettings
+from checkpointheal.agent.tls import Papers
 from checkpointheal.agent.transfers import Transfers
 from checkpointheal.contract.gateway import Assignment, TransferFacts
 from checkpointheal.contract.log_lines import Facts, about
@@ -27,6 +29,7 @@ class Taking:
         self, settings: AgentSettings, peers: Peers, transfers: Transfers, changed: Callable[[], None]
     ) -> None:
         self._settings, self._peers, self._transfers, self._changed = settings, peers, transfers, changed
+        self.papers: Callable[[], Papers | None] = lambda: None
         self.facts: TransferFacts | None = None
 
     async def fetch(self, assignment: Assignment, epoch: int) -> bool:
@@ -34,12 +37,20 @@ class Taking:
         donor = assignment.donors[0]
         self._say(TransferFacts(heal=assignment.heal, attempt=assignment.attempt, state="asking", donor=donor.pod))
         log.info("step %d is asked of %s in %s", assignment.step, donor.member, donor.pod, extra=self._about())
+        papers = self.papers() if assignment.channel == TLS else None
+        if (no := disagreement(assignment.channel, assignment.channel, papers)) is not None:
+            return self._failed(no.reason, no.message)
         try:
             meet = await self._peers.ask(donor, _ask(assignment))
         except CheckpointHealError as error:
             return self._failed(error.reason, str(error))
+        if (no := disagreement(assignment.channel, meet.channel, papers)) is not None:
+            return self._failed(no.reason, no.message)
+        return await self._receive(self._errand(assignment, epoch, meet, papers))
+
+    async def _receive(self, errand: Errand) -> bool:
         self._say_more(state="receiving")
-        async with aclosing(self._transfers.run(self._errand(assignment, meet, epoch))) as words:
+        async with aclosing(self._transfers.run(errand)) as words:
             async for said in words:
                 if isinstance(said, Ended | Failed):
                     return self._over(said)
@@ -68,7 +79,8 @@ class Taking:
         heal, attempt = (self.facts.heal, self.facts.attempt) if self.facts is not None else ("", None)
         return about(heal=heal, attempt=attempt, reason=reason)
 
-    def _errand(self, assignment: Assignment, meet: Meet, epoch: int) -> Errand:
+    def _errand(self, assignment: Assignment, epoch: int, meet: Meet, papers: Papers | None) -> Errand:
+        donor = assignment.donors[0]
         return Errand(
             side="recipient",
             arena=self._settings.arena,
@@ -78,11 +90,12 @@ class Taking:
             attempt=assignment.attempt,
             epoch=epoch,
             identity=assignment.identity,
-            host=assignment.donors[0].endpoint.host,
-            store_port=meet.store_port,
+            host=donor.endpoint.host,
+            store_port=meet.store_port if papers is None else donor.endpoint.port,
             prefix=meet.prefix,
             slots=self._settings.slots,
             deadline=assignment.deadline,
+            secured=papers and Secured(papers=papers, peer_uid=donor.pod_uid, ticket=meet.ticket),
         )
 
     def _say(self, facts: TransferFacts) -> None:
@@ -99,5 +112,6 @@ def _ask(assignment: Assignment) -> Ask:
         heal=assignment.heal,
         attempt=assignment.attempt,
         recipient_uid=assignment.recipient.pod_uid,
+        channel=assignment.channel,
         **assignment.identity.model_dump(),
     )

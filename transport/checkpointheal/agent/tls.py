@@ -1,11 +1,48 @@
 """Which TLS does an agent speak: 1.3 alone, its own certificate from memory, and only the gateway's roots believed?
 
 Contexts are made whole and never changed: other roots or another certificate are another context, so an open connection
-goes on as it began. Must not know HTTP, peers or the operator.
+goes on as it began. Must not know HTTP or the operator.
 """
 
 import os
 import ssl
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ConfigDict, Field
+
+from checkpointheal.contract.base import Frozen
+from checkpointheal.contract.trust import Holder
+
+
+class Papers(Frozen):
+    """What an agent shows and whom it believes, as text: the one form in which a child can be given it."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    holder: Holder
+    roots: str = Field(repr=False)
+    chain: str = Field(repr=False)
+    key: str = Field(repr=False)
+
+    def client(self) -> ssl.SSLContext:
+        """Raises OSError, as the functions below do."""
+        return client(self.roots, self.chain, self.key)
+
+    def server(self) -> ssl.SSLContext:
+        """Raises OSError, as the functions below do."""
+        return server(self.roots, self.chain, self.key)
+
+
+def holder_of(certificate: Mapping[str, Any], now: float) -> Holder | None:
+    """Whose certificate it is, as TLS tells it after verifying it; None where it is nobody's, or over by `now`."""
+    if not certificate or ssl.cert_time_to_seconds(certificate["notAfter"]) < now:
+        return None
+    uris = [name for kind, name in certificate.get("subjectAltName", ()) if kind == "URI"]
+    try:
+        return Holder.parse(uris[0]) if len(uris) == 1 else None
+    except ValueError:
+        return None
 
 
 def trusting(roots: str) -> ssl.SSLContext:

@@ -10,9 +10,10 @@ import contextlib
 import multiprocessing
 import os
 import select
+import socket
 import threading
 from collections.abc import AsyncGenerator
-from multiprocessing import forkserver
+from multiprocessing import forkserver, reduction
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -20,6 +21,8 @@ from multiprocessing.process import BaseProcess
 from pydantic import TypeAdapter
 
 from checkpointheal.agent.errand import ERRAND_SAYS, Errand, ErrandSays, Failed
+from checkpointheal.agent.porter import Arrival
+from checkpointheal.errors import Overdue
 
 _MODULE = "checkpointheal.agent.mover"
 
@@ -36,21 +39,25 @@ class Transfers:
         """Start the fork server now: loading torch takes seconds that a heal should not wait for."""
         await asyncio.to_thread(forkserver.ensure_running)
 
-    async def run(self, errand: Errand) -> AsyncGenerator[ErrandSays]:
+    async def run(self, errand: Errand, arrival: Arrival | None = None) -> AsyncGenerator[ErrandSays]:
         """Run one errand; yields what it says, the last word being its outcome.
 
-        Closing it early, as `aclosing` does, or being cancelled, kills the child.
+        `arrival`: the guest that the child waits for, who comes to the agent's door. Closing it early, as `aclosing`
+        does, or being cancelled, kills the child.
         """
-        ours, theirs = self._context.Pipe(duplex=False)
+        ours, theirs = self._context.Pipe()
         child = self._context.Process(target=_run_errand, args=(theirs, errand.model_dump_json()), daemon=True)
         await asyncio.to_thread(child.start)
         theirs.close()
         self._children.add(child)
+        handing = None if arrival is None else asyncio.create_task(_hand_over(arrival, ours, child.pid or 0))
         try:
             async with contextlib.aclosing(_listen(ours)) as words:
                 async for said in words:
                     yield said
         finally:
+            if handing is not None:
+                handing.cancel()
             self._kill(child)
             ours.close()
 
@@ -64,6 +71,12 @@ class Transfers:
             child.kill()
             child.join(1)
         self._children.discard(child)
+
+
+async def _hand_over(arrival: Arrival, pipe: Connection, child: int) -> None:
+    """The connection itself goes to the child; what is said on it is none of the agent's business."""
+    with await arrival.guest() as guest, contextlib.suppress(OSError):
+        reduction.send_handle(pipe, guest.fileno(), child)
 
 
 async def _listen(pipe: Connection) -> AsyncGenerator[ErrandSays]:
@@ -95,7 +108,18 @@ def _run_errand(pipe: Connection, errand: str) -> None:
     from checkpointheal.agent import mover  # noqa: PLC0415 the agent must not load torch
 
     threading.Thread(target=_end_with_agent, args=(pipe,), daemon=True).start()
-    mover.run(TypeAdapter(Errand).validate_json(errand), lambda said: pipe.send_bytes(said.model_dump_json().encode()))
+    mover.run(
+        TypeAdapter(Errand).validate_json(errand),
+        lambda said: pipe.send_bytes(said.model_dump_json().encode()),
+        lambda seconds: _arrived(pipe, seconds),
+    )
+
+
+def _arrived(pipe: Connection, seconds: float) -> socket.socket:
+    """In the child: the guest that the agent's door has let in."""
+    if not pipe.poll(seconds):
+        raise Overdue(f"the recipient did not come within {seconds:.0f} s")
+    return socket.socket(fileno=reduction.recv_handle(pipe))
 
 
 def _end_with_agent(pipe: Connection) -> None:

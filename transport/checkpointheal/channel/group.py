@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Protocol
 
 import torch
+from torch.distributed.distributed_c10d import Work
 
 from checkpointheal.errors import Overdue, PeerLost
 
@@ -18,17 +19,17 @@ TAG = 0x4348
 _ADVICE = re.compile(r"^\[[^]]*\] |\. This is typically .*")
 """gloo says where in its source it is, and what one might do; neither helps who reads a heal's status."""
 _CPU = torch.device("cpu")
-_Verb = Callable[[list[torch.Tensor], int, int], torch.distributed.Work]
+_Verb = Callable[[list[torch.Tensor], int, int], Work]
 
 
 class Group(Protocol):
     """What is needed of a c10d process group, or of a backend of one."""
 
-    def send(self, tensors: list[torch.Tensor], peer: int, tag: int, /) -> torch.distributed.Work:
+    def send(self, tensors: list[torch.Tensor], peer: int, tag: int, /) -> Work:
         """Start sending."""
         ...
 
-    def recv(self, tensors: list[torch.Tensor], peer: int, tag: int, /) -> torch.distributed.Work:
+    def recv(self, tensors: list[torch.Tensor], peer: int, tag: int, /) -> Work:
         """Start receiving."""
         ...
 
@@ -63,9 +64,7 @@ class GroupChannel:
 class GroupPending:
     """One send or receive of a group."""
 
-    def __init__(
-        self, work: torch.distributed.Work, peer: int, moved: torch.Tensor, final: torch.Tensor | None
-    ) -> None:
+    def __init__(self, work: Work, peer: int, moved: torch.Tensor, final: torch.Tensor | None) -> None:
         self._work, self._peer, self._moved, self._final = work, peer, moved, final
 
     def wait(self, seconds: float) -> None:

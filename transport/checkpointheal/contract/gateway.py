@@ -128,6 +128,7 @@ class Assignment(Message):
     bytes_per_second: Count | None = Field(
         default=None, description="Cap on what the donor sends; None: as fast as it goes."
     )
+    channel: str = Field(default="gloo", description="How the bytes shall cross: tls or gloo.")
 
     @property
     def identity(self) -> Identity:

@@ -141,6 +141,15 @@ class Restored(Message):
     message: str = ""
 
 
+class Waiting(Message):
+    """There is no answer to `Wait` yet, and why; it may still come."""
+
+    say: Literal["waiting"] = "waiting"
+    request: int
+    reason: str
+    message: str
+
+
 class PrivateKept(Message):
     """A buddy's agent has the private part of this step (0 buddies: this job has no other member)."""
 
@@ -167,7 +176,9 @@ class EndTrainer(Message):
     reason: str
 
 
-AgentSays = Annotated[Reserved | Refused | Restored | PrivateKept | EpochOver | EndTrainer, Field(discriminator="say")]
+AgentSays = Annotated[
+    Reserved | Refused | Restored | Waiting | PrivateKept | EpochOver | EndTrainer, Field(discriminator="say")
+]
 
 TRAINER_SAYS: TypeAdapter[TrainerSays] = TypeAdapter(TrainerSays)
 AGENT_SAYS: TypeAdapter[AgentSays] = TypeAdapter(AgentSays)

@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from checkpointheal.contract.base import Message
-from checkpointheal.contract.trainer import AGENT_SAYS, SOCKET_NAME, AgentSays, EpochOver, Hello
+from checkpointheal.contract.trainer import AGENT_SAYS, SOCKET_NAME, AgentSays, EpochOver, Hello, Waiting
 
 log = logging.getLogger("checkpointheal")
 
@@ -40,6 +40,7 @@ class Line:
         self._answers: dict[str, AgentSays] = {}
         self._ended = False
         self._told_unprotected = False
+        self._told_why: tuple[int, str] | None = None
         _LINES.add(self)
 
     def start(self) -> None:
@@ -139,6 +140,8 @@ class Line:
             self._changed.notify_all()
         if isinstance(answer, EpochOver):
             self._on_epoch_over(answer)
+        if isinstance(answer, Waiting):
+            self._say_why_once(answer)
 
     def _send(self, message: Message) -> bool:
         """False, and no connection, where it did not go out as a whole at once: an agent may stand still."""
@@ -157,6 +160,12 @@ class Line:
                 self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
             self._socket = None
+
+    def _say_why_once(self, told: Waiting) -> None:
+        """An agent that comes back tells it again."""
+        if (told.request, told.reason) != self._told_why:
+            self._told_why = told.request, told.reason
+            log.warning("checkpointheal: restore() waits, %s: %s", told.reason, told.message)
 
     def _say_unprotected_once(self) -> None:
         if not (self._ended or self._told_unprotected or "done" in self._said_again):

@@ -1,0 +1,152 @@
+"""Whole agents under a gateway over TLS: a state goes from one to the other through the donor's one port."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+import builders_agent as agents
+import builders_transfer
+import builders_trust as build
+from checkpointheal.agent.agent import Agent
+from checkpointheal.agent.settings import AgentSettings
+from checkpointheal.contract.gateway import AgentReport, Assignment, Orders, Peer
+from checkpointheal.contract.trainer import AGENT_SAYS, SOCKET_NAME, Hello, Wait, Waiting
+from checkpointheal_operator.gateway.authority import Authority
+
+AUTHORITY = Authority.begin(build.GATEWAY, build.NOW)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """Memory, as an arena has."""
+    directory = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    yield directory
+    shutil.rmtree(directory)
+
+
+def settings_of(replica: int, home: Path, url: str) -> AgentSettings:
+    """Of an injected pod, its token in a file."""
+    file = home / f"token-{replica}"
+    file.write_text(f"token-{replica}")
+    known = agents.some_settings(home / f"arena-{replica}", replica).model_dump()
+    certified = {"token": "", "peer_key": "", "job": "gpt", "token_file": file, "gateway": url}
+    return AgentSettings(**known | certified | {"gateway_root": AUTHORITY.trusted(build.NOW)})
+
+
+@dataclass
+class Cluster:
+    """A gateway, and agents that report to it."""
+
+    gateway: build.Gateway
+    home: Path
+
+    def report(self, replica: int) -> AgentReport | None:
+        heard = {each.report.pod_uid: each.report for each in self.gateway.hub.heard}
+        return heard.get(f"uid-{replica}")
+
+    async def once(self, replica: int, fits: Callable[[AgentReport], bool]) -> AgentReport:
+        """The report of this agent, once there is one that fits."""
+        while (report := self.report(replica)) is None or not fits(report):
+            await asyncio.sleep(0.02)
+        return report
+
+    @contextlib.asynccontextmanager
+    async def agent(self, replica: int) -> AsyncIterator[Agent]:
+        async with aiohttp.ClientSession() as session:
+            agent = Agent(settings_of(replica, self.home, self.gateway.url), session)
+            running = asyncio.create_task(agent.run())
+            while not agent._certificates.ready:
+                await asyncio.sleep(0.02)
+            yield agent
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def a_cluster(home: Path) -> AsyncIterator[Cluster]:
+    tokens = {f"token-{each}": build.a_caller(build.a_holder(each)) for each in (0, 2)}
+    async with build.a_gateway(AUTHORITY, **tokens) as gateway:
+        yield Cluster(gateway, home)
+
+
+def peer_of(report: AgentReport) -> Peer:
+    return Peer(member=report.member, pod=report.pod, pod_uid=report.pod_uid, endpoint=report.endpoint)
+
+
+@pytest.mark.parametrize("channel", ["tls", "gloo"])
+def test_a_state_crosses_bit_for_bit_by_the_ordered_channel(
+    home: Path, channel: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    identity, slot = builders_transfer.put(home / "arena-0", builders_transfer.a_state(20))
+    shown: list[str] = []
+
+    async def story() -> None:
+        async with a_cluster(home) as cluster, cluster.agent(0) as donor, cluster.agent(2):
+            reports = [await cluster.once(each, lambda report: True) for each in (0, 2)]
+            await cluster.once(0, lambda report: any(each.identity == identity for each in report.generations))
+            giver, taker = map(peer_of, reports)
+            assignment = Assignment(
+                heal="heal-1",
+                attempt=1,
+                recipient=taker,
+                donors=(giver,),
+                deadline=60,
+                channel=channel,
+                **dict(identity),
+            )
+            await cluster.gateway.hub.order(
+                {"uid-0": Orders(revision=1, grants=(assignment,)), "uid-2": Orders(revision=1, assignment=assignment)}
+            )
+            over = ("verified", "failed")
+            done = await cluster.once(2, lambda report: bool(report.transfer and report.transfer.state in over))
+            assert done.transfer is not None
+            assert (done.transfer.state, done.transfer.message) == ("verified", "")
+            assert done.transfer.bytes == done.transfer.total > 0
+            await cluster.once(0, lambda report: not report.serving)
+            assert donor._certificates.credentials is not None
+            shown.append(donor._certificates.credentials.papers.key.splitlines()[1])
+
+    asyncio.run(story())
+    assert builders_transfer.data_of(home / "arena-2", 0) == builders_transfer.data_of(home / "arena-0", slot)
+    written = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
+    for key in shown:
+        assert key not in caplog.text
+        assert key.encode() not in written
+
+
+def test_a_trainer_that_no_policy_selects_is_told_so_and_waits_on(home: Path) -> None:
+    async def story() -> None:
+        async with a_cluster(home) as cluster, cluster.agent(0):
+            reader, writer = await asyncio.open_unix_connection(home / "arena-0" / SOCKET_NAME)
+            for word in (Hello(role="trainer", incarnation="t1", pid=1), Wait(request=4, budget=180)):
+                writer.write(word.model_dump_json().encode() + b"\n")
+            await cluster.once(0, lambda report: report.trainer.state == "waiting")
+            await cluster.gateway.hub.order({"uid-0": Orders(revision=1, withdrawn=True)})
+            said = AGENT_SAYS.validate_json(await reader.readline())
+            assert isinstance(said, Waiting)
+            assert (said.request, said.reason) == (4, "NoPolicy")
+            assert said.message == "no CheckpointHeal selects this pod: apply one; waiting"
+            report = await cluster.once(0, lambda report: report.conditions == ("NoPolicy",))
+            assert report.trainer.state == "waiting"
+            await cluster.gateway.hub.order({"uid-0": Orders(revision=2)})
+            await cluster.once(0, lambda report: report.conditions == ())
+            writer.close()
+
+    asyncio.run(story())
+
+
+def test_an_older_agent_reads_orders_and_answers_that_name_a_channel_as_gloo() -> None:
+    """The words of an earlier build are those of today without what it did not know."""
+    old = json.loads(agents.an_assignment(channel="tls").model_dump_json())
+    del old["channel"]
+    assert Assignment.model_validate(old).channel == "gloo"
