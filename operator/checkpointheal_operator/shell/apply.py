@@ -26,6 +26,7 @@ from checkpointheal_operator.shell.cluster import (
     Conflict,
     Ref,
 )
+from checkpointheal_operator.shell.gather import POLICY_LABEL
 from checkpointheal_operator.shell.objects import JobObjects
 from checkpointheal_operator.shell.telling import (
     Told,
@@ -36,8 +37,6 @@ from checkpointheal_operator.shell.telling import (
     job_status,
     progress,
 )
-
-POLICY_LABEL = "checkpointheal.dev/policy"
 
 
 class Desk:
