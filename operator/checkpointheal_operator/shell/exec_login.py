@@ -1,4 +1,4 @@
-"""What does the program answer that a kubeconfig names to log in: `aws eks get-token`, `gke-gcloud-auth-plugin` and others?
+"""What does the program answer that a kubeconfig names to log in, `aws eks get-token` and others?
 
 Asked when a token is first needed, and again when it has expired. What it says on its standard error goes to the
 user's, as with kubectl: it may want a browser opened. Must not know what is asked of the API.

@@ -75,10 +75,6 @@ class Kube:
         """One object."""
         return await self._ask(Asked("GET", _path(*ref)))
 
-    async def list(self, kind: Kind, namespace: str, labels: str = "") -> list[Json]:
-        """All objects that the labels pick, as of one moment."""
-        return await self.all(Selection(kind, labels, namespace))
-
     async def all(self, selection: Selection) -> list[Json]:
         """All that is selected, as of one moment."""
         found: list[Json] = []
@@ -88,6 +84,10 @@ class Kube:
             found += page.items
             if not (more := page.more):
                 return found
+
+    async def list(self, kind: Kind, namespace: str, labels: str = "") -> list[Json]:
+        """All objects that the labels pick, as of one moment."""
+        return await self.all(Selection(kind, labels, namespace))
 
     async def page(self, selection: Selection, more: str = "") -> Page:
         """The next part of a list. Raises Expired where the rest of it is forgotten."""

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib import request
 from urllib.parse import urlsplit
 
 import yaml
@@ -78,7 +77,8 @@ def _proxy(url: str, environment: Mapping[str, str]) -> str | None:
     host = where.hostname or ""
     if host == "localhost" or host.startswith("127.") or host == "::1":
         return None
-    if request.proxy_bypass_environment(where.netloc, {"no": known.get("no_proxy", "")}):
+    spared = [each.strip().lstrip("*.") for each in known.get("no_proxy", "").split(",")]
+    if any(each and f".{host}".endswith(f".{each}") for each in spared):
         return None
     return known.get(f"{where.scheme}_proxy") or None
 
