@@ -7,7 +7,8 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from checkpointheal_operator.plugin.asked import parser
 
 if TYPE_CHECKING:
+    from checkpointheal_operator.plugin.reading import Reader
     from checkpointheal_operator.plugin.verbs import Desk
     from checkpointheal_operator.shell.kubeconfig import Context
 
@@ -55,15 +57,19 @@ def _run(argv: Sequence[str]) -> int:
     return answer(asked, os.environ, sys.stdout)
 
 
-def answer(asked: argparse.Namespace, environment: Mapping[str, str], out: TextIO) -> int:
-    """Do what was asked; what is wrong goes to standard error."""
+def answer(
+    asked: argparse.Namespace, environment: Mapping[str, str], out: TextIO, clock: Callable[[], float] = time.time
+) -> int:
+    """Do what was asked; what is wrong goes to standard error. `clock` tells seconds since 1970."""
     from checkpointheal_operator.plugin.trouble import Trouble  # noqa: PLC0415
+    from checkpointheal_operator.plugin.verbs import Desk  # noqa: PLC0415
     from checkpointheal_operator.shell.access import NoCluster  # noqa: PLC0415
     from checkpointheal_operator.shell.kubeconfig import context_of  # noqa: PLC0415
 
     try:
         path = Path(asked.kubeconfig).expanduser() if asked.kubeconfig else None
-        status = asyncio.run(_at(context_of(environment, path, asked.context), asked, out))
+        context = context_of(environment, path, asked.context)
+        status = asyncio.run(_at(context, asked, lambda reader, where: Desk(reader, where, out, clock)))
         out.flush()
     except Trouble as trouble:
         _complain(trouble.lines)
@@ -73,17 +79,16 @@ def answer(asked: argparse.Namespace, environment: Mapping[str, str], out: TextI
     return status
 
 
-async def _at(context: "Context", asked: argparse.Namespace, out: TextIO) -> int:
+async def _at(context: "Context", asked: argparse.Namespace, desk: "Callable[[Reader, str], Desk]") -> int:
     from checkpointheal_operator.plugin.reading import Reader  # noqa: PLC0415
     from checkpointheal_operator.plugin.trouble import Where  # noqa: PLC0415
-    from checkpointheal_operator.plugin.verbs import Desk  # noqa: PLC0415
     from checkpointheal_operator.shell.kube import Kube  # noqa: PLC0415
 
     everywhere = getattr(asked, "all_namespaces", False)
     namespace = "" if everywhere else asked.namespace or context.namespace
     async with context.access.session() as session:
         reader = Reader(Kube(session, context.access.url), Where(context.name, context.access.url))
-        return await _verb(Desk(reader, namespace, out), asked)
+        return await _verb(desk(reader, namespace), asked)
 
 
 def _verb(desk: "Desk", asked: argparse.Namespace) -> Coroutine[Any, Any, int]:

@@ -46,8 +46,10 @@ def heals_about(standing: PodStanding, seen: Seen) -> tuple[Heal, ...]:
 
 
 def nearest(name: str, names: Iterable[str]) -> tuple[str, ...]:
-    """Names like it, best first."""
-    return tuple(difflib.get_close_matches(name, sorted(set(names)), n=NEAR, cutoff=0.5))
+    """Names that begin like it, else names that look like it, best first."""
+    there = sorted(set(names))
+    longer = [each for each in there if each.startswith(name)]
+    return tuple(longer[:NEAR] or difflib.get_close_matches(name, there, n=NEAR, cutoff=0.6))
 
 
 def _pod(standing: PodStanding, job: Job | None, seen: Seen) -> Iterator[Block]:
@@ -143,7 +145,7 @@ def _events(events: Sequence[Json], now: float) -> Iterator[Block]:
     yield EMPTY
     yield Title("Events")
     for each in sorted(events, key=_when)[-EVENTS_TOLD:]:
-        tone = "bad" if each.get("type") == "Warning" else "plain"
+        tone: Tone = "bad" if each.get("type") == "Warning" else "plain"
         ago = age(now - seconds_of(_when(each))) if _when(each) else "?"
         yield Told(f"{each.get('reason', '')}: {each.get('message', '')}", f"{ago:>6} ago  ", 2, tone)
 

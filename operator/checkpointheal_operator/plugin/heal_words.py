@@ -160,7 +160,8 @@ def timings(heal: Heal) -> tuple[tuple[str, float], ...]:
         last = spec.assignment.assigned_at
     if status.transfer is not None and spec.assignment is not None:
         crossing = status.transfer.hold_seconds, status.transfer.transfer_seconds, status.transfer.verify_seconds
-        found += zip(("hold", "transfer", "verify"), crossing, strict=True)
+        told = zip(("hold", "transfer", "verify"), crossing, strict=True)
+        found += ((name, spent) for name, spent in told if spent or status.transfer.state == "verified")
         last += sum(crossing)
     if status.begun_at is not None:
         found.append(("others", status.begun_at - last))

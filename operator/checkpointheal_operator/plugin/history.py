@@ -40,14 +40,15 @@ def page(heals: Iterable[Heal], scope: str, now: float, *, namespaced: bool) -> 
 
 def row(heal: Heal, now: float) -> tuple[str, ...]:
     """One heal under HEADS."""
-    status = heal.status
+    status, assigned = heal.status, heal.spec.assignment
+    step = assigned.step if status.step is None and assigned else status.step
     return (
         heal.metadata.name,
         recipient(heal),
         str(heal.spec.cause),
         donor(heal) or "-",
         str(status.rung or "-"),
-        "-" if status.step is None else str(status.step),
+        "-" if step is None else str(step),
         size(status.transfer.bytes).replace(" ", "") if status.transfer else "-",
         status.duration or "-",
         HEALED.get(outcome(heal), "False"),

@@ -97,20 +97,18 @@ def picture(seen: Seen, lines: tuple[str, ...], now: float) -> Group:
     if opened := [each for each in seen.heals if is_open(each)]:
         parts += [Text(), _heals(opened, now)]
     if lines:
-        parts += [Text(), Text("\n".join(lines), style="dim", overflow="ellipsis", no_wrap=True)]
+        parts += [Text(), Text("\n".join(lines), style="dim", overflow="fold")]
     return Group(*parts)
 
 
 def _job(seen: Seen, number: int, now: float) -> Text:
     policy = seen.policies[number]
-    line = Text(no_wrap=True, overflow="ellipsis")
-    line.append(f"{policy.metadata.namespace}/{policy.metadata.name}", style="bold")
-    line.append(f"  {epoch_told(policy, now)}")
+    line = Text(f"{policy.metadata.namespace}/{policy.metadata.name}", style="bold")
     for each in policy.status.conditions:
         if (tone := tone_of(each)) in ("good", "bad"):
             said = each.type if each.status == "True" else f"not {each.type}"
-            line.append(f"  {said}", style="green" if tone == "good" else "bold red")
-    return line
+            line.append(f"  {said}", style="not bold green" if tone == "good" else "red")
+    return line.append(f"\n  {epoch_told(policy, now)}", style="not bold")
 
 
 def _heals(opened: list[Heal], now: float) -> Table:

@@ -24,11 +24,12 @@ class Told(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """A table."""
+    """A table. `folds`: its last column holds sentences, which may take several lines."""
 
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     indent: int = 0
+    folds: bool = False
 
 
 Block = Title | Told | Grid

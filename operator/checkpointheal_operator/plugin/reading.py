@@ -110,11 +110,8 @@ class Reader:
         elsewhere = [each for each in await self._places(name) if each != namespace]
         hints = [f"did you mean {listed(near)}?"] if (near := nearest(name, here)) else []
         hints += [f"there is one in namespace {elsewhere[0]}: add -n {elsewhere[0]}"] if elsewhere else []
-        return Trouble(
-            f"there is no pod {name} in namespace {namespace}",
-            "; ".join(hints) or f"kubectl get pods -n {namespace} lists those that there are",
-            AMISS,
-        )
+        hints.append(f"`kubectl checkpointheal history --pod {name}` tells what became of one that is gone")
+        return Trouble(f"there is no pod {name} in namespace {namespace}", "\n".join(hints), AMISS)
 
     async def _no_namespace(self, name: str) -> Trouble:
         near = nearest(name, await self._names(Selection(NAMESPACES)))

@@ -34,12 +34,16 @@ _SCRUBBED = (
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), LEFT_OUT),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), rf"\1 {LEFT_OUT}"),
     (re.compile(r"(\w+://)[^/\s:@]*:[^/\s@]+@"), rf"\1{LEFT_OUT}@"),
+    (
+        re.compile(r"(?i)(\"name\": *\"[^\"]*(?:token|key|secret|passw)[^\"]*\", *\"value\": *\")[^\"]*"),
+        rf"\1{LEFT_OUT}",
+    ),
     (re.compile(r"\b(AKIA|ASIA)[0-9A-Z]{16}\b"), LEFT_OUT),
     (re.compile(r"\b(hf|ghp|gho|ghs|glpat|sk|xox[abp])[_-][\w-]{16,}"), LEFT_OUT),
     (
         re.compile(
             r"(?i)([\w-]*(?:token|api[_-]?key|secret|password|passwd|access[_-]?key)[\w-]*[\"']?\s*[=:]\s*[\"']?)"
-            r"(?!\(left out\))[^\s\"',;&]+"
+            r"(?!\(left out\))[^\s\"',;&\[{(]+"
         ),
         rf"\1{LEFT_OUT}",
     ),

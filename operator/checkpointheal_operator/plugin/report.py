@@ -11,7 +11,7 @@ import os
 import platform
 import tarfile
 from collections.abc import Awaitable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
@@ -63,15 +63,18 @@ class Bundle:
 
     files: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    lacking: list[Trouble] = field(default_factory=list)
 
     async def try_for(self, question: Awaitable[Answer], otherwise: Answer) -> Answer:
-        """The answer; without one, `otherwise`, and a line about it."""
+        """The answer; without one, `otherwise`, and a line about it. Raises Trouble where nothing answered yet."""
         try:
             return await question
         except Trouble as trouble:
-            line = " - ".join(trouble.lines)
-            if line not in self.missing:
-                self.missing.append(line)
+            if trouble.deaf and not self.files:
+                raise
+            self.lacking.append(trouble)
+            if trouble.sentence not in self.missing:
+                self.missing.append(trouble.sentence)
             return otherwise
 
     def add(self, name: str, objects: Iterable[Json]) -> None:
@@ -88,8 +91,9 @@ class Bundle:
 
 
 async def collected(reader: Reader, namespace: str, operator: str, now: float) -> Bundle:
-    """Everything. An empty namespace: all of them. `operator`: the namespace of the installation."""
+    """Everything. An empty namespace: all of them. `operator`: the namespace of the installation. Raises Trouble."""
     bundle = Bundle()
+    server = await bundle.try_for(reader.answered(reader.kube.version(), Request("get", VERSIONS)), {})
     found = [
         await bundle.try_for(reader.all(selection), [])
         for selection in (
@@ -105,11 +109,10 @@ async def collected(reader: Reader, namespace: str, operator: str, now: float) -
     bundle.add("events", (each for each in said if each.get("involvedObject", {}).get("uid") in uids))
     bundle.add("webhooks", await bundle.try_for(reader.all(Selection(WEBHOOKS, INSTALLED)), []))
     scope = f"in namespace {namespace}" if namespace else "in any namespace"
-    view = seen(*found)
+    view = replace(seen(*found), lacking=tuple(bundle.lacking))
     bundle.print("status.txt", standing.page(view, scope, now))
     bundle.print("history.txt", history.page(view.heals, scope, now, namespaced=True))
     await _logs(bundle, reader, found[2], operator)
-    server = await bundle.try_for(reader.answered(reader.kube.version(), Request("get", VERSIONS)), {})
     bundle.files["versions.json"] = json.dumps(_versions() | {"server": server}, indent=2) + "\n"
     bundle.files["missing.txt"] = "\n".join(bundle.missing) + "\n" if bundle.missing else "nothing\n"
     bundle.files["README.txt"] = INSIDE

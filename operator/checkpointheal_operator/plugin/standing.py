@@ -25,7 +25,13 @@ from checkpointheal_operator.shell.objects import JobObjects, claims
 GOOD = {"Training": "True", "Protected": "True", "Degraded": "False"}
 """What a condition should be; of others either is fine."""
 NOBODY_LOOKED = "look at the operator: kubectl get pods -A -l app.kubernetes.io/part-of=checkpointheal"
-APPLY = "apply one that selects the job's pods; README.md and examples show it"
+APPLY = "apply a CheckpointHeal whose spec.selector.matchLabels are labels of the job's pods"
+EXAMPLE = (
+    "apiVersion: checkpointheal.dev/v1alpha1",
+    "kind: CheckpointHeal",
+    "metadata: {name: my-job}",
+    "spec: {selector: {matchLabels: {app: my-job}}}",
+)
 
 
 @dataclass(frozen=True)
@@ -67,8 +73,10 @@ def job_of(policy: CheckpointHeal, seen: Seen) -> Job:
 
 def problems(seen: Seen) -> tuple[Problem, ...]:
     """All that is amiss, the jobs' own facts first; nothing twice."""
-    found = [problem for policy in seen.policies for problem in _of_job(job_of(policy, seen))]
-    found += _of_strays(seen)
+    found = [problem for policy in seen.policies for problem in _of_conditions(job_of(policy, seen))]
+    if not seen.lacking:
+        found += [problem for policy in seen.policies for problem in _of_pods(job_of(policy, seen))]
+        found += _of_strays(seen)
     found += [
         Problem("", each, "write the object anew, or use the operator's own version of this")
         for each in seen.unreadable
@@ -82,9 +90,10 @@ def page(seen: Seen, scope: str, now: float) -> Page:
 
 
 def _nothing(seen: Seen, scope: str) -> Iterator[Block]:
-    if not seen.policies and not seen.unreadable:
+    if not (seen.policies or seen.unreadable or seen.lacking):
         yield Told(f"There is no CheckpointHeal {scope}.")
-        yield Told(APPLY, "-> ", 2)
+        yield Told(APPLY + ":", "-> ", 2)
+        yield from (Told(line, indent=5) for line in EXAMPLE)
 
 
 def _told_problems(found: tuple[Problem, ...], seen: Seen) -> Iterator[Block]:
@@ -111,10 +120,10 @@ def job_page(job: Job, now: float) -> Iterator[Block]:
     yield Title(f"CheckpointHeal {job.title}")
     yield Told(epoch_told(job.policy, now) + (f"; job {job.name}" if job.name else ""), indent=2)
     for each in job.policy.status.conditions:
-        yield Told(condition_told(each), f"{each.type:<10}", 2, tone_of(each))
+        yield Told(condition_told(each), f"{each.type:<11}", 2, tone_of(each))
     if rows := tuple(_row(job, member, now) for member in job.members()):
         yield EMPTY
-        yield Grid(("MEMBER", "POD", "NODE", "AGENT", "LATEST HEAL"), rows, 2)
+        yield Grid(("MEMBER", "POD", "NODE", "AGENT", "LATEST HEAL"), rows, 2, folds=True)
     if opened := [each for each in job.heals if is_open(each)]:
         yield EMPTY
         yield Told(f"{counted(len(opened), 'heal is', 'heals are')} open:", indent=2)
@@ -128,7 +137,7 @@ def epoch_told(policy: CheckpointHeal, now: float) -> str:
     if epoch is None or not epoch.number:
         return "no epoch yet"
     if not epoch.open:
-        ended = f" since {age(now - epoch.ended_at)}" if epoch.ended_at is not None else ""
+        ended = f" for {age(now - epoch.ended_at)}" if epoch.ended_at is not None else ""
         return f"epoch {epoch.number} is over{ended}: {epoch.message}"
     began = f" for {age(now - epoch.began_at)}" if epoch.began_at is not None else ""
     step = "" if epoch.step is None else f", from step {epoch.step}"
@@ -159,8 +168,7 @@ def _row(job: Job, member: MemberId, now: float) -> tuple[str, ...]:
     return str(member), holder.name, holder.node or "-", standing.agent, told
 
 
-def _of_job(job: Job) -> Iterator[Problem]:
-    yield from _of_conditions(job)
+def _of_pods(job: Job) -> Iterator[Problem]:
     if not job.pods:
         yield Problem(job.title, "it selects no pod", "compare spec.selector with the labels of the job's pods")
     told = [each.message for each in job.policy.status.conditions if tone_of(each) == "bad"]

@@ -23,16 +23,16 @@ INSTALL = (
 
 
 class Trouble(Exception):
-    """The verb cannot be done. `fix` is what a person may do about it."""
+    """The verb cannot be done. `fix` is what a person may do about it, a line each. `deaf`: nothing else will do."""
 
-    def __init__(self, sentence: str, fix: str = "", code: int = NO_ACCESS) -> None:
+    def __init__(self, sentence: str, fix: str = "", code: int = NO_ACCESS, *, deaf: bool = False) -> None:
         super().__init__(sentence)
-        self.sentence, self.fix, self.code = sentence, fix, code
+        self.sentence, self.fix, self.code, self.deaf = sentence, fix, code, deaf
 
     @property
     def lines(self) -> tuple[str, ...]:
         """The fact, then the fix."""
-        return (self.sentence, *([self.fix] if self.fix else []))
+        return (self.sentence, *self.fix.splitlines())
 
 
 class Where(NamedTuple):
@@ -70,9 +70,12 @@ def trouble_of(error: ClusterError, asked: Request, where: Where) -> Trouble:
                 f"the API server {where.url} does not know who you are: the credentials of context "
                 f"{where.context!r} are wrong or have expired",
                 "log in to the cluster again, until `kubectl auth whoami` answers",
+                deaf=True,
             )
         case NotThere() if not asked.name and asked.kind.api.startswith(GROUP):
             return not_installed(asked.kind, where)
+        case NotThere() if not asked.name:
+            return Trouble(f"the cluster of context {where.context!r} knows no {asked.resource}", code=AMISS)
         case NotThere():
             return Trouble(f"there is no {asked.kind.kind} {_place(asked)}", code=AMISS)
         case TooManyRequests():
@@ -86,7 +89,7 @@ def not_installed(kind: Kind, where: Where) -> Trouble:
     """The cluster does not know our kinds."""
     return Trouble(
         f"CheckpointHeal is not installed: the cluster of context {where.context!r} knows no {kind.plural}.{GROUP}",
-        f"{INSTALL}; or name another context with --context",
+        f"{INSTALL}\nor name another context with --context",
         AMISS,
     )
 
@@ -98,8 +101,8 @@ def forbidden(asked: Request) -> Trouble:
     narrower = "" if asked.namespace else ", or name one namespace with -n"
     return Trouble(
         f"you may not {asked.verb} {asked.resource} {there}",
-        f"ask for the verb {asked.verb!r} on {asked.resource}: the ClusterRole `view` has it{narrower} "
-        f"(kubectl auth can-i {asked.verb} {asked.resource}{scope})",
+        f"ask for the verb {asked.verb!r} on {asked.resource}{narrower}; the ClusterRole `view` has it as a rule\n"
+        f"kubectl auth can-i {asked.verb} {asked.resource}{scope} tells when it is there",
     )
 
 
@@ -110,10 +113,12 @@ def unreachable(error: ClusterError, where: Where) -> Trouble:
         return Trouble(
             f"the certificate of the API server {where.url} is not trusted: {cause}",
             f"mend certificate-authority of the cluster of context {where.context!r} in the kubeconfig",
+            deaf=True,
         )
     return Trouble(
-        f"the API server {where.url} (context {where.context!r}) does not answer: {error}",
+        f"the API server {where.url} (context {where.context!r}) does not answer: {' '.join(str(error).split())}",
         "look whether the cluster is up and the network or VPN leads there; `kubectl version` asks the same",
+        deaf=True,
     )
 
 
