@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -116,6 +117,11 @@ def drawn(page: Page, width: int = 80) -> str:
     stream = io.StringIO()
     write(Console(file=stream, width=width, force_terminal=True, highlight=False, markup=False, emoji=False), page)
     return stream.getvalue()
+
+
+def without_colours(said: str) -> str:
+    """The letters alone."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", said)
 
 
 class Ran(NamedTuple):

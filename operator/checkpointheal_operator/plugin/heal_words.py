@@ -138,6 +138,8 @@ def candidates(heal: Heal) -> Iterator[str]:
         yield f"not {other.pod or other.member}: {other.reason}, {other.message}"
     for reason, number in sorted(heal.status.more_candidates.items()):
         yield f"not {number} more: {reason}"
+    if assigned is not None and not is_open(heal) and not heal.status.candidates:
+        yield "why nobody else was chosen was not kept: the heal was over before it was written down"
 
 
 def verdict(heal: Heal) -> str:
