@@ -155,7 +155,13 @@ class Desktop:
         """The job's objects are on the server. Pods named `besides` have no agent."""
         self.now = job.now
         with_agents(job.cluster, *besides)
-        self.stage.call(lambda: self.stage.cluster.objects.update(job.cluster.objects))
+        there = self.stage.cluster
+
+        def move() -> None:
+            there.objects.update(job.cluster.objects)
+            there._version, there._uid = job.cluster._version, job.cluster._uid
+
+        self.stage.call(move)
 
     def put(self, kind: Kind, body: Json) -> None:
         """One more object."""
