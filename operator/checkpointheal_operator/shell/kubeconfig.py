@@ -170,7 +170,10 @@ def _old_login(files: list[Path]) -> Access:
         raise NoCluster(f"the kubeconfig's login failed: {error}") from error
 
     def token() -> str:
-        return str(found.get_api_key_with_prefix("BearerToken") or "").removeprefix(BEARER)
+        signed = str(found.get_api_key_with_prefix("BearerToken") or "")
+        if not signed:
+            raise NoCluster("the kubeconfig's login by auth-provider gave no token: log in again")
+        return signed.removeprefix(BEARER)
 
     host = str(found.host)
     cluster = {"insecure-skip-tls-verify": not found.verify_ssl, "certificate-authority": found.ssl_ca_cert}
