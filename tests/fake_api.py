@@ -270,9 +270,11 @@ DISCOVERY: dict[str, Json] = {
 
 def _read(path: str) -> Asked | None:
     parts = path.strip("/").split("/")
+    if len(parts) < 2:
+        return None
     api, rest = ("/".join(parts[1:3]), parts[3:]) if parts[0] == "apis" else (parts[1], parts[2:])
     namespace = ""
-    if rest[:1] == ["namespaces"]:
+    if rest[:1] == ["namespaces"] and len(rest) > 2:
         namespace, rest = rest[1], rest[2:]
     kind = KINDS.get((api, rest[0])) if rest else None
     return kind and Asked(kind, namespace, rest[1] if len(rest) > 1 else "", rest[2:] == ["status"])
@@ -280,6 +282,9 @@ def _read(path: str) -> Asked | None:
 
 def _picked(found: Json, namespace: str, request: web.Request) -> bool:
     if namespace and found["metadata"]["namespace"] != namespace:
+        return False
+    named = request.query.get("fieldSelector", "").partition("metadata.name=")[2].partition(",")[0]
+    if named and found["metadata"]["name"] != named:
         return False
     wanted = [each.split("=", 1) for each in request.query.get("labelSelector", "").split(",") if each]
     return all(found["metadata"].get("labels", {}).get(key) == value for key, value in wanted)

@@ -24,6 +24,9 @@ class Access(NamedTuple):
     url: str
     token: Callable[[], str]
     tls: ssl.SSLContext | None = None
+    proxy: str | None = None
+    server_name: str | None = None
+    """The name in the server's certificate, where it is not the URL's."""
 
     def session(self) -> aiohttp.ClientSession:
         """Connections to it, each request signed with the token of its moment. The caller closes it."""
@@ -31,10 +34,13 @@ class Access(NamedTuple):
         async def sign(request: aiohttp.ClientRequest, go_on: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
             if token := self.token():
                 request.headers["Authorization"] = f"Bearer {token}"
+            if self.server_name is not None:
+                request.server_hostname = self.server_name
             return await go_on(request)
 
         tls = True if self.tls is None else self.tls
-        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls, limit=0), middlewares=(sign,))
+        connector = aiohttp.TCPConnector(ssl=tls, limit=0)
+        return aiohttp.ClientSession(connector=connector, middlewares=(sign,), proxy=self.proxy)
 
 
 def in_cluster(environment: Mapping[str, str], account: Path = ACCOUNT) -> Access:

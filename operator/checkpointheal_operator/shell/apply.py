@@ -26,6 +26,7 @@ from checkpointheal_operator.shell.cluster import (
     Conflict,
     Ref,
 )
+from checkpointheal_operator.shell.gather import POLICY_LABEL
 from checkpointheal_operator.shell.objects import JobObjects
 from checkpointheal_operator.shell.overlap import Overlap
 from checkpointheal_operator.shell.telling import (
@@ -38,8 +39,6 @@ from checkpointheal_operator.shell.telling import (
     progress,
     standing_back_status,
 )
-
-POLICY_LABEL = "checkpointheal.dev/policy"
 
 
 class Desk:

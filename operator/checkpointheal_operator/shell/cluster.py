@@ -11,6 +11,8 @@ every test. Must not know what our objects mean.
     ├── Expired             the list or watch to go on with is forgotten: begin anew
     ├── Unreachable         no answer: it may or may not have been done
     └── Refused             ours: the object or the right to write it is at fault
+        ├── NotKnown        whoever asks is nobody to it
+        └── Forbidden       whoever asks may not
 """
 
 from typing import NamedTuple, Protocol
@@ -57,6 +59,14 @@ class Unreachable(ClusterError):
 
 class Refused(ClusterError):
     """The object is invalid or we may not write it: a fault of ours or of the installation."""
+
+
+class NotKnown(Refused):
+    """Whoever asks is nobody to it: the token or the certificate is wrong, or was good once."""
+
+
+class Forbidden(Refused):
+    """Whoever asks is known, and may not."""
 
 
 class Kind(NamedTuple):

@@ -15,6 +15,8 @@ from checkpointheal_operator.shell.overlap import overlap
 INJECT = "checkpointheal.dev/inject"
 OPTED_IN = f"{INJECT}=true"
 """Every other pod stays unseen: the API server filters."""
+POLICY_LABEL = "checkpointheal.dev/policy"
+"""Borne by each Heal."""
 
 
 async def read_job(cluster: Cluster, namespace: str, name: str) -> JobObjects:

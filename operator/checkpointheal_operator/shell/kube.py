@@ -19,7 +19,9 @@ from checkpointheal_operator.shell.cluster import (
     ClusterError,
     Conflict,
     Expired,
+    Forbidden,
     Kind,
+    NotKnown,
     NotThere,
     Ref,
     Refused,
@@ -33,6 +35,7 @@ QUIET_SECONDS = 75.0
 STREAM_SECONDS = 300
 CHUNK = 500
 MERGE = "application/merge-patch+json"
+PATIENCE = aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS)
 
 
 class Selection(NamedTuple):
@@ -41,6 +44,7 @@ class Selection(NamedTuple):
     kind: Kind
     labels: str = ""
     namespace: str = ""
+    fields: str = ""
 
 
 class Page(NamedTuple):
@@ -71,19 +75,24 @@ class Kube:
         """One object."""
         return await self._ask(Asked("GET", _path(*ref)))
 
-    async def list(self, kind: Kind, namespace: str, labels: str = "") -> list[Json]:
-        """All objects that the labels pick, as of one moment."""
+    async def all(self, selection: Selection) -> list[Json]:
+        """All that is selected, as of one moment."""
         found: list[Json] = []
         more = ""
         while True:
-            page = await self.page(Selection(kind, labels, namespace), more)
+            page = await self.page(selection, more)
             found += page.items
             if not (more := page.more):
                 return found
 
+    async def list(self, kind: Kind, namespace: str, labels: str = "") -> list[Json]:
+        """All objects that the labels pick, as of one moment."""
+        return await self.all(Selection(kind, labels, namespace))
+
     async def page(self, selection: Selection, more: str = "") -> Page:
         """The next part of a list. Raises Expired where the rest of it is forgotten."""
         query = {"limit": str(CHUNK), "labelSelector": selection.labels, "continue": more}
+        query |= {"fieldSelector": selection.fields}
         found = await self._ask(Asked("GET", _path(selection.kind, selection.namespace), _said(query)))
         about = found["metadata"]
         return Page(found.get("items") or [], about["resourceVersion"], about.get("continue", ""))
@@ -109,6 +118,7 @@ class Kube:
             "watch": "true",
             "allowWatchBookmarks": "true",
             "labelSelector": selection.labels,
+            "fieldSelector": selection.fields,
             "resourceVersion": version,
             "timeoutSeconds": str(STREAM_SECONDS),
         }
@@ -118,16 +128,24 @@ class Kube:
             async for line in _lines(answer.content):
                 yield _event(line)
 
+    async def version(self) -> Json:
+        """What the API server says of its own version."""
+        return await self._ask(Asked("GET", "/version"))
+
+    async def log(self, pod: Ref, query: dict[str, str]) -> str:
+        """What a pod's container wrote; `query` says which and how much, in the API's own words."""
+        async with self._answer(Asked("GET", _path(*pod) + "/log", query), PATIENCE) as answer:
+            return await answer.text(errors="replace")
+
     async def _ask(self, asked: Asked) -> Json:
-        patience = aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS)
-        async with self._answer(asked, patience) as answer:
+        async with self._answer(asked, PATIENCE) as answer:
             return _read(await answer.read())
 
     @contextlib.asynccontextmanager
     async def _answer(self, asked: Asked, patience: aiohttp.ClientTimeout) -> AsyncIterator[aiohttp.ClientResponse]:
         body = None if asked.body is None else json.dumps(asked.body, allow_nan=False).encode()
         url = URL(self._url + asked.path)
-        headers = {"Accept": "application/json"} | ({} if body is None else {"Content-Type": asked.content})
+        headers = {"Accept": "application/json, */*"} | ({} if body is None else {"Content-Type": asked.content})
         try:
             async with self._session.request(
                 asked.method, url, params=asked.query, data=body, headers=headers, timeout=patience
@@ -143,6 +161,10 @@ def refusal(status: int, text: str, after: str | None = None) -> ClusterError:
     """What an answer over 400 means to whoever asked."""
     reason, message = _told(text)
     match status:
+        case HTTPStatus.UNAUTHORIZED:
+            return NotKnown(f"{status}: {message}")
+        case HTTPStatus.FORBIDDEN:
+            return Forbidden(f"{status}: {message}")
         case HTTPStatus.NOT_FOUND:
             return NotThere(message)
         case HTTPStatus.CONFLICT:

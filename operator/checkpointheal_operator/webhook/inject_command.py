@@ -18,13 +18,13 @@ GATEWAY = "https://checkpointheal.checkpointheal-system.svc:8443"
 REFUSED, USAGE_ERROR = 1, 2
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, called: str = "checkpointheal inject") -> int:
     """Write the injected manifests. Exit status 1 where something that opted in could not be injected."""
-    asked = parser().parse_args(argv)
+    asked = parser(called).parse_args(argv)
     try:
         rendering = render(_documents(asked.file), _settings(asked.settings))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
-        sys.stderr.write(f"checkpointheal inject: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"{called}: {' '.join(str(error).split())}\n")
         return USAGE_ERROR
     sys.stdout.write(yaml.dump_all(rendering.documents, Dumper=_Plain, sort_keys=False, width=120))
     sys.stderr.writelines(f"{told(each)}\n" for each in rendering.said)
@@ -32,10 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return REFUSED if refused else 0
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(called: str) -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="checkpointheal inject",
+        prog=called,
         description="Write manifests as the webhook would have them; standard error says what became of each.",
         epilog="Comments are lost. Exit status: 0, or 1 where something that opted in could not be injected.",
     )

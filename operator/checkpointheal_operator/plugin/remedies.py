@@ -1,0 +1,54 @@
+"""What may a person do about a fact that the operator tells?
+
+One sentence for each word that can stand in a condition and is worth acting on. Must not know where it was read.
+"""
+
+from checkpointheal_operator.core.reasons import Cause, Reason
+
+GENERIC = "`kubectl checkpointheal explain POD` tells the whole story of a pod"
+BY_ITSELF = "nothing: a heal is under way; `kubectl checkpointheal watch` shows it"
+
+REMEDIES: dict[str, str] = {
+    Reason.MEMBER_MISSING: "look why no pod is there: kubectl describe of its owner (StatefulSet, JobSet …); "
+    "if the job was made smaller, set spec.layout.replicas",
+    Reason.POD_LOST: "nothing, if its owner makes a new pod; else look at the owner and at the node",
+    Reason.POD_REPLACED: BY_ITSELF,
+    Reason.TRAINER_GONE: BY_ITSELF + "; why it ended stands in `kubectl logs POD --previous`",
+    Reason.TRAINER_WAITS: BY_ITSELF,
+    Reason.TRAINER_STOPPED: "nothing: it is restarted; look for a stop signal or a stuck mount on its node",
+    Reason.NOT_IN_EPOCH: BY_ITSELF,
+    Reason.JOIN_OVERDUE: "look at the trainer's log: it asked for a state and did not take it",
+    Reason.MEMBERSHIP_CHANGED: BY_ITSELF,
+    Reason.NOT_HEARD_FROM: "look at the agent: kubectl logs POD -c checkpointheal-agent; "
+    "it must reach the operator's Service (NetworkPolicy, mesh)",
+    Reason.AGENT_SILENT: "look at the agent: kubectl logs POD -c checkpointheal-agent, and at the node of the pod",
+    Reason.DRAINING: "nothing, if you drain the node; a new pod is healed from its peers",
+    Reason.UNPROTECTED: "add replicas, or look at what the message names: a loss of this member now costs a checkpoint",
+    Reason.STILL_TRAINING: "wait: its trainer is told that the epoch is over",
+    Reason.STILL_LOADING: "wait: it loads a state",
+    Reason.NOT_WAITING: "look at the trainer's log: it has to come to restore() again",
+    Reason.DIGEST_PENDING: "wait: its agent reads the state through",
+    Reason.DONORS_BUSY: "wait, or raise spec.donors.limit",
+    Reason.TRANSFERRING: BY_ITSELF,
+    Reason.NO_SURVIVING_ARENA: "let the launcher restart pods one by one: a whole new gang begins at your checkpoint",
+    Reason.NO_ELIGIBLE_DONOR: "look at each donor's refusal: kubectl checkpointheal explain POD",
+    Reason.NO_COMMON_STEP: "the job goes on from your checkpoint; look which replicas lost the step",
+    Reason.PRIVATE_STATE_LOST: "it goes on from an earlier step or your checkpoint; raise spec.privateState.buddies",
+    Reason.ATTEMPTS_EXHAUSTED: "look why transfers fail: kubectl checkpointheal explain POD names each attempt's end",
+    Reason.CRASH_LOOP_AT_STEP: "look at the trainer's log: the same step fails again, maybe by its data or code",
+    Reason.TRANSFER_FAILED: "look at both agents' logs; a NetworkPolicy must let the job's pods reach each other",
+    Reason.TRANSFER_OVERDUE: "look at the network between both pods, or lower spec.donors.floorBytesPerSecond",
+    Reason.DIGEST_DISAGREES: "suspect that node's memory: cordon it and delete the pod",
+    Reason.NO_MAJORITY: "compare the nodes' memory errors; a third replica would decide",
+    Reason.SCHEMA_DIFFERS: "all replicas must run the same model: look for a half-finished roll-out",
+    Cause.CRASHED: BY_ITSELF + "; why it ended stands in `kubectl logs POD --previous`",
+    Cause.REPLACED: BY_ITSELF,
+    Cause.STOPPED: BY_ITSELF,
+    Cause.DAMAGED: "nothing: it is healed; if it comes again, suspect that node's memory",
+    Cause.ADDED: BY_ITSELF,
+}
+
+
+def remedy(word: str) -> str:
+    """What to do about it."""
+    return REMEDIES.get(word, GENERIC)

@@ -1,0 +1,99 @@
+"""What was read of one or all namespaces, and which objects of it belong together?
+
+Pure: from the API's JSON to our objects; what cannot be read is told, not dropped. Must not know how it was read.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from checkpointheal_operator.api.base import Json
+from checkpointheal_operator.api.checkpointheal import CheckpointHeal, Selector
+from checkpointheal_operator.api.heal import Heal
+from checkpointheal_operator.api.policy import matches
+from checkpointheal_operator.plugin.trouble import Trouble
+
+Model = TypeVar("Model", CheckpointHeal, Heal)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that a verb knows. `lacking`: what could not be read, though the rest could."""
+
+    policies: tuple[CheckpointHeal, ...] = ()
+    heals: tuple[Heal, ...] = ()
+    owners: Mapping[str, str] = field(default_factory=dict)
+    """UID of a heal's policy, by the heal's own."""
+    pods: tuple[Json, ...] = ()
+    lacking: tuple[Trouble, ...] = ()
+    unreadable: tuple[str, ...] = ()
+
+    def heals_of(self, policy: CheckpointHeal) -> tuple[Heal, ...]:
+        """Oldest first."""
+        mine = (each for each in self.heals if self.owners.get(each.metadata.uid) == policy.metadata.uid)
+        return tuple(sorted(mine, key=lambda each: (each.spec.opened_at, each.metadata.name)))
+
+    def pods_of(self, policy: CheckpointHeal) -> tuple[Json, ...]:
+        """Every pod that its selector takes, opted in or not."""
+        return tuple(pod for pod in self.pods if selects(policy, pod))
+
+    def policies_of(self, pod: Json) -> tuple[CheckpointHeal, ...]:
+        """Those whose selector takes the pod."""
+        return tuple(policy for policy in self.policies if selects(policy, pod))
+
+
+def seen(policies: Iterable[Json], heals: Iterable[Json], pods: Iterable[Json]) -> Seen:
+    """What the API server answered. A pod may come twice."""
+    read_policies, bad_policies = _read(CheckpointHeal, policies)
+    heals = tuple(heals)
+    read_heals, bad_heals = _read(Heal, heals)
+    by_uid = {pod["metadata"]["uid"]: pod for pod in pods}
+    return Seen(
+        policies=tuple(sorted(read_policies, key=lambda each: (each.metadata.namespace, each.metadata.name))),
+        heals=tuple(read_heals),
+        owners={each["metadata"]["uid"]: owner for each in heals if (owner := _owner(each))},
+        pods=tuple(sorted(by_uid.values(), key=_place)),
+        unreadable=(*bad_policies, *bad_heals),
+    )
+
+
+def selects(policy: CheckpointHeal, pod: Json) -> bool:
+    """Whether its selector takes the pod."""
+    metadata = pod["metadata"]
+    if policy.metadata.namespace != metadata.get("namespace", ""):
+        return False
+    return matches(policy.spec.selector, metadata.get("labels") or {})
+
+
+def written(selector: Selector) -> str:
+    """The selector as the API server takes it in a query."""
+    parts = [f"{key}={value}" for key, value in sorted(selector.match_labels.items())]
+    for each in selector.match_expressions:
+        values = f"({','.join(each.values)})"
+        said = {"In": f"{each.key} in {values}", "NotIn": f"{each.key} notin {values}", "Exists": each.key}
+        parts.append(said.get(each.operator, f"!{each.key}"))
+    return ",".join(parts)
+
+
+def _read(model: type[Model], found: Iterable[Json]) -> tuple[list[Model], list[str]]:
+    good: list[Model] = []
+    bad: list[str] = []
+    for each in found:
+        try:
+            good.append(model.model_validate(each))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            bad.append(f"{model.__name__} {each['metadata']['name']} cannot be read: {where}: {first['msg']}")
+    return good, bad
+
+
+def _owner(heal: Json) -> str:
+    owners = heal["metadata"].get("ownerReferences") or ()
+    return next((str(each["uid"]) for each in owners if each.get("kind") == "CheckpointHeal"), "")
+
+
+def _place(pod: Json) -> tuple[str, str]:
+    return pod["metadata"].get("namespace", ""), pod["metadata"]["name"]

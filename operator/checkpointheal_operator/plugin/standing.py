@@ -1,0 +1,224 @@
+"""How do the jobs of a namespace stand? What is amiss, then each job with its members and heals.
+
+Pure: from what was read to a page, and whether anything is amiss. Must not know how it was read or is drawn.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.api.base import Condition
+from checkpointheal_operator.api.checkpointheal import CheckpointHeal
+from checkpointheal_operator.api.heal import Heal
+from checkpointheal_operator.api.policy import policy_of
+from checkpointheal_operator.core.identity import Placed
+from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.core.view import PodFacts
+from checkpointheal_operator.plugin.heal_words import is_open, recipient, summary
+from checkpointheal_operator.plugin.pages import EMPTY, Block, Grid, Page, Title, Told, Tone
+from checkpointheal_operator.plugin.pod_words import PodStanding, Problem, opted_in, standing_of
+from checkpointheal_operator.plugin.remedies import remedy
+from checkpointheal_operator.plugin.seen import Seen
+from checkpointheal_operator.plugin.words import age, counted, listed
+from checkpointheal_operator.shell.objects import JobObjects, claims
+
+GOOD = {"Training": "True", "Protected": "True", "Degraded": "False"}
+"""What a condition should be; of others either is fine."""
+NOBODY_LOOKED = "look at the operator: kubectl get pods -A -l app.kubernetes.io/part-of=checkpointheal"
+APPLY = "apply a CheckpointHeal whose spec.selector.matchLabels are labels of the job's pods"
+EXAMPLE = (
+    "apiVersion: checkpointheal.dev/v1alpha1",
+    "kind: CheckpointHeal",
+    "metadata: {name: my-job}",
+    "spec: {selector: {matchLabels: {app: my-job}}}",
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One policy with all that belongs to it."""
+
+    policy: CheckpointHeal
+    heals: tuple[Heal, ...]
+    pods: tuple[PodStanding, ...]
+    facts: tuple[PodFacts, ...]
+    """The pods that claim a place."""
+    name: str
+
+    @property
+    def title(self) -> str:
+        """As people call it."""
+        return f"{self.policy.metadata.namespace}/{self.policy.metadata.name}"
+
+    def members(self) -> tuple[MemberId, ...]:
+        """Every place, in order."""
+        epoch = self.policy.status.epoch
+        known = [each.member for each in self.facts] + [each.member for each in (epoch.members if epoch else ())]
+        return policy_of(self.policy.spec, known).members() if known or self.policy.spec.layout.replicas else ()
+
+    def holder(self, member: MemberId) -> PodFacts | None:
+        """The newest pod that claims the place: an older one is superseded."""
+        claim = [each for each in self.facts if each.member == member]
+        return max(claim, key=lambda each: (each.seen_since, each.uid), default=None)
+
+
+def job_of(policy: CheckpointHeal, seen: Seen) -> Job:
+    """What belongs to the policy."""
+    pods = seen.pods_of(policy)
+    wanted = tuple(pod for pod in pods if opted_in(pod))
+    name, facts = claims(JobObjects(policy, pods=wanted))
+    standings = tuple(standing_of(pod, policy.spec.layout.ranks) for pod in pods)
+    return Job(policy, seen.heals_of(policy), standings, facts, name)
+
+
+def problems(seen: Seen) -> tuple[Problem, ...]:
+    """All that is amiss, the jobs' own facts first; nothing twice."""
+    found = [problem for policy in seen.policies for problem in _of_conditions(job_of(policy, seen))]
+    if not seen.lacking:
+        found += [problem for policy in seen.policies for problem in _of_pods(job_of(policy, seen))]
+        found += _of_strays(seen)
+    found += [
+        Problem("", each, "write the object anew, or use the operator's own version of this")
+        for each in seen.unreadable
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def page(seen: Seen, scope: str, now: float) -> Page:
+    """Problems first, each with its remedy; then every job. `scope` names where was looked."""
+    return (*_told_problems(problems(seen), seen), *_nothing(seen, scope), *(_jobs(seen, now)))
+
+
+def _nothing(seen: Seen, scope: str) -> Iterator[Block]:
+    if not (seen.policies or seen.unreadable or seen.lacking):
+        yield Told(f"There is no CheckpointHeal {scope}.")
+        yield Told(APPLY + ":", "-> ", 2)
+        yield from (Told(line, indent=5) for line in EXAMPLE)
+
+
+def _told_problems(found: tuple[Problem, ...], seen: Seen) -> Iterator[Block]:
+    for each in seen.lacking:
+        yield Told(each.sentence, "! ", tone="bad")
+        yield Told(each.fix, "-> ", 2)
+    for problem in found:
+        prefix = f"{problem.about}: " if problem.about and not problem.about.startswith("pod ") else ""
+        yield Told(prefix + problem.sentence, "! ", tone="bad")
+        yield Told(problem.fix, "-> ", 2)
+    if found or seen.lacking:
+        yield EMPTY
+
+
+def _jobs(seen: Seen, now: float) -> Iterator[Block]:
+    for number, policy in enumerate(seen.policies):
+        if number:
+            yield EMPTY
+        yield from job_page(job_of(policy, seen), now)
+
+
+def job_page(job: Job, now: float) -> Iterator[Block]:
+    """One job: conditions, members, open heals."""
+    yield Title(f"CheckpointHeal {job.title}")
+    yield Told(epoch_told(job.policy, now) + (f"; job {job.name}" if job.name else ""), indent=2)
+    for each in job.policy.status.conditions:
+        yield Told(condition_told(each), f"{each.type:<11}", 2, tone_of(each))
+    if rows := tuple(_row(job, member, now) for member in job.members()):
+        yield EMPTY
+        yield Grid(("MEMBER", "POD", "NODE", "AGENT", "LATEST HEAL"), rows, 2, folds=True)
+    if opened := [each for each in job.heals if is_open(each)]:
+        yield EMPTY
+        yield Told(f"{counted(len(opened), 'heal is', 'heals are')} open:", indent=2)
+        for heal in opened:
+            yield Told(f"{recipient(heal)} {summary(heal, now)}", f"{heal.metadata.name}  ", 4)
+
+
+def epoch_told(policy: CheckpointHeal, now: float) -> str:
+    """The membership in a clause."""
+    epoch = policy.status.epoch
+    if epoch is None or not epoch.number:
+        return "no epoch yet"
+    if not epoch.open:
+        ended = f" for {age(now - epoch.ended_at)}" if epoch.ended_at is not None else ""
+        return f"epoch {epoch.number} is over{ended}: {epoch.message}"
+    began = f" for {age(now - epoch.began_at)}" if epoch.began_at is not None else ""
+    step = "" if epoch.step is None else f", from step {epoch.step}"
+    return f"epoch {epoch.number}{began}{step}, {counted(len(epoch.members), 'member')}"
+
+
+def condition_told(condition: Condition) -> str:
+    """Yes or no, and why."""
+    said = {"True": "yes", "False": "no"}.get(condition.status, "not known yet")
+    return f"{said}: {condition.message or condition.reason}"
+
+
+def tone_of(condition: Condition) -> Tone:
+    """Whether it is as it should be."""
+    wanted = GOOD.get(condition.type)
+    if wanted is None or condition.reason in (Reason.NOT_YET, Reason.ALL_DONE):
+        return "plain"
+    return "good" if condition.status == wanted else "bad"
+
+
+def _row(job: Job, member: MemberId, now: float) -> tuple[str, ...]:
+    holder = job.holder(member)
+    standing = next((each for each in job.pods if holder and each.uid == holder.uid), None)
+    latest = next((each for each in reversed(job.heals) if each.spec.recipient.member == member), None)
+    told = summary(latest, now) if latest else "-"
+    if holder is None or standing is None:
+        return str(member), "none", "-", "-", told
+    return str(member), holder.name, holder.node or "-", standing.agent, told
+
+
+def _of_pods(job: Job) -> Iterator[Problem]:
+    if not job.pods:
+        yield Problem(job.title, "it selects no pod", "compare spec.selector with the labels of the job's pods")
+    told = [each.message for each in job.policy.status.conditions if tone_of(each) == "bad"]
+    for member in job.members():
+        missing = Reason.MEMBER_MISSING.tell(member=member)
+        if job.holder(member) is None and not any(missing in each for each in told):
+            yield Problem(job.title, missing, remedy(Reason.MEMBER_MISSING))
+    for pod in job.pods:
+        yield from pod.problems
+        if pod.opted_in and isinstance(pod.place, Placed) and pod.place.job != job.name:
+            other = pod.place.job
+            sentence = f"pod {pod.name} belongs to job {other}, not to {job.name}: it is left alone"
+            yield Problem(job.title, sentence, f"narrow spec.selector, or give job {other} a CheckpointHeal of its own")
+
+
+def _of_conditions(job: Job) -> Iterator[Problem]:
+    status, metadata = job.policy.status, job.policy.metadata
+    if not status.conditions:
+        yield Problem(job.title, "the operator has not looked at it yet", NOBODY_LOOKED)
+    elif (status.observed_generation or 0) < metadata.generation:
+        yield Problem(job.title, "the operator has not seen the latest change of its spec", NOBODY_LOOKED)
+    for each in status.conditions:
+        if tone_of(each) == "bad":
+            yield Problem(job.title, f"{_flaw(each)}: {each.reason}: {each.message}", remedy(each.reason))
+
+
+def _flaw(condition: Condition) -> str:
+    return {"Training": "not training", "Protected": "not protected"}.get(condition.type, condition.type.lower())
+
+
+def _of_strays(seen: Seen) -> Iterator[Problem]:
+    alone: dict[str, list[str]] = {}
+    for pod in filter(opted_in, seen.pods):
+        policies, name = seen.policies_of(pod), str(pod["metadata"]["name"])
+        if len(policies) > 1:
+            told = listed([each.metadata.name for each in policies])
+            yield Problem(
+                f"pod {name}", f"pod {name} is selected by {told}", "narrow their selectors: one job, one policy"
+            )
+        elif not policies:
+            alone.setdefault(pod["metadata"].get("namespace", ""), []).append(name)
+    for namespace, names in sorted(alone.items()):
+        told = listed([*names[:3], f"{len(names) - 3} more"] if len(names) > 3 else names)
+        yield Problem(
+            namespace, f"no CheckpointHeal selects {told}: nobody answers their restore()", _for_strays(seen, namespace)
+        )
+
+
+def _for_strays(seen: Seen, namespace: str) -> str:
+    there = [each.metadata.name for each in seen.policies if each.metadata.namespace == namespace]
+    if not there:
+        return APPLY
+    return f"kubectl checkpointheal explain POD compares the pod's labels with the selector of {listed(there)}"
