@@ -29,11 +29,10 @@ from checkpointheal_operator.plugin.reading import Reader
 from checkpointheal_operator.plugin.redaction import redacted, scrubbed
 from checkpointheal_operator.plugin.seen import seen
 from checkpointheal_operator.plugin.trouble import Request, Trouble
-from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, EVENTS, HEALS, PODS, Kind, Ref
+from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, EVENTS, HEALS, PODS, WEBHOOKS, Kind, Ref
 from checkpointheal_operator.shell.gather import OPTED_IN
 from checkpointheal_operator.shell.kube import Selection
 
-WEBHOOKS = Kind("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations")
 VERSIONS = Kind("", "Version", "version")
 INSTALLED = "app.kubernetes.io/part-of=checkpointheal"
 OPERATOR_LINES, AGENT_LINES = 5000, 1000
