@@ -6,8 +6,8 @@ webhook, so that one search finds all that was ever said of a heal. Must not kno
 
 import json
 import logging
-import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, TypedDict, Unpack, cast
 
 VARIABLE = "CHECKPOINTHEAL_LOG"
@@ -68,7 +68,7 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
-        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        seconds = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S")
         told: dict[str, object] = {
             "time": f"{seconds}.{int(record.created % 1 * 1e3):03d}Z",
             "level": record.levelname.lower(),
