@@ -59,7 +59,7 @@ cluster: images ## a kind cluster with the images and the chart in it, to play w
 	tests/e2e/cluster
 
 e2e: $(STAMP) cluster ## the end-to-end tests, on that cluster (E2E=core: only the heals that everything stands on)
-	$(BIN)/python -m pytest -m $(or $(E2E),e2e) -v
+	$(BIN)/python -m pytest tests/e2e -m $(or $(E2E),e2e) -v
 
 cluster-delete: ## delete the kind cluster
 	kind delete cluster --name $(CLUSTER)
