@@ -1,6 +1,10 @@
 """Whatever ends a trainer or a pod, the job goes on from memory and ends with the same bits."""
 
+import pytest
+
 from builders_cluster import Job, condition, found, healed_by
+
+pytestmark = pytest.mark.core
 
 
 def test_a_killed_trainer_goes_on_from_its_own_memory(namespace, same):

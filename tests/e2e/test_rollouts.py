@@ -1,4 +1,4 @@
-"""What is no failure is healed all the same, and counted as none: roll-outs, growth; and what asks for nothing gets nothing."""
+"""What is no failure is healed all the same and counted as none, and what asks for nothing gets nothing."""
 
 from builders_cluster import Job, Json, apply, condition, healed_by, kubectl, until
 
