@@ -149,6 +149,15 @@ def test_a_member_that_is_done_is_not_waited_for():
     assert "BeginEpoch 2 step=10 0/0:OwnMemory 2/0:OwnMemory (EveryoneWaits)" in words(decided(view)[1])
 
 
+def test_a_pod_that_goes_once_its_member_is_done_is_not_missed():
+    view = a_job()
+    for member in view.policy.members():
+        view = with_trainer(view, member, state="done")
+    for member in view.policy.members():
+        view = without_pod(view, member)
+        assert decide(view, NOW + 60).reason == Reason.ALL_DONE
+
+
 def test_when_all_are_done_there_is_nothing_to_do():
     view = a_job()
     for member in view.policy.members():

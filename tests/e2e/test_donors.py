@@ -1,16 +1,17 @@
 """Whoever gives may go in the middle of it: the next one goes on where it was."""
 
-from builders_cluster import Job, Json, kubectl, until
+import pytest
 
-LARGE = ("--layers", "4", "--width", "256", "--heads", "4")
+from builders_cluster import LARGE, Job, Json, kubectl, until
+
+pytestmark = pytest.mark.core
+
 CHUNK = 8 << 20
 """A transfer is resumed by whole chunks of this many bytes."""
-SLOW = {"donors": {"bytesPerSecond": 2_500_000}}
 
 
 def test_the_next_donor_goes_on_where_the_deleted_one_was(namespace, same):
-    room = {"checkpointheal.dev/arena-size": "192Mi"}
-    job = Job(namespace, steps=24, model=LARGE, annotations=room, policy=SLOW).start()
+    job = Job(namespace, **LARGE).start()
     job.until_step(8)
     job.delete_pods(1)
 

@@ -2,6 +2,8 @@
 
 from builders_cluster import Job, Json, apply, condition, healed_by, kubectl, until
 
+SLOW = {"PACE": "1"}
+"""A disturbance of several pods, one after another, is to end before the training does."""
 HOLDS_A_STATE = 'ls "$CHECKPOINTHEAL_ARENA"/*.seal.json'
 """For a readiness probe: a roll-out then goes on to the next pod once this one could heal it."""
 
@@ -19,7 +21,7 @@ def causes(job: Job) -> dict[str, list[str]]:
 
 
 def test_a_roll_out_carries_the_state_from_pod_to_pod(namespace, same):
-    job = Job(namespace, container=ready_once_it_holds_a_state()).start()
+    job = Job(namespace, environment=SLOW, container=ready_once_it_holds_a_state()).start()
     job.until_step(8)
     before = [job.uid(rank) for rank in range(3)]
     kubectl("rollout", "restart", "-n", namespace, "statefulset/trainer")
@@ -36,8 +38,8 @@ def test_a_roll_out_carries_the_state_from_pod_to_pod(namespace, same):
 
 
 def test_a_member_that_is_added_gets_the_state_and_the_others_keep_their_own(namespace, undisturbed):
-    job = Job(namespace, workload={"updateStrategy": {"type": "OnDelete"}}).start()
-    before = undisturbed(job)
+    before = undisturbed(Job(namespace))
+    job = Job(namespace, environment=SLOW, workload={"updateStrategy": {"type": "OnDelete"}}).start()
     job.until_step(8)
     for rank in range(3):
         job.run(rank, "sh", "-c", "printf 4 > /out/world")
