@@ -18,7 +18,7 @@ import builders_transfer
 import builders_trust as build
 from checkpointheal.agent.agent import Agent
 from checkpointheal.agent.settings import AgentSettings
-from checkpointheal.contract.gateway import AgentReport, Assignment, Orders, Peer
+from checkpointheal.contract.gateway import AgentReport, Assignment, Orders, Peer, PrivateHeld
 from checkpointheal.contract.trainer import AGENT_SAYS, SOCKET_NAME, Hello, Wait, Waiting
 from checkpointheal_operator.gateway.authority import Authority
 
@@ -141,6 +141,19 @@ def test_a_trainer_that_no_policy_selects_is_told_so_and_waits_on(home: Path) ->
             await cluster.gateway.hub.order({"uid-0": Orders(revision=2)})
             await cluster.once(0, lambda report: report.conditions == ())
             writer.close()
+
+    asyncio.run(story())
+
+
+def test_a_pod_that_is_new_is_left_what_its_neighbours_hold_of_their_own(home: Path) -> None:
+    async def story() -> None:
+        async with a_cluster(home) as cluster, cluster.agent(0) as kept, cluster.agent(2):
+            kept._arena.write_private(7, b"stream")
+            new = peer_of(await cluster.once(2, lambda report: report.private_held == ()))
+            await cluster.gateway.hub.order({"uid-0": Orders(revision=1, buddies=(new,))})
+            await cluster.once(
+                2, lambda report: report.private_held == (PrivateHeld(member=agents.a_member(0), steps=(7,)),)
+            )
 
     asyncio.run(story())
 
