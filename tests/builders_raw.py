@@ -19,6 +19,7 @@ class Answer(NamedTuple):
 
     status: int
     body: Json
+    warnings: list[str]
 
     @property
     def is_good(self) -> bool:
@@ -47,7 +48,8 @@ class Api(NamedTuple):
             headers = {"Content-Type": "application/json", "Accept": "application/json"}
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
-            return Answer(answer.status, json.loads(answer.read()))
+            warnings = [json.loads(each.partition(" - ")[2]) for each in answer.headers.get_all("Warning", [])]
+            return Answer(answer.status, json.loads(answer.read()), warnings)
         finally:
             connection.close()
 

@@ -85,7 +85,9 @@ def test_a_token_speaks_for_no_pod_but_its_own(report: AgentReport, caplog: pyte
 
     at_the_gateway(ask)
     (line,) = [each for each in caplog.records if each.name == "checkpointheal.gateway"]
-    assert line.getMessage() == f"the token of pod uid-0 came with a report for pod {report.pod_uid} of job {report.job}"
+    assert (
+        line.getMessage() == f"the token of pod uid-0 came with a report for pod {report.pod_uid} of job {report.job}"
+    )
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"\xff", b"[" * 100, a_report().model_dump_json().encode()[:-1]])

@@ -1,0 +1,33 @@
+"""Where no memory is left, every member is told so at once, and takes the same rung."""
+
+from datetime import datetime
+
+from builders_cluster import Job, condition, until
+
+DECIDED_WITHIN = 2.0
+
+
+def seconds(time: str) -> float:
+    return datetime.fromisoformat(time).timestamp()
+
+
+def test_with_no_donor_left_the_fallback_is_named_and_all_members_take_the_same_rung(namespace, same, record_property):
+    job = Job(namespace).start()
+    job.until_step(8)
+    first = job.policy_status()["epoch"]["number"]
+    job.delete_pods(0, 1, 2)
+    until(lambda: len([each for each in job.verdicts() if each[1]]) == 3, "three verdicts", seen=job.look)
+    assert job.verdicts() == [(job.pod_of(rank), "Checkpoint", "False") for rank in range(3)]
+    epoch = job.policy_status()["epoch"]
+    assert (epoch["rung"], epoch["beginReason"]) == ("Checkpoint", "NoSurvivingArena")
+    assert epoch["number"] > first
+    assert {each["member"]: each["rung"] for each in epoch["members"]} == {
+        f"{rank}/0": "Checkpoint" for rank in range(3)
+    }
+    heals = job.heals
+    assert {condition(each, "Healed")["reason"] for each in heals} == {"FellBack"}
+    last_report = max(seconds(each["spec"]["openedAt"]) for each in heals)
+    assert seconds(epoch["beganAt"]) - last_report < DECIDED_WITHIN
+    waits = [each["at"] for rank in range(3) for each in job.events(rank) if each["event"] == "waits"]
+    record_property("seconds from the last request to the decision", round(seconds(epoch["beganAt"]) - max(waits), 3))
+    same(job)
