@@ -1,4 +1,4 @@
-"""The same training as an Indexed Job: pods that end, that tell their fingerprint last, and whose names are new ones."""
+"""The same training as an Indexed Job: pods that end, tell their fingerprint last, and whose names are always new."""
 
 import json
 from dataclasses import dataclass, field

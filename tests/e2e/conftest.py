@@ -11,7 +11,6 @@ import pytest
 from builders_cluster import CONTEXT, SYSTEM, Job, Json, Refused, kubectl, one, plain_run, until
 from builders_tokens import Waiting, waiting
 
-
 LATE = "token_of_the_start"
 """Whoever needs it comes last: it has to grow old."""
 
