@@ -80,7 +80,7 @@ def test_the_token_of_a_pod_that_is_gone_is_refused_and_that_is_logged(somewhere
     token = gone.token()
     kubectl("delete", "pod", "-n", somewhere, "gone")
     until(lambda: one("pod", somewhere, "gone") is None, "the pod is gone")
-    refused(first, token, "", said_for=gone)
+    refused(first, token, "invalidated", said_for=gone)
 
 
 def test_an_expired_token_is_refused_and_that_is_logged(token_of_the_start):
