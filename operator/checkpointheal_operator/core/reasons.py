@@ -134,14 +134,15 @@ class Reason(StrEnum):
         "NotInjected",
         (
             "pod {pod} opted in, but no agent is in it: the webhook did not answer, or refused and told whoever made "
-            "the pod; delete it when it suits, and the next one gets an agent"
+            "the pod, or its namespace opted out; delete it when it suits, and the next one gets an agent"
         ),
     )
     AGENT_IMAGE_UNAVAILABLE = (
         "AgentImageUnavailable",
         (
             "pod {pod} cannot have the agent's image {image} ({why}), and its containers start behind the agent: mend "
-            "the image's name, the registry or the pull secret, or make the pod anew without the opt-in label"
+            "the registry or the pull secret; or give this pod another image, as `kubectl set image pod/{pod} "
+            "{agent}=IMAGE`; or make it anew without the opt-in label"
         ),
     )
     AGENT_CANNOT_START = (
