@@ -74,9 +74,7 @@ def test_a_limit_range_says_what_is_too_large_and_a_smaller_agent_fits(namespace
 
 
 def test_two_pods_on_the_network_of_one_node_do_not_take_each_others_ports(namespace, same):
-    (node, *_) = [
-        each["metadata"]["name"] for each in found("nodes", namespace) if not each["spec"].get("taints")
-    ]
+    (node, *_) = [each["metadata"]["name"] for each in found("nodes", namespace) if not each["spec"].get("taints")]
     pod = {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet", "nodeName": node}
     job = Job(namespace, replicas=2, pod=pod).start()
     job.until_step(6)
@@ -85,7 +83,7 @@ def test_two_pods_on_the_network_of_one_node_do_not_take_each_others_ports(names
     same(job)
 
 
-UMASK = ["sh", "-c", "umask 077; exec checkpointheal run --warm -- python /script/train.py \"$@\"", "trainer"]
+UMASK = ["sh", "-c", 'umask 077; exec checkpointheal run --warm -- python /script/train.py "$@"', "trainer"]
 USERS = {
     "root with a umask that shuts everybody out": ({}, {"runAsUser": 0}),
     "1000 with such a umask": ({}, {"runAsUser": 1000, "runAsGroup": 1000}),

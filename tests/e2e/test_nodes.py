@@ -20,7 +20,7 @@ def lose():
     yield shut
     for node in lost:
         switch_on(node)
-    until(lambda: all_available(), "operator and webhook are back")
+    until(all_available, "operator and webhook are back")
 
 
 def all_available() -> bool:
