@@ -194,5 +194,12 @@ class Reason(StrEnum):
     ALREADY_INJECTED = "AlreadyInjected", "the agent of {member} of {job} stands beside {trainer} already"
     INJECTION_MENDED = "InjectionMended", "something has removed {what} from the injected pod: it is put back"
     PORT_NOT_FIXED = "PortNotFixed", "the agent listens on any free port, because {why}"
+    GATEWAY_NOT_FOUND = (
+        "GatewayNotFound",
+        (
+            "the pod finds names as its node does, which does not know {gateway}: give it the dnsPolicy "
+            "ClusterFirstWithHostNet where it is on its node's network, else ClusterFirst"
+        ),
+    )
     MESH_IN_THE_WAY = "MeshInTheWay", "{mesh} carries the agent's port {port}: exclude it from the mesh"
     UNKNOWN_ANNOTATION = "UnknownAnnotation", "{key} means nothing: did you mean {nearest}?"
