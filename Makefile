@@ -58,8 +58,8 @@ images: ## build checkpointheal/{operator,agent,trainer}:dev (PYTHON_IMAGE, TORC
 cluster: images ## a kind cluster with the images and the chart in it, to play with (CLUSTER=name, KIND_NODE_IMAGE)
 	tests/e2e/cluster
 
-e2e: $(STAMP) cluster ## the end-to-end tests, on that cluster
-	$(BIN)/python -m pytest -m e2e -v
+e2e: $(STAMP) cluster ## the end-to-end tests, on that cluster (E2E=core: only the heals that everything stands on)
+	$(BIN)/python -m pytest tests/e2e -m $(or $(E2E),e2e) -v
 
 cluster-delete: ## delete the kind cluster
 	kind delete cluster --name $(CLUSTER)
