@@ -69,6 +69,10 @@ class Moment:
         heard = self.heard.get(pod_uid)
         return heard is not None and self.now < heard.at + self.view.policy.agent_silence
 
+    def report_due(self, pod: PodFacts) -> float:
+        """Until when the agent of a live pod may take to report to this leader for the first time."""
+        return max(self.view.leader_since, pod.seen_since) + self.view.policy.report_deadline
+
     def age(self, heard: Heard) -> float:
         """Seconds since it was heard."""
         return max(0.0, self.now - heard.at)
