@@ -60,6 +60,7 @@ class Agent:
         self._explained = 0
         self._endpoint: Endpoint | None = None
         self._fetching: tuple[Assignment, asyncio.Task[None]] | None = None
+        self._slots_refused = ""
         self._tasks: set[asyncio.Task[None]] = set()
         self._arena = Arena.create(settings.arena, slots=settings.slots)
         self._remembered = Remembered(settings.arena)
@@ -119,8 +120,12 @@ class Agent:
             serving=self._giving.serving,
             attempt_seen=self._remembered.numbers.attempt,
             epoch_seen=self._remembered.numbers.epoch_answered,
-            conditions=(NO_POLICY,) if self._orders.withdrawn else (),
+            conditions=self._unprotected(),
         )
+
+    def _unprotected(self) -> tuple[str, ...]:
+        withdrawn = NO_POLICY if self._orders.withdrawn else ""
+        return tuple(filter(None, (withdrawn, self._slots_refused)))
 
     async def _certified(self, credentials: Credentials, roots: str) -> None:
         self._access.believe(roots)
@@ -251,8 +256,11 @@ class Agent:
     async def _reserve(self, said: words.Reserve) -> None:
         try:
             await asyncio.to_thread(self._arena.reserve, said.slot_bytes)
+            self._slots_refused = ""
             self._trainer_door.say("trainer", words.Reserved())
         except CheckpointHealError as error:
+            self._slots_refused = error.reason
+            log.error("the trainer's state has no slots: %s: %s", error.reason, error)
             self._trainer_door.say("trainer", words.Refused(reason=error.reason, message=str(error)))
 
     def _private_kept(self, step: int, buddies: int) -> None:
