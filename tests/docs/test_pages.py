@@ -1,4 +1,4 @@
-"""What the pages name is there: files, headings, make targets, reasons, fields. A table made of the code is the code's."""
+"""What the pages name is there: files, headings, make targets, reasons, fields; tables that the code makes are its own."""
 
 import importlib.util
 import re
