@@ -1,4 +1,4 @@
-"""What the pages name is there: files, headings, make targets, reasons, fields; tables that the code makes are its own."""
+"""What the pages name is there: files, headings, targets, reasons, fields. Tables that the code makes are its own."""
 
 import importlib.util
 import re
