@@ -1,6 +1,10 @@
 """Whatever ends a trainer or a pod, the job goes on from memory and ends with the same bits."""
 
+import pytest
+
 from builders_cluster import Job, condition, found, until
+
+pytestmark = pytest.mark.core
 
 
 def healed_by(job: Job, rank: int, rung: str) -> None:

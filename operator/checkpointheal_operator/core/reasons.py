@@ -188,6 +188,7 @@ class Reason(StrEnum):
     )
     TRAINER_NOT_FOUND = "TrainerNotFound", "{key} names {name}, the pod's containers are {containers}"
     TRAINER_AMBIGUOUS = "TrainerAmbiguous", "none of {containers} asks for an accelerator: annotate {key}"
+    TOO_LATE = "TooLate", "an agent cannot be added to a pod that lacks {what}: the next pod gets one"
     NAME_TAKEN = "NameTaken", "the pod has {what} of its own, and injection needs that name"
     INJECTED = "Injected", "the agent of {member} of {job} stands beside {trainer}"
     ALREADY_INJECTED = "AlreadyInjected", "the agent of {member} of {job} stands beside {trainer} already"
