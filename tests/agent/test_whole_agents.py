@@ -18,19 +18,8 @@ import builders_transfer
 import builders_trust as build
 from checkpointheal.agent.agent import Agent
 from checkpointheal.agent.settings import AgentSettings
-from checkpointheal.arena import room
 from checkpointheal.contract.gateway import AgentReport, Assignment, Orders, Peer
-from checkpointheal.contract.trainer import (
-    AGENT_SAYS,
-    SOCKET_NAME,
-    AgentSays,
-    Hello,
-    Refused,
-    Reserve,
-    Reserved,
-    Wait,
-    Waiting,
-)
+from checkpointheal.contract.trainer import AGENT_SAYS, SOCKET_NAME, Hello, Wait, Waiting
 from checkpointheal_operator.gateway.authority import Authority
 
 AUTHORITY = Authority.begin(build.GATEWAY, build.NOW)
@@ -150,31 +139,6 @@ def test_a_trainer_that_no_policy_selects_is_told_so_and_waits_on(home: Path) ->
             report = await cluster.once(0, lambda report: report.conditions == ("NoPolicy",))
             assert report.trainer.state == "waiting"
             await cluster.gateway.hub.order({"uid-0": Orders(revision=2)})
-            await cluster.once(0, lambda report: report.conditions == ())
-            writer.close()
-
-    asyncio.run(story())
-
-
-def test_an_arena_that_is_too_small_is_told_to_the_operator_until_it_fits(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def story() -> None:
-        async with a_cluster(home) as cluster, cluster.agent(0):
-            reader, writer = await asyncio.open_unix_connection(home / "arena-0" / SOCKET_NAME)
-
-            async def asks(slot_bytes: int) -> AgentSays:
-                writer.write(Reserve(slot_bytes=slot_bytes).model_dump_json().encode() + b"\n")
-                return AGENT_SAYS.validate_json(await reader.readline())
-
-            writer.write(Hello(role="trainer", incarnation="t1", pid=1).model_dump_json().encode() + b"\n")
-            with monkeypatch.context() as tight:
-                tight.setattr(room, "free_bytes", lambda _folder: 5 << 20)
-                said = await asks(1 << 20)
-            assert isinstance(said, Refused)
-            assert said.reason == "ArenaDoesNotFit"
-            await cluster.once(0, lambda report: report.conditions == ("ArenaDoesNotFit",))
-            assert isinstance(await asks(1 << 20), Reserved)
             await cluster.once(0, lambda report: report.conditions == ())
             writer.close()
 

@@ -60,7 +60,6 @@ class Agent:
         self._explained = 0
         self._endpoint: Endpoint | None = None
         self._fetching: tuple[Assignment, asyncio.Task[None]] | None = None
-        self._slots_refused = ""
         self._tasks: set[asyncio.Task[None]] = set()
         self._arena = Arena.create(settings.arena, slots=settings.slots)
         self._remembered = Remembered(settings.arena)
@@ -120,12 +119,8 @@ class Agent:
             serving=self._giving.serving,
             attempt_seen=self._remembered.numbers.attempt,
             epoch_seen=self._remembered.numbers.epoch_answered,
-            conditions=self._unprotected(),
+            conditions=(NO_POLICY,) if self._orders.withdrawn else (),
         )
-
-    def _unprotected(self) -> tuple[str, ...]:
-        withdrawn = NO_POLICY if self._orders.withdrawn else ""
-        return tuple(filter(None, (withdrawn, self._slots_refused)))
 
     async def _certified(self, credentials: Credentials, roots: str) -> None:
         self._access.believe(roots)
@@ -137,6 +132,9 @@ class Agent:
         return None if shown is None else shown.papers
 
     def _take_orders(self, orders: Orders) -> None:
+        known = {each.pod_uid for each in self._orders.buddies}
+        if new := [each for each in orders.buddies if each.pod_uid not in known]:
+            self._begin(self._private.hand_on(new))
         self._orders = orders
         self._begin(self._giving.take_grants(orders.grants))
         self._look_again()
@@ -207,6 +205,7 @@ class Agent:
                 rung=duty.order.rung,
                 slot=duty.slot,
                 state_digest=duty.identity.state_digest if duty.identity else None,
+                private_begins=duty.order.private_begins,
                 reason=duty.order.reason,
                 message=duty.order.message,
             ),
@@ -256,11 +255,8 @@ class Agent:
     async def _reserve(self, said: words.Reserve) -> None:
         try:
             await asyncio.to_thread(self._arena.reserve, said.slot_bytes)
-            self._slots_refused = ""
             self._trainer_door.say("trainer", words.Reserved())
         except CheckpointHealError as error:
-            self._slots_refused = error.reason
-            log.error("the trainer's state has no slots: %s: %s", error.reason, error)
             self._trainer_door.say("trainer", words.Refused(reason=error.reason, message=str(error)))
 
     def _private_kept(self, step: int, buddies: int) -> None:
