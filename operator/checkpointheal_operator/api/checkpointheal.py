@@ -95,7 +95,9 @@ class Deadlines(Part):
     """How long is waited for whom, in seconds."""
 
     restore_budget_seconds: Seconds = Field(
-        default=180, description="How long a trainer waits in restore() before it falls back."
+        default=180,
+        description="How long a trainer may take to load the answer of restore(). How long it waits for one is said to "
+        "itself, by CHECKPOINTHEAL_RESTORE_BUDGET.",
     )
     report_seconds: Seconds = Field(
         default=10, description="How long a live pod's agent may take to report to a new leader."
