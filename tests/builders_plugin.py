@@ -87,6 +87,7 @@ def with_agents(cluster: FakeCluster, *besides: str) -> None:
     for ref in [each for each in cluster.objects if each.kind == PODS]:
         pod = cluster.objects[ref]
         pod["spec"] |= {"nodeName": f"node-{ref.name[4]}"}
+        pod["spec"].pop("initContainers", None)
         pod["spec"].setdefault("containers", [{"name": "trainer", "image": "gpt:1", "env": [SECRET_VARIABLE]}])
         if ref.name not in besides:
             pod = injected(pod)

@@ -10,6 +10,7 @@ from builders_chart import MODES, NAME, ROOT, Manifest, needs_helm, rendered, th
 pytestmark = needs_helm
 
 ONLY_IN_PROCESS = ("mutatingwebhookconfigurations", "checkpointheal-webhook-tls")
+ONLY_LATE = "pods/ephemeralcontainers"
 
 
 class Right(NamedTuple):
@@ -48,6 +49,7 @@ def granted(role: Manifest) -> set[Right]:
     }
 
 
+@pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     ("kind", "title"),
@@ -56,11 +58,10 @@ def granted(role: Manifest) -> set[Right]:
         ("Role", "The operator, in its own namespace"),
     ],
 )
-def test_the_operator_has_the_rights_that_are_explained(kind, title, mode):
-    wanted = {
-        each for each in documented(title) if mode == "process" or not {each.resource, each.name} & set(ONLY_IN_PROCESS)
-    }
-    assert granted(the(kind, NAME, rendered(*MODES[mode]))) == wanted
+def test_the_operator_has_the_rights_that_are_explained(kind, title, mode, late):
+    lacking = (() if mode == "process" else ONLY_IN_PROCESS) + (() if late else (ONLY_LATE,))
+    wanted = {each for each in documented(title) if not {each.resource, each.name} & set(lacking)}
+    assert granted(the(kind, NAME, rendered(*MODES[mode], ("operator.lateAgents", late)))) == wanted
 
 
 @pytest.mark.parametrize("role", ["view", "edit"])

@@ -21,6 +21,7 @@ from builders_core import (
     with_transfer,
     without_pod,
 )
+from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.status import (
     TOLD_FLAWS,
@@ -40,6 +41,12 @@ DONE = a_job()
 for each in DONE.policy.members():
     DONE = with_trainer(DONE, each, state="done")
 CLEARED = DONE.model_copy(update={"pods": (), "heard": (), "was_done": True})
+
+
+def unheard(view: JobView, member: MemberId, since: float) -> JobView:
+    """Nobody ever heard of the agent of this member's pod."""
+    view = with_pod(view, member, seen_since=since)
+    return view.model_copy(update={"heard": tuple(each for each in view.heard if each.report.member != member)})
 
 
 def told(conditions: tuple[Condition, ...]) -> dict[str, tuple[bool, str]]:
@@ -72,6 +79,16 @@ def told(conditions: tuple[Condition, ...]) -> dict[str, tuple[bool, str]]:
             with_heard(a_job(), MEMBER, at=0.0),
             {"Degraded": (True, "AgentSilent"), "Protected": (True, "AllWell")},
             id="one is silent",
+        ),
+        pytest.param(
+            unheard(a_job(), MEMBER, since=NOW - 1),
+            {"Degraded": (True, "NotHeardFrom"), "Protected": (True, "AllWell")},
+            id="one has not reported yet",
+        ),
+        pytest.param(
+            unheard(a_job(), MEMBER, since=NOW - 60),
+            {"Degraded": (True, "NotHeardFrom"), "Protected": (False, "NotHeardFrom")},
+            id="one never reports",
         ),
         pytest.param(HEALING, {"Degraded": (True, "Replaced")}, id="one is being healed"),
         pytest.param(

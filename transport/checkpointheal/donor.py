@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from checkpointheal.channel import Channel, Pending, receive_frame, send_frame, tell
 from checkpointheal.channel.pace import Pace
 from checkpointheal.ends import WINDOW, Source, Terms
-from checkpointheal.errors import Abandoned, CheckpointHealError, UnknownVersion
+from checkpointheal.errors import Abandoned, CheckpointHealError, Overdue, UnknownVersion
 from checkpointheal.session import DonorSession, refusal
 from checkpointheal.wire import Offer
 
@@ -50,7 +50,9 @@ def _stream(channel: Channel, source: Source, wanted: Sequence[int], terms: Term
             crossed += _land(flying, terms, crossed)
         chunk = source.chunk(index)
         now = time.monotonic()
-        time.sleep(min(pace.delay(now, chunk.numel()), terms.left(now)))
+        time.sleep(min(delay := pace.delay(now, chunk.numel()), left := terms.left(now)))
+        if delay > left:
+            raise Overdue(f"the deadline passed after {crossed} bytes: the cap lets no more through in its time")
         flying.append((channel.send(chunk), chunk.numel()))
     while flying:
         crossed += _land(flying, terms, crossed)

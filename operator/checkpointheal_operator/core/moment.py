@@ -20,8 +20,8 @@ class Place:
     older: tuple[PodFacts, ...] = ()
     heard: Heard | None = None
     fresh: bool = False
-    cleared: bool = False
-    """The job was done, and its pods have been cleared away since."""
+    was_done: bool = False
+    """Nobody holds it any more, and who held it last was done."""
 
     @property
     def report(self) -> AgentReport | None:
@@ -34,7 +34,7 @@ class Place:
 
         It said so, or ended with code 0: then `run` does not start it again.
         """
-        if self.cleared or (self.pod is not None and self.pod.finished):
+        if self.was_done or (self.pod is not None and self.pod.finished):
             return True
         return self.report is not None and has_finished(self.report.trainer)
 
@@ -68,6 +68,10 @@ class Moment:
         """Whether that pod's agent spoke within the silence that policy allows."""
         heard = self.heard.get(pod_uid)
         return heard is not None and self.now < heard.at + self.view.policy.agent_silence
+
+    def report_due(self, pod: PodFacts) -> float:
+        """Until when the agent of a live pod may take to report to this leader for the first time."""
+        return max(self.view.leader_since, pod.seen_since) + self.view.policy.report_deadline
 
     def age(self, heard: Heard) -> float:
         """Seconds since it was heard."""
@@ -113,9 +117,16 @@ def at(view: JobView, now: float) -> Moment:
 
 def _place(moment: Moment, member: MemberId, claims: list[PodFacts]) -> Place:
     if not claims:
-        return Place(member, cleared=_is_over(moment.view))
+        return Place(member, was_done=_was_done(moment, member) or _is_over(moment.view))
     *older, pod = claims
     return Place(member, pod, tuple(older), moment.heard.get(pod.uid), moment.is_fresh(pod.uid))
+
+
+def _was_done(moment: Moment, member: MemberId) -> bool:
+    """Whether the last word of the pod that is gone was that training is over: then nobody is missed."""
+    known = moment.view.epoch.member(member)
+    heard = moment.heard.get(known.pod_uid) if known else None
+    return heard is not None and has_finished(heard.report.trainer)
 
 
 def _is_over(view: JobView) -> bool:

@@ -21,6 +21,7 @@ class Cause(StrEnum):
 
     CRASHED = "Crashed"
     REPLACED = "Replaced"
+    ROLLED_OUT = "RolledOut"
     STOPPED = "Stopped"
     DAMAGED = "Damaged"
     ADDED = "Added"
@@ -82,6 +83,13 @@ class Reason(StrEnum):
 
     # Why the next epoch does not begin yet.
     MEMBER_MISSING = "MemberMissing", "no pod holds the place of {member}: nothing begins without it"
+    HELD_BY_ORDERED_READY = (
+        "HeldByOrderedReady",
+        (
+            "no pod holds the place of {member}: nothing begins without it; a StatefulSet that is OrderedReady makes "
+            "none before {pod} is Ready: make it anew with podManagementPolicy: Parallel"
+        ),
+    )
     STILL_TRAINING = "StillTraining", "the trainer of {member} has not ended yet"
     STILL_LOADING = "StillLoading", "the trainer of {member} is loading the answer of an epoch that is over"
     NOT_WAITING = "NotWaiting", "the trainer of {member} is {trainer}, not yet in restore()"
@@ -134,14 +142,15 @@ class Reason(StrEnum):
         "NotInjected",
         (
             "pod {pod} opted in, but no agent is in it: the webhook did not answer, or refused and told whoever made "
-            "the pod; delete it when it suits, and the next one gets an agent"
+            "the pod, or its namespace opted out; delete it when it suits, and the next one gets an agent"
         ),
     )
     AGENT_IMAGE_UNAVAILABLE = (
         "AgentImageUnavailable",
         (
             "pod {pod} cannot have the agent's image {image} ({why}), and its containers start behind the agent: mend "
-            "the image's name, the registry or the pull secret, or make the pod anew without the opt-in label"
+            "the registry or the pull secret; or give this pod another image, as `kubectl set image pod/{pod} "
+            "{agent}=IMAGE`; or make it anew without the opt-in label"
         ),
     )
     AGENT_CANNOT_START = (
@@ -188,10 +197,18 @@ class Reason(StrEnum):
     )
     TRAINER_NOT_FOUND = "TrainerNotFound", "{key} names {name}, the pod's containers are {containers}"
     TRAINER_AMBIGUOUS = "TrainerAmbiguous", "none of {containers} asks for an accelerator: annotate {key}"
+    TOO_LATE = "TooLate", "an agent cannot be added to a pod that lacks {what}: the next pod gets one"
     NAME_TAKEN = "NameTaken", "the pod has {what} of its own, and injection needs that name"
     INJECTED = "Injected", "the agent of {member} of {job} stands beside {trainer}"
     ALREADY_INJECTED = "AlreadyInjected", "the agent of {member} of {job} stands beside {trainer} already"
     INJECTION_MENDED = "InjectionMended", "something has removed {what} from the injected pod: it is put back"
     PORT_NOT_FIXED = "PortNotFixed", "the agent listens on any free port, because {why}"
+    GATEWAY_NOT_FOUND = (
+        "GatewayNotFound",
+        (
+            "the pod finds names as its node does, which does not know {gateway}: give it the dnsPolicy "
+            "ClusterFirstWithHostNet where it is on its node's network, else ClusterFirst"
+        ),
+    )
     MESH_IN_THE_WAY = "MeshInTheWay", "{mesh} carries the agent's port {port}: exclude it from the mesh"
     UNKNOWN_ANNOTATION = "UnknownAnnotation", "{key} means nothing: did you mean {nearest}?"

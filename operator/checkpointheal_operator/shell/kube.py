@@ -6,7 +6,7 @@ not know what our objects mean.
 
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -106,6 +106,11 @@ class Kube:
         """A merge patch of all but the status, or of the status alone."""
         path = _path(*ref) + ("/status" if status else "")
         return await self._ask(Asked("PATCH", path, body=body, content=MERGE))
+
+    async def add_ephemeral(self, pod: Ref, containers: Sequence[Json]) -> None:
+        """These are its ephemeral containers from now on; those that it has must be among them."""
+        body = {"spec": {"ephemeralContainers": [*containers]}}
+        await self._ask(Asked("PATCH", _path(*pod) + "/ephemeralcontainers", body=body, content=MERGE))
 
     async def delete(self, ref: Ref, uid: str) -> None:
         """That life of the name."""

@@ -23,6 +23,7 @@ from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, 
 from checkpointheal_operator.shell.counted import Counted, counting_certify
 from checkpointheal_operator.shell.gather import OPTED_IN
 from checkpointheal_operator.shell.kube import Kube, Selection
+from checkpointheal_operator.shell.late import LateAgents
 from checkpointheal_operator.shell.leases import LEASES, Clocks, Leadership, Terms
 from checkpointheal_operator.shell.look import Surroundings
 from checkpointheal_operator.shell.mirror import Mirror, slim_pod
@@ -46,7 +47,7 @@ class Replica:
     """One process of the operator."""
 
     def __init__(self, settings: OperatorSettings, access: Access, kube: Kube, terms: Terms | None = None) -> None:
-        self.settings, self._access, self.metrics = settings, access, OperatorMetrics()
+        self.settings, self._access, self._kube, self.metrics = settings, access, kube, OperatorMetrics()
         self._cluster = cluster = Counted(kube, self.metrics)
         self.mirrors = {kind: Mirror(self._noticed) for kind in (CHECKPOINTHEALS, HEALS)}
         self.mirrors[PODS] = Mirror(self._noticed, slim_pod)
@@ -109,6 +110,11 @@ class Replica:
                 tasks.create_task(operator.run())
                 if self._trust is not None:
                     tasks.create_task(self._trust.run())
+                if registrar is not None and self.settings.late_settings is not None:
+                    late = LateAgents(
+                        self._kube, self.mirrors[PODS], self.settings.late_settings, lambda: registrar.trusted
+                    )
+                    tasks.create_task(late.run())
         finally:
             self.operator = None
             self.metrics.troubled({})

@@ -49,6 +49,9 @@ class OperatorSettings(Frozen):
     webhook_secret: str = Field(default="", description="Where the webhook finds its certificate; empty: not ours.")
     webhook_hosts: Hosts = Field(default=(), description="The webhook's names, by which the API server calls it.")
     webhook_configuration: str = Field(default="", description="Where the API server is told whom to believe.")
+    late_settings: Path | None = Field(
+        default=None, description="The webhook's settings, by which pods that run without an agent get a late one."
+    )
     kubeconfig: Path | None = Field(default=None, description="Instead of the pod's own account.")
 
     @property

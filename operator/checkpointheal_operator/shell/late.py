@@ -1,0 +1,88 @@
+"""Who adds an agent to pods that were made without one, where that can still be done?
+
+One look at each such pod, for what it lacks it never gets. Only where the installation asks for it: it is the one thing
+that changes a pod. Must not know how jobs are healed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from checkpointheal.contract.log_lines import about
+from checkpointheal_operator.api.base import Json
+from checkpointheal_operator.core.injected import NotInjected
+from checkpointheal_operator.core.injection_settings import InjectionSettings
+from checkpointheal_operator.core.late import late_agent
+from checkpointheal_operator.core.pod_trouble import trouble
+from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.shell.cluster import PODS, ClusterError, NotThere, Ref, Refused
+from checkpointheal_operator.shell.mirror import Mirror
+
+log = logging.getLogger("checkpointheal.operator")
+
+LOOK_EVERY = 5.0
+
+
+class Pods(Protocol):
+    """What is asked of the API server. Every method raises ClusterError."""
+
+    async def get(self, ref: Ref) -> Json:
+        """The whole pod: a mirror keeps little of it."""
+
+    async def add_ephemeral(self, pod: Ref, containers: Sequence[Json]) -> None:
+        """These are its ephemeral containers from now on; those that it has must be among them."""
+
+
+class LateAgents:
+    """Of one leader. `settings` are those of the webhook, `root` is whom new agents believe."""
+
+    def __init__(self, cluster: Pods, pods: Mirror, settings: Path, root: Callable[[], str]) -> None:
+        self._cluster, self._pods, self._settings, self._root = cluster, pods, settings, root
+        self._seen: set[str] = set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def look(self) -> None:
+        """Once, at all pods that run without an agent."""
+        without = [each for each in self._pods if _runs_without(each)]
+        self._seen &= {each["metadata"]["uid"] for each in without}
+        for pod in without:
+            if pod["metadata"]["uid"] not in self._seen and await self._add(pod["metadata"]):
+                self._seen.add(pod["metadata"]["uid"])
+
+    async def _add(self, metadata: Json) -> bool:
+        """Whether all was done that can be."""
+        ref = Ref(PODS, metadata["namespace"], metadata["name"])
+        facts = about(namespace=ref.namespace, pod=ref.name)
+        try:
+            pod = await self._cluster.get(ref)
+            agent = late_agent(pod, self._current())
+            if isinstance(agent, NotInjected):
+                log.warning("no agent can be added: %s: %s", agent.reason, agent.message, extra=facts)
+                return True
+            await self._cluster.add_ephemeral(ref, [*(pod["spec"].get("ephemeralContainers") or ()), agent])
+            log.info("an agent was added beside a trainer that ran without one", extra=facts)
+        except (NotThere, Refused) as error:
+            log.warning("no agent can be added: %s: %s", error.reason, error, extra=facts)
+        except (ClusterError, OSError, ValidationError) as error:
+            log.warning("no agent could be added now: %s: %s", type(error).__name__, error, extra=facts)
+            return False
+        return True
+
+    def _current(self) -> InjectionSettings:
+        said = InjectionSettings.model_validate_json(self._settings.read_bytes())
+        return said.model_copy(update={"gateway_root": self._root()})
+
+
+def _runs_without(pod: Json) -> bool:
+    found = trouble(pod)
+    running = pod.get("status", {}).get("phase") == "Running"
+    return running and found is not None and found.reason == Reason.NOT_INJECTED
