@@ -15,10 +15,10 @@ export CLUSTER TAG KIND_NODE_IMAGE
 BASES := --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --build-arg TORCH_IMAGE=$(TORCH_IMAGE) --build-arg TORCH_INDEX=$(TORCH_INDEX)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test cover kills check bench fmt images cluster e2e cluster-delete
+.PHONY: help setup demo test cover kills check bench bench-termination fmt generated images cluster e2e cluster-delete
 
 help: ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## install everything into .venv (torch is large: about three minutes)
 
@@ -51,17 +51,26 @@ check: $(STAMP) ## what CI runs besides the tests: format, lint, types, import c
 bench: $(STAMP) ## what a commit and a heal cost here, as ratios of runs side by side
 	$(BIN)/python -m bench
 
-images: ## build checkpointheal/{operator,agent,trainer}:dev (PYTHON_IMAGE, TORCH_IMAGE, TORCH_INDEX: their bases)
+bench-termination: $(STAMP) ## what an agent adds to the end of a Job, on the cluster of `make cluster` (N pairs)
+	PYTHONPATH=tests $(BIN)/python -m bench.termination $(or $(N),20)
+
+generated: $(STAMP) ## write what is made of the code: definitions, reference, the tables of remedies and of the chart's values
+	$(BIN)/python -m checkpointheal_operator.api.generate
+	$(BIN)/python -m checkpointheal_operator.api.reference
+	$(BIN)/python docs/document.py
+	$(BIN)/python charts/document.py
+
+images: ## build checkpointheal/{operator,agent,trainer}:dev (TAG; PYTHON_IMAGE, TORCH_IMAGE, TORCH_INDEX: their bases)
 	for target in operator agent trainer; do \
 	  docker build --quiet --target $$target --tag checkpointheal/$$target:$(TAG) $(BASES) . || exit 1; done
 
-cluster: images ## a kind cluster with the images and the chart in it, to play with (CLUSTER=name, KIND_NODE_IMAGE)
+cluster: images ## a kind cluster with the images and the chart in it; again: only what changed (CLUSTER, TAG, KIND_NODE_IMAGE)
 	tests/e2e/cluster
 
-e2e: $(STAMP) cluster ## the end-to-end tests, on that cluster (E2E=core: only the heals that everything stands on)
+e2e: $(STAMP) cluster ## the end-to-end tests, on that cluster: real pods are killed (E2E=core: only the heals that everything stands on)
 	$(BIN)/python -m pytest tests/e2e -m $(or $(E2E),e2e) -v
 
-cluster-delete: ## delete the kind cluster
+cluster-delete: ## delete that kind cluster (CLUSTER)
 	kind delete cluster --name $(CLUSTER)
 
 fmt: $(STAMP) ## format and mend what can be mended

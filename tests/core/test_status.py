@@ -13,6 +13,7 @@ from builders_core import (
     with_crash,
     with_followers,
     with_heard,
+    with_new_pod,
     with_pod,
     with_received,
     with_report,
@@ -32,6 +33,7 @@ assert ASSIGNMENT is not None
 DONE = a_job()
 for each in DONE.policy.members():
     DONE = with_trainer(DONE, each, state="done")
+CLEARED = DONE.model_copy(update={"pods": (), "heard": (), "was_done": True})
 
 
 def unheard(view: JobView, member: MemberId, since: float) -> JobView:
@@ -86,6 +88,16 @@ def told(conditions: tuple[Condition, ...]) -> dict[str, tuple[bool, str]]:
             DONE,
             {"Training": (False, "AllDone"), "Done": (True, "AllDone"), "Degraded": (False, "AllWell")},
             id="all are done",
+        ),
+        pytest.param(
+            CLEARED,
+            {"Training": (False, "AllDone"), "Done": (True, "AllDone"), "Degraded": (False, "AllWell")},
+            id="all were done, and their pods were cleared away",
+        ),
+        pytest.param(
+            with_new_pod(CLEARED, MEMBER),
+            {"Done": (False, "NotYet"), "Degraded": (True, "MemberMissing")},
+            id="all were done, and one comes anew",
         ),
     ],
 )

@@ -12,7 +12,8 @@ from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.core.view import PodFacts
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, PODS, NotThere
 from checkpointheal_operator.shell.gather import read_job
-from checkpointheal_operator.shell.objects import JobObjects, Listening, claims, heals_of, view_of
+from checkpointheal_operator.shell.mirror import slim_pod
+from checkpointheal_operator.shell.objects import REVISIONS, JobObjects, Listening, claims, heals_of, view_of
 from fake_cluster import FakeCluster
 
 
@@ -34,6 +35,31 @@ def test_a_pod_is_read_as_it_is(pod):
     assert claims(objects(pod_object(pod))) == (JOB, (pod,))
 
 
+@pytest.mark.parametrize("label", REVISIONS)
+def test_a_pod_tells_the_revision_of_its_template(label):
+    pod = pod_object(of("1/0"))
+    pod["metadata"]["labels"][label] = "trainer-59d6"
+    assert claims(objects(pod))[1][0].revision == "trainer-59d6"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "holds_back"),
+    [
+        ("StatefulSet", {"conditions": [{"type": "Ready", "status": "True"}]}, False),
+        ("StatefulSet", {"conditions": [{"type": "Ready", "status": "False"}]}, True),
+        ("StatefulSet", {"conditions": [{"type": "PodScheduled", "status": "True"}]}, True),
+        ("StatefulSet", {}, True),
+        ("Job", {}, False),
+    ],
+)
+def test_a_pod_of_a_statefulset_may_hold_others_back_until_it_is_ready(kind, status, holds_back):
+    pod = pod_object(of("1/0")) | {"status": status}
+    pod["metadata"]["ownerReferences"] = [{"kind": kind, "name": "trainer", "uid": "s", "controller": True}]
+    assert claims(objects(pod))[1][0].holds_back == holds_back
+    pod["metadata"]["resourceVersion"] = "1"
+    assert claims(objects(slim_pod(pod)))[1][0].holds_back == holds_back
+
+
 def test_a_failed_pod_claims_no_place():
     failed = pod_object(of("1/0")) | {"status": {"phase": "Failed"}}
     assert members(objects(failed, pod_object(of("0/0")))) == ["0/0"]
@@ -43,6 +69,14 @@ def test_a_pod_that_does_not_say_its_place_claims_none():
     lost = pod_object(of("1/0"))
     del lost["metadata"]["annotations"]
     assert claims(objects(lost)) == ("", ())
+
+
+@pytest.mark.parametrize(("status", "was_done"), [("True", True), ("False", False), (None, False)])
+def test_what_was_told_of_the_end_is_read_back(status, was_done):
+    condition = {"type": "Done", "status": status, "reason": "AllDone", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    told = {"status": {"conditions": [condition] if status else []}}
+    policy = CheckpointHeal.model_validate(a_policy() | told)
+    assert view_of(JobObjects(policy), Listening(NOW), NOW).was_done == was_done
 
 
 def test_of_two_jobs_the_older_one_is_meant_until_one_is_known():

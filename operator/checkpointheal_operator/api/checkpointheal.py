@@ -95,7 +95,9 @@ class Deadlines(Part):
     """How long is waited for whom, in seconds."""
 
     restore_budget_seconds: Seconds = Field(
-        default=180, description="How long a trainer waits in restore() before it falls back."
+        default=180,
+        description="How long a trainer may take to load the answer of restore(). How long it waits for one is said to "
+        "itself, by CHECKPOINTHEAL_RESTORE_BUDGET.",
     )
     report_seconds: Seconds = Field(
         default=10, description="How long a live pod's agent may take to report to a new leader."
@@ -153,6 +155,12 @@ class Enrolled(Part):
     rung: Rung = Field(description="Where its state came from.")
     private_from: tuple[Uid, ...] = Field(
         default=(), max_length=64, description="Pod UIDs of the members that hold its private part."
+    )
+    private_begins: bool = Field(
+        default=False, description="It never had a private part: its random streams and data position began with it."
+    )
+    revision: Annotated[str, Field(max_length=63)] = Field(
+        default="", description="Revision of the template that its pod was made from."
     )
 
 

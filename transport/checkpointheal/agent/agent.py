@@ -132,6 +132,9 @@ class Agent:
         return None if shown is None else shown.papers
 
     def _take_orders(self, orders: Orders) -> None:
+        known = {each.pod_uid for each in self._orders.buddies}
+        if new := [each for each in orders.buddies if each.pod_uid not in known]:
+            self._begin(self._private.hand_on(new))
         self._orders = orders
         self._begin(self._giving.take_grants(orders.grants))
         self._look_again()
@@ -202,6 +205,7 @@ class Agent:
                 rung=duty.order.rung,
                 slot=duty.slot,
                 state_digest=duty.identity.state_digest if duty.identity else None,
+                private_begins=duty.order.private_begins,
                 reason=duty.order.reason,
                 message=duty.order.message,
             ),

@@ -1,0 +1,138 @@
+"""What the pages name is there: files, headings, targets, reasons, fields. Tables that the code makes are its own."""
+
+import importlib.util
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from checkpointheal import errors
+from checkpointheal_operator.api.definitions import definitions
+from checkpointheal_operator.core import decisions
+from checkpointheal_operator.core.identity import SOURCES
+from checkpointheal_operator.core.injection_settings import ANNOTATIONS, INJECT
+from checkpointheal_operator.core.reasons import Cause, Reason, Rung
+from checkpointheal_operator.core.status import NO_AGENT
+from checkpointheal_operator.plugin.remedies import REMEDIES
+
+ROOT = Path(__file__).parents[2]
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "charts").rglob("*.md"))
+}
+each_page = pytest.mark.parametrize("name", PAGES)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"`([^`\n]+)`")
+WORD = re.compile(r"(?:[A-Z][a-z0-9]+){2,}")
+TARGETS = frozenset(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+KINDS = frozenset(each["spec"]["names"]["kind"] for each in definitions())
+FOREIGN = frozenset(
+    (
+        *("DonorAssigned", "FailedCreate", "ClusterRole", "OrderedDict", "PodDisruptionBudget", "PascalCase"),
+        # what the gateway says of a certificate's request, and two agents of each other
+        *("RequestTooLarge", "UnreadableRequest", "KeyNotAllowed", "KeyNotHeld", "NotPlaced", "BadName", "NoAuthority"),
+        *("ChannelDiffers", "NoCertificate", "UnknownChannel", "NotTheRecipient", "GenerationSkipped"),
+    )
+)
+"""Words of this shape that are no reason, rung, cause, error, kind or decision of ours."""
+
+
+def slug(heading: str) -> str:
+    """The anchor that a heading gets where pages are shown."""
+    return re.sub(r"[^\w\- ]", "", heading.replace("`", "").strip().lower()).replace(" ", "-")
+
+
+def anchors(text: str) -> set[str]:
+    return {slug(found) for found in re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)}
+
+
+def links(text: str) -> Iterator[tuple[str, str]]:
+    """File and anchor of each link into this tree."""
+    for target in LINK.findall(FENCE.sub("", text)):
+        if not target.startswith(("https://", "http://", "mailto:")):
+            file, _, anchor = target.partition("#")
+            yield file, anchor
+
+
+def code(text: str) -> Iterator[str]:
+    """Everything that is set as code: lines of blocks, and what stands between backticks."""
+    for block in FENCE.findall(text):
+        yield from block.splitlines()[1:-1]
+    yield from CODE.findall(FENCE.sub("", text))
+
+
+@each_page
+def test_every_link_leads_somewhere(name):
+    here = ROOT / name
+    for file, anchor in links(PAGES[name]):
+        target = (here.parent / file).resolve() if file else here
+        assert target.exists(), f"{name}: {file}"
+        if anchor:
+            assert anchor in anchors(target.read_text()), f"{name}: {file}#{anchor}"
+
+
+@each_page
+def test_every_make_target_is_there(name):
+    told = {word for part in code(PAGES[name]) for word in re.findall(r"(?:^|\$ )make ([a-z0-9-]+)", part)}
+    assert told <= TARGETS, name
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if "/decisions/" not in name and "reference" not in name])
+def test_every_word_of_ours_is_one_that_is_said(name):
+    known = {*Reason, *Rung, *Cause, *KINDS, *FOREIGN, *vars(errors), *vars(decisions)}
+    told = {word for word in CODE.findall(FENCE.sub("", PAGES[name])) if WORD.fullmatch(word)}
+    assert told <= known, sorted(told - known)
+
+
+@each_page
+def test_every_annotation_and_every_file_of_the_tree_is_there(name):
+    others = {"checkpointheal.dev/policy", "checkpointheal.dev/v1alpha1"}
+    for part in code(PAGES[name]):
+        assert set(re.findall(r"checkpointheal\.dev/[a-z][\w-]*", part)) <= {*ANNOTATIONS, INJECT, *others}, part
+        for path in re.findall(r"\b(?:tests|examples|docs)/[\w./*-]*\w", part):
+            assert any(True for _ in ROOT.glob(f"{path}*")), f"{name}: {path}"
+
+
+def test_no_page_is_left_without_a_way_to_it():
+    led_to = {(ROOT / name).parent / file for name, text in PAGES.items() for file, _ in links(text) if file}
+    found = {path.resolve() for path in led_to}
+    for path in (ROOT / "docs").glob("*.md"):
+        assert path in found, path.name
+
+
+def test_every_target_of_the_makefile_says_what_it_does():
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {line.split()[1] for line in listed.splitlines()} == TARGETS
+
+
+def test_the_table_of_remedies_is_the_codes():
+    spec = importlib.util.spec_from_file_location("document", ROOT / "docs" / "document.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    text = PAGES["docs/operations.md"]
+    assert script.page(text) == text
+    for word in (*REMEDIES, *NO_AGENT):
+        assert f"| `{word}` | " in text
+
+
+def test_every_field_of_the_spec_that_operations_names_is_there():
+    reference = PAGES["docs/reference.md"]
+    fields = set(re.findall(r"^\| `([\w.\[\]]+)` \|", reference, re.MULTILINE))
+    parts = {each.split(".")[0] for each in fields if "." in each}
+    for part in CODE.findall(PAGES["docs/operations.md"]):
+        if part.split(".")[0] in parts and re.fullmatch(r"[a-z]\w*\.\w+", part):
+            assert part in fields, part
+
+
+def test_every_workload_that_is_known_has_a_row_and_what_was_run_names_with_what():
+    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| ([^|]+) \|$", PAGES["docs/workloads.md"], re.MULTILINE)
+    told = "; ".join(workload for workload, _ in rows)
+    for source in SOURCES:
+        assert source.name in told
+    for workload, seen in rows[2:]:
+        assert seen.startswith(("parsed", "refused")) or re.search(r"`(tests/e2e/test_|examples/)", seen), workload
