@@ -20,7 +20,7 @@ def helm(*words: str, seconds: float = 300) -> str:
 def upgrade(*changes: str) -> None:
     """Values like `image.tag=next`, over those that stand; returns once every pod of ours is the new one."""
     options = [word for change in changes for word in ("--set", change)]
-    helm("upgrade", RELEASE, CHART, "--reuse-values", *options, "--wait", "--timeout", "240s")
+    helm("upgrade", RELEASE, CHART, "--reset-then-reuse-values", *options, "--wait", "--timeout", "240s")
 
 
 def until_the_webhook_is_believed() -> None:

@@ -135,7 +135,7 @@ def test_a_bad_annotation_is_refused_by_name_and_shown(key: str, text: str) -> N
 @pytest.mark.parametrize("by", ["trainer", "init"])
 def test_the_port_is_fixed_where_nobody_else_can_have_it(host_network: bool, taken: bool, by: str) -> None:
     ports = {"ports": [{"containerPort": 7460 if taken else 29500}]}
-    pod = a_pod(ports if by == "trainer" else {}, hostNetwork=host_network)
+    pod = a_pod(ports if by == "trainer" else {}, hostNetwork=host_network, dnsPolicy="ClusterFirstWithHostNet")
     if by == "init":
         pod["spec"]["initContainers"] = [{"name": "proxy", "restartPolicy": "Always", **ports}]
     agent, report = agent_of(injected(pod)), report_of(pod)
@@ -144,6 +144,14 @@ def test_the_port_is_fixed_where_nobody_else_can_have_it(host_network: bool, tak
     assert {"name": "CHECKPOINTHEAL_PORT", "value": str(report.port)} in agent["env"]
     assert ("ports" in agent) == free
     assert [note.reason for note in report.notes] == ([] if free else ["PortNotFixed"])
+
+
+@pytest.mark.parametrize("host_network", [True, False])
+@pytest.mark.parametrize("names", ["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"])
+def test_a_pod_that_cannot_find_the_gateway_is_told(host_network: bool, names: str) -> None:
+    report = report_of(a_pod(hostNetwork=host_network, dnsPolicy=names))
+    lost = names == "Default" or (host_network and names == "ClusterFirst")
+    assert ("GatewayNotFound" in [note.reason for note in report.notes]) == lost
 
 
 @pytest.mark.parametrize("log", ["text", "json"])
