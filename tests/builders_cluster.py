@@ -3,6 +3,7 @@
 Everything is asked of the cluster by `kubectl`, as a user would. Waiting is patient and ends with what was seen.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -23,14 +24,24 @@ PATIENCE = 240.0
 STEPS = 40
 MODEL = ("--layers", "2", "--width", "128", "--heads", "4")
 ARENA = "64Mi"
+LARGE = {
+    "steps": 24,
+    "model": ("--layers", "4", "--width", "256", "--heads", "4"),
+    "annotations": {"checkpointheal.dev/arena-size": "192Mi"},
+    "policy": {"donors": {"bytesPerSecond": 2_500_000}},
+}
+"""Of a job whose state is five chunks, which cross in about a quarter of a minute: long enough to disturb them."""
 SCRIPT = """
 import os, signal, time
 from checkpointheal.demo import train
 
 step, pace = train.train_step, float(os.environ.get("PACE", "0.3"))
+if os.path.exists("/out/world"):  # what an elastic launcher would say after the job was scaled
+    with open("/out/world") as said:
+        os.environ["WORLD_SIZE"] = said.read()
 
 def paced(*what):
-    time.sleep(pace)
+    time.sleep(0 if os.path.exists("/out/hurry") else pace)
     return step(*what)
 
 train.train_step = paced
@@ -99,6 +110,7 @@ class Job:
     annotations: Mapping[str, str] = field(default_factory=lambda: {"checkpointheal.dev/arena-size": ARENA})
     environment: Mapping[str, str] = field(default_factory=dict)
     policy: Json = field(default_factory=dict)
+    workload: Json = field(default_factory=dict)
     pod: Json = field(default_factory=dict)
     container: Json = field(default_factory=dict)
 
@@ -165,6 +177,7 @@ class Job:
             "selector": self.selector,
             "template": self.template(),
         }
+        spec |= self.workload
         return {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": self.name}, "spec": spec}
 
     def start(self, *, policy: bool = True) -> "Job":
@@ -201,12 +214,38 @@ class Job:
     def delete_pods(self, *ranks: int) -> None:
         kubectl("delete", "pod", "-n", self.namespace, "--wait=false", *map(self.pod_of, ranks))
 
+    def scale(self, replicas: int) -> None:
+        kubectl("scale", "-n", self.namespace, f"statefulset/{self.name}", f"--replicas={replicas}")
+
+    def heals_of(self, rank: int) -> list[Json]:
+        """Of the pods that held this rank's place, as they were opened."""
+        ours = [each for each in self.heals if each["spec"]["recipient"]["pod"] == self.pod_of(rank)]
+        return sorted(ours, key=lambda each: each["spec"]["openedAt"])
+
+    def receiving(self, rank: int) -> Json | None:
+        """The open heal of this rank, if bytes cross for it now by what the operator last told."""
+        for heal in self.heals_of(rank):
+            status = heal.get("status", {})
+            if not status.get("concludedAt") and status.get("transfer", {}).get("state") == "receiving":
+                return heal
+        return None
+
+    def agent_log(self, rank: int) -> str:
+        return kubectl("logs", "-n", self.namespace, self.pod_of(rank), "-c", "checkpointheal-agent")
+
     def uid(self, rank: int) -> str:
         pod = one("pod", self.namespace, self.pod_of(rank))
         return pod["metadata"]["uid"] if pod else ""
 
+    def hurry(self) -> None:
+        """Nothing more is going to be disturbed."""
+        for rank in range(self.replicas):
+            with contextlib.suppress(Refused):
+                self.run(rank, "touch", "/out/hurry")
+
     def fingerprints(self) -> dict[int, Json]:
         """Of every rank, once all are through."""
+        self.hurry()
 
         def all_of_them() -> dict[int, Json] | None:
             return {
@@ -247,6 +286,18 @@ class Job:
                     parts.append(str(error))
         parts.append(kubectl("logs", "-n", SYSTEM, "-l", "app.kubernetes.io/component=operator", "--tail=15"))
         return "\n".join(parts)
+
+
+def healed_by(job: Job, rank: int, rung: str) -> None:
+    """This rank's heal came to a good end, on this rung."""
+    wanted = (job.pod_of(rank), rung, "True")
+    until(lambda: wanted in job.verdicts(), f"{wanted} among the heals", seen=job.look)
+
+
+def leader() -> str:
+    """The operator's pod that leads."""
+    holder: str = (one("lease", SYSTEM, "checkpointheal") or {}).get("spec", {}).get("holderIdentity", "")
+    return holder.partition("/")[0]
 
 
 def condition(holder: Json, kind: str) -> Json:

@@ -5,7 +5,7 @@ sockets and time are made up. Bytes are words that say what they are, so that a 
 part moves when it is told to, in any order, and says whether it did anything.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import md5
 from itertools import count
@@ -24,7 +24,7 @@ from checkpointheal.agent.duties import (
 from checkpointheal.agent.keep import Keep
 from checkpointheal.agent.remembered import Numbers
 from checkpointheal.agent.trainer_seen import TrainerSeen
-from checkpointheal.contract.gateway import AgentReport, Assignment, Generation, Orders, TransferFacts
+from checkpointheal.contract.gateway import AgentReport, Assignment, Generation, Orders, Peer, TransferFacts
 from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal.contract.layout import Identity
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, Applied, Done, Exited, Hello, TrainerSays, Wait, Withdraw
@@ -106,6 +106,7 @@ class Trainer:
     at: int | None = None
     request: int = 0
     answer: tuple[int, int | None, str | None, bytes | None] | None = None
+    private_begins: bool = False
     told: bool = False
     stopped: bool = False
 
@@ -234,6 +235,7 @@ class Agent:
             words = arena.slots[duty.slot].words if duty.slot is not None else None
             private = arena.private.get(step) if step is not None else None
             trainer.answer = (duty.order.epoch, step, words, private)
+            trainer.private_begins = duty.order.private_begins
 
     def say_of(self, assignment: Assignment, state: str) -> None:
         self.transfer = TransferFacts(
@@ -318,6 +320,8 @@ class Simulation:
         self.privates_arrive = True
         self.applied: list[tuple[MemberId, int, int | None]] = []
         self.decisions: list[core.Decision] = []
+        self.made: set[tuple[MemberId, int]] = set()
+        """Every private part that there ever was."""
 
     # What goes wrong.
 
@@ -332,6 +336,13 @@ class Simulation:
 
     def replace_pod(self, member: MemberId) -> None:
         self.pods[member] = self._new_pod(member)
+
+    def scale(self, replicas: int) -> None:
+        """The job has more places from now on, or fewer."""
+        self.policy = self.policy.model_copy(update={"replicas": replicas})
+        self.view = self.view.model_copy(update={"policy": self.policy})
+        places = self.policy.members()
+        self.pods = {member: self.pods.get(member) or self._new_pod(member) for member in places}
 
     def restart_operator(self, *, with_records: bool = True) -> None:
         """All that it heard is gone; without records, all that it ever decided too."""
@@ -380,7 +391,10 @@ class Simulation:
         epoch, step, words, private = trainer.answer
         if step is not None:
             assert words == content(pod.member.coordinate, step), f"{pod.member} was given {words!r} for step {step}"
-            assert private == private_part(pod.member, step), f"{pod.member} was given {private!r} for step {step}"
+            own = None if trainer.private_begins else private_part(pod.member, step)
+            assert private == own, f"{pod.member} was given {private!r} for step {step}"
+            lost = trainer.private_begins and (pod.member, step) in self.made
+            assert not lost, f"{pod.member} had a private part of step {step}, and began anew"
         trainer.at, trainer.phase = step or 0, "training"
         self.applied.append((pod.member, epoch, step))
         pod.say(Applied(epoch=epoch, step=step, seconds=0.1))
@@ -408,17 +422,16 @@ class Simulation:
             if other.at < trainer.at or (other.stopped and other.at == trainer.at):
                 return False
         trainer.at += 1
+        self.made.add((pod.member, trainer.at))
         pod.arena.private[trainer.at] = private_part(pod.member, trainer.at)
         pod.arena.keep_private(sorted(pod.arena.private)[-3:])
         pod.arena.seal(Slot(trainer.at, trainer.epoch, content(pod.member.coordinate, trainer.at)))
         if self.privates_arrive:
-            self._hand_over(pod, trainer.at)
+            self._hand_over(pod, trainer.at, pod.agent.orders.buddies if pod.agent else ())
         return True
 
-    def _hand_over(self, pod: Pod, step: int) -> None:
-        if pod.agent is None:
-            return
-        for buddy in pod.agent.orders.buddies:
+    def _hand_over(self, pod: Pod, step: int, buddies: Iterable[Peer]) -> None:
+        for buddy in buddies:
             keeper = self._by_uid(buddy.pod_uid)
             if keeper is not None and keeper.agent is not None:
                 keeper.agent.keep.put(pod.member, step, private_part(pod.member, step), keeper.agent.orders.keep_steps)
@@ -515,7 +528,12 @@ class Simulation:
         standing = self.ordered.get(pod.uid)
         if pod.agent is None or pod.silent or standing is None or standing.revision == pod.agent.orders.revision:
             return False
+        known = {each.pod_uid for each in pod.agent.orders.buddies}
         pod.agent.orders = standing
+        if self.privates_arrive:
+            new = [each for each in standing.buddies if each.pod_uid not in known]
+            for step in sorted(pod.arena.private):
+                self._hand_over(pod, step, new)
         return True
 
     def look(self) -> list[core.Decision]:

@@ -86,6 +86,13 @@ def test_no_step_is_promised_without_its_private_part_though_nobody_says_who_kee
     assert duties(Sight(trainer=waiting(), slots={0: state_at(6)}), begun(3, 6)) == ()
 
 
+def test_whose_private_part_begins_is_answered_without_one():
+    sight = Sight(trainer=waiting(), slots={0: state_at(6)})
+    orders = begun(3, 6)
+    orders = orders.model_copy(update={"epoch": orders.epoch.model_copy(update={"private_begins": True})})
+    assert duties(sight, orders) == (Answer(orders.epoch, 0, state_at(6)),)
+
+
 def test_a_private_part_is_fetched_once():
     sight = Sight(trainer=waiting(), slots={0: state_at(6)}, fetching_private=6)
     assert duties(sight, begun(3, 6, private_from=(BUDDY,))) == ()

@@ -64,6 +64,21 @@ def test_a_buddy_that_is_gone_does_not_keep_the_other_from_counting(tmp_path: Pa
     asyncio.run(story())
 
 
+def test_what_is_still_here_is_handed_on_to_buddies_that_are_new_and_nobody_counts_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        arena = Arena.create(tmp_path)
+        for step in (4, 5):
+            arena.write_private(step, b"stream %d" % step)
+        async with a_buddy(1, Keep()) as gone:
+            pass
+        async with a_buddy(2, keep := Keep()) as there, parts_of(arena) as (parts, told):
+            await parts.hand_on([gone, there])
+        assert told == []
+        assert [keep.get(build.a_member(0), step) for step in (4, 5)] == [b"stream 4", b"stream 5"]
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("buddies", [0, 1], ids=["a job of one member", "the only buddy is gone"])
 def test_who_keeps_nothing_is_not_counted(tmp_path: Path, buddies: int) -> None:
     async def story() -> None:

@@ -13,6 +13,7 @@ from builders_core import (
     with_crash,
     with_followers,
     with_new_pod,
+    with_pod,
     with_return,
     with_trainer,
     without_pod,
@@ -34,10 +35,22 @@ def over(*members: str) -> JobView:
     return ended(a_job(), *members)
 
 
+def of_revisions(before: str, after: str) -> JobView:
+    """Another pod has its place; the revisions of its template and of the one before."""
+    view = over("1/0")
+    known = tuple(each.model_copy(update={"revision": before}) for each in view.epoch.members)
+    view = view.model_copy(update={"epoch": view.epoch.model_copy(update={"members": known})})
+    return with_pod(with_new_pod(view, MEMBER), MEMBER, revision=after)
+
+
 @pytest.mark.parametrize(
     ("view", "cause"),
     [
         pytest.param(with_new_pod(over("1/0"), MEMBER), Cause.REPLACED, id="another pod has its place"),
+        pytest.param(of_revisions("a", "a"), Cause.REPLACED, id="another pod of the same template"),
+        pytest.param(of_revisions("a", "b"), Cause.ROLLED_OUT, id="a pod of another template"),
+        pytest.param(of_revisions("", "b"), Cause.REPLACED, id="nobody knows which template it had"),
+        pytest.param(of_revisions("a", ""), Cause.REPLACED, id="nobody knows which template it has"),
         pytest.param(with_return(over("1/0"), MEMBER, incarnation="t1/0"), None, id="the same life still waits"),
         pytest.param(a_new_job(), None, id="it was in no epoch"),
         pytest.param(without_pod(over("1/0"), MEMBER), None, id="nobody holds the place"),

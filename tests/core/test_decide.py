@@ -120,6 +120,11 @@ def test_the_next_actions_of_a_view(view, told):
     ("view", "reason"),
     [
         pytest.param(without_pod(ALL_WAIT, MEMBER), Reason.MEMBER_MISSING, id="no pod"),
+        pytest.param(
+            with_pod(without_pod(ALL_WAIT, MEMBER), m("0/0"), holds_back=True),
+            Reason.HELD_BY_ORDERED_READY,
+            id="no pod before another is ready",
+        ),
         pytest.param(with_pod(ALL_WAIT, MEMBER, terminating=True), Reason.DRAINING, id="its pod is being deleted"),
         pytest.param(
             ALL_WAIT.model_copy(update={"heard": tuple(h for h in ALL_WAIT.heard if h.report.member != MEMBER)}),
@@ -142,6 +147,15 @@ def test_nothing_begins_before_everybody_waits(view, reason):
 def test_a_member_that_is_done_is_not_waited_for():
     view = with_trainer(ALL_WAIT, MEMBER, state="done")
     assert "BeginEpoch 2 step=10 0/0:OwnMemory 2/0:OwnMemory (EveryoneWaits)" in words(decided(view)[1])
+
+
+def test_a_pod_that_goes_once_its_member_is_done_is_not_missed():
+    view = a_job()
+    for member in view.policy.members():
+        view = with_trainer(view, member, state="done")
+    for member in view.policy.members():
+        view = without_pod(view, member)
+        assert decide(view, NOW + 60).reason == Reason.ALL_DONE
 
 
 def test_when_all_are_done_there_is_nothing_to_do():
@@ -283,11 +297,19 @@ def test_a_new_member_of_a_running_job_is_added():
     assert words(decided(view)[1])[0] == "OpenHeal 2/0 (Added)"
 
 
-def test_a_new_member_that_nobody_keeps_a_private_part_for_sends_the_job_to_its_checkpoint():
+def test_a_new_member_is_given_what_is_shared_and_begins_what_is_its_own():
     grown = with_policy(with_followers(with_new_pod(ended(a_job(replicas=2)), m("2/0"))), replicas=3)
-    _, decisions = decided(grown)
+    view, decisions = decided(grown)
+    assert words(decisions)[:2] == [
+        "OpenHeal 2/0 (Added)",
+        "Assign 2/0 from 0/0,1/0 step=10 attempt=1 (StateMissing)",
+    ]
+    assert view.heals[0].assignment is not None
+    _, decisions = decided(with_received(view, view.heals[0].assignment))
     assert isinstance(decisions[0], BeginEpoch)
-    assert decisions[0].message == "the private part of 2/0 at step 10 is nowhere"
+    assert decisions[0].order.step == 10
+    begins = {str(each.member): each.private_begins for each in decisions[0].members}
+    assert begins == {"0/0": False, "1/0": False, "2/0": True}
 
 
 FAILED = [("u0/0",) * n for n in (0, 4, 5)]

@@ -126,6 +126,7 @@ def epochs(draw: st.DrawFn) -> EpochRecord:
             request=draw(numbers),
             rung=Rung.PEER,
             private_from=tuple(draw(st.lists(uids, max_size=2))),
+            private_begins=draw(st.booleans()),
         )
 
     return EpochRecord(

@@ -107,6 +107,16 @@ def test_a_trainer_that_stands_still_is_named_until_it_was_told_to_be_killed():
     [
         pytest.param(JOB, [], id="nothing"),
         pytest.param(without_pod(JOB, MEMBER), [Reason.MEMBER_MISSING], id="no pod"),
+        pytest.param(
+            with_pod(without_pod(JOB, MEMBER), m("0/0"), holds_back=True),
+            [Reason.HELD_BY_ORDERED_READY],
+            id="no pod, and one before it is not ready",
+        ),
+        pytest.param(
+            with_pod(without_pod(JOB, MEMBER), m("2/0"), holds_back=True),
+            [Reason.MEMBER_MISSING],
+            id="no pod, and one behind it is not ready",
+        ),
         pytest.param(with_pod(JOB, MEMBER, terminating=True), [Reason.DRAINING], id="its pod is being deleted"),
         pytest.param(
             JOB.model_copy(update={"heard": tuple(h for h in JOB.heard if h.report.member != MEMBER)}),

@@ -13,6 +13,7 @@ from builders_core import (
     m,
     replaced,
     with_crash,
+    with_followers,
     with_new_pod,
     with_policy,
     with_received,
@@ -155,6 +156,15 @@ def test_a_member_hears_who_keeps_its_private_part_while_the_epoch_is_open():
     assert order_of(ended(view)).private_from == ()
     gone = without_pod(view, m("0/0"))
     assert [str(each.member) for each in order_of(gone).private_from] == ["2/0"]
+
+
+def test_a_member_whose_private_part_begins_is_told_so_alone():
+    view = with_new_pod(with_policy(a_job(), replicas=4), m("3/0"))
+    view, _ = decided(with_followers(ended(view)))
+    assert view.heals[0].assignment is not None
+    view, _ = decided(with_received(view, view.heals[0].assignment))
+    told = {str(member): each.epoch.private_begins for member, each in orders(view).items() if each.epoch}
+    assert told == {"0/0": False, "1/0": False, "2/0": False, "3/0": True}
 
 
 @pytest.mark.parametrize(("restarts", "told"), [((), None), (("t1/0",), "t1/0"), (("t9",), None)])

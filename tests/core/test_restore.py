@@ -16,6 +16,7 @@ from builders_core import (
     with_heard,
     with_new_pod,
     with_pod,
+    with_policy,
     with_report,
     with_trainer,
     without_pod,
@@ -25,7 +26,7 @@ from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.restore import RestorePoint, restore_point
-from checkpointheal_operator.core.view import JobView
+from checkpointheal_operator.core.view import JobView, Remembered
 
 ALL_WAIT = with_followers(ended(a_job(), "1/0"))
 
@@ -91,6 +92,57 @@ def test_a_step_without_private_part_is_passed_over_and_named():
         "all members wait and hold step 9; not step 10: the private part of 1/0 at step 10 is nowhere"
     )
     assert point.private == {m("1/0"): ("u0/0", "u2/0")}
+
+
+GROWN = with_new_pod(with_policy(a_job(), replicas=4), m("3/0"))
+"""A fourth member has come and waits. No epoch has ever known it."""
+
+
+def with_epoch(view: JobView, **changes: object) -> JobView:
+    return view.model_copy(update={"epoch": view.epoch.model_copy(update=changes)})
+
+
+def beginner(step: int) -> JobView:
+    """The fourth member was given step 10 in epoch 2, which is over; its private part began there."""
+    view = with_followers(ended(GROWN))
+    new = view.epoch.members[0].model_copy(update={"member": m("3/0"), "pod_uid": "v3/0", "private_begins": True})
+    view = with_epoch(view, step=10, members=(*view.epoch.members, new))
+    for member in view.policy.members():
+        view = holding(view, str(member), step, private=member != m("3/0"), epoch=2)
+    return view
+
+
+def remembering(view: JobView, step: int) -> JobView:
+    """The fourth place was held before, by a pod that is gone; its last state is known."""
+    identity = a_generation(m("3/0"), step).identity
+    return view.model_copy(update={"remembered": (Remembered(member=m("3/0"), pod_uid="gone", identity=identity),)})
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        pytest.param(with_followers(ended(GROWN)), id="it was in no epoch"),
+        pytest.param(remembering(with_followers(ended(GROWN)), 9), id="it left before the job came to that step"),
+        pytest.param(beginner(10), id="its part began with the epoch, at that step"),
+    ],
+)
+def test_who_never_had_a_private_part_of_the_step_holds_nobody_up(view):
+    point = point_of(view)
+    assert (point.step, point.beginning) == (10, (m("3/0"),))
+    assert point.message.endswith("the private part of 3/0 begins there: it never had one")
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        pytest.param(remembering(with_followers(ended(GROWN)), 10), id="it held that step before it left"),
+        pytest.param(beginner(11), id="it has trained since its part began"),
+        pytest.param(with_epoch(with_followers(ended(GROWN)), rung=None), id="the records do not say"),
+        pytest.param(with_epoch(with_followers(ended(GROWN)), members=()), id="the records name nobody"),
+    ],
+)
+def test_who_may_have_had_a_private_part_is_never_told_to_begin(view):
+    assert point_of(view).reason == Reason.PRIVATE_STATE_LOST
 
 
 def test_every_coordinate_must_be_held_by_somebody():

@@ -2,15 +2,9 @@
 
 import pytest
 
-from builders_cluster import Job, condition, found, until
+from builders_cluster import Job, condition, found, healed_by
 
 pytestmark = pytest.mark.core
-
-
-def healed_by(job: Job, rank: int, rung: str) -> None:
-    """This rank's heal came to a good end, on this rung."""
-    wanted = (job.pod_of(rank), rung, "True")
-    until(lambda: wanted in job.verdicts(), f"{wanted} among the heals", seen=job.look)
 
 
 def test_a_killed_trainer_goes_on_from_its_own_memory(namespace, same):

@@ -6,6 +6,7 @@ A line is a comment, a command, or an expected decision (`-> ...`). Commands:
     trainer M killed | raises | stopped | goes on | done   what happens to a trainer
     agent M killed | silent | speaks
     pod M replaced | gone | drained | created
+    replicas N                                             the job has so many from now on
     slot M damaged | lost [step]                           bytes in its arena change or go before anybody reads them
     private M lost                                         no buddy keeps a private part of it any more
     transfers held | free | fail                           what becomes of bytes under way
@@ -105,6 +106,9 @@ class Scenario:
             self._job.pods[place].terminating = True
         else:
             self._job.replace_pod(place)
+
+    def replicas(self, number: str) -> None:
+        self._job.scale(int(number))
 
     def slot(self, member: str, what: str, step: str = "") -> None:
         arena = self._job.pods[MemberId.parse(member)].arena

@@ -12,7 +12,8 @@ from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.core.view import PodFacts
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, PODS, NotThere
 from checkpointheal_operator.shell.gather import read_job
-from checkpointheal_operator.shell.objects import JobObjects, Listening, claims, heals_of, view_of
+from checkpointheal_operator.shell.mirror import slim_pod
+from checkpointheal_operator.shell.objects import REVISIONS, JobObjects, Listening, claims, heals_of, view_of
 from fake_cluster import FakeCluster
 
 
@@ -32,6 +33,31 @@ def of(member: str, **changes: object) -> PodFacts:
 @pytest.mark.parametrize("pod", [of("1/0"), of("1/0", terminating=True), of("1/0", finished=True), of("0/3", node="n")])
 def test_a_pod_is_read_as_it_is(pod):
     assert claims(objects(pod_object(pod))) == (JOB, (pod,))
+
+
+@pytest.mark.parametrize("label", REVISIONS)
+def test_a_pod_tells_the_revision_of_its_template(label):
+    pod = pod_object(of("1/0"))
+    pod["metadata"]["labels"][label] = "trainer-59d6"
+    assert claims(objects(pod))[1][0].revision == "trainer-59d6"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "holds_back"),
+    [
+        ("StatefulSet", {"conditions": [{"type": "Ready", "status": "True"}]}, False),
+        ("StatefulSet", {"conditions": [{"type": "Ready", "status": "False"}]}, True),
+        ("StatefulSet", {"conditions": [{"type": "PodScheduled", "status": "True"}]}, True),
+        ("StatefulSet", {}, True),
+        ("Job", {}, False),
+    ],
+)
+def test_a_pod_of_a_statefulset_may_hold_others_back_until_it_is_ready(kind, status, holds_back):
+    pod = pod_object(of("1/0")) | {"status": status}
+    pod["metadata"]["ownerReferences"] = [{"kind": kind, "name": "trainer", "uid": "s", "controller": True}]
+    assert claims(objects(pod))[1][0].holds_back == holds_back
+    pod["metadata"]["resourceVersion"] = "1"
+    assert claims(objects(slim_pod(pod)))[1][0].holds_back == holds_back
 
 
 def test_a_failed_pod_claims_no_place():

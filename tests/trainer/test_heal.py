@@ -157,6 +157,22 @@ def test_a_private_part_that_is_missing_or_damaged_is_said_and_never_another_ran
     assert "restored but not identical" in caplog.text
 
 
+def test_a_new_rank_takes_the_shared_state_and_begins_its_own_without_complaint(attach, agent, caplog):
+    training = Training()
+    heal = attach(training)
+    heal.restore()
+    train(heal, training, 0, 1)
+    agent.names(agent.slot_of(step=1), private_begins=True)
+    torch.manual_seed(77)
+    fresh = Training()
+    before = torch.get_rng_state()
+    assert attach(fresh).restore() == 1
+    assert fresh.data.position == 0
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(fresh.model[0].weight, training.model[0].weight)
+    assert not [each for each in caplog.records if each.levelname == "ERROR"]
+
+
 @pytest.mark.parametrize(
     ("private", "sentence"),
     [

@@ -156,6 +156,12 @@ class Enrolled(Part):
     private_from: tuple[Uid, ...] = Field(
         default=(), max_length=64, description="Pod UIDs of the members that hold its private part."
     )
+    private_begins: bool = Field(
+        default=False, description="It never had a private part: its random streams and data position began with it."
+    )
+    revision: Annotated[str, Field(max_length=63)] = Field(
+        default="", description="Revision of the template that its pod was made from."
+    )
 
 
 class EpochStatus(Part):

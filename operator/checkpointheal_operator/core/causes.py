@@ -17,7 +17,8 @@ def why_lost(moment: Moment, member: MemberId) -> Cause | Reason | None:
     if known is None or place.pod is None or place.report is None:
         return None
     if place.pod.uid != known.pod_uid:
-        return Cause.REPLACED
+        changed = place.pod.revision and known.revision and place.pod.revision != known.revision
+        return Cause.ROLLED_OUT if changed else Cause.REPLACED
     if place.report.trainer.incarnation == known.incarnation:
         return None
     if known.incarnation in moment.view.epoch.restarts:

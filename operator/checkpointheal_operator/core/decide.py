@@ -19,7 +19,7 @@ from checkpointheal_operator.core.decisions import (
     OpenHeal,
     Wait,
 )
-from checkpointheal_operator.core.diagnosis import Loss, losses, standing_still
+from checkpointheal_operator.core.diagnosis import Loss, losses, missing, standing_still
 from checkpointheal_operator.core.donors import Case, due
 from checkpointheal_operator.core.moment import Moment, Place, at
 from checkpointheal_operator.core.plan import abandonment, heal_name, heal_of, plan_assignment
@@ -213,8 +213,8 @@ def _hindrance(moment: Moment, place: Place) -> tuple[Reason, str] | None:
     """Why this member cannot begin."""
     reason, names = None, {"member": place.member}
     if place.pod is None:
-        reason = Reason.MEMBER_MISSING
-    elif place.pod.terminating:
+        return missing(moment, place.member)
+    if place.pod.terminating:
         reason = Reason.DRAINING
     elif place.heard is None:
         reason = Reason.NOT_HEARD_FROM
@@ -267,4 +267,6 @@ def _enrolled(moment: Moment, point: RestorePoint, place: Place) -> EpochMember:
         request=report.trainer.request if report else 0,
         rung=Rung.PEER if received else point.rung,
         private_from=point.private.get(place.member, ()),
+        private_begins=place.member in point.beginning,
+        revision=place.pod.revision if place.pod else "",
     )

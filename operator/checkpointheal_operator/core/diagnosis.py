@@ -50,6 +50,15 @@ def findings(moment: Moment) -> tuple[Finding, ...]:
     return tuple(finding for member in moment.members for finding in _findings(moment, moment.places[member]))
 
 
+def missing(moment: Moment, member: MemberId) -> tuple[Reason, str]:
+    """Nobody holds this place; where one before it may hold its pod back, which one."""
+    before = (moment.places[each].pod for each in moment.members if each < member)
+    if (pod := next((pod for pod in before if pod is not None and pod.holds_back), None)) is not None:
+        reason = Reason.HELD_BY_ORDERED_READY
+        return reason, reason.tell(member=member, pod=pod.name)
+    return Reason.MEMBER_MISSING, Reason.MEMBER_MISSING.tell(member=member)
+
+
 def how_it_ended(exit_: TrainerExit | None) -> str:
     """The end of a trainer, in words."""
     if exit_ is None:
@@ -129,7 +138,7 @@ def _findings(moment: Moment, place: Place) -> Iterator[Finding]:
     if place.is_done:
         return
     if place.pod is None:
-        yield Finding(member, Reason.MEMBER_MISSING, Reason.MEMBER_MISSING.tell(member=member))
+        yield Finding(member, *missing(moment, member))
         return
     if place.pod.terminating:
         yield Finding(member, Reason.DRAINING, Reason.DRAINING.tell(member=member))

@@ -20,6 +20,8 @@ class Place:
     older: tuple[PodFacts, ...] = ()
     heard: Heard | None = None
     fresh: bool = False
+    was_done: bool = False
+    """Nobody holds it any more, and who held it last was done."""
 
     @property
     def report(self) -> AgentReport | None:
@@ -32,7 +34,7 @@ class Place:
 
         It said so, or ended with code 0: then `run` does not start it again.
         """
-        if self.pod is not None and self.pod.finished:
+        if self.was_done or (self.pod is not None and self.pod.finished):
             return True
         return self.report is not None and has_finished(self.report.trainer)
 
@@ -111,9 +113,16 @@ def at(view: JobView, now: float) -> Moment:
 
 def _place(moment: Moment, member: MemberId, claims: list[PodFacts]) -> Place:
     if not claims:
-        return Place(member)
+        return Place(member, was_done=_was_done(moment, member))
     *older, pod = claims
     return Place(member, pod, tuple(older), moment.heard.get(pod.uid), moment.is_fresh(pod.uid))
+
+
+def _was_done(moment: Moment, member: MemberId) -> bool:
+    """Whether the last word of the pod that is gone was that training is over: then nobody is missed."""
+    known = moment.view.epoch.member(member)
+    heard = moment.heard.get(known.pod_uid) if known else None
+    return heard is not None and has_finished(heard.report.trainer)
 
 
 def _worth(generation: Generation) -> tuple[int, bool, int, str]:

@@ -79,6 +79,7 @@ def _epoch_order(moment: Moment, place: Place) -> EpochOrder | None:
         rung=epoch.rung or "",
         deadline=deadline,
         incarnation=known.incarnation,
+        private_begins=known.private_begins,
     )
 
 

@@ -21,6 +21,7 @@ class Cause(StrEnum):
 
     CRASHED = "Crashed"
     REPLACED = "Replaced"
+    ROLLED_OUT = "RolledOut"
     STOPPED = "Stopped"
     DAMAGED = "Damaged"
     ADDED = "Added"
@@ -82,6 +83,13 @@ class Reason(StrEnum):
 
     # Why the next epoch does not begin yet.
     MEMBER_MISSING = "MemberMissing", "no pod holds the place of {member}: nothing begins without it"
+    HELD_BY_ORDERED_READY = (
+        "HeldByOrderedReady",
+        (
+            "no pod holds the place of {member}: nothing begins without it; a StatefulSet that is OrderedReady makes "
+            "none before {pod} is Ready: make it anew with podManagementPolicy: Parallel"
+        ),
+    )
     STILL_TRAINING = "StillTraining", "the trainer of {member} has not ended yet"
     STILL_LOADING = "StillLoading", "the trainer of {member} is loading the answer of an epoch that is over"
     NOT_WAITING = "NotWaiting", "the trainer of {member} is {trainer}, not yet in restore()"

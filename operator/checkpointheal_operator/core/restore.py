@@ -4,7 +4,7 @@ The highest step that every coordinate can be given and for which every member's
 somewhere alive. Unknown is not no: nobody's state is given up while its agent may still report or is still reading.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from checkpointheal.contract.gateway import AgentReport, Generation
@@ -27,6 +27,8 @@ class RestorePoint:
     message: str
     ballots: Mapping[int, Ballot] = field(default_factory=dict)
     private: Mapping[MemberId, tuple[str, ...]] = field(default_factory=dict)
+    beginning: tuple[MemberId, ...] = ()
+    """Members that never had a private part of this step: theirs begins here."""
 
     def holds(self, place: Place) -> Holder | None:
         """The member's own believed generation of the step, if it has one."""
@@ -46,6 +48,7 @@ class Candidate:
     pending: tuple[tuple[MemberId, float], ...]
     uncovered: tuple[int, ...]
     homeless: tuple[MemberId, ...]
+    beginning: tuple[MemberId, ...]
 
     @property
     def may_serve(self) -> bool:
@@ -68,10 +71,18 @@ def restore_point(moment: Moment) -> RestorePoint | Wait:
         return Wait(
             until=until, reason=Reason.DIGEST_PENDING, message=Reason.DIGEST_PENDING.tell(member=member, step=best.step)
         )
+    return _go_on(best, passed=None if best is candidates[0] else candidates[0])
+
+
+def _go_on(best: Candidate, passed: Candidate | None) -> RestorePoint:
     message = Reason.EVERYONE_WAITS.tell(step=best.step)
-    if candidates[0] is not best:
-        message += f"; not step {candidates[0].step}: {_obstacle(candidates[0])[1]}"
-    return RestorePoint(best.step, Rung.OWN_MEMORY, Reason.EVERYONE_WAITS, message, best.ballots, best.private)
+    if best.beginning:
+        message += f"; the private part of {_named(best.beginning)} begins there: it never had one"
+    if passed is not None:
+        message += f"; not step {passed.step}: {_obstacle(passed)[1]}"
+    return RestorePoint(
+        best.step, Rung.OWN_MEMORY, Reason.EVERYONE_WAITS, message, best.ballots, best.private, best.beginning
+    )
 
 
 def is_donor_material(place: Place) -> bool:
@@ -129,13 +140,16 @@ def _candidate(moment: Moment, held: Mapping[MemberId, Mapping[int, Generation]]
     ballots = {c: elect(each, _witnesses(moment, c, step)) for c, each in holders.items()}
     needing = [member for member in moment.members if not moment.places[member].is_done]
     homes = {member: _private_homes(moment, member, held[member].get(step), step) for member in needing}
+    without = [member for member, home in homes.items() if home is None]
+    beginning = tuple(member for member in without if _never_had(moment, member, step))
     return Candidate(
         step=step,
         ballots=ballots,
         private={member: home for member, home in homes.items() if home},
         pending=tuple(pending),
         uncovered=tuple(c for c, ballot in ballots.items() if not ballot.accepted and c not in hoped),
-        homeless=tuple(member for member, home in homes.items() if home is None),
+        homeless=tuple(member for member in without if member not in beginning),
+        beginning=beginning,
     )
 
 
@@ -166,6 +180,21 @@ def _private_homes(moment: Moment, member: MemberId, own: Generation | None, ste
     return tuple(homes) or None
 
 
+def _never_had(moment: Moment, member: MemberId, step: int) -> bool:
+    """Whether the records tell that no private part of it was ever made at that step: there is none to be lost.
+
+    It was not there when the job came to that step, or its part began with the latest epoch and the job goes back
+    there. Records that are lost tell nothing.
+    """
+    epoch = moment.view.epoch
+    if epoch.rung is None or not epoch.members:
+        return False
+    known = epoch.member(member)
+    if known is None:
+        return all(each.identity.step < step for each in moment.view.remembered if each.member == member)
+    return known.private_begins and epoch.step is not None and step <= epoch.step
+
+
 def _keeps(report: AgentReport, member: MemberId, step: int) -> bool:
     return any(held.member == member and step in held.steps for held in report.private_held)
 
@@ -192,9 +221,12 @@ def _fall_back(moment: Moment, candidates: tuple[Candidate, ...]) -> RestorePoin
 def _obstacle(candidate: Candidate) -> tuple[Reason, str]:
     """What forbids this step, in a word and a sentence."""
     if candidate.uncovered:
-        who = ", ".join(map(str, candidate.uncovered[:8]))
+        who = _named(candidate.uncovered)
         reason = Reason.NO_ELIGIBLE_DONOR
         return reason, reason.tell(what=f"step {candidate.step} of coordinate {who}")
-    who = ", ".join(map(str, candidate.homeless[:8]))
     reason = Reason.PRIVATE_STATE_LOST
-    return reason, reason.tell(what=f"{who} at step {candidate.step}")
+    return reason, reason.tell(what=f"{_named(candidate.homeless)} at step {candidate.step}")
+
+
+def _named(which: Sequence[object]) -> str:
+    return ", ".join(map(str, which[:8]))

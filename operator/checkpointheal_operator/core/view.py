@@ -64,6 +64,8 @@ class PodFacts(Frozen):
     terminating: bool = Field(default=False, description="Its deletion has begun.")
     finished: bool = Field(default=False, description="It ran to its end in success; its agent is silent for good.")
     seen_since: float = Field(description="When it was created or, where that is unknown, first seen.")
+    revision: str = Field(default="", description="Of the template that it was made from; empty where none is told.")
+    holds_back: bool = Field(default=False, description="A StatefulSet's, not Ready: those after it may wait for it.")
     trouble: Trouble | None = Field(default=None, description="What keeps its agent from its work, by its object.")
 
 
@@ -106,6 +108,10 @@ class EpochMember(Frozen):
     private_from: tuple[str, ...] = Field(
         default=(), description="Pod UIDs of the buddies that hold its private part, where its own arena does not."
     )
+    private_begins: bool = Field(
+        default=False, description="It never had a private part: its own began with the epoch."
+    )
+    revision: str = Field(default="", description="Of the template that its pod was made from.")
 
 
 class EpochRecord(Frozen):

@@ -11,6 +11,8 @@ BY_ITSELF = "nothing: a heal is under way; `kubectl checkpointheal watch` shows 
 REMEDIES: dict[str, str] = {
     Reason.MEMBER_MISSING: "look why no pod is there: kubectl describe of its owner (StatefulSet, JobSet …); "
     "if the job was made smaller, set spec.layout.replicas",
+    Reason.HELD_BY_ORDERED_READY: "make the StatefulSet anew with podManagementPolicy: Parallel (delete it with "
+    "--cascade=orphan first), or let no probe wait for training",
     Reason.POD_LOST: "nothing, if its owner makes a new pod; else look at the owner and at the node",
     Reason.POD_REPLACED: BY_ITSELF,
     Reason.TRAINER_GONE: BY_ITSELF + "; why it ended stands in `kubectl logs POD --previous`",
@@ -43,6 +45,7 @@ REMEDIES: dict[str, str] = {
     Reason.SCHEMA_DIFFERS: "all replicas must run the same model: look for a half-finished roll-out",
     Cause.CRASHED: BY_ITSELF + "; why it ended stands in `kubectl logs POD --previous`",
     Cause.REPLACED: BY_ITSELF,
+    Cause.ROLLED_OUT: BY_ITSELF,
     Cause.STOPPED: BY_ITSELF,
     Cause.DAMAGED: "nothing: it is healed; if it comes again, suspect that node's memory",
     Cause.ADDED: BY_ITSELF,

@@ -105,8 +105,15 @@ def slim_pod(pod: Json) -> Json:
     return {
         "metadata": {key: value for key, value in pod["metadata"].items() if key in METADATA},
         "spec": {"nodeName": spec.get("nodeName", "")} | agent,
-        "status": {key: status[key] for key in ("phase", "podIP") if key in status} | _ails(agent_status(pod)),
+        "status": {key: status[key] for key in ("phase", "podIP") if key in status}
+        | _readiness(status)
+        | _ails(agent_status(pod)),
     }
+
+
+def _readiness(status: Json) -> Json:
+    told = [each for each in status.get("conditions", ()) if each.get("type") == "Ready"]
+    return {"conditions": [{key: each.get(key, "") for key in ("type", "status")} for each in told]} if told else {}
 
 
 def _ails(said: Mapping[str, Any]) -> Json:

@@ -28,6 +28,12 @@ from checkpointheal_operator.shell.overlap import Overlap
 log = logging.getLogger("checkpointheal.operator")
 
 ZONE = "topology.kubernetes.io/zone"
+REVISIONS = (
+    "controller-revision-hash",
+    "pod-template-hash",
+    "leaderworkerset.sigs.k8s.io/template-revision-hash",
+)
+"""Labels that differ between pods of two templates: of a StatefulSet, a Deployment, a LeaderWorkerSet."""
 
 
 @dataclass(frozen=True)
@@ -108,18 +114,30 @@ def _has_failed(pod: Json) -> bool:
 
 
 def _facts(pod: Json, member: MemberId) -> PodFacts:
-    metadata = pod["metadata"]
+    metadata, labels = pod["metadata"], pod["metadata"].get("labels", {})
     return PodFacts(
         member=member,
         name=metadata["name"],
         uid=metadata["uid"],
         node=pod.get("spec", {}).get("nodeName", ""),
-        zone=metadata.get("labels", {}).get(ZONE, ""),
+        zone=labels.get(ZONE, ""),
         terminating="deletionTimestamp" in metadata,
         finished=pod.get("status", {}).get("phase") == "Succeeded",
         seen_since=seconds_of(metadata["creationTimestamp"]),
+        revision=next((labels[each] for each in REVISIONS if each in labels), ""),
+        holds_back=_is_a_statefulsets(metadata) and _is_not_ready(pod),
         trouble=trouble(pod),
     )
+
+
+def _is_a_statefulsets(metadata: Json) -> bool:
+    return any(owner.get("kind") == "StatefulSet" for owner in metadata.get("ownerReferences", ()))
+
+
+def _is_not_ready(pod: Json) -> bool:
+    """Its kubelet says so, or has said nothing yet."""
+    told = pod.get("status", {}).get("conditions", ())
+    return not any(each.get("type") == "Ready" and each.get("status") == "True" for each in told)
 
 
 def _ours(heard: Iterable[Heard], job: str, pods: Iterable[PodFacts], epoch: EpochRecord) -> Iterator[Heard]:

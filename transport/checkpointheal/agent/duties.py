@@ -3,7 +3,7 @@
 Pure. Orders are declared state, so this is a comparison, repeated after every change; carrying a duty out changes what
 the agent sees, and the duty is gone. Rules that live here: a lower epoch or attempt than one seen is ignored; a trainer
 gets one answer per request, from the newest epoch only; nothing of an abandoned future survives an answer;
-no step is promised without the member's own private part of it.
+no step is promised without the member's own private part of it, unless it never had one.
 """
 
 from collections.abc import Mapping
@@ -133,7 +133,7 @@ def _answer(sight: Sight, orders: Orders) -> Duty | None:
         return None
     if order.step is None:
         return Answer(order, None, None)
-    if order.step not in sight.private_steps:
+    if order.step not in sight.private_steps and not order.private_begins:
         wanted = orders.private_from and sight.fetching_private != order.step
         return FetchPrivate(order.step, orders.private_from) if wanted else None
     held = [(slot, identity) for slot, identity in sorted(sight.slots.items()) if identity.step == order.step]

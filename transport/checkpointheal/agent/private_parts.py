@@ -40,6 +40,13 @@ class PrivateParts:
                 told = True
                 self._kept(step, 1)
 
+    async def hand_on(self, buddies: Sequence[Peer]) -> None:
+        """Leave every part that is still here with buddies that are new: the ones before them took theirs along."""
+        for step in sorted(self._arena.private_steps()):
+            blob = self._arena.read_private(step)
+            if blob is not None:
+                await asyncio.gather(*(self._leave(buddy, step, blob) for buddy in buddies))
+
     def fetch(self, step: int, holders: Sequence[Peer]) -> Coroutine[None, None, None]:
         """Bring the part of a step back into the own arena; ends after one round over those who may hold it.
 

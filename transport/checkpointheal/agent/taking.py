@@ -36,7 +36,8 @@ class Taking:
         """Receive the state; whether it lies verified and sealed in the arena. Never raises for a donor's fault."""
         donor = assignment.donors[0]
         self._say(TransferFacts(heal=assignment.heal, attempt=assignment.attempt, state="asking", donor=donor.pod))
-        log.info("step %d is asked of %s in %s", assignment.step, donor.member, donor.pod, extra=self._about())
+        what = (assignment.step, donor.member, donor.pod, assignment.channel)
+        log.info("step %d is asked of %s in %s, over %s", *what, extra=self._about())
         papers = self.papers() if assignment.channel == TLS else None
         if (no := disagreement(assignment.channel, assignment.channel, papers)) is not None:
             return self._failed(no.reason, no.message)

@@ -137,6 +137,9 @@ class Restored(Message):
     highest: Step | None = Field(
         default=None, description="Highest step that the job had reached before: up to it, steps are computed again."
     )
+    private_begins: bool = Field(
+        default=False, description="This member never had a private part: its own begins as the script has made it."
+    )
     reason: str = ""
     message: str = ""
 

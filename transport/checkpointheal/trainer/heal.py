@@ -176,7 +176,10 @@ class Heal:
             held = apply(self._parts, Given(reading.schema, reading.seal.values, reading.data))
         if answer.state_digest not in (None, held):
             raise SlotDamaged(f"slot {answer.slot} holds state {held}, and {answer.state_digest} was named")
-        self._load_private(arena, step)
+        if answer.private_begins:
+            log.info("checkpointheal: this rank is new in the job: its random streams and data position begin here")
+        else:
+            self._load_private(arena, step)
         return held
 
     def _load_private(self, arena: Arena, step: int) -> None:
