@@ -15,10 +15,10 @@ export CLUSTER TAG KIND_NODE_IMAGE
 BASES := --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --build-arg TORCH_IMAGE=$(TORCH_IMAGE) --build-arg TORCH_INDEX=$(TORCH_INDEX)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test cover kills check bench fmt generated images cluster e2e cluster-delete
+.PHONY: help setup demo test cover kills check bench bench-termination fmt generated images cluster e2e cluster-delete
 
 help: ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## install everything into .venv (torch is large: about three minutes)
 
@@ -50,6 +50,9 @@ check: $(STAMP) ## what CI runs besides the tests: format, lint, types, import c
 
 bench: $(STAMP) ## what a commit and a heal cost here, as ratios of runs side by side
 	$(BIN)/python -m bench
+
+bench-termination: $(STAMP) ## what an agent adds to the end of a Job, on the cluster of `make cluster` (N pairs)
+	PYTHONPATH=tests $(BIN)/python -m bench.termination $(or $(N),20)
 
 generated: $(STAMP) ## write what is made of the code: definitions, reference, the tables of remedies and of the chart's values
 	$(BIN)/python -m checkpointheal_operator.api.generate

@@ -19,7 +19,8 @@ Json = dict[str, Any]
 
 CONTEXT = f"kind-{os.environ.get('CLUSTER', 'checkpointheal')}"
 SYSTEM = "checkpointheal-system"
-IMAGE = f"checkpointheal/trainer:{os.environ.get('TAG', 'dev')}"
+TAG = os.environ.get("TAG", "dev")
+IMAGE = f"checkpointheal/trainer:{TAG}"
 PATIENCE = 240.0
 STEPS = 40
 MODEL = ("--layers", "2", "--width", "128", "--heads", "4")

@@ -31,7 +31,8 @@ def test_reviews_are_asked_for_as_carefully_as_can_be():
         "objectSelector": {"matchLabels": {INJECT: "true"}},
         "namespaceSelector": {
             "matchExpressions": [
-                {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", NAMESPACE]}
+                {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", NAMESPACE]},
+                {"key": INJECT, "operator": "NotIn", "values": ["false"]},
             ]
         },
         "matchConditions": [
@@ -52,7 +53,7 @@ def test_reviews_are_asked_for_as_carefully_as_can_be():
 def test_namespaces_can_be_left_out_further():
     more = {"key": "team", "operator": "In", "values": ["a"]}
     selector = webhook_of(all_of("process", ("webhook.namespaceSelector", [more])))["namespaceSelector"]
-    assert selector["matchExpressions"][1:] == [more]
+    assert selector["matchExpressions"][2:] == [more]
     assert selector["matchExpressions"][0]["values"] == ["kube-system", NAMESPACE]
 
 

@@ -165,6 +165,20 @@ def test_when_all_are_done_there_is_nothing_to_do():
     assert words(decided(view)[1]) == ["Nothing (AllDone)"]
 
 
+@pytest.mark.parametrize("open_still", [True, False])
+def test_pods_that_are_cleared_away_once_all_are_done_are_no_loss(open_still):
+    cleared = a_job().model_copy(update={"pods": (), "heard": (), "was_done": True})
+    epoch = cleared.epoch.model_copy(update={"open": open_still})
+    assert words(decided(cleared.model_copy(update={"epoch": epoch}))[1]) == ["Nothing (AllDone)"]
+
+
+def test_a_job_that_is_begun_anew_after_its_end_waits_for_all_of_its_members():
+    cleared = a_job().model_copy(update={"pods": (), "heard": (), "was_done": True})
+    found = decided(with_new_pod(cleared, MEMBER))[1]
+    assert not any(isinstance(each, BeginEpoch) for each in found)
+    assert found[-1].reason == "MemberMissing"
+
+
 def test_a_trainer_that_still_loads_the_answer_of_an_epoch_that_is_over_keeps_out_of_the_next():
     loading = with_trainer(
         with_report(ALL_WAIT, MEMBER, epoch_seen=1), MEMBER, state="waiting", incarnation="t1/0", request=1

@@ -13,6 +13,7 @@ from builders_core import (
     with_crash,
     with_followers,
     with_heard,
+    with_new_pod,
     with_pod,
     with_received,
     with_report,
@@ -20,6 +21,7 @@ from builders_core import (
     with_transfer,
     without_pod,
 )
+from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.status import Condition, explain, heal_conditions, job_conditions, transfer_of
 from checkpointheal_operator.core.view import JobView
@@ -31,6 +33,13 @@ assert ASSIGNMENT is not None
 DONE = a_job()
 for each in DONE.policy.members():
     DONE = with_trainer(DONE, each, state="done")
+CLEARED = DONE.model_copy(update={"pods": (), "heard": (), "was_done": True})
+
+
+def unheard(view: JobView, member: MemberId, since: float) -> JobView:
+    """Nobody ever heard of the agent of this member's pod."""
+    view = with_pod(view, member, seen_since=since)
+    return view.model_copy(update={"heard": tuple(each for each in view.heard if each.report.member != member)})
 
 
 def told(conditions: tuple[Condition, ...]) -> dict[str, tuple[bool, str]]:
@@ -64,11 +73,31 @@ def told(conditions: tuple[Condition, ...]) -> dict[str, tuple[bool, str]]:
             {"Degraded": (True, "AgentSilent"), "Protected": (True, "AllWell")},
             id="one is silent",
         ),
+        pytest.param(
+            unheard(a_job(), MEMBER, since=NOW - 1),
+            {"Degraded": (True, "NotHeardFrom"), "Protected": (True, "AllWell")},
+            id="one has not reported yet",
+        ),
+        pytest.param(
+            unheard(a_job(), MEMBER, since=NOW - 60),
+            {"Degraded": (True, "NotHeardFrom"), "Protected": (False, "NotHeardFrom")},
+            id="one never reports",
+        ),
         pytest.param(HEALING, {"Degraded": (True, "Replaced")}, id="one is being healed"),
         pytest.param(
             DONE,
             {"Training": (False, "AllDone"), "Done": (True, "AllDone"), "Degraded": (False, "AllWell")},
             id="all are done",
+        ),
+        pytest.param(
+            CLEARED,
+            {"Training": (False, "AllDone"), "Done": (True, "AllDone"), "Degraded": (False, "AllWell")},
+            id="all were done, and their pods were cleared away",
+        ),
+        pytest.param(
+            with_new_pod(CLEARED, MEMBER),
+            {"Done": (False, "NotYet"), "Degraded": (True, "MemberMissing")},
+            id="all were done, and one comes anew",
         ),
     ],
 )

@@ -1,6 +1,7 @@
 """Every scenario has a namespace of its own and the same training, whose end is known from an undisturbed run."""
 
 import subprocess
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,6 +9,10 @@ from typing import Any
 import pytest
 
 from builders_cluster import CONTEXT, SYSTEM, Job, Json, Refused, kubectl, one, plain_run, until
+from builders_tokens import Waiting, waiting
+
+LATE = "token_of_the_start"
+"""Whoever needs it comes last: it has to grow old."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -15,6 +20,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "e2e" in each.path.parts:
             each.add_marker(pytest.mark.e2e)
             each.add_marker(pytest.mark.timeout(900))
+    items.sort(key=_comes_late)
+
+
+def _comes_late(item: pytest.Item) -> bool:
+    return LATE in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,6 +34,23 @@ def cluster() -> None:
         kubectl("wait", "-n", SYSTEM, "deploy", "--all", "--for=condition=Available", "--timeout=120s", seconds=180)
     except (Refused, subprocess.TimeoutExpired, FileNotFoundError) as error:
         pytest.exit(f"no cluster {CONTEXT} with the operator in it; `make cluster` makes one: {error}", returncode=2)
+
+
+@pytest.fixture(scope="session")
+def token_of_the_start(cluster: None) -> Iterator[tuple[Waiting, str, float]]:
+    """A pod, its token, and when that was minted, in seconds since 1970."""
+    name = f"e2e-late-{uuid.uuid4().hex[:8]}"
+    kubectl("create", "namespace", name)
+    pod = waiting(name, "late")
+    yield pod, pod.token(), time.time()
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def minted_at_the_start(cluster: None, request: pytest.FixtureRequest) -> None:
+    """Where a test of this run will ask for it."""
+    if any(_comes_late(each) for each in request.session.items):
+        request.getfixturevalue(LATE)
 
 
 @pytest.fixture

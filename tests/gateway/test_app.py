@@ -77,13 +77,17 @@ def test_a_report_is_taken_with_the_time_at_which_it_came() -> None:
 @pytest.mark.parametrize(
     "report", [a_report("uid-1"), a_report("nobody"), a_report().model_copy(update={"job": "other"})]
 )
-def test_a_token_speaks_for_no_pod_but_its_own(report: AgentReport) -> None:
+def test_a_token_speaks_for_no_pod_but_its_own(report: AgentReport, caplog: pytest.LogCaptureFixture) -> None:
     async def ask(client: TestClient, hub: Hub) -> None:
         status, sentence = await send(client, report.model_dump_json().encode())
         assert (status, hub.heard) == (403, ())
         assert "uid-0" in sentence
 
     at_the_gateway(ask)
+    (line,) = [each for each in caplog.records if each.name == "checkpointheal.gateway"]
+    assert (
+        line.getMessage() == f"the token of pod uid-0 came with a report for pod {report.pod_uid} of job {report.job}"
+    )
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"\xff", b"[" * 100, a_report().model_dump_json().encode()[:-1]])

@@ -71,6 +71,14 @@ def test_a_pod_that_does_not_say_its_place_claims_none():
     assert claims(objects(lost)) == ("", ())
 
 
+@pytest.mark.parametrize(("status", "was_done"), [("True", True), ("False", False), (None, False)])
+def test_what_was_told_of_the_end_is_read_back(status, was_done):
+    condition = {"type": "Done", "status": status, "reason": "AllDone", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    told = {"status": {"conditions": [condition] if status else []}}
+    policy = CheckpointHeal.model_validate(a_policy() | told)
+    assert view_of(JobObjects(policy), Listening(NOW), NOW).was_done == was_done
+
+
 def test_of_two_jobs_the_older_one_is_meant_until_one_is_known():
     first, second = pod_object(of("0/0", seen_since=5.0), "b"), pod_object(of("1/0", uid="v", seen_since=9.0), "a")
     assert (claims(objects(second, first))[0], members(objects(second, first))) == ("b", ["0/0"])

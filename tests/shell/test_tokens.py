@@ -37,6 +37,7 @@ class Reviewing(FakeCluster):
     def __init__(self) -> None:
         super().__init__()
         self.reviews, self.reachable = 0, True
+        self.status: Json = {"authenticated": False}
 
     async def create(self, kind: Kind, body: Json) -> Json:
         assert kind == TOKEN_REVIEWS
@@ -45,7 +46,7 @@ class Reviewing(FakeCluster):
         await asyncio.sleep(0)
         if not self.reachable:
             raise Unreachable("no answer")
-        return body | {"status": a_status() if body["spec"]["token"] == "good" else {"authenticated": False}}
+        return body | {"status": a_status() if body["spec"]["token"] == "good" else self.status}
 
 
 class Desk:
@@ -80,6 +81,23 @@ def test_a_token_is_reviewed_once_in_a_while_however_often_it_comes():
     desk.now = KEPT_SECONDS
     assert desk.callers("good") == [GOOD]
     assert desk.cluster.reviews == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        ({"authenticated": False}, "the API server does not know it"),
+        ({"authenticated": False, "error": "service account token has expired"}, "service account token has expired"),
+        (a_status(user={"username": "system:serviceaccount:a:b"}), "it is system:serviceaccount:a:b's, but bound"),
+    ],
+)
+def test_why_a_token_is_refused_is_logged_once_a_review_and_without_the_token(status, why, caplog):
+    desk = Desk()
+    desk.cluster.status = status
+    assert desk.callers("secret", "secret") == [None, None]
+    (line,) = [each.getMessage() for each in caplog.records]
+    assert line.startswith(f"a token was refused: {why}")
+    assert "secret" not in line
 
 
 def test_a_refused_token_may_be_good_soon():

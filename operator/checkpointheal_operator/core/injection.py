@@ -161,6 +161,8 @@ def _notes(pod: PodManifest, settings: InjectionSettings) -> Iterator[Note]:
     why = _why_no_port(pod, settings)
     if why is not None:
         yield note(Reason.PORT_NOT_FIXED, why=why)
+    if pod.spec.asks_its_node:
+        yield note(Reason.GATEWAY_NOT_FOUND, gateway=settings.gateway)
     for mesh in sorted({MESHES[each.name] for each in pod.spec.everyone() if each.name in MESHES}):
         yield note(Reason.MESH_IN_THE_WAY, mesh=mesh, port=settings.port)
     for key in sorted(pod.metadata.annotations or {}):

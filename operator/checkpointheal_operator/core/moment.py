@@ -69,6 +69,10 @@ class Moment:
         heard = self.heard.get(pod_uid)
         return heard is not None and self.now < heard.at + self.view.policy.agent_silence
 
+    def report_due(self, pod: PodFacts) -> float:
+        """Until when the agent of a live pod may take to report to this leader for the first time."""
+        return max(self.view.leader_since, pod.seen_since) + self.view.policy.report_deadline
+
     def age(self, heard: Heard) -> float:
         """Seconds since it was heard."""
         return max(0.0, self.now - heard.at)
@@ -113,7 +117,7 @@ def at(view: JobView, now: float) -> Moment:
 
 def _place(moment: Moment, member: MemberId, claims: list[PodFacts]) -> Place:
     if not claims:
-        return Place(member, was_done=_was_done(moment, member))
+        return Place(member, was_done=_was_done(moment, member) or _is_over(moment.view))
     *older, pod = claims
     return Place(member, pod, tuple(older), moment.heard.get(pod.uid), moment.is_fresh(pod.uid))
 
@@ -123,6 +127,11 @@ def _was_done(moment: Moment, member: MemberId) -> bool:
     known = moment.view.epoch.member(member)
     heard = moment.heard.get(known.pod_uid) if known else None
     return heard is not None and has_finished(heard.report.trainer)
+
+
+def _is_over(view: JobView) -> bool:
+    """A pod that is still at work, or anew, makes it a job like any other."""
+    return view.was_done and all(pod.finished or pod.terminating for pod in view.pods)
 
 
 def _worth(generation: Generation) -> tuple[int, bool, int, str]:

@@ -95,8 +95,14 @@ class PodSpec(Read):
     volumes: tuple[Named, ...] | None = None
     security_context: SecurityContext = SecurityContext()
     host_network: bool = False
+    dns_policy: str = "ClusterFirst"
     os: System = System()
     resources: dict[str, JsonValue] | None = Field(default=None, description="Of the pod as a whole.")
+
+    @property
+    def asks_its_node(self) -> bool:
+        """Whether it finds names as its node does, which knows no Service."""
+        return self.dns_policy == "Default" or (self.host_network and self.dns_policy == "ClusterFirst")
 
     def everyone(self) -> Iterator[Container]:
         """Init containers and containers."""

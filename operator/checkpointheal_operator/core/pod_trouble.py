@@ -66,7 +66,8 @@ def _of_agent(pod: str, said: Json) -> Trouble | None:
     waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
     why = waiting.get("reason") or ended.get("reason") or ""
     if why in NO_IMAGE:
-        return _told(Reason.AGENT_IMAGE_UNAVAILABLE, pod=pod, image=said.get("image", ""), why=_why(why, waiting))
+        names = {"pod": pod, "agent": AGENT, "image": said.get("image", ""), "why": _why(why, waiting)}
+        return _told(Reason.AGENT_IMAGE_UNAVAILABLE, **names)
     if OUT_OF_MEMORY in (why, (last.get("terminated") or {}).get("reason")):
         return _told(Reason.AGENT_OUT_OF_MEMORY, pod=pod, key=AGENT_MEMORY)
     if why in NO_START:

@@ -142,14 +142,15 @@ class Reason(StrEnum):
         "NotInjected",
         (
             "pod {pod} opted in, but no agent is in it: the webhook did not answer, or refused and told whoever made "
-            "the pod; delete it when it suits, and the next one gets an agent"
+            "the pod, or its namespace opted out; delete it when it suits, and the next one gets an agent"
         ),
     )
     AGENT_IMAGE_UNAVAILABLE = (
         "AgentImageUnavailable",
         (
             "pod {pod} cannot have the agent's image {image} ({why}), and its containers start behind the agent: mend "
-            "the image's name, the registry or the pull secret, or make the pod anew without the opt-in label"
+            "the registry or the pull secret; or give this pod another image, as `kubectl set image pod/{pod} "
+            "{agent}=IMAGE`; or make it anew without the opt-in label"
         ),
     )
     AGENT_CANNOT_START = (
@@ -202,5 +203,12 @@ class Reason(StrEnum):
     ALREADY_INJECTED = "AlreadyInjected", "the agent of {member} of {job} stands beside {trainer} already"
     INJECTION_MENDED = "InjectionMended", "something has removed {what} from the injected pod: it is put back"
     PORT_NOT_FIXED = "PortNotFixed", "the agent listens on any free port, because {why}"
+    GATEWAY_NOT_FOUND = (
+        "GatewayNotFound",
+        (
+            "the pod finds names as its node does, which does not know {gateway}: give it the dnsPolicy "
+            "ClusterFirstWithHostNet where it is on its node's network, else ClusterFirst"
+        ),
+    )
     MESH_IN_THE_WAY = "MeshInTheWay", "{mesh} carries the agent's port {port}: exclude it from the mesh"
     UNKNOWN_ANNOTATION = "UnknownAnnotation", "{key} means nothing: did you mean {nearest}?"

@@ -96,8 +96,7 @@ def _unheard(moment: Moment) -> Wait | None:
     for place in (moment.places[member] for member in moment.members):
         if place.pod is None or place.pod.finished or place.heard is not None:
             continue
-        since = max(moment.view.leader_since, place.pod.seen_since)
-        until = since + moment.view.policy.report_deadline
+        until = moment.report_due(place.pod)
         if moment.now < until:
             waits.append((until, place.member))
     if not waits:

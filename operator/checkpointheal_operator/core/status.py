@@ -9,9 +9,9 @@ from checkpointheal.contract.base import Frozen
 from checkpointheal.contract.gateway import TransferFacts
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.decisions import Wait
-from checkpointheal_operator.core.diagnosis import findings
+from checkpointheal_operator.core.diagnosis import Finding, findings
 from checkpointheal_operator.core.donors import Case, choose_donors
-from checkpointheal_operator.core.moment import Place, at
+from checkpointheal_operator.core.moment import Moment, Place, at
 from checkpointheal_operator.core.plan import heal_of
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.restore import restore_point
@@ -51,7 +51,7 @@ def job_conditions(view: JobView, now: float) -> tuple[Condition, ...]:
     moment = at(view, now)
     done = all(moment.places[member].is_done for member in moment.members)
     found = findings(moment)
-    bare = [(str(each.reason), each.message) for each in found if each.reason in {Reason.UNPROTECTED, *NO_AGENT}]
+    bare = [(str(each.reason), each.message) for each in found if _is_bare(moment, each)]
     amiss = [(str(each.reason), each.message) for each in found if each.reason != Reason.UNPROTECTED]
     heals = sorted((heal for heal in view.heals if heal.is_open), key=lambda heal: heal.name)
     amiss += [(str(heal.cause), heal.message) for heal in heals]
@@ -107,6 +107,14 @@ def explain(view: JobView, now: float, member: MemberId) -> Explanation:
     )
     message = reason.tell(member=member, step=point.step)
     return Explanation(member=member, reason=reason, message=message, donors=donors, refusals=choice.refusals)
+
+
+def _is_bare(moment: Moment, found: Finding) -> bool:
+    """An agent that never reported, though it had its time, may not be able to: nothing is known to protect its pod."""
+    if found.reason == Reason.NOT_HEARD_FROM:
+        pod = moment.places[found.member].pod
+        return pod is not None and moment.now >= moment.report_due(pod)
+    return found.reason in {Reason.UNPROTECTED, *NO_AGENT}
 
 
 def _training(view: JobView, *, done: bool) -> Condition:

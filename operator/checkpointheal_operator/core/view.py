@@ -184,3 +184,4 @@ class JobView(Frozen):
     epoch: EpochRecord = EpochRecord()
     heals: tuple[HealRecord, ...] = Field(default=(), description="Open ones, and a history of concluded ones.")
     remembered: tuple[Remembered, ...] = ()
+    was_done: bool = Field(default=False, description="Every member was done when that was last told.")

@@ -66,9 +66,7 @@ def make_app(hub: Hub, authenticate: Authenticate, certify: Certify | None = Non
         except ValidationError as error:
             raise web.HTTPBadRequest(text=str(error)) from error
         if (said.job, said.pod_uid) != request[_CALLER][:2]:
-            raise web.HTTPForbidden(
-                text=f"this token speaks for pod {request[_CALLER].pod_uid}, not for {said.pod_uid}"
-            )
+            raise _forbidden(request[_CALLER], said)
         hub.take(said)
         return web.json_response({"taken": said.sequence})
 
@@ -89,6 +87,14 @@ def make_app(hub: Hub, authenticate: Authenticate, certify: Certify | None = Non
         ]
     )
     return app
+
+
+def _forbidden(caller: Caller, said: AgentReport) -> web.HTTPForbidden:
+    """Somebody speaks for another pod: worth a line, for no agent of ours does."""
+    facts = about(namespace=caller.namespace, job=caller.job, member=caller.member, reason="NotItsOwn")
+    claim = f"pod {said.pod_uid} of job {said.job}"
+    log.warning("the token of pod %s came with a report for %s", caller.pod_uid, claim, extra=facts)
+    return web.HTTPForbidden(text=f"this token speaks for pod {caller.pod_uid} of job {caller.job}, not for {claim}")
 
 
 def _certificate(certify: Certify | None) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -71,6 +71,7 @@ def view_of(objects: JobObjects, listening: Listening, now: float) -> JobView:
         epoch=epoch,
         heals=heals,
         remembered=tuple(map(remembered, status.remembered)),
+        was_done=any((each.type, each.status) == ("Done", "True") for each in status.conditions),
     )
     return remember(view, now)
 

@@ -25,6 +25,8 @@ BOUND = "authentication.kubernetes.io/"
 ACCOUNT = "system:serviceaccount:"
 KEPT_SECONDS, REFUSED_SECONDS = 60.0, 5.0
 """A good token is believed for a minute; one that is not may be good soon, where an API server is behind."""
+LONGEST = 300
+"""Characters of the API server's words that are passed on."""
 REVIEWS_AT_ONCE = 16
 """A new leader is asked by everybody at once; the API server shall not be."""
 
@@ -90,7 +92,10 @@ class Tokens:
         except ClusterError:
             self._reviewed("unknown")
             raise
-        bound = bound_to(answer.get("status", {}), self._audience)
+        status = answer.get("status", {})
+        bound = bound_to(status, self._audience)
+        if bound is None:
+            log.warning("a token was refused: %s", why_nobodys(status), extra=about(reason="TokenRefused"))
         self._reviewed("nobody's" if bound is None else "a pod's")
         now = self._clock()
         self._known = {each: kept for each, kept in self._known.items() if now < kept[0]}
@@ -120,3 +125,10 @@ def bound_to(status: Json, audience: str) -> Bound | None:
     if not account.startswith(ACCOUNT) or len(names) != 1 or len(uids) != 1:
         return None
     return Bound(account.removeprefix(ACCOUNT).partition(":")[0], names[0], uids[0])
+
+
+def why_nobodys(status: Json) -> str:
+    """What is wrong with a token that `bound_to` finds bound to nobody, in the API server's words where it has any."""
+    if not status.get("authenticated"):
+        return str(status.get("error") or "the API server does not know it")[:LONGEST]
+    return f"it is {status.get('user', {}).get('username', '')}'s, but bound to no pod, or not meant for us"

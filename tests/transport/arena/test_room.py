@@ -153,6 +153,27 @@ def test_the_tightest_memory_limit_counts(
     assert room._memory_left(tmp_path, membership) == left
 
 
+def an_old_group(path: Path, limit: int, current: int, inactive: int) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "memory.limit_in_bytes").write_text(f"{limit}\n")
+    (path / "memory.usage_in_bytes").write_text(f"{current}\n")
+    (path / "memory.stat").write_text(f"inactive_file 7\ntotal_inactive_file {inactive}\n")
+
+
+@pytest.mark.parametrize(
+    ("container", "left"),
+    [((1000, 900, 50), 150), ((1000, 2000, 0), 0), ((9223372036854771712, 5, 0), 1 << 62)],
+)
+@pytest.mark.parametrize("controllers", ["memory", "cpu,memory"])
+def test_a_limit_under_control_groups_of_version_1_counts_too(
+    tmp_path: Path, controllers: str, container: tuple[int, int, int], left: int
+) -> None:
+    an_old_group(tmp_path / "memory", *container)
+    membership = tmp_path / "membership"
+    membership.write_text(f"5:pids:/x\n4:{controllers}:/the/path/outside/of/the/container\n0::/\n")
+    assert room._memory_left(tmp_path, membership) == left
+
+
 def test_without_control_groups_memory_is_not_limited(tmp_path: Path) -> None:
     assert room._memory_left(tmp_path, tmp_path / "missing") == 1 << 62
     (tmp_path / "old").write_text("4:memory:/x\n1:cpu:/x\n")

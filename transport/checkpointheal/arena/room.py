@@ -15,6 +15,10 @@ from checkpointheal.errors import ArenaDoesNotFit
 SPARE_BYTES = 4 << 20
 """Left free for seals and private parts."""
 _CGROUPS = Path("/sys/fs/cgroup")
+_VERSION_2 = ("memory.max", "memory.current", "inactive_file")
+_VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+"""Limit, use, and which of its pages can be dropped, as a control group calls them."""
+_UNLIMITED = 1 << 62
 
 
 def reserve(folder: Folder, names: list[str], slot_bytes: int) -> None:
@@ -54,7 +58,7 @@ def free_bytes(folder: Folder) -> int:
     """What the file system and this process's memory limits still allow."""
     medium = os.fstatvfs(folder.fd)
     unlimited = medium.f_blocks == 0
-    return min(_memory_left(), (1 << 62) if unlimited else medium.f_bavail * medium.f_frsize)
+    return min(_memory_left(), _UNLIMITED if unlimited else medium.f_bavail * medium.f_frsize)
 
 
 def _check_room(folder: Folder, lacking: int, slot_bytes: int, slots: int) -> None:
@@ -73,20 +77,29 @@ def _sentence(folder: Folder, slot_bytes: int, slots: int, needed: int, availabl
 def _memory_left(root: Path = _CGROUPS, membership: Path = Path("/proc/self/cgroup")) -> int:
     """Headroom under the tightest memory limit above this process; huge where there is none."""
     try:
-        own = membership.read_text().rpartition("::")[2].strip().lstrip("/")
+        lines = membership.read_text().splitlines()
     except OSError:
-        return 1 << 62
-    group = root / own
-    return min((_headroom(level) for level in (group, *group.parents) if level.is_relative_to(root)), default=1 << 62)
+        return _UNLIMITED
+    return min((_tightest(root, *line.split(":")[1:]) for line in lines if line.count(":") == 2), default=_UNLIMITED)
 
 
-def _headroom(group: Path) -> int:
+def _tightest(root: Path, controllers: str, own: str) -> int:
+    """Over one hierarchy: version 2 has no name, version 1 has one of its own for memory."""
+    if controllers and "memory" not in controllers.split(","):
+        return _UNLIMITED
+    top, accounts = (root / "memory", _VERSION_1) if controllers else (root, _VERSION_2)
+    group = top / own.lstrip("/")
+    return min(_headroom(level, accounts) for level in (group, *group.parents) if level.is_relative_to(top))
+
+
+def _headroom(group: Path, accounts: tuple[str, str, str]) -> int:
+    maximum, current, reclaimable = accounts
     try:
-        limit = (group / "memory.max").read_text().strip()
+        limit = (group / maximum).read_text().strip()
         if not limit.isdecimal():
-            return 1 << 62
+            return _UNLIMITED
         facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        used = int((group / "memory.current").read_text())
+        used = int((group / current).read_text())
     except (OSError, ValueError):
-        return 1 << 62
-    return max(0, int(limit) - used + int(facts.get("inactive_file", 0)))
+        return _UNLIMITED
+    return min(_UNLIMITED, max(0, int(limit) - used + int(facts.get(reclaimable, 0))))
