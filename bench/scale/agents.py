@@ -130,13 +130,16 @@ class Agents:
 
     async def run(self) -> None:
         """Until cancelled."""
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=PATIENCE) as session:
-            async with asyncio.TaskGroup() as tasks:
-                for number, agent in enumerate(self.all):
-                    tasks.create_task(self._report(session, agent))
-                    tasks.create_task(self._follow(session, agent))
-                    if number % 25 == 24:
-                        await asyncio.sleep(0.1)
+        connector = aiohttp.TCPConnector(limit=0)
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=PATIENCE) as session,
+            asyncio.TaskGroup() as tasks,
+        ):
+            for number, agent in enumerate(self.all):
+                tasks.create_task(self._report(session, agent))
+                tasks.create_task(self._follow(session, agent))
+                if number % 25 == 24:
+                    await asyncio.sleep(0.1)
 
     async def _report(self, session: aiohttp.ClientSession, agent: Agent) -> None:
         while True:

@@ -1,18 +1,18 @@
 """The API server, the operator and the webhook as processes, and what is read of them."""
 
-import asyncio
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bench.scale.crowd import Crowd
 
@@ -126,7 +126,9 @@ def operator(url: str, **said: str) -> Iterator[Operator]:
 @contextlib.contextmanager
 def started(*words: str) -> Iterator[subprocess.Popen[str]]:
     """A command of ours."""
-    with _ended(subprocess.Popen([sys.executable, "-c", CLI, *words], env=clean(), stderr=subprocess.DEVNULL, text=True)) as process:
+    with _ended(
+        subprocess.Popen([sys.executable, "-c", CLI, *words], env=clean(), stderr=subprocess.DEVNULL, text=True)
+    ) as process:
         yield process
 
 
@@ -137,8 +139,6 @@ def clean() -> dict[str, str]:
 
 def free_ports(number: int) -> list[int]:
     """Of this moment."""
-    import socket
-
     with contextlib.ExitStack() as stack:
         listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
         return [each.getsockname()[1] for each in listeners]

@@ -1,8 +1,8 @@
 """A thousand trainers end within ten seconds: how long does each wait for the operator's decision?
 
 The four of a job are killed at once, 250 jobs one after the other: a thousand heals. Waited is from the report that
-makes a decision possible, before it is sent, until the order arrives by the long poll: over TLS, with what is written to
-the API server in between. Agents and API server share the machine's cores with the operator.
+makes a decision possible, before it is sent, until the order arrives by the long poll: over TLS, with what is written
+to the API server in between. Agents and API server share the machine's cores with the operator.
 """
 
 import asyncio

@@ -71,3 +71,19 @@ def test_everyone_who_waits_for_the_same_pod_hears_of_it() -> None:
         assert await asyncio.gather(*waiting) == [Orders(revision=2)] * 3
 
     asyncio.run(run())
+
+
+def test_a_change_wakes_only_whom_it_orders_something_else() -> None:
+    async def run() -> None:
+        hub, _ = a_hub()
+        hub.order({"uid-0": Orders(revision=1), "uid-1": Orders(revision=1)})
+        waiting = {uid: asyncio.create_task(hub.orders(uid, 1, 60)) for uid in ("uid-0", "uid-1")}
+        await asyncio.sleep(0)
+        hub.change({"uid-0": Orders(revision=1), "uid-1": Orders(revision=2)})
+        assert await waiting["uid-1"] == Orders(revision=2)
+        assert not waiting["uid-0"].done()
+        hub.change({"uid-0": Orders(revision=3)}, gone=("uid-1",))
+        assert await waiting["uid-0"] == Orders(revision=3)
+        assert await hub.orders("uid-1", -1, 0) == NO_ORDERS
+
+    asyncio.run(run())

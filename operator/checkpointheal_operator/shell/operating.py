@@ -12,11 +12,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from checkpointheal.contract.gateway import AgentReport, Orders
+from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.hearing import is_news
 from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.view import Heard, JobView
 from checkpointheal_operator.gateway.hub import Hub
-from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, PODS, Kind
+from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, Kind
+from checkpointheal_operator.shell.gather import POLICY_LABEL
 from checkpointheal_operator.shell.keeping import Keeper, Ties
 from checkpointheal_operator.shell.look import Looked, Surroundings
 from checkpointheal_operator.shell.mirror import Mirror, Place
@@ -63,6 +65,18 @@ class Operator:
         self._pod_events = PodEvents(around, mirrors)
         self._beat = time.monotonic()
         self.hub = Ears(self, around)
+
+    def changed(self, kind: Kind, before: Json | None, now: Json | None) -> None:
+        """An object was, and is. A heal, or a policy's status, concerns one job: its writes are most of all changes."""
+        metadata = (now or before or {})["metadata"]
+        where, name = metadata["namespace"], metadata["name"]
+        if kind == HEALS:
+            name = metadata.get("labels", {}).get(POLICY_LABEL, "")
+        is_the_jobs = kind == HEALS or (kind == CHECKPOINTHEALS and _is_status(before, now))
+        if is_the_jobs and (where, name) in self._keepers:
+            self._keepers[where, name][0].notice()
+        else:
+            self.notice(where)
 
     def notice(self, namespace: str) -> None:
         """Something changed there."""
@@ -184,6 +198,16 @@ class Operator:
             found = frozenset(each.report.pod_uid for each in self.hub.heard) - self._whose.keys()
             self.hub.change(dict.fromkeys(found, NO_POLICY), self._strangers - found - self._whose.keys())
             self._strangers = found
+
+
+def _is_status(before: Json | None, now: Json | None) -> bool:
+    """Whether it is the same life of the object under the same spec."""
+    return None not in (before, now) and _life(before) == _life(now)
+
+
+def _life(found: Json | None) -> tuple[str, int]:
+    metadata = (found or {})["metadata"]
+    return metadata["uid"], metadata.get("generation", 0)
 
 
 def _by_uid(view: JobView) -> dict[str, Orders]:

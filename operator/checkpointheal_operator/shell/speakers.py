@@ -1,7 +1,7 @@
 """Which pods have spoken, and in which namespace does each of them live?
 
-A report names its pod by uid alone; which jobs it may concern is a matter of namespaces. Found once for each pod, not at
-every look of every job. Must not know what was said.
+A report names its pod by uid alone; which jobs it may concern is a matter of namespaces. Found once for each pod, not
+at every look of every job. Must not know what was said.
 """
 
 from collections import defaultdict
