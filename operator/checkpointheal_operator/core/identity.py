@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.core.annotations import PREFIX
 from checkpointheal_operator.core.pod_manifest import Metadata
 from checkpointheal_operator.core.reasons import Reason
 
-PREFIX = "checkpointheal.dev/"
 JOB, REPLICA, RANK = PREFIX + "job", PREFIX + "replica", PREFIX + "rank"
 RANKS, GROUP_SIZE = PREFIX + "ranks", PREFIX + "group-size"
 LONGEST = 9

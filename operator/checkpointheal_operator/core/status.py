@@ -13,6 +13,7 @@ from checkpointheal_operator.core.diagnosis import findings
 from checkpointheal_operator.core.donors import Case, choose_donors
 from checkpointheal_operator.core.moment import Place, at
 from checkpointheal_operator.core.plan import heal_of
+from checkpointheal_operator.core.protection import FLAWS
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.restore import restore_point
 from checkpointheal_operator.core.view import HealRecord, JobView, Refusal
@@ -51,8 +52,8 @@ def job_conditions(view: JobView, now: float) -> tuple[Condition, ...]:
     moment = at(view, now)
     done = all(moment.places[member].is_done for member in moment.members)
     found = findings(moment)
-    bare = [(str(each.reason), each.message) for each in found if each.reason in {Reason.UNPROTECTED, *NO_AGENT}]
-    amiss = [(str(each.reason), each.message) for each in found if each.reason != Reason.UNPROTECTED]
+    bare = [(str(each.reason), each.message) for each in found if each.reason in FLAWS | NO_AGENT]
+    amiss = [(str(each.reason), each.message) for each in found]
     heals = sorted((heal for heal in view.heals if heal.is_open), key=lambda heal: heal.name)
     amiss += [(str(heal.cause), heal.message) for heal in heals]
     over = (Reason.ALL_DONE, Reason.ALL_DONE.tell())

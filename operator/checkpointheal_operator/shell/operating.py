@@ -49,7 +49,7 @@ class Operator:
         self._kept: dict[Place, frozenset[str]] = {}
         self._lived: dict[str, str] = {}
         self._changed = asyncio.Event()
-        self._pod_events = PodEvents(around, mirrors)
+        self._pod_events = PodEvents(around, mirrors, lambda: self.hub.heard)
         self._beat = time.monotonic()
         self.hub = Ears(self, around)
 

@@ -86,7 +86,7 @@ class ExplainWait:
 
 NO_POLICY = "NoPolicy"
 """The operator answers, and nobody has asked it to look after this pod."""
-_NO_POLICY_TOLD = "no CheckpointHeal selects this pod: apply one; waiting"
+NO_POLICY_TOLD = "no CheckpointHeal selects this pod: apply one; waiting"
 
 Duty = Answer | EndTrainer | KillTrainer | Fetch | StopFetch | FetchPrivate | ExplainWait
 
@@ -145,7 +145,7 @@ def _explain(sight: Sight, orders: Orders) -> Duty | None:
     request = sight.trainer.request
     if not orders.withdrawn or sight.trainer.state != "waiting" or sight.explained == request:
         return None
-    return ExplainWait(request, NO_POLICY, _NO_POLICY_TOLD)
+    return ExplainWait(request, NO_POLICY, NO_POLICY_TOLD)
 
 
 def _was_sent(assignment: Assignment | None, identity: Identity) -> bool:
