@@ -93,7 +93,8 @@ class Reason(StrEnum):
     # What an epoch begins with.
     EVERYONE_WAITS = "EveryoneWaits", "all members wait and hold step {step}"
     FIRST_START = "FirstStart", "no member holds a state, and none ever did"
-    NO_SURVIVING_ARENA = "NoSurvivingArena", "no arena survived: the launcher replaced every pod that held a state"
+    NO_SURVIVING_ARENA = "NoSurvivingArena", "no arena survived: every pod that held a state is gone"
+    NOTHING_KEPT = "NothingKept", "no agent holds a state, though the pods live: {what}"
     NO_ELIGIBLE_DONOR = "NoEligibleDonor", "nobody can give {what}"
     NO_COMMON_STEP = "NoCommonStep", "there is no step that every coordinate holds: {what}"
     PRIVATE_STATE_LOST = "PrivateStateLost", "the private part of {what} is nowhere"

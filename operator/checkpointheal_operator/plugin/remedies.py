@@ -40,6 +40,7 @@ REMEDIES: dict[str, str] = {
     Reason.DONORS_BUSY: "wait, or raise spec.donors.limit",
     Reason.TRANSFERRING: BY_ITSELF,
     Reason.NO_SURVIVING_ARENA: "let the launcher restart pods one by one: a whole new gang begins at your checkpoint",
+    Reason.NOTHING_KEPT: "mend what the message names: until then a loss costs a checkpoint",
     Reason.NO_ELIGIBLE_DONOR: "look at each donor's refusal: kubectl checkpointheal explain POD",
     Reason.NO_COMMON_STEP: "the job goes on from your checkpoint; look which replicas lost the step",
     Reason.PRIVATE_STATE_LOST: "it goes on from an earlier step or your checkpoint; raise spec.privateState.buddies",
