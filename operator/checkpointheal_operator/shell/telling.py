@@ -61,7 +61,10 @@ def is_job_news(status: CheckpointHealStatus, stored: CheckpointHealStatus) -> b
 
 
 def progress(said: Told, record: HealRecord, stored: Heal) -> HealStatus:
-    """The whole status of a heal; of an open one with what its agents said last."""
+    """The whole status of a heal; of an open one with what its agents said last.
+
+    Why the others do not give stays as it stood at the assignment: by the end they hold, and are, something else.
+    """
     if record.is_open:
         refusals = record.refusals or explain(said.view, said.now, record.recipient).refusals
         record = record.model_copy(update={"transfer": transfer_of(said.view, record), "refusals": refusals})
@@ -73,6 +76,9 @@ def progress(said: Told, record: HealRecord, stored: Heal) -> HealStatus:
         "step": epoch.step if record.epoch == epoch.number else None,
         "told_at": said.now,
     }
+    assigned = stored.spec.assignment
+    if assigned is not None and assigned.candidates:
+        update |= {"candidates": assigned.candidates, "more_candidates": assigned.more_candidates}
     return heal_status(record, conditions).model_copy(update=update)
 
 
