@@ -2,7 +2,7 @@
 
 import json
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders_core import NOW, a_job, decided, m, replaced, with_received
@@ -138,11 +138,13 @@ def written(record: HealRecord) -> Heal:
     return Heal.model_validate(stored(body, HEAL_SCHEMA))
 
 
+@settings(deadline=None)
 @given(heals())
 def test_a_heal_comes_back_as_it_was(record):
     assert heal_record(written(record)) == record
 
 
+@settings(deadline=None)
 @given(epochs, st.booleans())
 def test_an_epoch_comes_back_as_it_was(record, is_open):
     record = record.model_copy(update={"open": is_open})
@@ -155,6 +157,7 @@ def test_of_a_policy_that_was_never_written_there_was_no_epoch():
     assert epoch_record(CheckpointHealStatus()) == EpochRecord()
 
 
+@settings(deadline=None)
 @given(members, words, words, steps, digests, digests)
 def test_a_witness_comes_back_as_it_was(member, uid, build, step, schema_digest, state_digest):
     identity = Identity(step=step, schema_digest=schema_digest, state_digest=state_digest)
@@ -162,6 +165,7 @@ def test_a_witness_comes_back_as_it_was(member, uid, build, step, schema_digest,
     assert remembered(witness(last)) == last
 
 
+@settings(deadline=None)
 @given(times)
 def test_a_time_comes_back_to_the_microsecond(seconds):
     assert seconds_of(timestamp(seconds)) == seconds

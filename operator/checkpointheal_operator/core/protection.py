@@ -15,7 +15,7 @@ FLAWS = frozenset(
     (
         *(Reason.ARENA_DOES_NOT_FIT, Reason.ARENA_UNUSABLE, Reason.SLOT_DAMAGED, Reason.BYTES_DIFFER),
         *(Reason.GENERATION_SKIPPED, Reason.PRIVATE_PART_NOT_KEPT, Reason.PRIVATE_STATE_TOO_LARGE),
-        *(Reason.NO_CERTIFICATE, Reason.UNPROTECTED),
+        *(Reason.NO_CERTIFICATE, Reason.LAYOUT_DIFFERS, Reason.UNPROTECTED),
     )
 )
 """All that an agent's flaw can become."""

@@ -144,6 +144,7 @@ class Reason(StrEnum):
     )
     PRIVATE_STATE_TOO_LARGE = "PrivateStateTooLarge", "{member} is not protected: {what}"
     NO_CERTIFICATE = "NoCertificate", "{member} is not protected: {what}"
+    LAYOUT_DIFFERS = "LayoutDiffers", "{member} is not healed: {what}"
     UNPROTECTED = "Unprotected", "{member} is not protected: {what}"
 
     # Why a pod that opted in has no agent at work, or no policy, and what helps.

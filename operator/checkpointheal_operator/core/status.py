@@ -71,6 +71,13 @@ def standing_back(older: str, pod: str) -> tuple[Condition, ...]:
     return (_condition("Conflicting", True, Reason.CONFLICTING, message),)
 
 
+def set_aside(message: str) -> tuple[Condition, ...]:
+    """All that is told of a job in which places are meant differently: nobody in it is protected."""
+    reason = Reason.LAYOUT_DIFFERS
+    states = (("LayoutDiffers", True), ("Protected", False), ("Degraded", True))
+    return tuple(_condition(each, status, reason, message) for each, status in states)
+
+
 def heal_conditions(view: JobView, heal: HealRecord) -> tuple[Condition, ...]:
     """`DonorAssigned`, `Transferred`, `Verified` and `Healed`, in the order in which they come true."""
     healed = _condition("Healed", heal.healed, heal.reason, heal.message)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from checkpointheal.contract.gateway import AgentReport, Orders
 from checkpointheal_operator.core.orders import orders
-from checkpointheal_operator.core.view import Heard, JobView
+from checkpointheal_operator.core.view import Heard
 from checkpointheal_operator.gateway.hub import Hub
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, PODS, Kind
 from checkpointheal_operator.shell.keeping import Keeper, Ties
@@ -123,7 +123,7 @@ class Operator:
 
     def _ties(self, place: Place) -> Ties:
         async def looked(found: Looked) -> None:
-            self._orders[place] = _by_uid(found.view)
+            self._orders[place] = _by_uid(found)
             self._kept[place] = frozenset(each.report.pod_uid for each in found.view.heard)
             self._forget()
             await self._declare()
@@ -161,7 +161,10 @@ class Operator:
         await self.hub.order(every)
 
 
-def _by_uid(view: JobView) -> dict[str, Orders]:
+def _by_uid(found: Looked) -> dict[str, Orders]:
     """Of two pods that claim a place, the younger one's are its orders."""
+    view = found.view
+    if found.instead is not None:
+        return {pod.uid: found.instead for pod in view.pods}
     uid_of = {pod.member: pod.uid for pod in sorted(view.pods, key=lambda pod: (pod.seen_since, pod.uid))}
     return {uid_of[member]: each for member, each in orders(view).items() if member in uid_of}

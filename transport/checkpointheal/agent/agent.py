@@ -15,8 +15,6 @@ import aiohttp
 
 from checkpointheal.agent.credentials import Credentials, GatewayAccess, Renewal
 from checkpointheal.agent.duties import (
-    NO_POLICY,
-    NO_POLICY_TOLD,
     Answer,
     Duty,
     EndTrainer,
@@ -27,6 +25,7 @@ from checkpointheal.agent.duties import (
     Sight,
     StopFetch,
     duties,
+    why_withdrawn,
 )
 from checkpointheal.agent.flaws import Flaws, flaw_of
 from checkpointheal.agent.gateway_link import GatewayLink
@@ -137,7 +136,8 @@ class Agent:
     def _standing_flaws(self) -> tuple[Flaw, ...]:
         flaws = list(self._flaws.standing())
         if self._orders.withdrawn:
-            flaws.append(Flaw(reason=NO_POLICY, message=NO_POLICY_TOLD))
+            reason, message = why_withdrawn(self._orders)
+            flaws.append(Flaw(reason=reason, message=message))
         if (not_kept := self._private.flaw) is not None:
             flaws.append(not_kept)
         if not self._certificates.ready and self._settings.certified and self._is_settled():

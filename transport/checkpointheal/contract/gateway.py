@@ -187,4 +187,6 @@ class Orders(Message):
     restart_trainer: str | None = Field(
         default=None, description="Incarnation of a trainer to be killed: it stands still."
     )
-    withdrawn: bool = Field(default=False, description="The operator knows no policy for this pod.")
+    withdrawn: bool = Field(default=False, description="The operator does nothing for this pod.")
+    reason: str = Field(default="", description="Why it does nothing, in one word; empty: it knows no policy for it.")
+    message: str = Field(default="", description="Why, in a sentence.")
