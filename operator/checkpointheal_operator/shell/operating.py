@@ -1,15 +1,18 @@
 """How do many jobs share one operator: who looks after which, whom did each agent's report reach, who is ordered what?
 
-A keeper for each CheckpointHeal; reports go to the jobs of the namespace that the reporting pod lives in; the orders of
-all jobs are declared together. Must not know how mirrors are kept, and decides nothing.
+A keeper for each CheckpointHeal; reports go to the job whose policy selects the reporting pod, in its namespace: jobs
+of one name, in two namespaces or under two policies, are two. The orders of all jobs are declared together. Must not
+know how mirrors are kept, and decides nothing.
 """
 
 import asyncio
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from checkpointheal.contract.gateway import AgentReport, Orders
+from checkpointheal_operator.api.policy import matches
 from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.view import Heard
 from checkpointheal_operator.gateway.hub import Hub
@@ -18,11 +21,22 @@ from checkpointheal_operator.shell.keeping import Keeper, Ties
 from checkpointheal_operator.shell.look import Looked, Surroundings
 from checkpointheal_operator.shell.mirror import Mirror, Place
 from checkpointheal_operator.shell.objects import Listening
+from checkpointheal_operator.shell.overlap import selectors
 from checkpointheal_operator.shell.pod_events import PodEvents
 
 NO_POLICY = Orders(revision=1, withdrawn=True)
 FORGOTTEN_AFTER = 60.0
 """Seconds for which a report of a pod that no job knows is kept: its pod or its policy may be on the way."""
+
+
+class Lived(NamedTuple):
+    """Where a pod lives or lived, and the labels by which a policy selects it."""
+
+    namespace: str
+    labels: dict[str, str]
+
+
+NOWHERE = Lived("", {})
 
 
 class Ears(Hub):
@@ -47,7 +61,7 @@ class Operator:
         self._keepers: dict[Place, tuple[Keeper, asyncio.Task[None]]] = {}
         self._orders: dict[Place, dict[str, Orders]] = {}
         self._kept: dict[Place, frozenset[str]] = {}
-        self._lived: dict[str, str] = {}
+        self._lived: dict[str, Lived] = {}
         self._changed = asyncio.Event()
         self._pod_events = PodEvents(around, mirrors, lambda: self.hub.heard)
         self._beat = time.monotonic()
@@ -63,7 +77,7 @@ class Operator:
 
     def spoke(self, pod_uid: str) -> None:
         """That pod's agent reported."""
-        self.notice(self._namespace(pod_uid))
+        self.notice(self._find(pod_uid).namespace)
 
     async def run(self) -> None:
         """Until cancelled, or until a keeper fails, which is a fault of ours and is raised."""
@@ -128,17 +142,24 @@ class Operator:
             self._forget()
             await self._declare()
 
-        return Ties(lambda: Listening(self._since, tuple(self._heard_in(place[0]))), looked)
+        return Ties(lambda: Listening(self._since, tuple(self._heard_by(place))), looked)
 
-    def _heard_in(self, namespace: str) -> Iterator[Heard]:
-        return (each for each in self.hub.heard if self._namespace(each.report.pod_uid) == namespace)
+    def _heard_by(self, place: Place) -> Iterator[Heard]:
+        """A gone pod's last words too go to the policy that selected it, and to no other."""
+        policy = self._policies.get(*place)
+        for _name, selector in selectors([policy] if policy is not None else ()):
+            for each in self.hub.heard:
+                lived = self._find(each.report.pod_uid)
+                if lived.namespace == place[0] and matches(selector, lived.labels):
+                    yield each
 
-    def _namespace(self, pod_uid: str) -> str:
-        """Of a pod that is gone, the one that it lived in."""
+    def _find(self, pod_uid: str) -> Lived:
+        """Of a pod that is gone, where it lived."""
         pod = self._pods.by_uid(pod_uid)
         if pod is not None:
-            self._lived[pod_uid] = pod["metadata"]["namespace"]
-        return self._lived.get(pod_uid, "")
+            metadata = pod["metadata"]
+            self._lived[pod_uid] = Lived(metadata["namespace"], metadata.get("labels") or {})
+        return self._lived.get(pod_uid, NOWHERE)
 
     def _forget(self) -> None:
         """What no job needs, of pods that are gone."""
