@@ -204,9 +204,13 @@ def test_what_the_trainer_could_not_keep_is_a_flaw_until_it_seals_again(
                 for word in said:
                     writer.write(word.model_dump_json().encode() + b"\n")
 
-            says(Hello(role="trainer", incarnation="t1", pid=1), Unkept(reason="GenerationSkipped", message="all read"))
+            says(
+                Hello(role="trainer", incarnation="t1", pid=1, build="torch 2.6"),
+                Unkept(reason="GenerationSkipped", message="all read"),
+            )
             report = await cluster.once(0, lambda report: bool(report.flaws))
             assert report.flaws == (Flaw(reason="GenerationSkipped", message="all read"),)
+            assert report.build == "torch 2.6", "only equal builds must agree on a digest"
             says(Sealed(slot=0, step=2, pause=0))
             await cluster.once(0, lambda report: report.flaws == ())
             says(Unkept(reason="GenerationSkipped", message="all read"))

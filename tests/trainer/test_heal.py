@@ -365,6 +365,9 @@ def test_an_agent_that_dies_leaves_training_and_keeping_as_they_are(attach, agen
     hello = agent.wait_until_heard(lambda word: word.say == "hello" and word.epoch == 1)
     agent.wait_until_heard(lambda word: word.say == "sealed" and word.step == 3)
     assert hello.incarnation == agent.heard[0].incarnation
+    assert hello.build == agent.heard[0].build
+    assert hello.build.startswith(f"torch {torch.__version__}, ")
+    assert torch.backends.cpu.get_cpu_capability() in hello.build.split(", ")
     assert len([each for each in warnings_of(caplog) if "the agent is gone" in each]) == 1
 
 

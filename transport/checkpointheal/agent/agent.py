@@ -122,6 +122,7 @@ class Agent:
             agent=self._start,
             sequence=self._sequence,
             endpoint=self._endpoint,
+            build=self._seen.build,
             trainer=self._seen.facts,
             generations=self._shelf.generations(self._private_steps()),
             private_held=self._keep.held(),

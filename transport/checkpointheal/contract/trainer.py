@@ -28,6 +28,7 @@ class Hello(Message):
     epoch: Epoch = Field(
         default=0, description="The epoch that it trains in, where it comes back to a restarted agent."
     )
+    build: str = Field(default="", description="Its torch and processor; empty: `run`'s, or an older trainer's.")
 
 
 class Reserve(Message):
