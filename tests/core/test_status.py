@@ -72,7 +72,7 @@ def told(conditions: tuple[Condition, ...]) -> dict[str, tuple[bool, str]]:
         ),
         pytest.param(
             with_report(a_job(), MEMBER, conditions=("ArenaDoesNotFit",)),
-            {"Protected": (False, "Unprotected"), "Degraded": (False, "AllWell")},
+            {"Protected": (False, "ArenaDoesNotFit"), "Degraded": (True, "ArenaDoesNotFit")},
             id="one is not protected",
         ),
         pytest.param(

@@ -30,6 +30,7 @@ from checkpointheal.errors import (
     UnknownVersion,
 )
 from checkpointheal.manifest import describe, unpack
+from checkpointheal.trainer import build
 from checkpointheal.trainer.agreement import Standing, agree
 from checkpointheal.trainer.apply import Given, apply
 from checkpointheal.trainer.collectives import Baseline, end_collectives
@@ -140,7 +141,13 @@ class Heal:
             self._keeping.close()
 
     def _hello(self) -> Hello:
-        return Hello(role="trainer", incarnation=self._incarnation, pid=os.getpid(), epoch=self._epoch)
+        return Hello(
+            role="trainer",
+            incarnation=self._incarnation,
+            pid=os.getpid(),
+            epoch=self._epoch,
+            build=build.of_this_process(),
+        )
 
     def _epoch_over(self, told: EpochOver) -> None:
         # Before the first answer, what is over is the epoch of the process before this one.
