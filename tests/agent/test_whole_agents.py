@@ -165,7 +165,7 @@ def test_a_pod_that_is_new_is_left_what_its_neighbours_hold_of_their_own(home: P
         async with a_cluster(home) as cluster, cluster.agent(0) as kept, cluster.agent(2):
             kept._arena.write_private(7, b"stream")
             new = peer_of(await cluster.once(2, lambda report: report.private_held == ()))
-            await cluster.gateway.hub.order({"uid-0": Orders(revision=1, buddies=(new,))})
+            cluster.gateway.hub.order({"uid-0": Orders(revision=1, buddies=(new,))})
             await cluster.once(
                 2, lambda report: report.private_held == (PrivateHeld(member=agents.a_member(0), steps=(7,)),)
             )
