@@ -43,7 +43,7 @@ def test_the_plugin_tells_of_a_job_that_was_healed(namespace, tmp_path):
     explained = said("explain", "trainer-1", "-n", namespace)
     assert "member 1/0 of job trainer, as its" in explained
     assert f"{donor}: gives; " in explained
-    assert "not trainer-1: SameMember, 1/0 is the recipient itself" in explained
+    assert ": takes over if the one before it is lost; " in explained
 
     (row,) = [each for each in said("history", "-n", namespace).splitlines() if "trainer-1" in each]
     assert row.split()[:5] == [heal["metadata"]["name"], "trainer-1", "Replaced", donor, "Peer"]
