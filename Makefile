@@ -15,7 +15,8 @@ export CLUSTER TAG KIND_NODE_IMAGE
 BASES := --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --build-arg TORCH_IMAGE=$(TORCH_IMAGE) --build-arg TORCH_INDEX=$(TORCH_INDEX)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test cover kills check bench bench-termination fmt generated images cluster e2e cluster-delete
+.PHONY: help setup demo test cover kills check bench bench-heal bench-scale bench-termination bench-page fmt \
+  generated images cluster e2e cluster-delete
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +51,15 @@ check: $(STAMP) ## what CI runs besides the tests: format, lint, types, import c
 
 bench: $(STAMP) ## what a commit and a heal cost here, as ratios of runs side by side
 	$(BIN)/python -m bench
+
+bench-heal: $(STAMP) ## how long heals of 64 MiB take: N of them on processes, or on pods with ON=kind-checkpointheal
+	PYTHONPATH=tests $(BIN)/python -m bench.heal --count $(or $(N),20) $(if $(ON),--cluster $(ON)) $(if $(KEEP),--keep)
+
+bench-scale: $(STAMP) ## webhook at 50 pods a second, operator with 10,000 pods and 1,000 restarts (ON: also on a cluster)
+	PYTHONPATH=tests $(BIN)/python -m bench.scale $(if $(ON),--cluster $(ON)) $(if $(KEEP),--keep)
+
+bench-page: ## docs/benchmarks.md from the figures that were kept (KEEP=yes)
+	$(BIN)/python -m bench.page
 
 bench-termination: $(STAMP) ## what an agent adds to the end of a Job, on the cluster of `make cluster` (N pairs)
 	PYTHONPATH=tests $(BIN)/python -m bench.termination $(or $(N),20)

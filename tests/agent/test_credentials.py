@@ -184,7 +184,7 @@ def test_a_long_poll_outlives_new_certificates_and_a_new_root(tmp_path: Path) ->
             if orders.revision:
                 arrived.set()
 
-        await gateway.hub.order({HOLDER.pod_uid: Orders(revision=1)})
+        gateway.hub.order({HOLDER.pod_uid: Orders(revision=1)})
         following = asyncio.create_task(link.follow_orders(take))
         await arrived.wait()
         arrived.clear()
@@ -196,7 +196,7 @@ def test_a_long_poll_outlives_new_certificates_and_a_new_root(tmp_path: Path) ->
         assert answer is not None
         access.believe(answer.roots)
         polls = len(gateway.asked)
-        await gateway.hub.order({HOLDER.pod_uid: Orders(revision=2)})
+        gateway.hub.order({HOLDER.pod_uid: Orders(revision=2)})
         await arrived.wait()
         assert len(gateway.asked) == polls, "the very poll that was open before"
         following.cancel()

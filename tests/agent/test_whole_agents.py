@@ -18,7 +18,7 @@ import builders_transfer
 import builders_trust as build
 from checkpointheal.agent.agent import Agent
 from checkpointheal.agent.settings import AgentSettings
-from checkpointheal.contract.gateway import AgentReport, Assignment, Orders, Peer
+from checkpointheal.contract.gateway import AgentReport, Assignment, Orders, Peer, PrivateHeld
 from checkpointheal.contract.trainer import AGENT_SAYS, SOCKET_NAME, Hello, Wait, Waiting
 from checkpointheal_operator.gateway.authority import Authority
 
@@ -104,7 +104,7 @@ def test_a_state_crosses_bit_for_bit_by_the_ordered_channel(
                 channel=channel,
                 **dict(identity),
             )
-            await cluster.gateway.hub.order(
+            cluster.gateway.hub.order(
                 {"uid-0": Orders(revision=1, grants=(assignment,)), "uid-2": Orders(revision=1, assignment=assignment)}
             )
             over = ("verified", "failed")
@@ -131,16 +131,29 @@ def test_a_trainer_that_no_policy_selects_is_told_so_and_waits_on(home: Path) ->
             for word in (Hello(role="trainer", incarnation="t1", pid=1), Wait(request=4, budget=180)):
                 writer.write(word.model_dump_json().encode() + b"\n")
             await cluster.once(0, lambda report: report.trainer.state == "waiting")
-            await cluster.gateway.hub.order({"uid-0": Orders(revision=1, withdrawn=True)})
+            cluster.gateway.hub.order({"uid-0": Orders(revision=1, withdrawn=True)})
             said = AGENT_SAYS.validate_json(await reader.readline())
             assert isinstance(said, Waiting)
             assert (said.request, said.reason) == (4, "NoPolicy")
             assert said.message == "no CheckpointHeal selects this pod: apply one; waiting"
             report = await cluster.once(0, lambda report: report.conditions == ("NoPolicy",))
             assert report.trainer.state == "waiting"
-            await cluster.gateway.hub.order({"uid-0": Orders(revision=2)})
+            cluster.gateway.hub.order({"uid-0": Orders(revision=2)})
             await cluster.once(0, lambda report: report.conditions == ())
             writer.close()
+
+    asyncio.run(story())
+
+
+def test_a_pod_that_is_new_is_left_what_its_neighbours_hold_of_their_own(home: Path) -> None:
+    async def story() -> None:
+        async with a_cluster(home) as cluster, cluster.agent(0) as kept, cluster.agent(2):
+            kept._arena.write_private(7, b"stream")
+            new = peer_of(await cluster.once(2, lambda report: report.private_held == ()))
+            await cluster.gateway.hub.order({"uid-0": Orders(revision=1, buddies=(new,))})
+            await cluster.once(
+                2, lambda report: report.private_held == (PrivateHeld(member=agents.a_member(0), steps=(7,)),)
+            )
 
     asyncio.run(story())
 

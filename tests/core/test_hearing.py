@@ -6,7 +6,7 @@ import pytest
 
 from builders_core import NOW, a_generation, a_job, a_report, digest_of, heard, m, with_heard, with_new_pod, with_report
 from checkpointheal.contract.gateway import AgentReport, TrainerExit, TrainerFacts
-from checkpointheal_operator.core.hearing import hear, last_identity, remember
+from checkpointheal_operator.core.hearing import HEARTBEAT, hear, is_news, last_identity, remember
 from checkpointheal_operator.core.view import Heard
 
 MEMBER = m("1/0")
@@ -114,3 +114,16 @@ def test_the_later_of_two_lost_pods_of_a_place_is_remembered():
     two = heard(a_report(MEMBER, 9, pod_uid="newer"), NOW - 50)
     after = remember(view.model_copy(update={"heard": (two, one)}), NOW)
     assert [each.pod_uid for each in after.remembered] == ["newer"]
+
+
+def test_a_report_that_only_says_that_its_agent_lives_is_no_news():
+    before = hear(None, a_report(m("0/0"), 5), at=10.0)
+    again = hear(before, a_report(m("0/0"), 5, sequence=2), at=11.0)
+    assert is_news(None, before)
+    assert not is_news(before, again)
+    assert is_news(before, hear(before, a_report(m("0/0"), 6, sequence=2), at=11.0))
+
+
+def test_that_an_agent_speaks_again_after_a_silence_is_news():
+    before = hear(None, a_report(m("0/0"), 5), at=10.0)
+    assert is_news(before, hear(before, a_report(m("0/0"), 5, sequence=2), at=10.0 + HEARTBEAT))

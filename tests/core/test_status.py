@@ -23,7 +23,14 @@ from builders_core import (
 )
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.status import Condition, explain, heal_conditions, job_conditions, transfer_of
+from checkpointheal_operator.core.status import (
+    TOLD_FLAWS,
+    Condition,
+    explain,
+    heal_conditions,
+    job_conditions,
+    transfer_of,
+)
 from checkpointheal_operator.core.view import JobView
 
 MEMBER = m("1/0")
@@ -114,6 +121,15 @@ def test_all_flaws_are_told_in_one_message():
         "the pod of 0/0 is being deleted: its memory goes with it; "
         "no pod holds the place of 1/0: nothing begins without it"
     )
+
+
+def test_of_many_flaws_the_first_are_told_and_the_others_counted():
+    view = a_job(replicas=300)
+    for each in view.policy.members()[:200]:
+        view = without_pod(view, each)
+    message = job_conditions(view, NOW)[2].message
+    assert message.count("no pod holds the place of") == TOLD_FLAWS
+    assert message.endswith(f"; and {200 - TOLD_FLAWS} more")
 
 
 def heal_told(view: JobView) -> list[tuple[bool, str]]:

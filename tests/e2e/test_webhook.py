@@ -132,7 +132,8 @@ def is_injected(pod: Json | None) -> bool:
 def no_webhook(api: Api, namespace: str) -> Iterator[None]:
     """It is away, and comes back at the end."""
     kubectl("scale", "-n", SYSTEM, WEBHOOK, "--replicas=0")
-    until(lambda: not is_injected(made(api, namespace, PROBE).body), "the webhook is away")
+    until(lambda: not found("pods", SYSTEM, "app.kubernetes.io/component=webhook"), "the webhook is away")
+    assert not is_injected(made(api, namespace, PROBE).body)
     yield
     bring_back(api, namespace)
 

@@ -121,9 +121,9 @@ def test_a_report_that_was_overtaken_changes_nothing() -> None:
 def test_a_poll_returns_when_its_orders_change_and_not_when_anothers_do() -> None:
     async def ask(client: TestClient, hub: Hub) -> None:
         polling = asyncio.create_task(poll(client, seen="1"))
-        await hub.order({"uid-0": Orders(revision=1)})
-        await hub.order({"uid-0": Orders(revision=1), "uid-1": Orders(revision=8)})
-        await hub.order({"uid-0": Orders(revision=2), "uid-1": Orders(revision=8)})
+        hub.order({"uid-0": Orders(revision=1)})
+        hub.order({"uid-0": Orders(revision=1), "uid-1": Orders(revision=8)})
+        hub.order({"uid-0": Orders(revision=2), "uid-1": Orders(revision=8)})
         assert await polling == (200, Orders(revision=2))
 
     at_the_gateway(ask)
@@ -131,7 +131,7 @@ def test_a_poll_returns_when_its_orders_change_and_not_when_anothers_do() -> Non
 
 def test_orders_that_were_not_seen_are_told_at_once() -> None:
     async def ask(client: TestClient, hub: Hub) -> None:
-        await hub.order({"uid-0": Orders(revision=3, withdrawn=True)})
+        hub.order({"uid-0": Orders(revision=3, withdrawn=True)})
         assert await poll(client) == (200, Orders(revision=3, withdrawn=True))
 
     at_the_gateway(ask)
@@ -142,7 +142,7 @@ def test_a_poll_without_news_ends_with_what_stands(monkeypatch: pytest.MonkeyPat
 
     async def ask(client: TestClient, hub: Hub) -> None:
         assert await poll(client) == (200, Orders(revision=0))
-        await hub.order({"uid-0": Orders(revision=3)})
+        hub.order({"uid-0": Orders(revision=3)})
         assert await poll(client, seen="3") == (200, Orders(revision=3))
 
     at_the_gateway(ask)

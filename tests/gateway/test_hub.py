@@ -54,9 +54,9 @@ def test_what_is_not_kept_is_forgotten() -> None:
 def test_a_pod_that_is_left_out_is_ordered_nothing_any_more() -> None:
     async def run() -> None:
         hub, _ = a_hub()
-        await hub.order({"uid-0": Orders(revision=4)})
+        hub.order({"uid-0": Orders(revision=4)})
         assert await hub.orders("uid-0", -1, 0) == Orders(revision=4)
-        await hub.order({})
+        hub.order({})
         assert await hub.orders("uid-0", -1, 0) == NO_ORDERS
 
     asyncio.run(run())
@@ -67,7 +67,23 @@ def test_everyone_who_waits_for_the_same_pod_hears_of_it() -> None:
         hub, _ = a_hub()
         waiting = [asyncio.create_task(hub.orders("uid-0", 1, 60)) for _ in range(3)]
         await asyncio.sleep(0)
-        await hub.order({"uid-0": Orders(revision=2)})
+        hub.order({"uid-0": Orders(revision=2)})
         assert await asyncio.gather(*waiting) == [Orders(revision=2)] * 3
+
+    asyncio.run(run())
+
+
+def test_a_change_wakes_only_whom_it_orders_something_else() -> None:
+    async def run() -> None:
+        hub, _ = a_hub()
+        hub.order({"uid-0": Orders(revision=1), "uid-1": Orders(revision=1)})
+        waiting = {uid: asyncio.create_task(hub.orders(uid, 1, 60)) for uid in ("uid-0", "uid-1")}
+        await asyncio.sleep(0)
+        hub.change({"uid-0": Orders(revision=1), "uid-1": Orders(revision=2)})
+        assert await waiting["uid-1"] == Orders(revision=2)
+        assert not waiting["uid-0"].done()
+        hub.change({"uid-0": Orders(revision=3)}, gone=("uid-1",))
+        assert await waiting["uid-0"] == Orders(revision=3)
+        assert await hub.orders("uid-1", -1, 0) == NO_ORDERS
 
     asyncio.run(run())

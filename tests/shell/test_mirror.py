@@ -15,7 +15,7 @@ def an_object(version: int, uid: str = "u1", name: str = "a") -> Json:
 
 
 def a_mirror(*objects: Json) -> Mirror:
-    mirror = Mirror(lambda _namespace: None)
+    mirror = Mirror(lambda *_: None)
     for each in objects:
         mirror.put(each)
     return mirror
@@ -64,13 +64,26 @@ def test_the_memory_of_deletions_does_not_grow():
 
 
 def test_each_change_is_told_once():
-    told: list[str] = []
-    mirror = Mirror(told.append)
-    for version in (1, 1, 2):
+    told: list[tuple[str | None, str | None]] = []
+
+    def changed(before: Json | None, now: Json | None) -> None:
+        told.append((before and before["spec"], now and now["spec"]))
+
+    mirror = Mirror(changed)
+    for version, spec in ((1, "a"), (1, "a"), (2, "b")):
+        mirror.put(an_object(version) | {"spec": spec})
+    mirror.drop("u1", "3")
+    mirror.drop("u1", "3")
+    assert told == [(None, "a"), ("a", "b"), ("b", None)]
+
+
+def test_a_new_version_of_what_is_held_already_is_kept_and_told_to_nobody():
+    told: list[None] = []
+    mirror = Mirror(lambda *_: told.append(None))
+    for version in (1, 2):
         mirror.put(an_object(version))
-    mirror.drop("u1", "3")
-    mirror.drop("u1", "3")
-    assert told == ["n"] * 3
+    assert [each["metadata"]["resourceVersion"] for each in mirror] == ["2"]
+    assert len(told) == 1
 
 
 def a_whole_pod(state: Json | None = None, last: Json | None = None) -> Json:

@@ -18,7 +18,7 @@ POLICY = Ref(CHECKPOINTHEALS, WHERE, JOB)
 class Desk:
     def __init__(self) -> None:
         self.cluster = FakeCluster()
-        self.mirrors = {kind: Mirror(lambda _: None) for kind in (CHECKPOINTHEALS, PODS)}
+        self.mirrors = {kind: Mirror(lambda *_: None) for kind in (CHECKPOINTHEALS, PODS)}
         self.mirrored = Mirrored(self.cluster, self.mirrors)
         self.stored = self.cluster.put(CHECKPOINTHEALS, a_policy())
         self.mirrors[CHECKPOINTHEALS].put(self.stored)

@@ -23,7 +23,7 @@ class Desk:
 
     def __init__(self, cluster: FakeCluster | None = None) -> None:
         self.cluster, self.now, self.metrics = cluster or FakeCluster(), 0.0, OperatorMetrics()
-        self.mirrors = {CHECKPOINTHEALS: Mirror(lambda _: None), PODS: Mirror(lambda _: None, slim_pod)}
+        self.mirrors = {CHECKPOINTHEALS: Mirror(lambda *_: None), PODS: Mirror(lambda *_: None, slim_pod)}
         around = Surroundings(self.cluster, lambda: NOW + self.now, self.metrics)
         self.events = PodEvents(around, self.mirrors, lambda: self.now)
 

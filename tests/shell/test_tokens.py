@@ -51,7 +51,7 @@ class Reviewing(FakeCluster):
 
 class Desk:
     def __init__(self, *, known: bool = True) -> None:
-        self.now, self.cluster, self.mirror = 0.0, Reviewing(), Mirror(lambda _namespace: None)
+        self.now, self.cluster, self.mirror = 0.0, Reviewing(), Mirror(lambda *_: None)
         stored = self.cluster.put(PODS, pod_object(a_pod(m("0/0"))))
         if known:
             self.mirror.put(stored)

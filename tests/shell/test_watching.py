@@ -67,7 +67,7 @@ async def a_scene(names: tuple[str, ...] = ("p1", "p2", "p3"), *faults: str) -> 
     cluster = WatchedCluster()
     api = FakeApi(cluster)
     api.faults[PODS.plural].extend(faults)
-    mirror = Mirror(lambda _namespace: None)
+    mirror = Mirror(lambda *_: None)
     async with api.serving() as url, aiohttp.ClientSession() as session:
         watch = Watch(Kube(session, url, QUIET), Selection(PODS, OPTED_IN), mirror, time.monotonic)
         scene = Scene(cluster, api, watch, mirror)
@@ -118,7 +118,7 @@ def test_a_list_whose_rest_is_forgotten_is_begun_anew(monkeypatch):
         api.pages_expire = 2
         for name in ("p1", "p2", "p3"):
             cluster.put(PODS, pod_object(a_pod(m("0/0"), name=name, uid=name)))
-        mirror = Mirror(lambda _namespace: None)
+        mirror = Mirror(lambda *_: None)
         async with api.serving() as url, aiohttp.ClientSession() as session:
             watch = Watch(Kube(session, url, QUIET), Selection(PODS, OPTED_IN), mirror, time.monotonic)
             following = asyncio.create_task(watch.run())
@@ -195,7 +195,7 @@ def test_the_age_of_a_view_is_the_servers_silence():
         now = 100.0
         cluster = WatchedCluster()
         async with FakeApi(cluster, bookmark_every=60).serving() as url, aiohttp.ClientSession() as session:
-            watch = Watch(Kube(session, url), Selection(PODS), Mirror(lambda _namespace: None), lambda: now)
+            watch = Watch(Kube(session, url), Selection(PODS), Mirror(lambda *_: None), lambda: now)
             await watch.relist()
             assert watch.age == 0.0
             now = 107.0

@@ -7,6 +7,9 @@ from checkpointheal.contract.gateway import AgentReport
 from checkpointheal_operator.core.moment import has_finished
 from checkpointheal_operator.core.view import Heard, JobView, Remembered
 
+HEARTBEAT = 2.0
+"""Seconds in which an agent that lives is heard, whether or not it has news."""
+
 
 def hear(previous: Heard | None, report: AgentReport, at: float) -> Heard:
     """Take `report` in place of the pod's `previous` one, unless it is older.
@@ -25,6 +28,16 @@ def hear(previous: Heard | None, report: AgentReport, at: float) -> Heard:
         agent_since=previous.agent_since,
         trainer_since=previous.trainer_since if same else at,
     )
+
+
+def is_news(before: Heard | None, after: Heard) -> bool:
+    """Whether a report says anything that the one `before` it did not, but that its agent lives.
+
+    Of an agent that was silent for a while that is news too: somebody may wait for it.
+    """
+    if before is None or after.at >= before.at + HEARTBEAT:
+        return True
+    return after.report != before.report.model_copy(update={"sequence": after.report.sequence})
 
 
 def remember(view: JobView, now: float) -> JobView:

@@ -176,6 +176,10 @@ class Reason(StrEnum):
         "{older} is older and selects pod {pod} too: this CheckpointHeal does nothing until one selector lets go",
     )
 
+    # Whom the gateway does not believe.
+    TOKEN_REFUSED = "TokenRefused", "a token was refused: {what}"
+    NOT_ITS_OWN = "NotItsOwn", "the token of pod {pod} came with a report for pod {claimed} of job {job}"
+
     # Which place a pod holds, and why nobody can tell.
     NO_PLACE = "NoPlace", "nothing on the pod tells its place in the job: annotate {replica}"
     NO_JOB = "NoJob", "nothing on the pod tells which job it belongs to: annotate {job}"

@@ -21,6 +21,8 @@ NO_AGENT = frozenset(
     (Reason.NOT_INJECTED, Reason.AGENT_IMAGE_UNAVAILABLE, Reason.AGENT_CANNOT_START, Reason.AGENT_OUT_OF_MEMORY)
 )
 """Whoever has no agent is not protected; and no epoch begins without it, so the job is degraded too."""
+TOLD_FLAWS = 16
+"""More than these are counted: a condition's message has an end, and nobody reads a thousand sentences."""
 
 
 class Condition(Frozen):
@@ -129,7 +131,9 @@ def _flaw(name: str, found: list[tuple[str, str]], *, amiss: bool) -> Condition:
     """`amiss` is the condition's status where something was found; the first reason stands for all."""
     if not found:
         return _condition(name, not amiss, Reason.ALL_WELL, Reason.ALL_WELL.tell())
-    return _condition(name, amiss, found[0][0], "; ".join(message for _, message in found))
+    told = [message for _, message in found[:TOLD_FLAWS]]
+    more = [f"and {len(found) - TOLD_FLAWS} more"] if len(found) > TOLD_FLAWS else []
+    return _condition(name, amiss, found[0][0], "; ".join(told + more))
 
 
 def _crossing(view: JobView, heal: HealRecord) -> Iterator[Condition]:

@@ -15,6 +15,7 @@ from checkpointheal.contract.gateway import AgentReport
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.log_lines import about
 from checkpointheal.contract.trust import CertificateRequest, Issued
+from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.gateway.authority import Refused
 from checkpointheal_operator.gateway.hub import Hub
 
@@ -91,10 +92,10 @@ def make_app(hub: Hub, authenticate: Authenticate, certify: Certify | None = Non
 
 def _forbidden(caller: Caller, said: AgentReport) -> web.HTTPForbidden:
     """Somebody speaks for another pod: worth a line, for no agent of ours does."""
-    facts = about(namespace=caller.namespace, job=caller.job, member=caller.member, reason="NotItsOwn")
-    claim = f"pod {said.pod_uid} of job {said.job}"
-    log.warning("the token of pod %s came with a report for %s", caller.pod_uid, claim, extra=facts)
-    return web.HTTPForbidden(text=f"this token speaks for pod {caller.pod_uid} of job {caller.job}, not for {claim}")
+    reason = Reason.NOT_ITS_OWN
+    facts = about(namespace=caller.namespace, job=caller.job, member=caller.member, reason=reason)
+    log.warning("%s", reason.tell(pod=caller.pod_uid, claimed=said.pod_uid, job=said.job), extra=facts)
+    return web.HTTPForbidden(text=f"this token speaks for pod {caller.pod_uid}, not for {said.pod_uid}")
 
 
 def _certificate(certify: Certify | None) -> Callable[[web.Request], Awaitable[web.Response]]:

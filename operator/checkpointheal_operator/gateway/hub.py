@@ -6,7 +6,8 @@ decide anything.
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
 
 from checkpointheal.contract.gateway import AgentReport, Orders
 from checkpointheal_operator.core.hearing import hear
@@ -22,12 +23,16 @@ class Hub:
         self._clock, self._noticed = clock, noticed
         self._heard: dict[str, Heard] = {}
         self._orders: dict[str, Orders] = {}
-        self._changed = asyncio.Condition()
+        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     @property
     def heard(self) -> tuple[Heard, ...]:
         """The latest report of each pod's agent, and when it came."""
         return tuple(self._heard.values())
+
+    def heard_of(self, pod_uid: str) -> Heard | None:
+        """That pod's."""
+        return self._heard.get(pod_uid)
 
     def take(self, report: AgentReport) -> None:
         """Keep a report, unless a later one of the same start is here."""
@@ -38,23 +43,39 @@ class Hub:
         """Forget every other pod."""
         self._heard = {each.report.pod_uid: each for each in heard}
 
-    async def order(self, orders: dict[str, Orders]) -> None:
+    def order(self, orders: Mapping[str, Orders]) -> None:
         """Declare what each pod's agent shall be doing; pods left out are ordered nothing."""
-        if {uid: each.revision for uid, each in orders.items()} == {
-            uid: each.revision for uid, each in self._orders.items()
-        }:
-            return
-        async with self._changed:
-            self._orders = orders
-            self._changed.notify_all()
+        self.change(orders, self._orders.keys() - orders.keys())
+
+    def change(self, orders: Mapping[str, Orders], gone: Collection[str] = ()) -> None:
+        """Declare it for these pods; those that are `gone` are ordered nothing, and the others what they were.
+
+        Only who is ordered something else wakes up: a thousand agents wait here at once.
+        """
+        for uid in gone:
+            self._orders.pop(uid, None)
+        for uid, each in orders.items():
+            known = self._orders.get(uid)
+            if known is None or known.revision != each.revision:
+                self._orders[uid] = each
+                for waiting in self._waiting.get(uid, ()):
+                    waiting.set()
 
     async def orders(self, pod_uid: str, seen: int, seconds: float) -> Orders:
         """The standing orders, as soon as they are others than those seen; after `seconds`, whatever stands."""
-
-        def news() -> bool:
-            return pod_uid in self._orders and self._orders[pod_uid].revision != seen
-
-        async with self._changed:
+        told = asyncio.Event()
+        self._waiting[pod_uid].add(told)
+        try:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait_for(news), seconds)
-            return self._orders.get(pod_uid, NO_ORDERS)
+                async with asyncio.timeout(seconds):
+                    while not self._is_news(pod_uid, seen):
+                        told.clear()
+                        await told.wait()
+        finally:
+            self._waiting[pod_uid].discard(told)
+            if not self._waiting[pod_uid]:
+                del self._waiting[pod_uid]
+        return self._orders.get(pod_uid, NO_ORDERS)
+
+    def _is_news(self, pod_uid: str, seen: int) -> bool:
+        return pod_uid in self._orders and self._orders[pod_uid].revision != seen

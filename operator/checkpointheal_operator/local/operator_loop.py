@@ -61,12 +61,12 @@ class OperatorLoop:
         """Look at once after every notice, and once in a while."""
         while True:
             self._noticed.clear()
-            until = await self._look()
+            until = self._look()
             seconds = LOOK_EVERY if until is None else min(LOOK_EVERY, max(0.01, until - self._clock()))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._noticed.wait(), seconds)
 
-    async def _look(self) -> float | None:
+    def _look(self) -> float | None:
         view = self._gather()
         until: float | None = None
         for _ in range(DECISIONS_AT_ONCE):
@@ -81,7 +81,7 @@ class OperatorLoop:
         self._view = view.model_copy(update={"heals": prune(view.heals, HEALS_KEPT)})
         self.looked(self._view)
         uid_of = {pod.member: pod.uid for pod in sorted(view.pods, key=lambda pod: (pod.seen_since, pod.uid))}
-        await self.hub.order({uid_of[member]: each for member, each in orders(view).items() if member in uid_of})
+        self.hub.order({uid_of[member]: each for member, each in orders(view).items() if member in uid_of})
         return until
 
     def _gather(self) -> JobView:

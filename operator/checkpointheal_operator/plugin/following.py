@@ -50,7 +50,7 @@ class Strict:
 async def follow(reader: Reader, namespace: str, screen: Screen, clock: Callable[[], float]) -> None:
     """Until cancelled. Raises Trouble. `clock` tells seconds since 1970."""
     changed = asyncio.Event()
-    mirrors = [Mirror(lambda _namespace: changed.set()) for _ in range(2)]
+    mirrors = [Mirror(lambda _before, _now: changed.set()) for _ in range(2)]
     source = Strict(reader)
     watches = [
         Watch(source, Selection(kind, namespace=namespace), mirror, time.monotonic)

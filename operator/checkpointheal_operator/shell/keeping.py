@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ class Ties(NamedTuple):
     """What a keeper is told, and whom it tells."""
 
     listening: Callable[[], Listening]
-    looked: Callable[[Looked], Awaitable[None]]
+    looked: Callable[[Looked], None]
 
 
 class Keeper:
@@ -71,7 +71,8 @@ class Keeper:
             seconds, may_wait_less = await self._look()
             if may_wait_less:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._noticed.wait(), seconds)
+                    async with asyncio.timeout(seconds):
+                        await self._noticed.wait()
                 await asyncio.sleep(AT_MOST_EVERY)
             else:
                 await asyncio.sleep(seconds)
@@ -96,7 +97,7 @@ class Keeper:
         self._failures, self._seen_at = 0, time.monotonic()
         self.open_heals = sum(heal.is_open for heal in looked.view.heals)
         self._tell(looked)
-        await self._ties.looked(looked)
+        self._ties.looked(looked)
         if looked.until is None:
             return LOOK_EVERY, True
         return min(LOOK_EVERY, max(0.0, looked.until - self._around.clock())), True

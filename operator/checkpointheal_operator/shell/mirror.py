@@ -25,10 +25,14 @@ def as_it_is(found: Json) -> Json:
     return found
 
 
-class Mirror:
-    """Objects of one kind. Whoever reads one must not change it. `changed` hears the namespace of each change."""
+Changed = Callable[[Json | None, Json | None], None]
+"""Hears of an object as it was held and as it is held now; None: not at all."""
 
-    def __init__(self, changed: Callable[[str], None], slim: Callable[[Json], Json] = as_it_is) -> None:
+
+class Mirror:
+    """Objects of one kind. Whoever reads one must not change it. `changed` hears of each change of what is held."""
+
+    def __init__(self, changed: Changed, slim: Callable[[Json], Json] = as_it_is) -> None:
         self._changed, self.slim = changed, slim
         self._held: dict[str, dict[str, Json]] = {}
         self._places: dict[str, Place] = {}
@@ -75,9 +79,10 @@ class Mirror:
             return
         if held is not None:
             self._places.pop(_uid(held))
-        self._held.setdefault(namespace, {})[name] = self.slim(found)
+        now = self._held.setdefault(namespace, {})[name] = self.slim(found)
         self._places[uid] = (namespace, name)
-        self._changed(namespace)
+        if held is None or _but_version(held) != _but_version(now):
+            self._changed(held, now)
 
     def drop(self, uid: str, version: str = "") -> None:
         """That life is over, and nothing that was said of it before counts any more."""
@@ -95,7 +100,7 @@ class Mirror:
         del self._places[uid], self._held[namespace][name]
         if not self._held[namespace]:
             del self._held[namespace]
-        self._changed(namespace)
+        self._changed(held, None)
 
 
 def slim_pod(pod: Json) -> Json:
@@ -134,6 +139,11 @@ def _place(found: Json) -> Place:
 
 def _uid(found: Json) -> str:
     return str(found["metadata"]["uid"])
+
+
+def _but_version(found: Json) -> Json:
+    """Most of what changes in a pod is not held: then nothing has changed but the version."""
+    return found | {"metadata": found["metadata"] | {"resourceVersion": ""}}
 
 
 def _version(found: Json) -> int:

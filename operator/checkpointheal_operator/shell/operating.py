@@ -1,28 +1,35 @@
 """How do many jobs share one operator: who looks after which, whom did each agent's report reach, who is ordered what?
 
-A keeper for each CheckpointHeal; reports go to the jobs of the namespace that the reporting pod lives in; the orders of
-all jobs are declared together. Must not know how mirrors are kept, and decides nothing.
+A keeper for each CheckpointHeal. A report wakes the job that orders its pod anything, or, where none does, those of the
+namespace that it lives in; one that has no news wakes nobody, because with a thousand agents one comes every
+millisecond. Must not know how mirrors are kept, and decides nothing.
 """
 
 import asyncio
 import contextlib
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from checkpointheal.contract.gateway import AgentReport, Orders
+from checkpointheal_operator.api.base import Json
+from checkpointheal_operator.core.hearing import is_news
 from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.view import Heard, JobView
 from checkpointheal_operator.gateway.hub import Hub
-from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, PODS, Kind
+from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, Kind
+from checkpointheal_operator.shell.gather import POLICY_LABEL
 from checkpointheal_operator.shell.keeping import Keeper, Ties
 from checkpointheal_operator.shell.look import Looked, Surroundings
 from checkpointheal_operator.shell.mirror import Mirror, Place
 from checkpointheal_operator.shell.objects import Listening
 from checkpointheal_operator.shell.pod_events import PodEvents
+from checkpointheal_operator.shell.speakers import Speakers
 
 NO_POLICY = Orders(revision=1, withdrawn=True)
 FORGOTTEN_AFTER = 60.0
 """Seconds for which a report of a pod that no job knows is kept: its pod or its policy may be on the way."""
+MATCH_AT_MOST_EVERY = 0.1
 
 
 class Ears(Hub):
@@ -33,9 +40,12 @@ class Ears(Hub):
         self._operator = operator
 
     def take(self, report: AgentReport) -> None:
-        """Keep a report, and wake the jobs that it may be about."""
+        """Keep a report, and wake the jobs that it may be about where it has news."""
+        before = self.heard_of(report.pod_uid)
         super().take(report)
-        self._operator.spoke(report.pod_uid)
+        after = self.heard_of(report.pod_uid)
+        if after is not None and is_news(before, after):
+            self._operator.spoke(report.pod_uid)
 
 
 class Operator:
@@ -45,25 +55,43 @@ class Operator:
         self._around, self._policies, self._pods = around, mirrors[CHECKPOINTHEALS], mirrors[PODS]
         self._since = around.clock()
         self._keepers: dict[Place, tuple[Keeper, asyncio.Task[None]]] = {}
+        self._inside: defaultdict[str, dict[Place, Keeper]] = defaultdict(dict)
         self._orders: dict[Place, dict[str, Orders]] = {}
+        self._whose: dict[str, Place] = {}
+        self._strangers: frozenset[str] = frozenset()
         self._kept: dict[Place, frozenset[str]] = {}
-        self._lived: dict[str, str] = {}
+        self._speakers = Speakers(self._pods)
         self._changed = asyncio.Event()
         self._pod_events = PodEvents(around, mirrors)
         self._beat = time.monotonic()
         self.hub = Ears(self, around)
 
+    def changed(self, kind: Kind, before: Json | None, now: Json | None) -> None:
+        """An object was, and is. A heal, or a policy's status, concerns one job: its writes are most of all changes."""
+        metadata = (now or before or {})["metadata"]
+        where, name = metadata["namespace"], metadata["name"]
+        if kind == HEALS:
+            name = metadata.get("labels", {}).get(POLICY_LABEL, "")
+        is_the_jobs = kind == HEALS or (kind == CHECKPOINTHEALS and _is_status(before, now))
+        if is_the_jobs and (where, name) in self._keepers:
+            self._keepers[where, name][0].notice()
+        else:
+            self.notice(where)
+
     def notice(self, namespace: str) -> None:
         """Something changed there."""
         self._changed.set()
         self._pod_events.notice(namespace)
-        for (where, _name), (keeper, _task) in self._keepers.items():
-            if where == namespace:
-                keeper.notice()
+        for keeper in self._inside.get(namespace, {}).values():
+            keeper.notice()
 
     def spoke(self, pod_uid: str) -> None:
-        """That pod's agent reported."""
-        self.notice(self._namespace(pod_uid))
+        """That pod's agent has news."""
+        where = self._speakers.namespace(pod_uid)
+        if (place := self._whose.get(pod_uid)) is not None:
+            self._keepers[place][0].notice()
+        else:
+            self.notice(where)
 
     async def run(self) -> None:
         """Until cancelled, or until a keeper fails, which is a fault of ours and is raised."""
@@ -74,9 +102,11 @@ class Operator:
                 self._beat = time.monotonic()
                 if telling.done():
                     telling.result()
-                await self._match_policies()
+                self._match_policies()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), FORGOTTEN_AFTER / 2)
+                    async with asyncio.timeout(FORGOTTEN_AFTER / 2):
+                        await self._changed.wait()
+                await asyncio.sleep(MATCH_AT_MOST_EVERY)
         finally:
             tasks = [telling, *(task for _keeper, task in self._keepers.values())]
             for task in tasks:
@@ -104,41 +134,51 @@ class Operator:
         """How many wait for their verdict, in all jobs."""
         return sum(keeper.open_heals for keeper, _task in self._keepers.values())
 
-    async def _match_policies(self) -> None:
+    def _match_policies(self) -> None:
         """Exactly the policies that stand have keepers."""
         standing = {(each["metadata"]["namespace"], each["metadata"]["name"]) for each in self._policies}
         for place in sorted(standing - self._keepers.keys()):
             keeper = Keeper(self._around, place, self._ties(place))
             self._keepers[place] = (keeper, asyncio.create_task(keeper.run()))
+            self._inside[place[0]][place] = keeper
         for place in sorted(self._keepers.keys() - standing):
-            _keeper, task = self._keepers.pop(place)
-            task.cancel()
-            self._orders.pop(place, None)
-            self._kept.pop(place, None)
+            self._leave(place)
         for _keeper, task in self._keepers.values():
             if task.done():
                 task.result()
         self._forget()
-        await self._declare()
+        self._tell_strangers()
+
+    def _leave(self, place: Place) -> None:
+        """Its policy is gone."""
+        self._order(place, {})
+        _keeper, task = self._keepers.pop(place)
+        task.cancel()
+        del self._inside[place[0]][place], self._orders[place]
+        self._kept.pop(place, None)
 
     def _ties(self, place: Place) -> Ties:
-        async def looked(found: Looked) -> None:
-            self._orders[place] = _by_uid(found.view)
+        def looked(found: Looked) -> None:
             self._kept[place] = frozenset(each.report.pod_uid for each in found.view.heard)
-            self._forget()
-            await self._declare()
+            self._order(place, _by_uid(found.view))
 
         return Ties(lambda: Listening(self._since, tuple(self._heard_in(place[0]))), looked)
 
     def _heard_in(self, namespace: str) -> Iterator[Heard]:
-        return (each for each in self.hub.heard if self._namespace(each.report.pod_uid) == namespace)
+        said = (self.hub.heard_of(uid) for uid in self._speakers.inside(namespace))
+        return (each for each in said if each is not None)
 
-    def _namespace(self, pod_uid: str) -> str:
-        """Of a pod that is gone, the one that it lived in."""
-        pod = self._pods.by_uid(pod_uid)
-        if pod is not None:
-            self._lived[pod_uid] = pod["metadata"]["namespace"]
-        return self._lived.get(pod_uid, "")
+    def _order(self, place: Place, standing: dict[str, Orders]) -> None:
+        """What a job orders its pods. One that another job has taken over since is not its any more."""
+        before = self._orders.get(place)
+        gone = [uid for uid in (before or {}).keys() - standing.keys() if self._whose.get(uid) == place]
+        for uid in gone:
+            del self._whose[uid]
+        self._orders[place] = standing
+        self._whose |= dict.fromkeys(standing, place)
+        self.hub.change(standing, gone)
+        if gone or before is None:
+            self._changed.set()
 
     def _forget(self) -> None:
         """What no job needs, of pods that are gone."""
@@ -150,15 +190,24 @@ class Operator:
             if each.report.pod_uid in needed or each.at > recent or self._pods.by_uid(each.report.pod_uid)
         )
         self.hub.keep_only(kept)
-        uids = {each.report.pod_uid for each in kept}
-        self._lived = {uid: where for uid, where in self._lived.items() if uid in uids}
+        self._speakers.keep_only({each.report.pod_uid for each in kept})
 
-    async def _declare(self) -> None:
+    def _tell_strangers(self) -> None:
         """A pod that has spoken and that no job orders anything is told that there is no policy for it."""
-        every = {uid: each for standing in self._orders.values() for uid, each in standing.items()}
         if len(self._orders) == len(self._keepers):
-            every |= {each.report.pod_uid: NO_POLICY for each in self.hub.heard if each.report.pod_uid not in every}
-        await self.hub.order(every)
+            found = frozenset(each.report.pod_uid for each in self.hub.heard) - self._whose.keys()
+            self.hub.change(dict.fromkeys(found, NO_POLICY), self._strangers - found - self._whose.keys())
+            self._strangers = found
+
+
+def _is_status(before: Json | None, now: Json | None) -> bool:
+    """Whether it is the same life of the object under the same spec."""
+    return None not in (before, now) and _life(before) == _life(now)
+
+
+def _life(found: Json | None) -> tuple[str, int]:
+    metadata = (found or {})["metadata"]
+    return metadata["uid"], metadata.get("generation", 0)
 
 
 def _by_uid(view: JobView) -> dict[str, Orders]:

@@ -14,12 +14,13 @@ from functools import partial
 
 from aiohttp import web
 
+from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.gateway.app import Caller, make_app
 from checkpointheal_operator.gateway.registrar import Registrar
 from checkpointheal_operator.measures import spec
 from checkpointheal_operator.measures.operating import OperatorMetrics
 from checkpointheal_operator.shell.access import Access
-from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, ClusterError, Ref
+from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, ClusterError, Kind, Ref
 from checkpointheal_operator.shell.counted import Counted, counting_certify
 from checkpointheal_operator.shell.gather import OPTED_IN
 from checkpointheal_operator.shell.kube import Kube, Selection
@@ -49,8 +50,8 @@ class Replica:
     def __init__(self, settings: OperatorSettings, access: Access, kube: Kube, terms: Terms | None = None) -> None:
         self.settings, self._access, self._kube, self.metrics = settings, access, kube, OperatorMetrics()
         self._cluster = cluster = Counted(kube, self.metrics)
-        self.mirrors = {kind: Mirror(self._noticed) for kind in (CHECKPOINTHEALS, HEALS)}
-        self.mirrors[PODS] = Mirror(self._noticed, slim_pod)
+        self.mirrors = {kind: Mirror(partial(self._changed, kind)) for kind in (CHECKPOINTHEALS, HEALS)}
+        self.mirrors[PODS] = Mirror(partial(self._changed, PODS), slim_pod)
         self._watches = {
             kind: Watch(kube, Selection(kind, OPTED_IN if kind == PODS else ""), mirror, time.monotonic)
             for kind, mirror in self.mirrors.items()
@@ -159,9 +160,9 @@ class Replica:
         name, _, host = self.leadership.holder.partition("/")
         return Address(host, self.settings.leader_port) if host and name != self.settings.pod_name else None
 
-    def _noticed(self, namespace: str) -> None:
+    def _changed(self, kind: Kind, before: Json | None, now: Json | None) -> None:
         if self.operator is not None:
-            self.operator.notice(namespace)
+            self.operator.changed(kind, before, now)
 
     @contextlib.asynccontextmanager
     async def _health(self) -> AsyncIterator[None]:

@@ -14,6 +14,7 @@ from checkpointheal.contract.log_lines import about
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.identity import Placed, Unplaced, place
 from checkpointheal_operator.core.pod_manifest import Metadata
+from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.gateway.app import Caller
 from checkpointheal_operator.shell.cluster import PODS, Cluster, ClusterError, Kind, NotThere, Ref
 from checkpointheal_operator.shell.mirror import Mirror
@@ -95,7 +96,8 @@ class Tokens:
         status = answer.get("status", {})
         bound = bound_to(status, self._audience)
         if bound is None:
-            log.warning("a token was refused: %s", why_nobodys(status), extra=about(reason="TokenRefused"))
+            message = Reason.TOKEN_REFUSED.tell(what=why_nobodys(status))
+            log.warning("%s", message, extra=about(reason=Reason.TOKEN_REFUSED))
         self._reviewed("nobody's" if bound is None else "a pod's")
         now = self._clock()
         self._known = {each: kept for each, kept in self._known.items() if now < kept[0]}

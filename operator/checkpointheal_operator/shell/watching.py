@@ -48,15 +48,9 @@ class Watch:
 
     async def relist(self) -> None:
         """Take the place of all that is held. Raises ClusterError."""
-        items: list[Json] = []
-        more = ""
-        while True:
-            page = await self._source.page(self._selection, more)
-            items += map(self._mirror.slim, page.items)
-            if not (more := page.more):
-                break
-        self._mirror.replace(items, page.version)
-        self._version = page.version
+        items, version = await self._list()
+        self._mirror.replace(items, version)
+        self._version = version
         self._heard()
         self.synced.set()
 
@@ -88,6 +82,16 @@ class Watch:
             self._mirror.put(found)
         self._version = version
         self._heard()
+
+    async def _list(self) -> tuple[list[Json], str]:
+        items: list[Json] = []
+        more = ""
+        while True:
+            page = await self._source.page(self._selection, more)
+            items += map(self._mirror.slim, page.items)
+            if not (more := page.more):
+                return items, page.version
+            del page  # or two of them are held while the next one is read, and memory once taken is not given back
 
     async def _follow(self, version: str) -> None:
         async with contextlib.aclosing(self._source.events(self._selection, version)) as events:

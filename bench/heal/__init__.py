@@ -1,0 +1,1 @@
+"""How long does a heal of 64 MiB take? `python -m bench.heal [--count N] [--cluster CONTEXT] [--keep]`."""

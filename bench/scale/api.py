@@ -1,0 +1,80 @@
+"""The tests' API server as a process of its own, full of pods: `python -m bench.scale.api WHAT` tells its URL.
+
+WHAT is a JSON object: `pods`, `jobs` and `others`. Pods are as large as a cluster's own, managed fields included;
+`others` have not opted in. What is listed is encoded once, as a real API server's watch cache has it.
+"""
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+from aiohttp import web
+
+from bench.scale.crowd import Crowd, other, pod, policy, token
+from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, PODS
+from fake_api import Asked, FakeApi, WatchedCluster, _picked
+
+Json = dict[str, Any]
+
+
+class QuickApi(FakeApi):
+    """Counts the pods that it gives away."""
+
+    def __init__(self, cluster: WatchedCluster) -> None:
+        super().__init__(cluster, bookmark_every=5.0)
+        self._encoded: dict[tuple[str, str], bytes] = {}
+        self._lists: dict[tuple[object, ...], list[bytes]] = {}
+        self.given = 0
+
+    def _list(self, request: web.Request, asked: Asked) -> web.Response:
+        key = (asked.kind, asked.namespace, request.query.get("labelSelector", ""))
+        start = int(request.query.get("continue", "0"))
+        if not start:
+            found = [each for each in self.cluster.all(asked.kind) if _picked(each, asked.namespace, request)]
+            self._lists[key] = [self._bytes(each) for each in found]
+        items = self._lists[key]
+        end = start + int(request.query.get("limit", str(len(items) or 1)))
+        metadata = {"resourceVersion": str(self.cluster.version)} | ({"continue": str(end)} if end < len(items) else {})
+        head = json.dumps({"apiVersion": asked.kind.api, "kind": f"{asked.kind.kind}List", "metadata": metadata})
+        if asked.kind == PODS:
+            self.given += len(items[start:end])
+        body = head[:-1].encode() + b', "items": [' + b",".join(items[start:end]) + b"]}"
+        return web.Response(body=body, content_type="application/json")
+
+    def _bytes(self, found: Json) -> bytes:
+        metadata = found["metadata"]
+        key = metadata["uid"], metadata["resourceVersion"]
+        if key not in self._encoded:
+            self._encoded[key] = json.dumps(found).encode()
+        return self._encoded[key]
+
+
+def filled(crowd: Crowd) -> QuickApi:
+    """With all of the crowd in it."""
+    cluster = WatchedCluster()
+    api = QuickApi(cluster)
+    for job in range(crowd.jobs):
+        cluster.put(CHECKPOINTHEALS, policy(crowd, job))
+    for number in range(crowd.pods):
+        made = pod(crowd, number)
+        cluster.put(PODS, made)
+        api.tokens[made["metadata"]["uid"]] = token(made)
+    for number in range(crowd.others):
+        cluster.put(PODS, other(number))
+    cluster.compact()
+    return api
+
+
+async def serve(crowd: Crowd) -> None:
+    """Until this process is ended. On the first line its URL; then one for each line that is asked: pods given."""
+    api = filled(crowd)
+    async with api.serving() as url:
+        print(url, flush=True)
+        loop = asyncio.get_running_loop()
+        while await loop.run_in_executor(None, sys.stdin.readline):
+            print(json.dumps({"pods given": api.given, "writes": len(api.cluster.calls)}), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Crowd(**json.loads(sys.argv[1]))))

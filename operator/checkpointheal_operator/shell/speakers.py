@@ -1,0 +1,48 @@
+"""Which pods have spoken, and in which namespace does each of them live?
+
+A report names its pod by uid alone; which jobs it may concern is a matter of namespaces. Found once for each pod, not
+at every look of every job. Must not know what was said.
+"""
+
+from collections import defaultdict
+from collections.abc import Set as AbstractSet
+
+from checkpointheal_operator.shell.mirror import Mirror
+
+
+class Speakers:
+    """Pods that have spoken. A pod may speak before the watch has told of it: until then it lives nowhere."""
+
+    def __init__(self, pods: Mirror) -> None:
+        self._pods = pods
+        self._lives: dict[str, str] = {}
+        self._inside: defaultdict[str, set[str]] = defaultdict(set)
+        self._unknown: set[str] = set()
+
+    def namespace(self, pod_uid: str) -> str:
+        """Where it lives, or, of a pod that is gone, lived; empty where that is not known. It counts from now on."""
+        if pod_uid in self._lives:
+            return self._lives[pod_uid]
+        pod = self._pods.by_uid(pod_uid)
+        if pod is None:
+            self._unknown.add(pod_uid)
+            return ""
+        found = self._lives[pod_uid] = str(pod["metadata"]["namespace"])
+        self._inside[found].add(pod_uid)
+        self._unknown.discard(pod_uid)
+        return found
+
+    def inside(self, namespace: str) -> tuple[str, ...]:
+        """All that live or lived there."""
+        for each in tuple(self._unknown):
+            self.namespace(each)
+        return tuple(sorted(self._inside.get(namespace, ())))
+
+    def keep_only(self, uids: AbstractSet[str]) -> None:
+        """Forget every other pod."""
+        for gone in self._lives.keys() - uids:
+            where = self._lives.pop(gone)
+            self._inside[where].discard(gone)
+            if not self._inside[where]:
+                del self._inside[where]
+        self._unknown &= uids
