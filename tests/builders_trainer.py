@@ -13,6 +13,7 @@ from checkpointheal import digest
 from checkpointheal.arena import Arena
 from checkpointheal.contract.trainer import (
     SOCKET_NAME,
+    TRAINER_PROTOCOL,
     TRAINER_SAYS,
     PrivateKept,
     PrivateReady,
@@ -34,6 +35,7 @@ class FakeAgent:
         self.answer: Restored | None = Restored(request=0, epoch=1, step=None, rung="fresh", slot=None)
         self.refusal: Refused | None = None
         self.silent = False
+        self.protocol = TRAINER_PROTOCOL
         self.heard: list = []
         self._changed = threading.Condition()
         self._connection: socket.socket | None = None
@@ -113,7 +115,7 @@ class FakeAgent:
                 self.say(self.refusal)
             case Reserve():
                 self.arena.reserve(word.slot_bytes)
-                self.say(Reserved())
+                self.say(Reserved(protocol=self.protocol))
             case PrivateReady():
                 self.say(PrivateKept(step=word.step, buddies=0))
 

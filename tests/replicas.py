@@ -12,6 +12,8 @@ from typing import Any, Self
 
 from builders_api import JOB, WHERE, a_policy, pod_object
 from checkpointheal.contract.gateway import Orders
+from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.shell.access import Access
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, Ref
@@ -20,7 +22,7 @@ from checkpointheal_operator.shell.leases import Terms
 from checkpointheal_operator.shell.replica import Replica
 from checkpointheal_operator.shell.settings import OperatorSettings
 from fake_api import FakeApi, WatchedCluster, pod_token
-from simulation import Simulation
+from simulation import Pod, Simulation
 
 PATIENCE = 25.0
 TERMS = Terms(holds=1.0, gives_up=0.7, every=0.1)
@@ -94,6 +96,10 @@ class Stage:
         self.until(lambda: bool(self._running[name][0].gateway_port))
         return self._running[name][0]
 
+    def started(self) -> Replica | None:
+        """The first one, if there is one."""
+        return next((replica for replica, _ in self._running.values()), None)
+
     def stop(self, name: str) -> None:
         """As SIGTERM does."""
         self._running.pop(name)[1].end()
@@ -151,15 +157,19 @@ class Stage:
 class HttpSimulation(Simulation):
     """The same job, but its operator is a process behind a gateway, and its memory is the API."""
 
-    def __init__(self, stage: Stage, replicas: int = 3, ranks: int = 1) -> None:
+    def __init__(self, stage: Stage, replicas: int = 3, ranks: int = 1, **apart: str) -> None:
+        """`apart` from another job before the same operator: its `where`, or the `app` that its pods are labelled."""
+        self.where, self.app = apart.get("where", WHERE), apart.get("app", JOB)
         super().__init__(replicas, ranks)
-        self.stage, self.replica = stage, stage.start("operator-0")
+        self.stage, self.replica = stage, stage.started() or stage.start("operator-0")
         self.refused: list[int] = []
         self.apply_policy()
 
     def apply_policy(self) -> None:
         layout = {"replicas": self.policy.replicas, "ranks": self.policy.ranks}
-        self.stage.call(lambda: self.stage.cluster.put(CHECKPOINTHEALS, a_policy(layout=layout)))
+        body = a_policy(layout=layout, selector={"matchLabels": {"app": self.app}})
+        body["metadata"] |= {"namespace": self.where, "name": self.app}
+        self.stage.call(lambda: self.stage.cluster.put(CHECKPOINTHEALS, body))
 
     def go_round(self) -> bool:
         self.stage.call(self._set_pods)
@@ -204,19 +214,35 @@ class HttpSimulation(Simulation):
 
     @property
     def heals(self) -> list[Heal]:
-        return [Heal.model_validate(each) for each in self.stage.call(lambda: self.stage.cluster.all(HEALS))]
+        found = self.stage.call(lambda: self.stage.cluster.all(HEALS))
+        return [Heal.model_validate(each) for each in found if self._is_mine(each, "checkpointheal.dev/policy")]
 
     def is_settled(self) -> bool:
         return self.is_training and all(each.status.concluded_at is not None for each in self.heals)
 
     def _set_pods(self) -> None:
-        cluster, wanted = self.stage.cluster, {Ref(PODS, WHERE, each.name): each for each in self.pods.values()}
-        for ref in [ref for ref in cluster.objects if ref.kind == PODS and ref not in wanted]:
+        cluster, wanted = self.stage.cluster, {Ref(PODS, self.where, each.name): each for each in self.pods.values()}
+        there = [ref for ref, body in cluster.objects.items() if ref.kind == PODS and self._is_mine(body, "app")]
+        for ref in [ref for ref in there if ref not in wanted]:
             cluster.remove(ref)
         for ref, pod in wanted.items():
             if ref not in cluster.objects:
-                cluster.put(PODS, json.loads(json.dumps(pod_object(pod.facts))))
-                self.stage.api.tokens[pod.uid] = pod_token(WHERE, pod.name, pod.uid)
+                body = json.loads(json.dumps(pod_object(pod.facts)))
+                body["metadata"]["namespace"] = self.where
+                body["metadata"]["labels"]["app"] = self.app
+                cluster.put(PODS, body)
+                self.stage.api.tokens[pod.uid] = pod_token(self.where, pod.name, pod.uid)
+
+    def _is_mine(self, body: Json, key: str) -> bool:
+        metadata = body["metadata"]
+        return (metadata["namespace"], metadata["labels"][key]) == (self.where, self.app)
+
+    def _new_pod(self, member: MemberId) -> Pod:
+        """Names may be those of another namespace's pods, UIDs never are."""
+        pod = super()._new_pod(member)
+        pod.uid = f"{self.where}-{self.app}-{pod.uid}"
+        pod.name = pod.name if self.app == JOB else f"{self.app}-{pod.name}"
+        return pod
 
 
 def _free_port() -> int:

@@ -91,6 +91,25 @@ def test_who_keeps_nothing_is_not_counted(tmp_path: Path, buddies: int) -> None:
     asyncio.run(story())
 
 
+def test_what_no_buddy_takes_twice_in_a_row_is_a_flaw_until_one_does(tmp_path: Path) -> None:
+    async def story() -> None:
+        arena = Arena.create(tmp_path)
+        for step in (4, 5, 6):
+            arena.write_private(step, b"stream")
+        async with a_buddy(1, Keep()) as gone:
+            pass
+        async with a_buddy(2, Keep()) as there, parts_of(arena) as (parts, _):
+            await parts.hand_over(4, [gone])
+            assert parts.flaw is None, "one step may be lost with the buddy that dies"
+            await parts.hand_over(5, [gone])
+            assert parts.flaw is not None
+            assert (parts.flaw.reason, "of step 5: 1/0: " in parts.flaw.message) == ("PrivatePartNotKept", True)
+            await parts.hand_over(6, [gone, there])
+            assert parts.flaw is None
+
+    asyncio.run(story())
+
+
 def test_a_part_that_was_dropped_meanwhile_is_not_handed_over(tmp_path: Path) -> None:
     async def story() -> None:
         async with parts_of(Arena.create(tmp_path)) as (parts, told):

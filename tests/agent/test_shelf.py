@@ -7,16 +7,25 @@ import pytest
 
 import builders_arena as build
 from checkpointheal import digest
+from checkpointheal.agent.flaws import LINGER, Flaws
 from checkpointheal.agent.shelf import Shelf
 from checkpointheal.arena import Arena
 
 SCHEMA = build.a_schema()
 
 
+def no_flaws() -> Flaws:
+    return Flaws(lambda: 0.0)
+
+
+def words(flaws: Flaws) -> list[str]:
+    return [each.reason for each in flaws.standing()]
+
+
 async def digested(arena: Arena, wanted: int) -> Shelf:
     """A shelf that has read `wanted` generations."""
     changed = asyncio.Event()
-    shelf = Shelf(arena, changed.set)
+    shelf = Shelf(arena, changed.set, no_flaws())
     reading = asyncio.create_task(shelf.digest_forever())
     while len(shelf.identities()) < wanted:
         await asyncio.wait_for(changed.wait(), 20)
@@ -30,7 +39,7 @@ def test_a_sealed_generation_is_told_at_once_and_digested_later(tmp_path: Path) 
     async def story() -> None:
         arena = build.an_arena(tmp_path, SCHEMA)
         build.commit(arena, SCHEMA, 7)
-        fresh = Shelf(arena, lambda: None)
+        fresh = Shelf(arena, lambda: None, no_flaws())
         assert [(g.step, g.state_digest, g.private) for g in fresh.generations(frozenset({7}))] == [(7, None, True)]
         assert fresh.identities() == {}
         fresh.close()
@@ -83,7 +92,7 @@ def test_a_generation_that_cannot_be_read_is_not_offered(tmp_path: Path) -> None
         arena = build.an_arena(tmp_path, SCHEMA)
         for step in (3, 4):
             build.commit(arena, SCHEMA, step)
-        shelf = Shelf(arena, lambda: None)
+        shelf = Shelf(arena, lambda: None, flaws := no_flaws())
         with (tmp_path / "slot-1.safetensors").open("r+b") as file:
             file.truncate(100)
         reading = asyncio.create_task(shelf.digest_forever())
@@ -92,6 +101,7 @@ def test_a_generation_that_cannot_be_read_is_not_offered(tmp_path: Path) -> None
         reading.cancel()
         shelf.close()
         assert [identity.step for identity in shelf.identities().values()] == [3]
+        assert words(flaws) == ["SlotDamaged"]
 
     asyncio.run(story())
 
@@ -111,7 +121,7 @@ def test_a_doubted_generation_counts_again_only_if_its_bytes_are_the_same(
         build.fill(SCHEMA, writing, 3)
         writing.seal(build.a_seal(SCHEMA, writing, 3, state_digest=digest_of if arrived else None))
         shelf = await digested(arena, 1)
-        reborn = Shelf(arena, (news := asyncio.Event()).set)
+        reborn = Shelf(arena, (news := asyncio.Event()).set, flaws := no_flaws())
         reading = asyncio.create_task(reborn.digest_forever())
         await asyncio.wait_for(news.wait(), 20)
         news.clear()
@@ -126,5 +136,25 @@ def test_a_doubted_generation_counts_again_only_if_its_bytes_are_the_same(
         reborn.close()
         assert reborn.identities() == ({} if damaged else shelf.identities())
         assert len(arena.seals()) == (0 if damaged else 1)
+        assert words(flaws) == (["BytesDiffer"] if damaged else [])
+
+    asyncio.run(story())
+
+
+def test_a_seal_that_cannot_be_believed_is_a_flaw_until_the_slot_is_sealed_again(tmp_path: Path) -> None:
+    now = 0.0
+
+    async def story() -> None:
+        nonlocal now
+        arena = build.an_arena(tmp_path, SCHEMA)
+        build.commit(arena, SCHEMA, 7)
+        (tmp_path / "slot-0.seal.json").write_text("{}")
+        shelf = Shelf(arena, lambda: None, flaws := Flaws(lambda: now))
+        assert words(flaws) == ["SlotDamaged"]
+        assert build.commit(arena, SCHEMA, 8) == 0
+        shelf.look()
+        now = LINGER
+        assert words(flaws) == []
+        shelf.close()
 
     asyncio.run(story())

@@ -149,3 +149,13 @@ def test_a_new_life_that_stands_still_before_its_first_word_is_the_one_to_restar
 def test_a_trainer_that_is_done_may_stand_still(seen):
     facts = hear(seen, TRAINER, applied(), Done(), Exited(incarnation="t1", stopped=True))
     assert facts.state == "done"
+
+
+def test_the_build_is_that_of_the_latest_trainer_and_stays_known_when_it_is_gone(seen):
+    assert seen.build == ""
+    hear(seen, TRAINER.model_copy(update={"build": "torch 2.6"}))
+    hear(seen, RUN, hello=RUN)
+    seen.leave(TRAINER)
+    assert seen.build == "torch 2.6", "what it sealed is still its own"
+    hear(seen, TRAINER.model_copy(update={"incarnation": "t2", "build": "torch 2.15"}))
+    assert seen.build == "torch 2.15"

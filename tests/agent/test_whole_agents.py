@@ -16,10 +16,25 @@ import pytest
 import builders_agent as agents
 import builders_transfer
 import builders_trust as build
+from checkpointheal.agent import flaws
 from checkpointheal.agent.agent import Agent
 from checkpointheal.agent.settings import AgentSettings
-from checkpointheal.contract.gateway import AgentReport, Assignment, Orders, Peer, PrivateHeld
-from checkpointheal.contract.trainer import AGENT_SAYS, SOCKET_NAME, Hello, Wait, Waiting
+from checkpointheal.arena import room
+from checkpointheal.contract.base import Message
+from checkpointheal.contract.gateway import AgentReport, Assignment, Flaw, Orders, Peer, PrivateHeld
+from checkpointheal.contract.trainer import (
+    AGENT_SAYS,
+    SOCKET_NAME,
+    TRAINER_PROTOCOL,
+    Hello,
+    Refused,
+    Reserve,
+    Reserved,
+    Sealed,
+    Unkept,
+    Wait,
+    Waiting,
+)
 from checkpointheal_operator.gateway.authority import Authority
 
 AUTHORITY = Authority.begin(build.GATEWAY, build.NOW)
@@ -150,10 +165,72 @@ def test_a_pod_that_is_new_is_left_what_its_neighbours_hold_of_their_own(home: P
         async with a_cluster(home) as cluster, cluster.agent(0) as kept, cluster.agent(2):
             kept._arena.write_private(7, b"stream")
             new = peer_of(await cluster.once(2, lambda report: report.private_held == ()))
-            await cluster.gateway.hub.order({"uid-0": Orders(revision=1, buddies=(new,))})
+            cluster.gateway.hub.order({"uid-0": Orders(revision=1, buddies=(new,))})
             await cluster.once(
                 2, lambda report: report.private_held == (PrivateHeld(member=agents.a_member(0), steps=(7,)),)
             )
+
+    asyncio.run(story())
+
+
+def test_an_arena_that_is_too_small_is_a_flaw_with_the_size_that_would_do_until_it_is_mended(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flaws, "LINGER", 0.0)
+    room_left = 5 << 20
+    monkeypatch.setattr(room, "_medium_left", lambda _folder: room_left)
+
+    async def story() -> None:
+        nonlocal room_left
+        async with a_cluster(home) as cluster, cluster.agent(0):
+            reader, writer = await asyncio.open_unix_connection(home / "arena-0" / SOCKET_NAME)
+
+            async def asks(*said: Message) -> Message:
+                for word in said:
+                    writer.write(word.model_dump_json().encode() + b"\n")
+                return AGENT_SAYS.validate_json(await reader.readline())
+
+            refused = await asks(Hello(role="trainer", incarnation="t1", pid=1), Reserve(slot_bytes=1 << 20))
+            assert isinstance(refused, Refused)
+            assert (refused.reason, refused.protocol) == ("ArenaDoesNotFit", TRAINER_PROTOCOL)
+            report = await cluster.once(0, lambda report: bool(report.flaws))
+            assert report.conditions == ("ArenaDoesNotFit",)
+            assert [(each.reason, each.arena_bytes) for each in report.flaws] == [("ArenaDoesNotFit", 6 << 20)]
+            room_left = 6 << 20
+            assert await asks(Reserve(slot_bytes=1 << 20)) == Reserved(protocol=TRAINER_PROTOCOL)
+            await cluster.once(0, lambda report: report.flaws == () == report.conditions)
+            writer.close()
+
+    asyncio.run(story())
+
+
+def test_what_the_trainer_could_not_keep_is_a_flaw_until_it_seals_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flaws, "LINGER", 0.0)
+
+    async def story() -> None:
+        async with a_cluster(home) as cluster, cluster.agent(0):
+            _, writer = await asyncio.open_unix_connection(home / "arena-0" / SOCKET_NAME)
+
+            def says(*said: Message) -> None:
+                for word in said:
+                    writer.write(word.model_dump_json().encode() + b"\n")
+
+            says(
+                Hello(role="trainer", incarnation="t1", pid=1, build="torch 2.6"),
+                Unkept(reason="GenerationSkipped", message="all read"),
+            )
+            report = await cluster.once(0, lambda report: bool(report.flaws))
+            assert report.flaws == (Flaw(reason="GenerationSkipped", message="all read"),)
+            assert report.build == "torch 2.6", "only equal builds must agree on a digest"
+            says(Sealed(slot=0, step=2, pause=0))
+            await cluster.once(0, lambda report: report.flaws == ())
+            says(Unkept(reason="GenerationSkipped", message="all read"))
+            await cluster.once(0, lambda report: bool(report.flaws))
+            says(Hello(role="trainer", incarnation="t2", pid=2))
+            await cluster.once(0, lambda report: report.flaws == ())
+            writer.close()
 
     asyncio.run(story())
 

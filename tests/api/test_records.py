@@ -2,7 +2,7 @@
 
 import json
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders_core import NOW, a_job, decided, m, replaced, with_received
@@ -14,7 +14,7 @@ from checkpointheal_operator.api.checkpointheal import CheckpointHealStatus
 from checkpointheal_operator.api.definitions import definitions
 from checkpointheal_operator.api.epoch_record import epoch_record, epoch_status, remembered, witness
 from checkpointheal_operator.api.heal import TOLD_CANDIDATES, Heal
-from checkpointheal_operator.api.heal_record import heal_record, heal_spec, heal_status, with_epoch
+from checkpointheal_operator.api.heal_record import assignment_spec, heal_record, heal_spec, heal_status, with_epoch
 from checkpointheal_operator.api.told import told
 from checkpointheal_operator.core.reasons import Cause, Reason, Rung
 from checkpointheal_operator.core.status import heal_conditions
@@ -138,11 +138,13 @@ def written(record: HealRecord) -> Heal:
     return Heal.model_validate(stored(body, HEAL_SCHEMA))
 
 
+@settings(deadline=None)
 @given(heals())
 def test_a_heal_comes_back_as_it_was(record):
     assert heal_record(written(record)) == record
 
 
+@settings(deadline=None)
 @given(epochs, st.booleans())
 def test_an_epoch_comes_back_as_it_was(record, is_open):
     record = record.model_copy(update={"open": is_open})
@@ -155,6 +157,7 @@ def test_of_a_policy_that_was_never_written_there_was_no_epoch():
     assert epoch_record(CheckpointHealStatus()) == EpochRecord()
 
 
+@settings(deadline=None)
 @given(members, words, words, steps, digests, digests)
 def test_a_witness_comes_back_as_it_was(member, uid, build, step, schema_digest, state_digest):
     identity = Identity(step=step, schema_digest=schema_digest, state_digest=state_digest)
@@ -162,6 +165,7 @@ def test_a_witness_comes_back_as_it_was(member, uid, build, step, schema_digest,
     assert remembered(witness(last)) == last
 
 
+@settings(deadline=None)
 @given(times)
 def test_a_time_comes_back_to_the_microsecond(seconds):
     assert seconds_of(timestamp(seconds)) == seconds
@@ -175,9 +179,10 @@ def test_the_apis_own_times_have_whole_seconds():
 def test_refusals_beyond_the_limit_are_counted_by_reason():
     many = [Refusal(member=m(f"{n}/0"), pod=None, reason=Reason.POD_GONE, message="gone") for n in range(40)]
     record = decided(replaced("1/0"))[0].heals[0].model_copy(update={"refusals": tuple(many)})
-    status = heal_status(record, ())
-    assert len(status.candidates) == TOLD_CANDIDATES
-    assert status.more_candidates == {"PodGone": 40 - TOLD_CANDIDATES}
+    for written_down in (heal_status(record, ()), assignment_spec(record)):
+        assert written_down is not None
+        assert len(written_down.candidates) == TOLD_CANDIDATES
+        assert written_down.more_candidates == {"PodGone": 40 - TOLD_CANDIDATES}
 
 
 def begun() -> JobView:
@@ -220,7 +225,16 @@ def test_an_assignment_after_the_epoch_is_the_latest_word():
 
 def test_a_reason_of_a_newer_operator_is_told_but_not_read_back():
     heal = written(decided(replaced("1/0"))[0].heals[0])
-    strange = heal.status.candidates[0].model_copy(update={"reason": "NotInventedYet"})
-    status = heal.status.model_copy(update={"candidates": (strange, *heal.status.candidates)})
-    read = heal_record(heal.model_copy(update={"status": status}))
-    assert read.refusals == heal_record(heal).refusals
+    assert heal.spec.assignment is not None
+    strange = heal.spec.assignment.candidates[0].model_copy(update={"reason": "NotInventedYet"})
+    told = {"candidates": (strange, *heal.spec.assignment.candidates)}
+    spec = heal.spec.model_copy(update={"assignment": heal.spec.assignment.model_copy(update=told)})
+    assert heal_record(heal.model_copy(update={"spec": spec})).refusals == heal_record(heal).refusals != ()
+
+
+def test_of_a_heal_that_an_older_operator_assigned_the_refusals_stand_in_the_status():
+    heal = written(decided(replaced("1/0"))[0].heals[0])
+    assert heal.spec.assignment is not None
+    bare = heal.spec.assignment.model_copy(update={"candidates": ()})
+    older = heal.model_copy(update={"spec": heal.spec.model_copy(update={"assignment": bare})})
+    assert heal_record(older).refusals == heal_record(heal).refusals != ()

@@ -388,7 +388,7 @@ def test_a_crash_without_any_generation_is_no_crash_loop():
         view = with_report(view, member, generations=())
     view, decisions = decided(view)
     assert view.heals[0].crash_step is None
-    assert any("(NoSurvivingArena)" in each for each in words(decisions))
+    assert any("(NothingKept)" in each for each in words(decisions))
 
 
 class TestRecordsThatWereLost:

@@ -125,6 +125,7 @@ def test_a_trainer_that_stands_still_is_named_until_it_was_told_to_be_killed():
         ),
         pytest.param(with_heard(JOB, MEMBER, at=NOW - 6), [Reason.AGENT_SILENT], id="silent"),
         pytest.param(with_report(JOB, MEMBER, conditions=("B", "A")), [Reason.UNPROTECTED] * 2, id="not protected"),
+        pytest.param(with_report(JOB, MEMBER, conditions=("NoPolicy",)), [], id="its latest orders are on their way"),
         pytest.param(with_pod(with_trainer(JOB, MEMBER, state="done"), MEMBER, terminating=True), [], id="done"),
     ],
 )

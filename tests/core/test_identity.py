@@ -6,7 +6,7 @@ import pytest
 
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core import identity
-from checkpointheal_operator.core.identity import Placed, Unplaced, place
+from checkpointheal_operator.core.identity import RANKS, Placed, Unplaced, place
 from checkpointheal_operator.core.pod_manifest import Metadata
 
 JOBSET = {
@@ -53,13 +53,13 @@ def marked(labels: dict[str, str], **known: object) -> Metadata:
 
 
 def placed(marks: dict[str, str], ranks: int | None = None) -> tuple[str, str, str]:
-    found = place(marked(marks), ranks)
+    found = place(marked(marks if ranks is None else marks | {RANKS: str(ranks)}))
     assert isinstance(found, Placed), found
     return found.job, str(found.member), found.source
 
 
 def refused(marks: dict[str, str], ranks: int | None = None, **known: object) -> str:
-    found = place(marked(marks, **known), ranks)
+    found = place(marked(marks if ranks is None else marks | {RANKS: str(ranks)}, **known))
     assert isinstance(found, Unplaced), found
     return found.reason
 
@@ -86,10 +86,9 @@ def test_of_two_sources_the_one_further_up_speaks(above: str, below: str) -> Non
     assert placed(SEVENTH[below] | SEVENTH[above])[2] == above
 
 
-def test_a_policys_ranks_win_over_the_annotation() -> None:
-    marks = STATEFUL_SET | {"checkpointheal.dev/ranks": "2"}
-    assert placed(marks)[1] == "3/1"
-    assert placed(marks, ranks=4)[1] == "1/3"
+def test_ranks_are_what_the_annotation_says() -> None:
+    assert placed(STATEFUL_SET | {RANKS: "2"})[1] == "3/1"
+    assert placed(STATEFUL_SET)[1] == "7/0"
 
 
 def test_a_jobset_of_one_job_counts_its_completions() -> None:

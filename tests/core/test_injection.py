@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from builders_injection import a_pod, agent_of, annotated, injected, refusal, settings
-from checkpointheal_operator.core.identity import PREFIX, SOURCES
+from checkpointheal_operator.core.annotations import PREFIX
+from checkpointheal_operator.core.identity import SOURCES
 from checkpointheal_operator.core.injected import Injection
 from checkpointheal_operator.core.injection import inject
 from checkpointheal_operator.core.injection_settings import ANNOTATIONS, INJECT, InjectionSettings

@@ -23,7 +23,8 @@ from builders_core import (
 )
 from checkpointheal.contract.gateway import EpochOrder, Orders
 from checkpointheal.contract.identity import MemberId
-from checkpointheal_operator.core.orders import KEPT_STEPS, orders
+from checkpointheal_operator.core.orders import KEPT_STEPS, orders, withdrawn
+from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import JobView
 
 MEMBER = m("1/0")
@@ -185,3 +186,10 @@ def test_the_same_orders_have_the_same_revision_and_others_another():
 def test_every_place_has_orders():
     view = without_pod(a_job(2, 2), m("1/1"))
     assert list(orders(view)) == [MemberId(replica=r, rank=k) for r in range(2) for k in range(2)]
+
+
+def test_who_is_left_alone_is_told_why_and_anew_where_the_reason_is_another():
+    one, same, other = (withdrawn(Reason.LAYOUT_DIFFERS, what) for what in ("a", "a", "b"))
+    assert (one.withdrawn, one.reason, one.message) == (True, "LayoutDiffers", "a")
+    assert (one.epoch, one.assignment, one.grants, one.restart_trainer) == (None, None, (), None)
+    assert one.revision == same.revision != other.revision

@@ -21,12 +21,13 @@ from builders_core import (
     with_trainer,
     without_pod,
 )
+from checkpointheal.contract.gateway import Flaw
 from checkpointheal_operator.core.decisions import Wait
 from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.restore import RestorePoint, restore_point
-from checkpointheal_operator.core.view import JobView, Remembered
+from checkpointheal_operator.core.view import EpochRecord, JobView, Remembered
 
 ALL_WAIT = with_followers(ended(a_job(), "1/0"))
 
@@ -185,6 +186,73 @@ def test_what_a_lost_pod_held_makes_a_start_not_the_first():
     assert point_of(a_new_job().model_copy(update={"remembered": gone.remembered})).reason == Reason.NO_SURVIVING_ARENA
 
 
+def emptied(view: JobView, *members: str, **changes: object) -> JobView:
+    """Those agents hold nothing."""
+    for member in members:
+        view = with_report(view, m(member), generations=(), **changes)
+    return view
+
+
+SMALL = {"flaws": (Flaw(reason="ArenaDoesNotFit", arena_bytes=1 << 29),)}
+TWO = {"replicas": 2}
+NOBODY_KEPT = emptied(a_job(**TWO), "0/0", "1/0", **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("view", "reason", "named"),
+    [
+        pytest.param(
+            with_followers(ended(NOBODY_KEPT, "1/0")),
+            Reason.NOTHING_KEPT,
+            "arena-size: 512Mi; 1/0 is not protected",
+            id="a trainer crashed and no arena is large enough",
+        ),
+        pytest.param(
+            with_followers(with_new_pod(ended(NOBODY_KEPT, "1/0"), m("1/0"))),
+            Reason.NOTHING_KEPT,
+            "though the pods live: 0/0 is not protected",
+            id="one pod is new, and the other never kept a state",
+        ),
+        pytest.param(
+            with_followers(with_new_pod(emptied(ended(a_job(**TWO), "1/0"), "0/0"), m("1/0"))),
+            Reason.NO_SURVIVING_ARENA,
+            "is gone",
+            id="the only pod that held a state is gone",
+        ),
+        pytest.param(
+            with_followers(ended(emptied(a_job(**TWO), "0/0", "1/0"))),
+            Reason.NOTHING_KEPT,
+            "0/0 kept none; 1/0 kept none",
+            id="nobody has committed yet, and nobody says why",
+        ),
+        pytest.param(
+            replaced("0/0", "1/0", **TWO).model_copy(update={"heard": replaced("0/0", "1/0", **TWO).heard[2:]}),
+            Reason.NO_SURVIVING_ARENA,
+            "is gone",
+            id="all pods are new, and nothing is known of those before",
+        ),
+        pytest.param(
+            emptied(a_new_job(**TWO), "0/0", "1/0", epoch_seen=3).model_copy(
+                update={"epoch": EpochRecord(number=3, rung=None)}
+            ),
+            Reason.NOTHING_KEPT,
+            "0/0 kept none",
+            id="the records were lost, and the agents took part in an epoch",
+        ),
+    ],
+)
+def test_that_nobody_kept_a_state_is_not_that_its_holders_are_gone(view, reason, named):
+    point = point_of(view)
+    assert (point.step, point.rung, point.reason) == (None, Rung.CHECKPOINT, reason)
+    assert named in point.message
+
+
+def test_of_a_pod_that_is_not_heard_nobody_knows_what_it_kept():
+    view = emptied(with_followers(ended(a_job(**TWO))), "0/0", "1/0")
+    view = view.model_copy(update={"heard": view.heard[1:]})
+    assert "the agent of 0/0 is not heard; 1/0 kept none" in point_of(view).message
+
+
 UNREAD = {"state_digest": None}
 
 
@@ -249,7 +317,8 @@ def test_after_a_fallback_nothing_older_is_restored():
     view = ALL_WAIT.model_copy(
         update={"epoch": ALL_WAIT.epoch.model_copy(update={"number": 2, "rung": Rung.CHECKPOINT})}
     )
-    assert point_of(view).reason == Reason.NO_SURVIVING_ARENA
+    assert point_of(view).reason == Reason.NOTHING_KEPT
+    assert "0/0 has kept no step since epoch 2 began; 1/0 has" in point_of(view).message
     assert point_of(holding(view, "1/0", 3, epoch=2)).reason == Reason.PRIVATE_STATE_LOST
     assert point_of(holding(view, "1/0", 10, epoch=None)).step == 10
 

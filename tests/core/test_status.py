@@ -29,6 +29,7 @@ from checkpointheal_operator.core.status import (
     explain,
     heal_conditions,
     job_conditions,
+    set_aside,
     transfer_of,
 )
 from checkpointheal_operator.core.view import JobView
@@ -72,7 +73,7 @@ def told(conditions: tuple[Condition, ...]) -> dict[str, tuple[bool, str]]:
         ),
         pytest.param(
             with_report(a_job(), MEMBER, conditions=("ArenaDoesNotFit",)),
-            {"Protected": (False, "Unprotected"), "Degraded": (False, "AllWell")},
+            {"Protected": (False, "ArenaDoesNotFit"), "Degraded": (True, "ArenaDoesNotFit")},
             id="one is not protected",
         ),
         pytest.param(
@@ -235,3 +236,13 @@ def test_a_place_that_nobody_holds_is_explained_too():
 
 def test_a_received_state_is_its_own():
     assert explain(with_received(HEALING, ASSIGNMENT), NOW, MEMBER).reason == Reason.HOLDS_STATE
+
+
+def test_a_job_whose_places_are_meant_differently_is_neither_protected_nor_well():
+    found = set_aside("the job is not healed: two numbers")
+    assert told(found) == {
+        "LayoutDiffers": (True, "LayoutDiffers"),
+        "Protected": (False, "LayoutDiffers"),
+        "Degraded": (True, "LayoutDiffers"),
+    }
+    assert {each.message for each in found} == {"the job is not healed: two numbers"}

@@ -75,13 +75,28 @@ def test_every_candidate_has_one_sentence():
     ]
 
 
-def test_a_heal_that_was_over_before_refusals_were_written_says_so():
-    said = told(healed(replaced(a_training_job())), "1/0")
-    assert "- why nobody else was chosen was not kept" in said
+def test_of_a_heal_that_was_over_in_a_moment_the_refusals_are_told_as_they_stood_at_its_assignment():
+    job = healed(replaced(a_training_job()))
+    refused = "not pod-1-0-10: SameMember, 1/0 is the recipient itself"
+    assert f"- {refused}" in told(job, "1/0")
+    assert refused in candidates(unassigned(heal_of(job))), "in the result too"
+
+
+def unassigned(heal: Heal) -> Heal:
+    return heal.model_copy(update={"spec": heal.spec.model_copy(update={"assignment": None})})
+
+
+def test_a_heal_of_an_operator_that_kept_no_refusals_says_so():
+    heal = heal_of(healed(replaced(a_training_job())))
+    assert heal.spec.assignment is not None
+    assigned = heal.spec.assignment.model_copy(update={"candidates": ()})
+    spec = heal.spec.model_copy(update={"assignment": assigned})
+    old = Heal(metadata=heal.metadata, spec=spec, status=heal.status.model_copy(update={"candidates": ()}))
+    assert "why nobody else was chosen was not kept: an older operator assigned it" in candidates(old)
 
 
 def test_refusals_beyond_the_told_ones_are_counted_by_reason():
-    heal = heal_of(healed(replaced(a_training_job())))
+    heal = unassigned(heal_of(healed(replaced(a_training_job()))))
     status = heal.status.model_copy(update={"more_candidates": {"HeartbeatStale": 9}})
     assert "not 9 more: HeartbeatStale" in candidates(heal.model_copy(update={"status": status}))
 

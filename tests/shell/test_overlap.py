@@ -83,7 +83,7 @@ def test_the_younger_one_says_so_once_and_orders_nobody_anything():
     for _ in range(2):
         found = looked(cluster, JOB)
         assert [each.reason for each in found.decisions] == [Reason.CONFLICTING]
-        assert _by_uid(found.view) == {}
+        assert _by_uid(found) == {}
     assert conditions(cluster, JOB) == {"Conflicting": "True"}
     assert cluster.calls == [("patch status of", "checkpointheals")]
     assert cluster.all(HEALS) == []

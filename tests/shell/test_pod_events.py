@@ -6,9 +6,11 @@ from collections.abc import Callable
 import pytest
 
 from builders_api import WHERE, a_policy, pod_object
-from builders_core import NOW, a_pod, m
+from builders_core import NOW, a_pod, a_report, heard, m
+from checkpointheal.contract.gateway import Flaw, TrainerFacts
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.injection_parts import AGENT
+from checkpointheal_operator.core.view import Heard
 from checkpointheal_operator.measures.operating import OperatorMetrics
 from checkpointheal_operator.shell import pod_events
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, EVENTS, PODS, Refused, Unreachable
@@ -25,7 +27,8 @@ class Desk:
         self.cluster, self.now, self.metrics = cluster or FakeCluster(), 0.0, OperatorMetrics()
         self.mirrors = {CHECKPOINTHEALS: Mirror(lambda *_: None), PODS: Mirror(lambda *_: None, slim_pod)}
         around = Surroundings(self.cluster, lambda: NOW + self.now, self.metrics)
-        self.events = PodEvents(around, self.mirrors, lambda: self.now)
+        self.heard: list[Heard] = []
+        self.events = PodEvents(around, self.mirrors, lambda: self.heard, lambda: self.now)
 
     def add_policy(self) -> None:
         self.mirrors[CHECKPOINTHEALS].put(self.cluster.put(CHECKPOINTHEALS, a_policy()))
@@ -78,6 +81,42 @@ def test_a_pod_in_good_order_is_told_nothing():
     desk.add_pod()
     assert desk.after(1000) == []
     assert desk.cluster.calls == []
+
+
+NEEDS = Flaw(reason="ArenaDoesNotFit", message="needs more", arena_bytes=(530 << 20) - 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        pytest.param({"flaws": (NEEDS,), "conditions": ("ArenaDoesNotFit",)}, ["ArenaDoesNotFit"], id="a flaw"),
+        pytest.param({"conditions": ("ArenaDoesNotFit",)}, ["ArenaDoesNotFit"], id="an older agent's word"),
+        pytest.param({"flaws": (NEEDS, Flaw(reason="Z"))}, ["ArenaDoesNotFit", "Unprotected"], id="an unknown word"),
+        pytest.param({"conditions": ("NoPolicy",)}, [], id="what the operator knows better"),
+        pytest.param({"flaws": (NEEDS,), "trainer": TrainerFacts(state="done")}, [], id="one that is done"),
+        pytest.param({}, [], id="nothing"),
+    ],
+)
+def test_a_pod_whose_agent_says_why_it_is_not_protected_is_told_once(changes, told):
+    desk = Desk()
+    desk.add_policy()
+    uid = desk.add_pod()
+    desk.heard = [heard(a_report(m("0/0"), 10, pod_uid=uid, **changes))]
+    for seconds in (0, 1, ROUND_EVERY):
+        assert desk.after(seconds) == [(uid, reason) for reason in told]
+    if "flaws" in changes and told:
+        assert desk.cluster.all(EVENTS)[0]["message"] == (
+            "pod pod-0-0 is not protected: its state does not fit into its arena: "
+            "annotate its pod template with checkpointheal.dev/arena-size: 530Mi"
+        )
+
+
+def test_of_a_pod_at_its_end_no_flaw_is_told():
+    desk = Desk()
+    desk.add_policy()
+    uid = desk.add_pod("0/0", lambda pod: pod["metadata"].update(deletionTimestamp="2026-01-01T00:00:00Z"))
+    desk.heard = [heard(a_report(m("0/0"), 10, pod_uid=uid, flaws=(NEEDS,)))]
+    assert desk.after(0) == []
 
 
 def test_the_next_leader_finds_it_told():

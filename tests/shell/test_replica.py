@@ -1,7 +1,8 @@
 """The operator's process heals a job: real HTTP to the API server, to kopf's eyes, and from the agents."""
 
 import asyncio
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -44,6 +45,46 @@ def test_a_replaced_pod_is_healed(stage):
     job.go_until(job.is_settled)
     assert_healed(job)
     assert [each.spec.recipient.pod for each in job.heals if each.spec.assignment] == [job.pods[m("1/0")].name]
+
+
+@pytest.mark.parametrize(
+    "apart", [{"where": "elsewhere"}, {"app": "other"}], ids=["in another namespace", "under another policy"]
+)
+def test_two_jobs_of_one_name_heal_at_the_same_time_and_each_from_its_own(stage, apart):
+    """Their members are called the same, and in two namespaces their pods and heals' names could be too."""
+    jobs = [HttpSimulation(stage), HttpSimulation(stage, **apart)]
+
+    def all_go(true: Callable[[HttpSimulation], bool]) -> None:
+        def went() -> bool:
+            for job in jobs:
+                job.go_round()
+            return all(map(true, jobs))
+
+        stage.until(went)
+
+    all_go(lambda job: job.is_training)
+    for job, step in zip(jobs, (5, 7), strict=True):
+        job.train_to(step)
+    jobs[1].kill_trainer(m("2/0"))
+    all_go(lambda job: job.is_settled() and (job is jobs[0] or len(job.heals) > 0))
+    for job in jobs:
+        job.replace_pod(m("1/0"))
+    all_go(lambda job: job.is_settled() and any(each.spec.assignment for each in job.heals))
+    for job, other, step, epoch in zip(jobs, reversed(jobs), (5, 7), (2, 3), strict=True):
+        assert job.steps == {step}, "nobody has another job's state"
+        uids, theirs = ({pod.uid for pod in each.pods.values()} for each in (job, other))
+        (healed,) = (each for each in job.heals if each.spec.assignment is not None)
+        assert healed.spec.recipient.pod_uid in uids
+        assert {each.pod_uid for each in healed.spec.assignment.donors} <= uids
+        (policy,) = (
+            each
+            for each in stage.cluster.all(CHECKPOINTHEALS)
+            if each["metadata"]["name"] == job.app and each["metadata"]["namespace"] == job.where
+        )
+        latest = policy["status"]["epoch"]
+        assert {each["podUID"] for each in latest["members"]} == uids
+        assert latest["number"] == epoch, "no epoch of the other's has closed one of its own"
+        assert not any(uid in json.dumps(policy["status"]) for uid in theirs)
 
 
 def test_a_leader_that_ends_in_mid_heal_is_followed_by_another_that_finishes_it(stage):

@@ -18,6 +18,7 @@ from checkpointheal.contract.trust import Issued
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.gateway.authority import Authority, UnreadableRoots
 from checkpointheal_operator.gateway.authority.terms import DAY
+from checkpointheal_operator.shell import replica
 from checkpointheal_operator.shell.cluster import (
     CONFIG_MAPS,
     PODS,
@@ -214,6 +215,28 @@ def test_what_fails_is_done_the_next_time(error: Exception):
     assert run(trust.look())
 
 
+def test_a_keeper_of_certificates_that_stands_still_is_seen_to_and_one_at_rest_is_not():
+    desk, steady = Desk(), 0.0
+    trust = Trust(desk.roots(), Publishing(desk.cluster, ROOT, None), lambda: desk.now, lambda: steady)
+
+    async def story() -> None:
+        nonlocal steady
+        steady = 500.0
+        assert trust.age == 0, "nobody leads here"
+        async with trust.leading():
+            steady += 70
+            assert trust.age == 70
+            await trust.look()
+            assert trust.age == 0
+            steady += 300
+            assert trust.age == 300
+        assert trust.age == 0
+        async with trust.leading():
+            assert trust.age == 0, "what it did when it led before does not count"
+
+    run(story())
+
+
 def test_no_key_is_in_what_is_shown_to_new_pods_or_to_the_api_server():
     desk = Desk()
     run(desk.trust().look())
@@ -229,6 +252,29 @@ SETTINGS = {
     "webhook_hosts": WEBHOOK,
     "webhook_configuration": HOOK.name,
 }
+
+
+@pytest.mark.parametrize("stands_still", ["at its beginning", "later"])
+def test_a_leader_whose_certificates_stand_still_is_not_healthy(stands_still, monkeypatch):
+    standing = False
+    look = Trust.look
+
+    async def stand_still(trust: Trust) -> bool:
+        nonlocal standing
+        if stands_still == "later" and trust._registrar is None:
+            return await look(trust)
+        standing = True
+        await asyncio.Event().wait()
+        return True
+
+    monkeypatch.setattr(Trust, "look", stand_still)
+    with Stage(**SETTINGS) as stage:
+        stage.start("operator-0")
+        stage.until(lambda: standing)
+        assert stage.probe("operator-0", "/healthz") == 200
+        monkeypatch.setattr(replica, "STUCK_AFTER", 0.5)
+        stage.until(lambda: json.loads(stage.page("operator-0", "/healthz")[1])["silent"]["certificates"] > 0.5)
+        assert stage.probe("operator-0", "/healthz") == 503
 
 
 def test_an_agent_is_certified_through_a_follower_by_the_root_that_new_pods_are_told():

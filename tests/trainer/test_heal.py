@@ -294,6 +294,23 @@ def test_a_skipped_generation_is_said_once_and_the_next_free_slot_is_used(attach
     assert sorted(seal.step for seal in agent.arena.seals().values()) == [2, 5]
 
 
+@pytest.mark.parametrize("protocol", [1, 2], ids=["an older agent", "an agent that knows the word"])
+def test_a_step_that_is_not_kept_is_told_to_an_agent_that_understands_it(attach, agent, protocol):
+    agent.protocol = protocol
+    training = Training()
+    heal = attach(training)
+    heal.restore()
+    train(heal, training, 0, 2)
+    with agent.arena.read(0), agent.arena.read(1):
+        train(heal, training, 2, 4)
+    train(heal, training, 4, 5)
+    agent.wait_until_heard(lambda word: word.say == "sealed" and word.step == 5)
+    told = [(word.reason, word.message) for word in agent.heard_of("unkept")]
+    skipped = ("GenerationSkipped", "step 3 was not kept: every slot is being read")
+    assert told == ([skipped] if protocol == 2 else [])
+    assert "unkept" not in heal._line._said_again, "an agent that comes back is not told of what is over"
+
+
 def test_whatever_fails_in_the_arena_is_said_and_training_goes_on(attach, agent, caplog):
     training = Training()
     heal = attach(training)
@@ -364,6 +381,9 @@ def test_an_agent_that_dies_leaves_training_and_keeping_as_they_are(attach, agen
     hello = agent.wait_until_heard(lambda word: word.say == "hello" and word.epoch == 1)
     agent.wait_until_heard(lambda word: word.say == "sealed" and word.step == 3)
     assert hello.incarnation == agent.heard[0].incarnation
+    assert hello.build == agent.heard[0].build
+    assert hello.build.startswith(f"torch {torch.__version__}, ")
+    assert torch.backends.cpu.get_cpu_capability() in hello.build.split(", ")
     assert len([each for each in warnings_of(caplog) if "the agent is gone" in each]) == 1
 
 

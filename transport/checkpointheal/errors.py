@@ -131,7 +131,14 @@ class Abandoned(WorldFailed):
 
 
 class ArenaDoesNotFit(WorldFailed):
-    """The arena is smaller than the state, or its medium is full."""
+    """The arena is smaller than the state, or its medium is full.
+
+    Where it is known: `arena_bytes` of an arena that would do, or `memory_bytes` that the agent lacks besides.
+    """
+
+    def __init__(self, message: str, *, arena_bytes: int | None = None, memory_bytes: int | None = None) -> None:
+        super().__init__(message)
+        self.arena_bytes, self.memory_bytes = arena_bytes, memory_bytes
 
 
 class NoArena(WorldFailed):

@@ -67,7 +67,8 @@ class Layout(Part):
     )
     ranks: Positive | None = Field(
         default=None,
-        description="Members of each replica; each holds one coordinate. Absent: as the pods' annotations say, else 1.",
+        description="Members of each replica; each holds one coordinate. It must be what the pods' annotation "
+        "checkpointheal.dev/ranks says, which agents go by; absent: it is that, else 1.",
     )
 
 

@@ -50,6 +50,15 @@ class Address(Part):
     port: Annotated[int, Field(ge=1, le=65535)] = Field(description="The port that its agent listens on.")
 
 
+class Candidate(Part):
+    """Somebody who is not the donor, and why."""
+
+    member: Member = Field(description="Its place, as replica/rank.")
+    pod: Name | None = Field(default=None, description="Its pod. Absent: no pod holds the place.")
+    reason: Word = Field(description="Why not, in one word.")
+    message: Sentence = Field(description="Why not, in a sentence.")
+
+
 class AssignmentSpec(Part):
     """Which state the recipient receives, and from whom."""
 
@@ -80,6 +89,12 @@ class AssignmentSpec(Part):
     )
     reason: Word = Field(description="Why there is this assignment, in one word.")
     message: Sentence = Field(description="Why there is this assignment, in a sentence.")
+    candidates: tuple[Candidate, ...] = Field(
+        default=(), max_length=TOLD_CANDIDATES, description="Who else was considered then, and why not."
+    )
+    more_candidates: dict[str, int] = Field(
+        default={}, max_length=64, description="How many more were refused then, by reason."
+    )
 
 
 class HealSpec(Part):
@@ -116,15 +131,6 @@ class HealSpec(Part):
         json_schema_extra=rules(("self == oldSelf", "is immutable")),
     )
     assignment: AssignmentSpec | None = Field(default=None, description="Who gives what. Absent until somebody can.")
-
-
-class Candidate(Part):
-    """Somebody who is not the donor, and why."""
-
-    member: Member = Field(description="Its place, as replica/rank.")
-    pod: Name | None = Field(default=None, description="Its pod. Absent: no pod holds the place.")
-    reason: Word = Field(description="Why not, in one word.")
-    message: Sentence = Field(description="Why not, in a sentence.")
 
 
 class Transfer(Part):

@@ -56,6 +56,7 @@ def assignment_spec(record: HealRecord) -> AssignmentSpec | None:
     assigned = record.assignment
     if assigned is None or record.assigned_at is None:
         return None
+    told, more = _candidates(record.refusals)
     return AssignmentSpec(
         attempt=assigned.attempt,
         step=assigned.step,
@@ -71,6 +72,8 @@ def assignment_spec(record: HealRecord) -> AssignmentSpec | None:
         failed=record.failed,
         reason=record.reason,
         message=record.message,
+        candidates=told,
+        more_candidates=more,
     )
 
 
@@ -111,7 +114,7 @@ def heal_record(heal: Heal) -> HealRecord:
         assignment=_assignment(heal.metadata.name, assigned) if assigned else None,
         assigned_at=assigned.assigned_at if assigned else None,
         failed=assigned.failed if assigned else (),
-        refusals=tuple(_refusal(each) for each in status.candidates if each.reason in KNOWN_REASONS),
+        refusals=tuple(_refusal(each) for each in _considered(heal) if each.reason in KNOWN_REASONS),
         epoch=status.epoch,
         rung=status.rung,
         begun_at=status.begun_at,
@@ -150,6 +153,12 @@ def with_epoch(record: HealRecord, epoch: EpochStatus | None) -> HealRecord:
 def _candidates(refusals: tuple[Refusal, ...]) -> tuple[tuple[Candidate, ...], dict[str, int]]:
     told = tuple(Candidate(**dict(each)) for each in refusals[:TOLD_CANDIDATES])
     return told, dict(Counter(str(each.reason) for each in refusals[TOLD_CANDIDATES:]))
+
+
+def _considered(heal: Heal) -> tuple[Candidate, ...]:
+    """Those of the assignment; an older operator told them in the status alone."""
+    assigned = heal.spec.assignment
+    return assigned.candidates if assigned and assigned.candidates else heal.status.candidates
 
 
 def _refusal(candidate: Candidate) -> Refusal:

@@ -14,11 +14,14 @@ from checkpointheal_operator.core.view import Policy
 CHANNELS: Mapping[Channel, Literal["tls", "gloo"]] = {"TLS": "tls", "Gloo": "gloo"}
 
 
-def policy_of(spec: CheckpointHealSpec, seen: Collection[MemberId]) -> Policy:
-    """The policy as the core knows it. The members that were ever seen count where the spec does not say."""
+def policy_of(spec: CheckpointHealSpec, seen: Collection[MemberId], ranks: int = 1) -> Policy:
+    """The policy as the core knows it.
+
+    Where the spec does not say, the members that were ever seen count, and `ranks` that the pods were made with.
+    """
     return Policy(
         replicas=spec.layout.replicas or max((each.replica for each in seen), default=0) + 1,
-        ranks=spec.layout.ranks or max((each.rank for each in seen), default=0) + 1,
+        ranks=spec.layout.ranks or max(ranks, *(each.rank + 1 for each in seen), 1),
         donor_limit=spec.donors.limit,
         report_deadline=spec.deadlines.report_seconds,
         agent_silence=spec.deadlines.agent_silence_seconds,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from checkpointheal.contract.gateway import AgentReport, TrainerExit
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.moment import Moment, Place, has_finished
+from checkpointheal_operator.core.protection import flaws_of
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import EpochMember, Heard
 
@@ -152,5 +153,5 @@ def _findings(moment: Moment, place: Place) -> Iterator[Finding]:
     if not place.fresh:
         message = Reason.AGENT_SILENT.tell(member=member, age=moment.age(heard))
         yield Finding(member, Reason.AGENT_SILENT, message)
-    for what in sorted(heard.report.conditions):
-        yield Finding(member, Reason.UNPROTECTED, Reason.UNPROTECTED.tell(member=member, what=what))
+    for flaw in flaws_of(heard.report, member):
+        yield Finding(member, flaw.reason, flaw.message)

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.core.annotations import PREFIX
 from checkpointheal_operator.core.pod_manifest import Metadata
 from checkpointheal_operator.core.reasons import Reason
 
-PREFIX = "checkpointheal.dev/"
 JOB, REPLICA, RANK = PREFIX + "job", PREFIX + "replica", PREFIX + "rank"
 RANKS, GROUP_SIZE = PREFIX + "ranks", PREFIX + "group-size"
 LONGEST = 9
@@ -102,8 +102,8 @@ class Unplaced:
     message: str
 
 
-def place(metadata: Metadata, ranks: int | None = None) -> Placed | Unplaced:
-    """Find a pod's place. `ranks`: members per replica, as a policy says; None: as the pod's own annotation says."""
+def place(metadata: Metadata) -> Placed | Unplaced:
+    """Find a pod's place, by its own marks alone: whoever asks gets the same answer, its agent and the gateway too."""
     marks = metadata.marks()
     if (bad := misread(marks)) is not None:
         return bad
@@ -113,7 +113,7 @@ def place(metadata: Metadata, ranks: int | None = None) -> Placed | Unplaced:
     elif source is None:
         return _unplaced(Reason.NO_PLACE, replica=REPLICA)
     else:
-        member = _member(source, marks, int(marks.get(RANKS, "1")) if ranks is None else ranks)
+        member = _member(source, marks, int(marks.get(RANKS, "1")))
     return _in_job(metadata, source, member)
 
 

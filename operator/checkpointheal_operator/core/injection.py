@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import JsonValue, ValidationError
 
-from checkpointheal_operator.core.identity import PREFIX, Placed, Unplaced, place
+from checkpointheal_operator.core.annotations import PREFIX
+from checkpointheal_operator.core.identity import Placed, Unplaced, place
 from checkpointheal_operator.core.injected import Injection, Note, NotInjected, Operation, Report, note, refuse
 from checkpointheal_operator.core.injection_parts import (
     AGENT,

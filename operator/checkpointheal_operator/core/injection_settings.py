@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from checkpointheal.contract.base import Frozen
-from checkpointheal_operator.core.identity import GROUP_SIZE, JOB, PREFIX, RANK, RANKS, REPLICA
+from checkpointheal_operator.core.annotations import AGENT_MEMORY, ARENA_SIZE, PREFIX
+from checkpointheal_operator.core.identity import GROUP_SIZE, JOB, RANK, RANKS, REPLICA
 from checkpointheal_operator.core.injected import NotInjected, refuse
 from checkpointheal_operator.core.pod_manifest import Metadata
 from checkpointheal_operator.core.quantities import amount, whole
@@ -14,8 +15,7 @@ from checkpointheal_operator.core.reasons import Reason
 INJECT = PREFIX + "inject"
 INJECTED = PREFIX + "injected"
 TRAINER = PREFIX + "trainer-container"
-ARENA_SIZE = PREFIX + "arena-size"
-AGENT_IMAGE, AGENT_MEMORY, AGENT_CPU = PREFIX + "agent-image", PREFIX + "agent-memory", PREFIX + "agent-cpu"
+AGENT_IMAGE, AGENT_CPU = PREFIX + "agent-image", PREFIX + "agent-cpu"
 ANNOTATIONS = (
     *(TRAINER, ARENA_SIZE, AGENT_IMAGE, AGENT_MEMORY, AGENT_CPU),
     *(JOB, REPLICA, RANK, RANKS, GROUP_SIZE, INJECTED),

@@ -24,6 +24,12 @@ def orders(view: JobView) -> Mapping[MemberId, Orders]:
     return {member: _orders(moment, moment.places[member], kept) for member in moment.members}
 
 
+def withdrawn(reason: Reason, message: str) -> Orders:
+    """For an agent whose job is left alone: do nothing, and tell the trainer why."""
+    body = Orders(revision=0, withdrawn=True, reason=reason, message=message)
+    return body.model_copy(update={"revision": _revision(body)})
+
+
 def _orders(moment: Moment, place: Place, kept: tuple[int, ...]) -> Orders:
     running = () if moment.view.epoch.open else tuple(_running(moment))
     uid = place.pod.uid if place.pod else ""

@@ -7,8 +7,8 @@ deletes a pod here. Plain JSON and no model: it is asked of every pod again and 
 from collections.abc import Mapping
 from typing import Any
 
+from checkpointheal_operator.core.annotations import AGENT_MEMORY
 from checkpointheal_operator.core.injection_parts import AGENT
-from checkpointheal_operator.core.injection_settings import AGENT_MEMORY
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import Trouble
 
@@ -33,7 +33,7 @@ LONGEST = 300
 
 def trouble(pod: Json) -> Trouble | None:
     """What keeps this opted-in pod's agent from its work; None where nothing does, or where the pod is at its end."""
-    if _is_over(pod):
+    if is_over(pod):
         return None
     name = pod["metadata"]["name"]
     if not any(has_agent(pod, where) for where in AGENT_LISTS):
@@ -43,7 +43,7 @@ def trouble(pod: Json) -> Trouble | None:
 
 def no_policy(pod: Json) -> Trouble | None:
     """What to say of a pod that no policy selects; None where it is at its end."""
-    return None if _is_over(pod) else _told(Reason.NO_POLICY, pod=pod["metadata"]["name"])
+    return None if is_over(pod) else _told(Reason.NO_POLICY, pod=pod["metadata"]["name"])
 
 
 def has_agent(pod: Json, where: str) -> bool:
@@ -57,7 +57,8 @@ def agent_status(pod: Json) -> Json:
     return next((each for each in statuses if each["name"] == AGENT), {})
 
 
-def _is_over(pod: Json) -> bool:
+def is_over(pod: Json) -> bool:
+    """Whether it is at its end, or was asked to end."""
     return "deletionTimestamp" in pod["metadata"] or pod.get("status", {}).get("phase") in OVER
 
 

@@ -101,7 +101,8 @@ class Reason(StrEnum):
     # What an epoch begins with.
     EVERYONE_WAITS = "EveryoneWaits", "all members wait and hold step {step}"
     FIRST_START = "FirstStart", "no member holds a state, and none ever did"
-    NO_SURVIVING_ARENA = "NoSurvivingArena", "no arena survived: the launcher replaced every pod that held a state"
+    NO_SURVIVING_ARENA = "NoSurvivingArena", "no arena survived: every pod that held a state is gone"
+    NOTHING_KEPT = "NothingKept", "no agent holds a state, though the pods live: {what}"
     NO_ELIGIBLE_DONOR = "NoEligibleDonor", "nobody can give {what}"
     NO_COMMON_STEP = "NoCommonStep", "there is no step that every coordinate holds: {what}"
     PRIVATE_STATE_LOST = "PrivateStateLost", "the private part of {what} is nowhere"
@@ -125,7 +126,6 @@ class Reason(StrEnum):
     # What is worth knowing though nothing is decided for it.
     FOLLOWED_PEER = "FollowedPeer", "{member} came back only because its epoch was over"
     AGENT_SILENT = "AgentSilent", "the agent of {member} was last heard {age:.1f} s ago; its pod is there"
-    UNPROTECTED = "Unprotected", "{member} is not protected: {what}"
     ALL_DONE = "AllDone", "every member is done"
     ALL_TRAIN = "AllTrain", "epoch {epoch} is under way"
     ALL_WELL = "AllWell", "nothing is amiss"
@@ -136,6 +136,24 @@ class Reason(StrEnum):
     NOT_YET = "NotYet", "{what} has not happened yet"
     NOT_NEEDED = "NotNeeded", "the state came from {rung}: nothing crosses"
     IN_ORDER = "InOrder", "{what}"
+
+    # Why a member is not protected though its agent is at work, and what helps.
+    ARENA_DOES_NOT_FIT = "ArenaDoesNotFit", "{member} is not protected: its state does not fit into its arena: {what}"
+    ARENA_UNUSABLE = "ArenaUnusable", "{member} is not protected: its arena cannot be used: {what}"
+    SLOT_DAMAGED = "SlotDamaged", "a generation of {member} is damaged and lost: {what}"
+    BYTES_DIFFER = (
+        "BytesDiffer",
+        "the memory of {member} changed after it was sealed: suspect the memory of its node: {what}",
+    )
+    GENERATION_SKIPPED = "GenerationSkipped", "{member} did not keep its latest step: {what}"
+    PRIVATE_PART_NOT_KEPT = (
+        "PrivatePartNotKept",
+        "{member} is not protected: its pods must reach each other's agents (NetworkPolicy, mesh): {what}",
+    )
+    PRIVATE_STATE_TOO_LARGE = "PrivateStateTooLarge", "{member} is not protected: {what}"
+    NO_CERTIFICATE = "NoCertificate", "{member} is not protected: {what}"
+    LAYOUT_DIFFERS = "LayoutDiffers", "{member} is not healed: {what}"
+    UNPROTECTED = "Unprotected", "{member} is not protected: {what}"
 
     # Why a pod that opted in has no agent at work, or no policy, and what helps.
     NOT_INJECTED = (

@@ -12,6 +12,7 @@ from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.decisions import Wait
 from checkpointheal_operator.core.hearing import last_identity
 from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.protection import flaws_of
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.view import Remembered
 from checkpointheal_operator.core.vote import Ballot, Holder, elect
@@ -201,10 +202,7 @@ def _keeps(report: AgentReport, member: MemberId, step: int) -> bool:
 def _fall_back(moment: Moment, candidates: tuple[Candidate, ...]) -> RestorePoint:
     """No step will do: the user's checkpoint where there was ever a state, else a fresh start."""
     if not candidates:
-        if moment.view.remembered or moment.view.epoch.number > 0:
-            reason = Reason.NO_SURVIVING_ARENA
-            return RestorePoint(None, Rung.CHECKPOINT, reason, reason.tell())
-        return RestorePoint(None, Rung.FRESH, Reason.FIRST_START, Reason.FIRST_START.tell())
+        return _nothing_held(moment)
     covered = [each for each in candidates if not each.uncovered]
     if covered:
         reason, message = _obstacle(covered[0])
@@ -215,6 +213,44 @@ def _fall_back(moment: Moment, candidates: tuple[Candidate, ...]) -> RestorePoin
         reason = Reason.NO_COMMON_STEP
         message = reason.tell(what="; ".join(_obstacle(each)[1] for each in candidates[:3]))
     return RestorePoint(None, Rung.CHECKPOINT, reason, message)
+
+
+def _nothing_held(moment: Moment) -> RestorePoint:
+    """Nobody offers any step: there never was a state, or its holders are gone, or pods that live have kept none."""
+    if not moment.view.remembered and moment.view.epoch.number == 0:
+        return RestorePoint(None, Rung.FRESH, Reason.FIRST_START, Reason.FIRST_START.tell())
+    survivors = [place for member in moment.members if _took_part(moment, place := moment.places[member])]
+    if not survivors or _lost_holders(moment):
+        reason = Reason.NO_SURVIVING_ARENA
+        return RestorePoint(None, Rung.CHECKPOINT, reason, reason.tell())
+    reason = Reason.NOTHING_KEPT
+    what = "; ".join(_why_nothing(moment, place) for place in survivors[:8])
+    return RestorePoint(None, Rung.CHECKPOINT, reason, reason.tell(what=what))
+
+
+def _took_part(moment: Moment, place: Place) -> bool:
+    """The pod that holds the place was there when the job trained: it could have kept a state."""
+    known = moment.view.epoch.member(place.member)
+    was_in_epoch = known is not None and place.pod is not None and known.pod_uid == place.pod.uid
+    return was_in_epoch or (place.report is not None and place.report.epoch_seen > 0)
+
+
+def _lost_holders(moment: Moment) -> frozenset[str]:
+    """Pods of the latest epoch that are gone and had kept a state of it."""
+    holding = {place.pod.uid for place in moment.places.values() if place.pod}
+    lost = {each.pod_uid for each in moment.view.epoch.members} - holding
+    kept = {each.pod_uid for each in moment.view.remembered}
+    kept |= {uid for uid, heard in moment.heard.items() if moment.generations(heard.report)}
+    return frozenset(lost & kept)
+
+
+def _why_nothing(moment: Moment, place: Place) -> str:
+    if place.report is None:
+        return f"the agent of {place.member} is not heard"
+    if flaws := flaws_of(place.report, place.member):
+        return flaws[0].message
+    since = f"epoch {moment.view.epoch.number} began"
+    return f"{place.member} has kept no step since {since}" if place.report.generations else f"{place.member} kept none"
 
 
 def _obstacle(candidate: Candidate) -> tuple[Reason, str]:

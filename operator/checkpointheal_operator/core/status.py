@@ -13,6 +13,7 @@ from checkpointheal_operator.core.diagnosis import Finding, findings
 from checkpointheal_operator.core.donors import Case, choose_donors
 from checkpointheal_operator.core.moment import Moment, Place, at
 from checkpointheal_operator.core.plan import heal_of
+from checkpointheal_operator.core.protection import FLAWS
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.restore import restore_point
 from checkpointheal_operator.core.view import HealRecord, JobView, Refusal
@@ -54,7 +55,7 @@ def job_conditions(view: JobView, now: float) -> tuple[Condition, ...]:
     done = all(moment.places[member].is_done for member in moment.members)
     found = findings(moment)
     bare = [(str(each.reason), each.message) for each in found if _is_bare(moment, each)]
-    amiss = [(str(each.reason), each.message) for each in found if each.reason != Reason.UNPROTECTED]
+    amiss = [(str(each.reason), each.message) for each in found]
     heals = sorted((heal for heal in view.heals if heal.is_open), key=lambda heal: heal.name)
     amiss += [(str(heal.cause), heal.message) for heal in heals]
     over = (Reason.ALL_DONE, Reason.ALL_DONE.tell())
@@ -70,6 +71,13 @@ def standing_back(older: str, pod: str) -> tuple[Condition, ...]:
     """All that is told of a job whose `pod` an `older` policy selects too: of what it does not look after, nothing."""
     message = Reason.CONFLICTING.tell(older=older, pod=pod)
     return (_condition("Conflicting", True, Reason.CONFLICTING, message),)
+
+
+def set_aside(message: str) -> tuple[Condition, ...]:
+    """All that is told of a job in which places are meant differently: nobody in it is protected."""
+    reason = Reason.LAYOUT_DIFFERS
+    states = (("LayoutDiffers", True), ("Protected", False), ("Degraded", True))
+    return tuple(_condition(each, status, reason, message) for each, status in states)
 
 
 def heal_conditions(view: JobView, heal: HealRecord) -> tuple[Condition, ...]:
@@ -116,7 +124,7 @@ def _is_bare(moment: Moment, found: Finding) -> bool:
     if found.reason == Reason.NOT_HEARD_FROM:
         pod = moment.places[found.member].pod
         return pod is not None and moment.now >= moment.report_due(pod)
-    return found.reason in {Reason.UNPROTECTED, *NO_AGENT}
+    return found.reason in FLAWS | NO_AGENT
 
 
 def _training(view: JobView, *, done: bool) -> Condition:

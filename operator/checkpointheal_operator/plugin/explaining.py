@@ -27,7 +27,7 @@ def page(pod: Json, seen: Seen, events: Sequence[Json], now: float) -> Page:
     """The pod, its policy, its latest heal, and what was said about it."""
     policies = seen.policies_of(pod)
     job = job_of(policies[0], seen) if policies else None
-    standing = standing_of(pod, job.policy.spec.layout.ranks if job else None)
+    standing = standing_of(pod)
     heals = heals_about(standing, seen)
     return (
         *_pod(standing, job, seen),

@@ -131,15 +131,16 @@ def candidates(heal: Heal) -> Iterator[str]:
     """One sentence per member that was considered: those who may give, in order, then each refusal."""
     assigned = heal.spec.assignment
     for rank, each in enumerate(assigned.donors if assigned else (), start=1):
-        told = Reason.ELIGIBLE.tell(member=each.member, step=assigned.step if assigned else "", rank=rank)
+        may = Reason.ELIGIBLE.tell(member=each.member, step=assigned.step if assigned else "", rank=rank)
         role = "gives" if rank == 1 else "takes over if the one before it is lost"
-        yield f"{each.pod}: {role}; {told}"
-    for other in heal.status.candidates:
+        yield f"{each.pod}: {role}; {may}"
+    told = assigned if assigned is not None and assigned.candidates else heal.status
+    for other in told.candidates:
         yield f"not {other.pod or other.member}: {other.reason}, {other.message}"
-    for reason, number in sorted(heal.status.more_candidates.items()):
+    for reason, number in sorted(told.more_candidates.items()):
         yield f"not {number} more: {reason}"
-    if assigned is not None and not is_open(heal) and not heal.status.candidates:
-        yield "why nobody else was chosen was not kept: the heal was over before it was written down"
+    if assigned is not None and not is_open(heal) and not told.candidates:
+        yield "why nobody else was chosen was not kept: an older operator assigned it"
 
 
 def verdict(heal: Heal) -> str:

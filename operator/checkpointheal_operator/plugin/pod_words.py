@@ -57,8 +57,8 @@ class PodStanding:
     problems: tuple[Problem, ...]
 
 
-def standing_of(pod: Json, ranks: int | None = None) -> PodStanding:
-    """How the pod stands. `ranks`: members per replica, where a policy says so."""
+def standing_of(pod: Json) -> PodStanding:
+    """How the pod stands."""
     metadata = pod["metadata"]
     return PodStanding(
         name=metadata["name"],
@@ -69,8 +69,8 @@ def standing_of(pod: Json, ranks: int | None = None) -> PodStanding:
         opted_in=opted_in(pod),
         agent=_agent(pod),
         injection=_injection(pod),
-        place=_place(pod, ranks),
-        problems=tuple(_problems(pod, ranks)),
+        place=_place(pod),
+        problems=tuple(_problems(pod)),
     )
 
 
@@ -96,9 +96,9 @@ def why_not_injected(pod: Json) -> tuple[str, str]:
     )
 
 
-def _place(pod: Json, ranks: int | None) -> Placed | Unplaced:
+def _place(pod: Json) -> Placed | Unplaced:
     try:
-        return place(Metadata.model_validate(pod["metadata"]), ranks)
+        return place(Metadata.model_validate(pod["metadata"]))
     except ValidationError as error:
         return Unplaced(Reason.UNREADABLE_POD, Reason.UNREADABLE_POD.tell(what=error.errors()[0]["msg"]))
 
@@ -134,7 +134,7 @@ def _injection(pod: Json) -> str:
         return "injected; its annotation cannot be read"
 
 
-def _problems(pod: Json, ranks: int | None) -> Iterator[Problem]:
+def _problems(pod: Json) -> Iterator[Problem]:
     name = str(pod["metadata"]["name"])
     about = f"pod {name}"
     if not opted_in(pod):
@@ -145,7 +145,7 @@ def _problems(pod: Json, ranks: int | None) -> Iterator[Problem]:
         yield Problem(about, f"{about} has no agent: {why}", fix)
     elif (agent := _agent(pod)) in STUCK:
         yield Problem(about, f"the agent of {about} does not start: {agent}", STUCK[agent].format(pod=name))
-    if isinstance(found := _place(pod, ranks), Unplaced):
+    if isinstance(found := _place(pod), Unplaced):
         yield Problem(
             about, f"nobody can tell the place of {about}: {found.message}", "see docs/injection.md for marks"
         )

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from checkpointheal_operator.core.identity import PREFIX
+from checkpointheal_operator.core.annotations import PREFIX
 from checkpointheal_operator.core.injection_parts import AGENT
 
 LEFT_OUT = "(left out)"

@@ -67,7 +67,7 @@ def job_of(policy: CheckpointHeal, seen: Seen) -> Job:
     pods = seen.pods_of(policy)
     wanted = tuple(pod for pod in pods if opted_in(pod))
     name, facts = claims(JobObjects(policy, pods=wanted))
-    standings = tuple(standing_of(pod, policy.spec.layout.ranks) for pod in pods)
+    standings = tuple(standing_of(pod) for pod in pods)
     return Job(policy, seen.heals_of(policy), standings, facts, name)
 
 

@@ -15,6 +15,7 @@ from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.api.heal_record import assignment_spec, heal_spec
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Conclude, Decision, EndEpoch, OpenHeal
 from checkpointheal_operator.core.records import advance, prune
+from checkpointheal_operator.core.status import Condition
 from checkpointheal_operator.core.view import HealRecord, JobView
 from checkpointheal_operator.shell.cluster import (
     CHECKPOINTHEALS,
@@ -28,7 +29,6 @@ from checkpointheal_operator.shell.cluster import (
 )
 from checkpointheal_operator.shell.gather import POLICY_LABEL
 from checkpointheal_operator.shell.objects import JobObjects
-from checkpointheal_operator.shell.overlap import Overlap
 from checkpointheal_operator.shell.telling import (
     Told,
     event,
@@ -79,9 +79,9 @@ class Desk:
         for name in sorted(self._heals.keys() - kept):
             await self._drop(self._heals[name])
 
-    async def stand_back(self, overlap: Overlap, now: float) -> None:
-        """Tell that an older policy has the pods, and do nothing else."""
-        status = standing_back_status(overlap, now, self._policy)
+    async def stand_back(self, found: tuple[Condition, ...], now: float) -> None:
+        """Tell why the job is left alone, and do nothing else."""
+        status = standing_back_status(found, now, self._policy)
         if is_job_news(status, self._policy.status):
             await self._write_status(status)
 

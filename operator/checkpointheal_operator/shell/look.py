@@ -7,9 +7,12 @@ know what woke it up.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from checkpointheal.contract.gateway import Orders
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
+from checkpointheal_operator.core.orders import withdrawn
 from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.core.status import set_aside, standing_back
 from checkpointheal_operator.core.view import JobView
 from checkpointheal_operator.measures.operating import OperatorMetrics
 from checkpointheal_operator.shell.apply import Desk
@@ -23,6 +26,7 @@ from checkpointheal_operator.shell.cluster import (
     TooManyRequests,
 )
 from checkpointheal_operator.shell.gather import read_job
+from checkpointheal_operator.shell.layouts import Difference, difference
 from checkpointheal_operator.shell.objects import Listening, view_of
 from checkpointheal_operator.shell.overlap import Overlap
 
@@ -51,6 +55,8 @@ class Looked:
     view: JobView
     decisions: tuple[Decision, ...]
     until: float | None
+    instead: Orders | None = None
+    """What all its pods are ordered instead, where the job is left alone though it is this policy's."""
 
 
 async def look(around: Surroundings, namespace: str, name: str, listening: Listening) -> Looked:
@@ -59,8 +65,11 @@ async def look(around: Surroundings, namespace: str, name: str, listening: Liste
     desk = Desk(around.cluster, objects)
     view = view_of(objects, listening, around.clock())
     if objects.overlap is not None:
-        await desk.stand_back(objects.overlap, around.clock())
+        await desk.stand_back(standing_back(*objects.overlap), around.clock())
         return _left_alone(view, objects.overlap)
+    if (found := difference(objects, listening.heard)) is not None:
+        await desk.stand_back(set_aside(found.message), around.clock())
+        return _set_aside(view, found)
     made: list[Decision] = []
     while len(made) < DECISIONS_AT_ONCE:
         now = around.clock()
@@ -92,6 +101,13 @@ def _left_alone(view: JobView, overlap: Overlap) -> Looked:
     message = Reason.CONFLICTING.tell(older=overlap.older, pod=overlap.pod)
     view = view.model_copy(update={"pods": (), "heard": ()})
     return Looked(view, (Nothing(reason=Reason.CONFLICTING, message=message),), None)
+
+
+def _set_aside(view: JobView, found: Difference) -> Looked:
+    """An epoch that is under way goes on: its trainers agreed when it began. Nothing is decided."""
+    reason = Reason.LAYOUT_DIFFERS
+    decision = Nothing(reason=reason, message=found.message)
+    return Looked(view, (decision,), None, withdrawn(reason, found.told))
 
 
 def _until(last: Decision, now: float) -> float | None:

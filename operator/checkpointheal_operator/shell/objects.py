@@ -19,7 +19,7 @@ from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.api.heal_record import heal_record, with_epoch
 from checkpointheal_operator.api.policy import policy_of
 from checkpointheal_operator.core.hearing import remember
-from checkpointheal_operator.core.identity import Placed, Unplaced, place
+from checkpointheal_operator.core.identity import RANKS, Placed, place
 from checkpointheal_operator.core.pod_manifest import Metadata
 from checkpointheal_operator.core.pod_trouble import trouble
 from checkpointheal_operator.core.view import EpochRecord, Heard, JobView, PodFacts
@@ -64,7 +64,7 @@ def view_of(objects: JobObjects, listening: Listening, now: float) -> JobView:
     seen = [pod.member for pod in pods] + [each.member for each in epoch.members]
     view = JobView(
         job=job,
-        policy=policy_of(objects.policy.spec, seen),
+        policy=policy_of(objects.policy.spec, seen, _annotated_ranks(objects)),
         leader_since=listening.leader_since,
         pods=pods,
         heard=tuple(_ours(listening.heard, job, pods, epoch)),
@@ -82,13 +82,25 @@ def claims(objects: JobObjects) -> tuple[str, tuple[PodFacts, ...]]:
     Of several jobs it is the one that it was, else the one of the oldest pod: a second job that the selector takes by
     mistake must neither receive the first one's state nor end its epoch.
     """
-    found = [(_found(pod, objects.policy.spec.layout.ranks), pod) for pod in objects.pods if not _has_failed(pod)]
-    placed = [(where, _facts(pod, where.member)) for where, pod in found if isinstance(where, Placed)]
+    job, pods = placed(objects)
+    return job, tuple(_facts(pod, where.member) for where, pod in pods)
+
+
+def placed(objects: JobObjects) -> tuple[str, tuple[tuple[Placed, Json], ...]]:
+    """The job, and its pods with the places that their own marks tell, as their agents and certificates have them."""
+    found = [(place(Metadata.model_validate(pod["metadata"])), pod) for pod in objects.pods if not _has_failed(pod)]
+    known_places = [(where, pod) for where, pod in found if isinstance(where, Placed)]
     known = objects.policy.status.job
-    if not any(where.job == known for where, _ in placed):
-        oldest = min(placed, key=lambda each: (each[1].seen_since, each[0].job), default=None)
+    if not any(where.job == known for where, _ in known_places):
+        oldest = min(known_places, key=lambda each: (_made_at(each[1]), each[0].job), default=None)
         known = oldest[0].job if oldest else known
-    return known, tuple(facts for where, facts in placed if where.job == known)
+    return known, tuple((where, pod) for where, pod in known_places if where.job == known)
+
+
+def _annotated_ranks(objects: JobObjects) -> int:
+    """Members per replica, as the pods were made: a replica of which only a part is there is not complete."""
+    every = (Metadata.model_validate(pod["metadata"]).marks() for _, pod in placed(objects)[1])
+    return max((int(marks.get(RANKS, "1")) for marks in every), default=1)
 
 
 def heals_of(policy: CheckpointHeal, heals: Iterable[Json]) -> dict[str, Heal]:
@@ -105,8 +117,8 @@ def heals_of(policy: CheckpointHeal, heals: Iterable[Json]) -> dict[str, Heal]:
     return found
 
 
-def _found(pod: Json, ranks: int | None) -> Placed | Unplaced:
-    return place(Metadata.model_validate(pod["metadata"]), ranks)
+def _made_at(pod: Json) -> float:
+    return seconds_of(pod["metadata"]["creationTimestamp"])
 
 
 def _has_failed(pod: Json) -> bool:
@@ -124,7 +136,7 @@ def _facts(pod: Json, member: MemberId) -> PodFacts:
         zone=labels.get(ZONE, ""),
         terminating="deletionTimestamp" in metadata,
         finished=pod.get("status", {}).get("phase") == "Succeeded",
-        seen_since=seconds_of(metadata["creationTimestamp"]),
+        seen_since=_made_at(pod),
         revision=next((labels[each] for each in REVISIONS if each in labels), ""),
         holds_back=_is_a_statefulsets(metadata) and _is_not_ready(pod),
         trouble=trouble(pod),

@@ -2,7 +2,8 @@
 
 A keeper for each CheckpointHeal. A report wakes the job that orders its pod anything, or, where none does, those of the
 namespace that it lives in; one that has no news wakes nobody, because with a thousand agents one comes every
-millisecond. Must not know how mirrors are kept, and decides nothing.
+millisecond. A job hears only pods that its policy selects: jobs of one name, in two namespaces or under two policies,
+are two. Must not know how mirrors are kept, and decides nothing.
 """
 
 import asyncio
@@ -13,9 +14,10 @@ from collections.abc import Iterator, Mapping
 
 from checkpointheal.contract.gateway import AgentReport, Orders
 from checkpointheal_operator.api.base import Json
+from checkpointheal_operator.api.policy import matches
 from checkpointheal_operator.core.hearing import is_news
 from checkpointheal_operator.core.orders import orders
-from checkpointheal_operator.core.view import Heard, JobView
+from checkpointheal_operator.core.view import Heard
 from checkpointheal_operator.gateway.hub import Hub
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, Kind
 from checkpointheal_operator.shell.gather import POLICY_LABEL
@@ -23,6 +25,7 @@ from checkpointheal_operator.shell.keeping import Keeper, Ties
 from checkpointheal_operator.shell.look import Looked, Surroundings
 from checkpointheal_operator.shell.mirror import Mirror, Place
 from checkpointheal_operator.shell.objects import Listening
+from checkpointheal_operator.shell.overlap import selectors
 from checkpointheal_operator.shell.pod_events import PodEvents
 from checkpointheal_operator.shell.speakers import Speakers
 
@@ -62,7 +65,7 @@ class Operator:
         self._kept: dict[Place, frozenset[str]] = {}
         self._speakers = Speakers(self._pods)
         self._changed = asyncio.Event()
-        self._pod_events = PodEvents(around, mirrors)
+        self._pod_events = PodEvents(around, mirrors, lambda: self.hub.heard)
         self._beat = time.monotonic()
         self.hub = Ears(self, around)
 
@@ -160,13 +163,18 @@ class Operator:
     def _ties(self, place: Place) -> Ties:
         def looked(found: Looked) -> None:
             self._kept[place] = frozenset(each.report.pod_uid for each in found.view.heard)
-            self._order(place, _by_uid(found.view))
+            self._order(place, _by_uid(found))
 
-        return Ties(lambda: Listening(self._since, tuple(self._heard_in(place[0]))), looked)
+        return Ties(lambda: Listening(self._since, tuple(self._heard_by(place))), looked)
 
-    def _heard_in(self, namespace: str) -> Iterator[Heard]:
-        said = (self.hub.heard_of(uid) for uid in self._speakers.inside(namespace))
-        return (each for each in said if each is not None)
+    def _heard_by(self, place: Place) -> Iterator[Heard]:
+        """A gone pod's last words too go to the policy that selected it, and to no other."""
+        policy = self._policies.get(*place)
+        wanted = [selector for _name, selector in selectors([policy] if policy is not None else ())]
+        for uid in self._speakers.inside(place[0]):
+            said = self.hub.heard_of(uid)
+            if said is not None and any(matches(each, self._speakers.labels(uid)) for each in wanted):
+                yield said
 
     def _order(self, place: Place, standing: dict[str, Orders]) -> None:
         """What a job orders its pods. One that another job has taken over since is not its any more."""
@@ -210,7 +218,10 @@ def _life(found: Json | None) -> tuple[str, int]:
     return metadata["uid"], metadata.get("generation", 0)
 
 
-def _by_uid(view: JobView) -> dict[str, Orders]:
+def _by_uid(found: Looked) -> dict[str, Orders]:
     """Of two pods that claim a place, the younger one's are its orders."""
+    view = found.view
+    if found.instead is not None:
+        return {pod.uid: found.instead for pod in view.pods}
     uid_of = {pod.member: pod.uid for pod in sorted(view.pods, key=lambda pod: (pod.seen_since, pod.uid))}
     return {uid_of[member]: each for member, each in orders(view).items() if member in uid_of}

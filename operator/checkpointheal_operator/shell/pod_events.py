@@ -1,4 +1,4 @@
-"""Who tells a pod's owner that no agent is at work in it, or that no policy selects it?
+"""Who tells a pod's owner that no agent is at work in it, no policy selects it, or why its agent calls it unprotected?
 
 One Warning Event per pod and reason, under a name made of both: whoever leads next finds it there. Nothing else is
 done to the pod. Quiet jobs cost a round over their pods now and then. Must not know how jobs are healed.
@@ -8,14 +8,16 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
+from checkpointheal.contract.gateway import AgentReport
 from checkpointheal.contract.log_lines import about
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.policy import matches
-from checkpointheal_operator.core.pod_trouble import no_policy, trouble
+from checkpointheal_operator.core.pod_trouble import is_over, no_policy, trouble
+from checkpointheal_operator.core.protection import flaws_of
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import Trouble
+from checkpointheal_operator.core.view import Heard, Trouble
 from checkpointheal_operator.shell.cluster import (
     CHECKPOINTHEALS,
     EVENTS,
@@ -49,8 +51,13 @@ class PodEvents:
     """Of one leader. `steady` tells seconds that only grow."""
 
     def __init__(
-        self, around: Surroundings, mirrors: Mapping[Kind, Mirror], steady: Callable[[], float] = time.monotonic
+        self,
+        around: Surroundings,
+        mirrors: Mapping[Kind, Mirror],
+        heard: Callable[[], Iterable[Heard]],
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._heard = heard
         self._around, self._policies, self._pods = around, mirrors[CHECKPOINTHEALS], mirrors[PODS]
         self._steady, self._beat = steady, steady()
         self._round_at = float("-inf")
@@ -90,12 +97,14 @@ class PodEvents:
     async def _troubles(self, namespace: str) -> list[Found]:
         policies = [selector for _, selector in selectors(self._policies.inside(namespace))]
         found: list[Found] = []
+        reports = {each.report.pod_uid: each.report for each in self._heard()}
         for number, pod in enumerate(self._pods.inside(namespace), start=1):
             labels = pod["metadata"].get("labels", {})
             alone = self._is_alone(pod, not any(matches(each, labels) for each in policies))
             said = trouble(pod) or (no_policy(pod) if alone else None)
             if said is not None:
                 found.append((pod, said))
+            found += [(pod, flaw) for flaw in _flaws(pod, reports.get(pod["metadata"]["uid"]))]
             if number % BREATH == 0:
                 await asyncio.sleep(0)
         return found
@@ -124,6 +133,10 @@ class PodEvents:
                 return
             self._told.add(_mark((pod, said)))
             self._beat = self._steady()
+
+
+def _flaws(pod: Json, report: AgentReport | None) -> tuple[Trouble, ...]:
+    return () if report is None or is_over(pod) else flaws_of(report, f"pod {pod['metadata']['name']}")
 
 
 def _mark(found: Found) -> tuple[str, Reason]:

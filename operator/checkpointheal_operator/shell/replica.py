@@ -89,6 +89,8 @@ class Replica:
     def _ages(self) -> dict[str, float]:
         """Seconds since each last went on."""
         ages = {kind.plural: watch.age for kind, watch in self._watches.items()}
+        if self._trust is not None:
+            ages["certificates"] = self._trust.age
         return ages if self.operator is None else ages | {"operator": self.operator.age}
 
     def _be_measured(self) -> None:
@@ -102,7 +104,11 @@ class Replica:
 
     async def _lead(self) -> None:
         await self._read_anew()
-        registrar = await self._trust.begin() if self._trust is not None else None
+        async with contextlib.AsyncExitStack() as stack:
+            trust = self._trust
+            await self._govern(await stack.enter_async_context(trust.leading()) if trust is not None else None)
+
+    async def _govern(self, registrar: Registrar | None) -> None:
         around = Surroundings(Mirrored(self._cluster, self.mirrors), time.time, self.metrics)
         self.metrics.leaderships.inc()
         self.operator = operator = Operator(around, self.mirrors)

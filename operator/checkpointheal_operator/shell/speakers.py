@@ -1,4 +1,4 @@
-"""Which pods have spoken, and in which namespace does each of them live?
+"""Which pods have spoken, in which namespace does each of them live, and by which labels is it selected?
 
 A report names its pod by uid alone; which jobs it may concern is a matter of namespaces. Found once for each pod, not
 at every look of every job. Must not know what was said.
@@ -16,6 +16,7 @@ class Speakers:
     def __init__(self, pods: Mirror) -> None:
         self._pods = pods
         self._lives: dict[str, str] = {}
+        self._labels: dict[str, dict[str, str]] = {}
         self._inside: defaultdict[str, set[str]] = defaultdict(set)
         self._unknown: set[str] = set()
 
@@ -28,9 +29,17 @@ class Speakers:
             self._unknown.add(pod_uid)
             return ""
         found = self._lives[pod_uid] = str(pod["metadata"]["namespace"])
+        self._labels[pod_uid] = pod["metadata"].get("labels") or {}
         self._inside[found].add(pod_uid)
         self._unknown.discard(pod_uid)
         return found
+
+    def labels(self, pod_uid: str) -> dict[str, str]:
+        """By which a policy selects it; of a pod that is gone, those that it was last seen with."""
+        pod = self._pods.by_uid(pod_uid)
+        if pod is not None:
+            self._labels[pod_uid] = pod["metadata"].get("labels") or {}
+        return self._labels.get(pod_uid, {})
 
     def inside(self, namespace: str) -> tuple[str, ...]:
         """All that live or lived there."""
@@ -42,6 +51,7 @@ class Speakers:
         """Forget every other pod."""
         for gone in self._lives.keys() - uids:
             where = self._lives.pop(gone)
+            self._labels.pop(gone, None)
             self._inside[where].discard(gone)
             if not self._inside[where]:
                 del self._inside[where]

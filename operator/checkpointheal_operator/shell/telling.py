@@ -13,10 +13,10 @@ from checkpointheal_operator.api.heal import Heal, HealStatus
 from checkpointheal_operator.api.heal_record import HEALED, heal_status
 from checkpointheal_operator.api.told import is_news, told
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.status import explain, heal_conditions, job_conditions, standing_back, transfer_of
+from checkpointheal_operator.core.status import Condition as Fact
+from checkpointheal_operator.core.status import explain, heal_conditions, job_conditions, transfer_of
 from checkpointheal_operator.core.view import HealRecord, JobView, Trouble
 from checkpointheal_operator.shell.cluster import EVENTS, HEALS
-from checkpointheal_operator.shell.overlap import Overlap
 
 COMPONENT = "checkpointheal"
 LONGEST = 1024
@@ -46,9 +46,8 @@ def job_status(said: Told, stored: CheckpointHeal) -> CheckpointHealStatus:
     )
 
 
-def standing_back_status(overlap: Overlap, now: float, stored: CheckpointHeal) -> CheckpointHealStatus:
-    """That an older policy looks after the pods; what this one remembers stays as it is."""
-    found = standing_back(overlap.older, overlap.pod)
+def standing_back_status(found: tuple[Fact, ...], now: float, stored: CheckpointHeal) -> CheckpointHealStatus:
+    """Why the job is left alone; what its policy remembers stays as it is."""
     conditions = told(found, stored.status.conditions, now, stored.metadata.generation)
     update = {"conditions": conditions, "observed_generation": stored.metadata.generation}
     return stored.status.model_copy(update=update)
@@ -61,7 +60,10 @@ def is_job_news(status: CheckpointHealStatus, stored: CheckpointHealStatus) -> b
 
 
 def progress(said: Told, record: HealRecord, stored: Heal) -> HealStatus:
-    """The whole status of a heal; of an open one with what its agents said last."""
+    """The whole status of a heal; of an open one with what its agents said last.
+
+    Why the others do not give stays as it stood at the assignment: by the end they hold, and are, something else.
+    """
     if record.is_open:
         refusals = record.refusals or explain(said.view, said.now, record.recipient).refusals
         record = record.model_copy(update={"transfer": transfer_of(said.view, record), "refusals": refusals})
@@ -73,6 +75,9 @@ def progress(said: Told, record: HealRecord, stored: Heal) -> HealStatus:
         "step": epoch.step if record.epoch == epoch.number else None,
         "told_at": said.now,
     }
+    assigned = stored.spec.assignment
+    if assigned is not None and assigned.candidates:
+        update |= {"candidates": assigned.candidates, "more_candidates": assigned.more_candidates}
     return heal_status(record, conditions).model_copy(update=update)
 
 

@@ -6,8 +6,10 @@ issued.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Callable
 
 from checkpointheal_operator.gateway.authority import UnreadableRoots
 from checkpointheal_operator.gateway.registrar import Registrar
@@ -31,11 +33,32 @@ LOOK_EVERY, AGAIN_AFTER = 60.0, 2.0
 
 
 class Trust:
-    """The certificates of one leader. `clock` tells seconds since 1970."""
+    """The certificates of one leader. `clock` tells seconds since 1970, `steady` seconds that only grow."""
 
-    def __init__(self, roots: Roots, publishing: Publishing, clock: Callable[[], float]) -> None:
-        self._roots, self._publishing, self._clock = roots, publishing, clock
+    def __init__(
+        self,
+        roots: Roots,
+        publishing: Publishing,
+        clock: Callable[[], float],
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._roots, self._publishing, self._clock, self._steady = roots, publishing, clock, steady
         self._registrar: Registrar | None = None
+        self._beat: float | None = None
+
+    @property
+    def age(self) -> float:
+        """Seconds since it last went on; none while nobody leads here."""
+        return 0.0 if self._beat is None else self._steady() - self._beat
+
+    @contextlib.asynccontextmanager
+    async def leading(self) -> AsyncIterator[Registrar]:
+        """For as long as this replica leads: see `begin`; after that it is at rest."""
+        self._beat = self._steady()
+        try:
+            yield await self.begin()
+        finally:
+            self._beat = None
 
     async def begin(self) -> Registrar:
         """The gateway's registrar; waits as long as the roots cannot be had."""
@@ -52,6 +75,7 @@ class Trust:
 
     async def look(self) -> bool:
         """Once; whether all is as it should be."""
+        self._beat = self._steady()
         try:
             authority = await self._roots.current(self._clock())
             if self._registrar is None:

@@ -99,6 +99,30 @@ def test_a_reserved_arena_takes_generations_while_its_file_system_is_full(small:
     assert build.commit(arena, schema, 2) == 0
 
 
+def would_do(arena: Arena, slot_bytes: int) -> tuple[int | None, int | None]:
+    try:
+        arena.reserve(slot_bytes)
+    except ArenaDoesNotFit as refusal:
+        return refusal.arena_bytes, refusal.memory_bytes
+    return 0, 0
+
+
+@pytest.mark.parametrize("kept", [0, 5000], ids=["nothing else is there", "a private part is there"])
+def test_an_arena_of_the_size_that_a_refusal_names_would_do(small: Path, kept: int) -> None:
+    arena = Arena.create(small)
+    arena.reserve(2 * MIB)
+    if kept:
+        arena.write_private(1, b"x" * kept)
+    wanted, memory_wanted = would_do(arena, 10 * MIB)
+    assert (wanted is not None, memory_wanted) == (True, None)
+    subprocess.run(["mount", "-o", f"remount,size={(wanted or 0) - 2 * MIB}", small], check=True)
+    with pytest.raises(ArenaDoesNotFit):
+        arena.reserve(10 * MIB)
+    subprocess.run(["mount", "-o", f"remount,size={wanted}", small], check=True)
+    arena.reserve(10 * MIB)
+    assert sizes(small) == [10 * MIB] * 2
+
+
 class FullAtSecond:
     """The `os` of a machine where room runs out between the check and the second slot."""
 
@@ -183,6 +207,7 @@ def test_without_control_groups_memory_is_not_limited(tmp_path: Path) -> None:
 def test_a_memory_limit_refuses_before_a_page_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arena = Arena.create(tmp_path)
     monkeypatch.setattr(room, "_memory_left", lambda: 5 * MIB)
-    with pytest.raises(ArenaDoesNotFit, match=f"{5 * MIB} are available"):
+    with pytest.raises(ArenaDoesNotFit, match=f"{5 * MIB} are available") as refused:
         arena.reserve(MIB)
     assert memory(tmp_path) == [0, 0]
+    assert (refused.value.arena_bytes, refused.value.memory_bytes) == (None, MIB)

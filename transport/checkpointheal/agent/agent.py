@@ -6,6 +6,7 @@ of a transfer or a peer. Must not know torch.
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
@@ -14,7 +15,6 @@ import aiohttp
 
 from checkpointheal.agent.credentials import Credentials, GatewayAccess, Renewal
 from checkpointheal.agent.duties import (
-    NO_POLICY,
     Answer,
     Duty,
     EndTrainer,
@@ -25,7 +25,9 @@ from checkpointheal.agent.duties import (
     Sight,
     StopFetch,
     duties,
+    why_withdrawn,
 )
+from checkpointheal.agent.flaws import Flaws, flaw_of
 from checkpointheal.agent.gateway_link import GatewayLink
 from checkpointheal.agent.giving import Giving
 from checkpointheal.agent.keep import Keep
@@ -42,11 +44,16 @@ from checkpointheal.agent.trainer_seen import TrainerSeen
 from checkpointheal.agent.transfers import Transfers
 from checkpointheal.arena import Arena
 from checkpointheal.contract import trainer as words
-from checkpointheal.contract.gateway import AgentReport, Assignment, Orders
+from checkpointheal.contract.gateway import AgentReport, Assignment, Flaw, Orders
 from checkpointheal.contract.identity import Endpoint
 from checkpointheal.errors import CheckpointHealError
 
 log = logging.getLogger("checkpointheal.agent")
+
+NO_CERTIFICATE = "NoCertificate"
+CERTIFIED_WITHIN = 15.0
+"""Seconds that a first certificate may take."""
+_NO_CERTIFICATE_TOLD = "the gateway has given its agent no certificate: it can neither give nor take a state"
 
 
 class Agent:
@@ -64,6 +71,8 @@ class Agent:
         self._arena = Arena.create(settings.arena, slots=settings.slots)
         self._remembered = Remembered(settings.arena)
         self._seen = TrainerSeen(self._remembered)
+        self._flaws = Flaws(time.monotonic)
+        self._began = time.monotonic()
         self._keep = Keep()
         self._access = GatewayAccess(settings)
         self._link = GatewayLink(session, settings.gateway, self._access)
@@ -73,7 +82,7 @@ class Agent:
         self._transfers = Transfers()
         self._untidy = False
         self._private = PrivateParts(settings.member, self._arena, self._peers, self._private_kept)
-        self._shelf = Shelf(self._arena, self._look_again)
+        self._shelf = Shelf(self._arena, self._look_again, self._flaws)
         self._giving = Giving(settings, self._shelf, self._transfers, self._link.changed)
         self._taking = Taking(settings, self._peers, self._transfers, self._link.changed)
         self._peer_door = PeerDoor(trust, self._keep, settings.private_limit)
@@ -105,6 +114,7 @@ class Agent:
         if self._endpoint is None:
             raise RuntimeError("the peer door is opened before the first report")
         self._sequence += 1
+        flaws = self._standing_flaws()
         return AgentReport(
             job=self._settings.job,
             member=self._settings.member,
@@ -113,6 +123,7 @@ class Agent:
             agent=self._start,
             sequence=self._sequence,
             endpoint=self._endpoint,
+            build=self._seen.build,
             trainer=self._seen.facts,
             generations=self._shelf.generations(self._private_steps()),
             private_held=self._keep.held(),
@@ -120,8 +131,23 @@ class Agent:
             serving=self._giving.serving,
             attempt_seen=self._remembered.numbers.attempt,
             epoch_seen=self._remembered.numbers.epoch_answered,
-            conditions=(NO_POLICY,) if self._orders.withdrawn else (),
+            conditions=tuple(flaw.reason for flaw in flaws),
+            flaws=flaws,
         )
+
+    def _standing_flaws(self) -> tuple[Flaw, ...]:
+        flaws = list(self._flaws.standing())
+        if self._orders.withdrawn:
+            reason, message = why_withdrawn(self._orders)
+            flaws.append(Flaw(reason=reason, message=message))
+        if (not_kept := self._private.flaw) is not None:
+            flaws.append(not_kept)
+        if not self._certificates.ready and self._settings.certified and self._is_settled():
+            flaws.append(Flaw(reason=NO_CERTIFICATE, message=_NO_CERTIFICATE_TOLD))
+        return tuple(sorted(flaws, key=lambda flaw: flaw.reason))
+
+    def _is_settled(self) -> bool:
+        return time.monotonic() >= self._began + CERTIFIED_WITHIN
 
     async def _certified(self, credentials: Credentials, roots: str) -> None:
         self._access.believe(roots)
@@ -146,8 +172,10 @@ class Agent:
         try:
             for duty in duties(self._sight(), self._orders):
                 self._do(duty)
+            self._flaws.over("duties")
         except (CheckpointHealError, OSError) as error:
             log.error("what is due cannot be done now: %s", error)
+            self._flaws.found("duties", flaw_of(error))
 
     def _sight(self) -> Sight:
         return Sight(
@@ -240,13 +268,18 @@ class Agent:
     async def _hear(self, hello: words.Hello, said: words.TrainerSays) -> None:
         self._seen.hear(hello, said)
         match said:
-            case words.Hello(role="trainer", epoch=0):
-                self._shelf.doubt()
+            case words.Hello(role="trainer"):
+                self._flaws.over("commit")
+                if said.epoch == 0:
+                    self._shelf.doubt()
             case words.Reserve():
                 await self._reserve(said)
             case words.PrivateReady():
                 self._begin(self._private.hand_over(said.step, self._orders.buddies))
+            case words.Unkept():
+                self._flaws.found("commit", Flaw(reason=said.reason, message=said.message))
             case words.Sealed():
+                self._flaws.over("commit")
                 self._shelf.look()
                 self._tidy()
             case _:
@@ -265,9 +298,15 @@ class Agent:
     async def _reserve(self, said: words.Reserve) -> None:
         try:
             await asyncio.to_thread(self._arena.reserve, said.slot_bytes)
-            self._trainer_door.say("trainer", words.Reserved())
-        except CheckpointHealError as error:
-            self._trainer_door.say("trainer", words.Refused(reason=error.reason, message=str(error)))
+        except (CheckpointHealError, OSError) as error:
+            flaw = flaw_of(error)
+            log.warning("no slots for the trainer: %s: %s", flaw.reason, flaw.message)
+            self._flaws.found("slots", flaw)
+            refused = words.Refused(reason=flaw.reason, message=flaw.message, protocol=words.TRAINER_PROTOCOL)
+            self._trainer_door.say("trainer", refused)
+        else:
+            self._flaws.over("slots")
+            self._trainer_door.say("trainer", words.Reserved(protocol=words.TRAINER_PROTOCOL))
 
     def _private_kept(self, step: int, buddies: int) -> None:
         self._trainer_door.say("trainer", words.PrivateKept(step=step, buddies=buddies))

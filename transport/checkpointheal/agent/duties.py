@@ -86,7 +86,7 @@ class ExplainWait:
 
 NO_POLICY = "NoPolicy"
 """The operator answers, and nobody has asked it to look after this pod."""
-_NO_POLICY_TOLD = "no CheckpointHeal selects this pod: apply one; waiting"
+NO_POLICY_TOLD = "no CheckpointHeal selects this pod: apply one; waiting"
 
 Duty = Answer | EndTrainer | KillTrainer | Fetch | StopFetch | FetchPrivate | ExplainWait
 
@@ -145,7 +145,12 @@ def _explain(sight: Sight, orders: Orders) -> Duty | None:
     request = sight.trainer.request
     if not orders.withdrawn or sight.trainer.state != "waiting" or sight.explained == request:
         return None
-    return ExplainWait(request, NO_POLICY, _NO_POLICY_TOLD)
+    return ExplainWait(request, *why_withdrawn(orders))
+
+
+def why_withdrawn(orders: Orders) -> tuple[str, str]:
+    """In a word and a sentence. An operator that says no more knows no policy."""
+    return (orders.reason, orders.message) if orders.reason else (NO_POLICY, NO_POLICY_TOLD)
 
 
 def _was_sent(assignment: Assignment | None, identity: Identity) -> bool:

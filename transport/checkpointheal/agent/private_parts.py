@@ -10,12 +10,15 @@ from collections.abc import Callable, Coroutine, Sequence
 
 from checkpointheal.agent.peer_door import Peers
 from checkpointheal.arena import Arena
-from checkpointheal.contract.gateway import Peer
+from checkpointheal.contract.gateway import Flaw, Peer
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.errors import CheckpointHealError
 
 log = logging.getLogger("checkpointheal.agent")
 
+NOT_KEPT = "PrivatePartNotKept"
+NOT_KEPT_AFTER = 2
+"""Steps in a row that no buddy took: one may be lost with the buddy that dies."""
 RETRY_SECONDS = 0.5
 """Between two rounds over holders none of which had the part: one may be restarting."""
 
@@ -25,7 +28,17 @@ class PrivateParts:
 
     def __init__(self, member: MemberId, arena: Arena, peers: Peers, kept: Callable[[int, int], None]) -> None:
         self._member, self._arena, self._peers, self._kept = member, arena, peers, kept
+        self._not_taken: dict[int, str] = {}
         self.fetching: int | None = None
+
+    @property
+    def flaw(self) -> Flaw | None:
+        """That no buddy keeps this member's private parts; None while one does, or may in a moment."""
+        if len(self._not_taken) < NOT_KEPT_AFTER:
+            return None
+        step = max(self._not_taken)
+        message = f"no buddy takes the private part of step {step}: {self._not_taken[step]}"
+        return Flaw(reason=NOT_KEPT, message=message)
 
     async def hand_over(self, step: int, buddies: Sequence[Peer]) -> None:
         """Leave the part of a step with every buddy. The first that has it is enough to go on."""
@@ -34,11 +47,20 @@ class PrivateParts:
             return
         if not buddies:
             self._kept(step, 0)
-        told = False
+        told, refusals = False, list[str]()
         for leaving in asyncio.as_completed([self._leave(buddy, step, blob) for buddy in buddies]):
-            if await leaving and not told:
+            if (refusal := await leaving) is not None:
+                refusals.append(refusal)
+            elif not told:
                 told = True
                 self._kept(step, 1)
+        self._note(step, [] if told else refusals)
+
+    def _note(self, step: int, refusals: list[str]) -> None:
+        if refusals:
+            self._not_taken = dict(sorted((self._not_taken | {step: "; ".join(refusals)}).items())[-NOT_KEPT_AFTER:])
+        else:
+            self._not_taken = {}
 
     async def hand_on(self, buddies: Sequence[Peer]) -> None:
         """Leave every part that is still here with buddies that are new: the ones before them took theirs along."""
@@ -66,12 +88,14 @@ class PrivateParts:
         finally:
             self.fetching = None
 
-    async def _leave(self, buddy: Peer, step: int, blob: bytes) -> bool:
+    async def _leave(self, buddy: Peer, step: int, blob: bytes) -> str | None:
+        """None where it was taken, else why not."""
         try:
-            return await self._peers.put_private(buddy, self._member, step, blob)
+            taken = await self._peers.put_private(buddy, self._member, step, blob)
         except CheckpointHealError as error:
             log.info("a buddy does not take the private part of step %d: %s", step, error)
-            return False
+            return f"{buddy.member}: {error}"
+        return None if taken else f"{buddy.member} refuses it"
 
     async def _take(self, holder: Peer, step: int) -> bytes | None:
         try:

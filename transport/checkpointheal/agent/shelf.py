@@ -13,11 +13,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from checkpointheal import digest
+from checkpointheal.agent.flaws import Flaws, flaw_of
 from checkpointheal.arena import Arena
-from checkpointheal.contract.gateway import Generation
+from checkpointheal.contract.gateway import Flaw, Generation
 from checkpointheal.contract.layout import Identity
 from checkpointheal.contract.seal import Seal
-from checkpointheal.errors import NotSealed, SlotDamaged
+from checkpointheal.errors import BytesDiffer, NotSealed, SlotDamaged
 
 log = logging.getLogger("checkpointheal.agent")
 
@@ -27,8 +28,8 @@ _NICE = 10
 class Shelf:
     """The arena's generations, as the report and the duties need them."""
 
-    def __init__(self, arena: Arena, changed: Callable[[], None]) -> None:
-        self._arena, self._changed = arena, changed
+    def __init__(self, arena: Arena, changed: Callable[[], None], flaws: Flaws) -> None:
+        self._arena, self._changed, self._flaws = arena, changed, flaws
         self._seals: dict[int, Seal] = {}
         self._digests: dict[int, tuple[Seal, str]] = {}
         self._doubted: dict[int, tuple[Seal, str]] = {}
@@ -39,7 +40,7 @@ class Shelf:
 
     def look(self) -> None:
         """Read the seals again; call after anything that may have sealed or broken a slot."""
-        self._seals = self._arena.seals()
+        self._read_seals()
         self._wanted.set()
 
     def doubt(self) -> None:
@@ -67,15 +68,28 @@ class Shelf:
         if found is None:
             found = await asyncio.get_running_loop().run_in_executor(self._thread, self._read, slot, seal)
         if found is not None and promised not in (None, found):
-            log.error("slot %d holds other bytes for step %d than when it was sealed: discarded", slot, seal.step)
+            message = f"slot {slot} holds other bytes for step {seal.step} than when it was sealed: discarded"
+            log.error("%s", message)
+            self._flaws.found(f"bytes {slot}", Flaw(reason=BytesDiffer.__name__, message=message))
             self._arena.discard(slot)
             found = None
         if found is not None:
             self._digests[slot] = (seal, found)
+            self._flaws.over(f"bytes {slot}")
             return
-        self._seals = self._arena.seals()
+        self._read_seals()
         if self._seals.get(slot) == seal:
+            message = f"slot {slot} cannot be read through, though it is sealed for step {seal.step}"
+            self._flaws.found(f"bytes {slot}", Flaw(reason=SlotDamaged.__name__, message=message))
             del self._seals[slot]
+
+    def _read_seals(self) -> None:
+        self._seals, damaged = self._arena.seals(), self._arena.damaged()
+        for slot in range(self._arena.slots):
+            if slot in damaged:
+                self._flaws.found(f"seal {slot}", flaw_of(damaged[slot]))
+            else:
+                self._flaws.over(f"seal {slot}")
 
     def identities(self) -> dict[int, Identity]:
         """The digested generations, by slot."""

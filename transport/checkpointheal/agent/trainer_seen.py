@@ -15,6 +15,7 @@ class TrainerSeen:
         self._remembered = remembered
         self.facts = TrainerFacts(request=remembered.numbers.request)
         self.told_over = 0
+        self.build = ""
         self._waits: tuple[str, int] = ("", 0)
         self._before_stop = self.facts.state
 
@@ -28,6 +29,7 @@ class TrainerSeen:
         match said:
             case Hello(role="trainer"):
                 self._live(said.incarnation)
+                self.build = said.build
                 self._set(state="training" if said.epoch else "starting", epoch=said.epoch or self.facts.epoch)
             case Wait():
                 self._wait(hello.incarnation, said.request)

@@ -82,6 +82,11 @@ class Arena:
         """
         room.reserve(self._folder, [slot_name(slot.number) for slot in self._slots], slot_bytes)
 
+    @property
+    def slots(self) -> int:
+        """How many there are."""
+        return len(self._slots)
+
     def seals(self) -> dict[int, Seal]:
         """The sealed generations, by slot. Damaged ones are left out: see `damaged`."""
         return {slot: found for slot, found in self._look() if isinstance(found, Seal)}

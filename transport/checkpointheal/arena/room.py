@@ -7,6 +7,7 @@ system or the memory limit would stop halfway. Must not know what slots hold.
 import os
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 from checkpointheal.arena.folder import FULL, Folder
 from checkpointheal.arena.header import round_up
@@ -34,10 +35,12 @@ def reserve(folder: Folder, names: list[str], slot_bytes: int) -> None:
             stack.callback(os.close, fds[-1])
         sizes = [os.fstat(fd).st_size for fd in fds]
         wanted = [max(size, round_up(slot_bytes)) for size in sizes]
+        plan = _Plan(folder, names, slot_bytes, sum(wanted), sum(allocated(os.fstat(fd)) for fd in fds))
         lacking = sum(max(0, want - allocated(os.fstat(fd))) for fd, want in zip(fds, wanted, strict=True))
         if lacking == 0 and sizes == wanted:
             return
-        _check_room(folder, lacking, slot_bytes, len(names))
+        if lacking + SPARE_BYTES > free_bytes(folder):
+            raise plan.refusal(lacking + SPARE_BYTES)
         try:
             for fd, want in zip(fds, wanted, strict=True):
                 os.posix_fallocate(fd, 0, want)
@@ -46,7 +49,7 @@ def reserve(folder: Folder, names: list[str], slot_bytes: int) -> None:
                 os.ftruncate(fd, size)
             if error.errno not in FULL:
                 raise
-            raise ArenaDoesNotFit(_sentence(folder, slot_bytes, len(names), lacking, free_bytes(folder))) from error
+            raise plan.refusal(lacking) from error
 
 
 def allocated(found: os.stat_result) -> int:
@@ -56,22 +59,37 @@ def allocated(found: os.stat_result) -> int:
 
 def free_bytes(folder: Folder) -> int:
     """What the file system and this process's memory limits still allow."""
+    return min(_memory_left(), _medium_left(folder))
+
+
+class _Plan(NamedTuple):
+    """Slots as they shall be."""
+
+    folder: Folder
+    names: list[str]
+    slot_bytes: int
+    wanted: int
+    """Bytes of all slots together, of which `there` are allocated."""
+    there: int
+
+    def refusal(self, needed: int) -> ArenaDoesNotFit:
+        """What lacks, and how much: room in the medium, else memory that its writer may use."""
+        medium, memory = _medium_left(self.folder), _memory_left()
+        return ArenaDoesNotFit(
+            f"the arena {self.folder.path} needs {needed} more bytes for {len(self.names)} slots of {self.slot_bytes}, "
+            f"and {min(medium, memory)} are available: give its volume and its agent more memory",
+            arena_bytes=self.wanted + self._other_bytes() + SPARE_BYTES if needed > medium else None,
+            memory_bytes=max(1, needed - memory) if needed <= medium else None,
+        )
+
+    def _other_bytes(self) -> int:
+        found = (self.folder.stat(name) for name in self.folder.names())
+        return max(0, sum(allocated(each) for each in found if each) - self.there)
+
+
+def _medium_left(folder: Folder) -> int:
     medium = os.fstatvfs(folder.fd)
-    unlimited = medium.f_blocks == 0
-    return min(_memory_left(), _UNLIMITED if unlimited else medium.f_bavail * medium.f_frsize)
-
-
-def _check_room(folder: Folder, lacking: int, slot_bytes: int, slots: int) -> None:
-    available = free_bytes(folder)
-    if lacking + SPARE_BYTES > available:
-        raise ArenaDoesNotFit(_sentence(folder, slot_bytes, slots, lacking + SPARE_BYTES, available))
-
-
-def _sentence(folder: Folder, slot_bytes: int, slots: int, needed: int, available: int) -> str:
-    return (
-        f"the arena {folder.path} needs {needed} more bytes for {slots} slots of {slot_bytes}, "
-        f"and {available} are available: give its volume and its agent more memory"
-    )
+    return _UNLIMITED if medium.f_blocks == 0 else medium.f_bavail * medium.f_frsize
 
 
 def _memory_left(root: Path = _CGROUPS, membership: Path = Path("/proc/self/cgroup")) -> int:

@@ -83,6 +83,15 @@ class TransferFacts(Message):
     verify_seconds: Seconds = Field(default=0, description="From the last byte to the verdict.")
 
 
+class Flaw(Message):
+    """Why a member is not protected now: a loss of it would cost more than a heal."""
+
+    reason: str = Field(description="In one word.")
+    message: str = Field(default="", description="In a sentence that names the thing.")
+    arena_bytes: Count | None = Field(default=None, description="Size of an arena that would do.")
+    memory_bytes: Count | None = Field(default=None, description="What the agent's memory lacks, arena apart.")
+
+
 class AgentReport(Message):
     """Everything an agent knows that a decision may need."""
 
@@ -102,7 +111,17 @@ class AgentReport(Message):
     serving: tuple[str, ...] = Field(default=(), description="Heals that this agent is sending bytes for.")
     attempt_seen: Count = Field(default=0, description="Highest attempt that this agent has ever seen.")
     epoch_seen: Epoch = 0
-    conditions: tuple[str, ...] = Field(default=(), description="Reasons for which this member is not protected now.")
+    conditions: tuple[str, ...] = Field(
+        default=(), description="The words of `flaws`, for an operator that knows no more; an older agent says no more."
+    )
+    flaws: tuple[Flaw, ...] = Field(default=(), description="Why this member is not protected now.")
+
+    @property
+    def unprotected(self) -> tuple[Flaw, ...]:
+        """Its flaws in the order of their words, those included of which an older agent says nothing but the word."""
+        told = {each.reason for each in self.flaws}
+        bare = (Flaw(reason=word) for word in self.conditions if word not in told)
+        return tuple(sorted((*self.flaws, *bare), key=lambda flaw: flaw.reason))
 
 
 class Peer(Message):
@@ -171,4 +190,6 @@ class Orders(Message):
     restart_trainer: str | None = Field(
         default=None, description="Incarnation of a trainer to be killed: it stands still."
     )
-    withdrawn: bool = Field(default=False, description="The operator knows no policy for this pod.")
+    withdrawn: bool = Field(default=False, description="The operator does nothing for this pod.")
+    reason: str = Field(default="", description="Why it does nothing, in one word; empty: it knows no policy for it.")
+    message: str = Field(default="", description="Why, in a sentence.")

@@ -10,7 +10,8 @@ from pydantic import Field, TypeAdapter
 
 from checkpointheal.contract.base import Count, Digest, Epoch, Message, Seconds, Step
 
-TRAINER_PROTOCOL = 1
+TRAINER_PROTOCOL = UNKEPT_SINCE = 2
+"""An agent of this protocol or a later one knows `Unkept`."""
 SOCKET_NAME = "agent.sock"
 EXIT_EPOCH_OVER = 75
 """The trainer ended because its epoch did (sysexits' EX_TEMPFAIL): restart it, nothing is wrong with it."""
@@ -27,6 +28,7 @@ class Hello(Message):
     epoch: Epoch = Field(
         default=0, description="The epoch that it trains in, where it comes back to a restarted agent."
     )
+    build: str = Field(default="", description="Its torch and processor; empty: `run`'s, or an older trainer's.")
 
 
 class Reserve(Message):
@@ -58,6 +60,14 @@ class Sealed(Message):
     slot: int
     step: Step
     pause: Seconds = Field(description="How long the training loop stood still for it.")
+
+
+class Unkept(Message):
+    """The latest step could not be kept. Over with the next `Sealed`."""
+
+    say: Literal["unkept"] = "unkept"
+    reason: str
+    message: str
 
 
 class PrivateReady(Message):
@@ -105,7 +115,7 @@ class Exited(Message):
 
 
 TrainerSays = Annotated[
-    Hello | Reserve | Wait | Withdraw | Sealed | PrivateReady | Applied | Rejoined | Done | Exited,
+    Hello | Reserve | Wait | Withdraw | Sealed | Unkept | PrivateReady | Applied | Rejoined | Done | Exited,
     Field(discriminator="say"),
 ]
 
@@ -114,12 +124,14 @@ class Reserved(Message):
     """The slots exist and their pages are charged to the agent."""
 
     say: Literal["reserved"] = "reserved"
+    protocol: int = Field(default=1, description="What the agent speaks: it ends a connection at a word unknown to it.")
 
 
 class Refused(Message):
     """The agent will not, and why."""
 
     say: Literal["refused"] = "refused"
+    protocol: int = Field(default=1, description="What the agent speaks.")
     reason: str
     message: str
 

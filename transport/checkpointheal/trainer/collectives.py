@@ -30,7 +30,7 @@ class Baseline:
     @classmethod
     def take(cls) -> "Baseline":
         """As it is now, where no process group has been made; none where that came first: it cannot be told then."""
-        return cls(frozenset() if dist.is_initialized() else frozenset(inode for _, inode in _sockets()))
+        return cls(frozenset() if dist.is_initialized() else frozenset(inode for _, inode in sockets()))
 
 
 def end_collectives(baseline: Baseline, store_ports: Collection[int] = ()) -> int:
@@ -41,11 +41,11 @@ def end_collectives(baseline: Baseline, store_ports: Collection[int] = ()) -> in
     on them. Call it again and again: ranks connect late.
     """
     _abort_nccl()
-    found = [(fd, inode) for fd, inode in _sockets() if inode not in baseline.inodes and _is_open(fd)]
+    found = [(fd, inode) for fd, inode in sockets() if inode not in baseline.inodes and _is_open(fd)]
     spared = _of_python() if found else frozenset()
     ours = [each for each in found if each[0] not in spared]
     first = [each for each in ours if _peer_port(each[0]) not in store_ports]
-    return sum(_shut_down(fd, inode) for fd, inode in first or ours)
+    return sum(shut_down(fd, inode) for fd, inode in first or ours)
 
 
 def _abort_nccl() -> None:
@@ -60,7 +60,7 @@ def _abort_nccl() -> None:
                 backend.abort()
 
 
-def _sockets() -> Iterator[tuple[int, int]]:
+def sockets() -> Iterator[tuple[int, int]]:
     """(descriptor, inode) of every socket of this process."""
     for name in os.listdir(_DESCRIPTORS):
         with contextlib.suppress(OSError, ValueError):
@@ -95,7 +95,8 @@ def _peer_port(fd: int) -> int | None:
     return None
 
 
-def _shut_down(fd: int, inode: int) -> bool:
+def shut_down(fd: int, inode: int) -> bool:
+    """End this very connection, whoever waits on it; whether there was one."""
     with contextlib.suppress(OSError), _borrowed(fd) as each:
         # The number may have been closed and given to another socket since the list was made.
         if os.fstat(each.fileno()).st_ino == inode:

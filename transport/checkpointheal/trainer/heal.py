@@ -8,6 +8,7 @@ no byte to another machine.
 import contextlib
 import logging
 import os
+import threading
 import time
 import uuid
 from collections.abc import Mapping
@@ -30,6 +31,7 @@ from checkpointheal.errors import (
     UnknownVersion,
 )
 from checkpointheal.manifest import describe, unpack
+from checkpointheal.trainer import build, rejoining
 from checkpointheal.trainer.agreement import Standing, agree
 from checkpointheal.trainer.apply import Given, apply
 from checkpointheal.trainer.collectives import Baseline, end_collectives
@@ -57,7 +59,7 @@ class Heal:
         self._incarnation = settings.incarnation or uuid.uuid4().hex
         self._epoch, self._request = 0, 0
         self._step: int | None = None
-        self._joined = False
+        self._has_joined = threading.Event()
         self._highest = -1
         self._asked = False
         self._line: Line | None = None
@@ -89,6 +91,7 @@ class Heal:
         if answer is None:
             return None
         self._take_place(self._line, answer)
+        rejoining.watch(self._settings.store_ports, self._has_joined)
         waited = time.monotonic()
         held = None if answer.step is None else self._load(answer, answer.step)
         seconds = time.monotonic() - waited
@@ -107,7 +110,7 @@ class Heal:
         begun = time.monotonic()
         schema = digest.schema_digest(describe(self._parts.replicated_state()).schema)
         agree(Standing(self._line is not None, self._epoch, self._step, schema), group)
-        self._joined = True
+        self._has_joined.set()
         if self._line is not None:
             self._line.say(Rejoined(epoch=self._epoch, seconds=time.monotonic() - begun), again="rejoined")
 
@@ -121,7 +124,7 @@ class Heal:
         """
         if not self._asked:
             raise NotRestored("commit() came before restore(): call restore() once, before the training loop")
-        self._joined = True
+        self._has_joined.set()
         if self._step is None or step > self._step:
             self._step = step
             if self._line is not None:
@@ -140,12 +143,18 @@ class Heal:
             self._keeping.close()
 
     def _hello(self) -> Hello:
-        return Hello(role="trainer", incarnation=self._incarnation, pid=os.getpid(), epoch=self._epoch)
+        return Hello(
+            role="trainer",
+            incarnation=self._incarnation,
+            pid=os.getpid(),
+            epoch=self._epoch,
+            build=build.of_this_process(),
+        )
 
     def _epoch_over(self, told: EpochOver) -> None:
         # Before the first answer, what is over is the epoch of the process before this one.
         if 0 < self._epoch <= told.epoch:
-            seconds = told.deadline if self._joined else min(told.deadline, JOINING_GRACE)
+            seconds = told.deadline if self._has_joined.is_set() else min(told.deadline, JOINING_GRACE)
             self._ending.begin(told.model_copy(update={"deadline": seconds}))
 
     def _take_place(self, line: Line, answer: Restored) -> None:

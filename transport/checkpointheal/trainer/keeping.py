@@ -15,7 +15,16 @@ from checkpointheal.arena import Arena, Writing
 from checkpointheal.contract.base import Digest
 from checkpointheal.contract.layout import Schema
 from checkpointheal.contract.seal import Seal
-from checkpointheal.contract.trainer import PrivateKept, PrivateReady, Refused, Reserve, Reserved, Sealed
+from checkpointheal.contract.trainer import (
+    UNKEPT_SINCE,
+    PrivateKept,
+    PrivateReady,
+    Refused,
+    Reserve,
+    Reserved,
+    Sealed,
+    Unkept,
+)
 from checkpointheal.errors import AlreadyAttached, CheckpointHealError, Misuse, NoArena, PrivateStateTooLarge
 from checkpointheal.manifest import Described, describe, pack, write_out
 from checkpointheal.trainer.line import Line
@@ -28,6 +37,7 @@ PRIVATE_GRACE = 1.0
 """Seconds that a commit waits, after its copy, for a buddy to have the private part.
 
 Usually one has it long before; where none answers, only the first commit waits."""
+SKIPPED = "GenerationSkipped"
 LOCK_PATIENCE = 5.0
 """Seconds that a trainer before this one, killed already, may take to be gone."""
 
@@ -45,6 +55,7 @@ class Keeping:
         self._has_kept = False
         self._buddy_answers = True
         self._said: set[str] = set()
+        self._unkept = ""
 
     def open(self, patience: float = 0.0) -> Arena:
         """The arena, held for this process alone; raises NoArena, or AlreadyAttached where another process has it."""
@@ -75,10 +86,10 @@ class Keeping:
         except Misuse as error:
             if not self._has_kept and not isinstance(error, AlreadyAttached):
                 raise
-            self._say_once(error.reason, f"not protected: {error}")
+            self._was_not_kept(error.reason, str(error))
         except (CheckpointHealError, OSError) as error:
             reason = error.reason if isinstance(error, CheckpointHealError) else type(error).__name__
-            self._say_once(reason, f"not protected: {error}")
+            self._was_not_kept(reason, str(error))
 
     def close(self) -> None:
         """Let go of the arena."""
@@ -96,7 +107,7 @@ class Keeping:
         self._hand_over_private(arena, step)
         writing = arena.begin()
         if writing is None:
-            self._say_once("GenerationSkipped", f"step {step} was not kept: every slot is being read")
+            self._was_not_kept(SKIPPED, f"step {step} was not kept: every slot is being read")
             return
         with _abandoned_on_error(writing):
             write_out(described, writing.prepare(described.schema))
@@ -105,6 +116,8 @@ class Keeping:
                 writing.abandon()
                 return
             writing.seal(self._seal(writing, described, epoch, step))
+        self._unkept = ""
+        self._line.unsay("unkept")
         self._line.say(Sealed(slot=writing.slot, step=step, pause=time.monotonic() - begun), again="sealed")
         self._wait_for_buddy(step)
 
@@ -162,6 +175,14 @@ class Keeping:
             self._buddy_answers = isinstance(latest, PrivateKept) and latest.step >= step - 1
         else:
             self._buddy_answers = answer is not None
+
+    def _was_not_kept(self, reason: str, message: str) -> None:
+        """The agent is told too, once until a step is kept again; one that does not know the word would hang up."""
+        self._say_once(reason, message if reason == SKIPPED else f"not protected: {message}")
+        answer = self._line.latest("reserve")
+        if reason != self._unkept and isinstance(answer, Reserved | Refused) and answer.protocol >= UNKEPT_SINCE:
+            self._unkept = reason
+            self._line.say(Unkept(reason=reason, message=message), again="unkept")
 
     def _say_once(self, reason: str, sentence: str) -> None:
         if reason not in self._said:
