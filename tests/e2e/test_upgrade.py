@@ -5,14 +5,12 @@ import os
 
 import pytest
 
-from builders_cluster import SYSTEM, Job, found, kubectl, one, until
+from builders_cluster import LARGE, SYSTEM, Job, found, kubectl, one, until
 from builders_jobs import docker
 from builders_release import CHART, RELEASE, helm, until_the_webhook_is_believed, upgrade
 
 TAG = os.environ.get("TAG", "dev")
 NEXT = f"{TAG}-next"
-SLOWLY = {"donors": {"bytesPerSecond": 1_000_000}}
-"""So that a transfer takes long enough for a new operator to come in the middle of it."""
 
 
 @pytest.fixture
@@ -31,29 +29,19 @@ def agents_image(job: Job, rank: int) -> str:
     return str(pod["spec"]["initContainers"][0]["image"])
 
 
-def until_it_crosses(job: Job, rank: int, old: str) -> None:
-    """A donor is assigned to the heal of this rank's new pod, and it is not over."""
-
-    def crosses() -> bool:
-        mine = [each for each in job.heals if each["spec"]["recipient"]["podUid"] not in ("", old)]
-        mine = [each for each in mine if each["spec"]["recipient"]["pod"] == job.pod_of(rank)]
-        return any(each["spec"].get("assignment") and not each["status"].get("concludedAt") for each in mine)
-
-    until(crosses, "a transfer is under way", seen=job.look)
-
-
 def healed(job: Job, rank: int) -> None:
     wanted = (job.pod_of(rank), "Peer", "True")
     until(lambda: wanted in job.verdicts(), f"{wanted} among the heals", seen=job.look)
 
 
 def test_another_build_comes_and_goes_in_the_middle_of_heals(namespace, next_build, same):
-    job = Job(namespace, policy=SLOWLY, environment={"PACE": "2"}, steps=70).start()
+    job = Job(namespace, environment={"PACE": "2"}, **LARGE | {"steps": 60}).start()
     job.until_step(3)
     for rank, running, coming in ((1, TAG, NEXT), (2, NEXT, TAG)):
         old = job.uid(rank)
         job.delete_pods(rank)
-        until_it_crosses(job, rank, old)
+        until(lambda rank=rank: job.receiving(rank), "a transfer is under way", seen=job.look)
+        assert job.uid(rank) != old
         assert agents_image(job, rank).endswith(f":{running}")
         upgrade(f"image.tag={coming}")
         healed(job, rank)

@@ -15,6 +15,8 @@ AGENT, ARENA, TOKEN = "checkpointheal-agent", "checkpointheal-arena", "checkpoin
 SCRATCH, SCRATCH_SIZE = "checkpointheal-scratch", "16Mi"
 VOLUMES = (ARENA, TOKEN, SCRATCH)
 ARENA_PATH, TOKEN_FOLDER = "/run/checkpointheal/arena", "/run/checkpointheal/token"
+ARENA_FOLDER = f"{ARENA_PATH}/shared"
+"""Made by the agent. A volume's own folder is root's and sticky: of two users neither may replace the other's files."""
 TRAINER_VARIABLES = ("CHECKPOINTHEAL_ARENA", "CHECKPOINTHEAL_JOB", "CHECKPOINTHEAL_MEMBER")
 CPU, DISK = "cpu", "ephemeral-storage"
 
@@ -84,7 +86,7 @@ def arena_mount() -> Part:
 
 def variables(seat: Seat) -> tuple[Part, ...]:
     """What both are told. A reference is expanded only after what it refers to."""
-    told = dict(zip(TRAINER_VARIABLES, (ARENA_PATH, seat.job, seat.member), strict=True))
+    told = dict(zip(TRAINER_VARIABLES, (ARENA_FOLDER, seat.job, seat.member), strict=True))
     return (
         *(_read_from(name, path) for name, path in seat.fields),
         *(_said(name, value) for name, value in told.items()),

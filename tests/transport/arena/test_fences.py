@@ -100,9 +100,10 @@ def test_no_umask_shuts_the_other_user_out(tmp_path: Path) -> None:
 def test_trainer_and_agent_may_be_different_users(tmp_path: Path) -> None:
     for parent in (tmp_path, *tmp_path.parents[:2]):
         parent.chmod(0o755)
-    directory = tmp_path / "arena"
-    directory.mkdir()
-    directory.chmod(0o777)
+    volume = tmp_path / "volume"  # as a kubelet makes one: in it nobody may replace another user's file
+    volume.mkdir()
+    volume.chmod(0o1777)
+    directory = volume / "shared"
     os.umask(0o077)
 
     def agent() -> None:

@@ -80,6 +80,7 @@ class Agent:
         trust = self._certificates if settings.certified else ByKey(settings.peer_key)
         self._peers = Peers(session, trust)
         self._transfers = Transfers()
+        self._untidy = False
         self._private = PrivateParts(settings.member, self._arena, self._peers, self._private_kept)
         self._shelf = Shelf(self._arena, self._look_again, self._flaws)
         self._giving = Giving(settings, self._shelf, self._transfers, self._link.changed)
@@ -280,10 +281,19 @@ class Agent:
             case words.Sealed():
                 self._flaws.over("commit")
                 self._shelf.look()
-                self._arena.keep_private(sorted(self._arena.private_steps())[-3:])
+                self._tidy()
             case _:
                 pass
         self._look_again()
+
+    def _tidy(self) -> None:
+        """Where an old private part cannot be removed, training goes on all the same."""
+        try:
+            self._arena.keep_private(sorted(self._arena.private_steps())[-3:])
+        except CheckpointHealError as error:
+            if not self._untidy:
+                log.warning("old private parts stay: %s", error)
+            self._untidy = True
 
     async def _reserve(self, said: words.Reserve) -> None:
         try:
