@@ -7,7 +7,7 @@ one. Pure. Must not know who adds it.
 
 from collections.abc import Iterator, Mapping
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from checkpointheal_operator.core.identity import Placed, place
 from checkpointheal_operator.core.injected import NotInjected, refuse
@@ -61,8 +61,8 @@ def _late(agent: Part, pod: PodManifest) -> Part:
     late = {key: value for key, value in agent.items() if key not in NEVER}
     if any(each.name == SCRATCH for each in pod.spec.volumes or ()):
         return late
-    mounts, security = agent["volumeMounts"], agent["securityContext"]
-    if isinstance(mounts, list) and isinstance(security, dict):
-        late["volumeMounts"] = [each for each in mounts if isinstance(each, dict) and each["name"] != SCRATCH]
-        late["securityContext"] = security | {"readOnlyRootFilesystem": False}
-    return late
+    mounts, security = TypeAdapter(list[Part]).validate_python(agent["volumeMounts"]), agent["securityContext"]
+    return late | {
+        "volumeMounts": [dict(each) for each in mounts if each["name"] != SCRATCH],
+        "securityContext": TypeAdapter(Part).validate_python(security) | {"readOnlyRootFilesystem": False},
+    }
