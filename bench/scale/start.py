@@ -31,20 +31,21 @@ def _rows(pods: int, seconds: float, mebibytes: float) -> list[Row]:
         for _ in range(ROUNDS):
             given = server.told()["pods given"]
             taken.append((*_round(server.url, crowd), server.told()["pods given"] - given))
-    synced, leading, memory, spent, got = (statistics.median(each) for each in zip(*taken, strict=True))
+    synced, busy, leading, memory, spent, got = (statistics.median(each) for each in zip(*taken, strict=True))
     name = f"{pods:,} pods"
     return [
         Row(f"{name}: start to synced", synced, "s", seconds, f"median of {ROUNDS}"),
+        Row(f"{name}: processor until synced", busy, "s"),
         Row(f"{name}: start to every job looked at", leading, "s", None, f"{crowd.jobs} jobs"),
         Row(f"{name}: most memory", memory, "MiB", mebibytes, f"resident, {STAYS:g} s later"),
-        Row(f"{name}: processor until then", spent, "s"),
+        Row(f"{name}: processor until then", spent, "s", None, "all pods listed twice, by the leader anew"),
         Row(f"{name}: pods received, as a part", got / pods, "", None, f"{pods:,} others were there"),
     ]
 
 
-def _round(url: str, crowd: Crowd) -> tuple[float, float, float, float]:
+def _round(url: str, crowd: Crowd) -> tuple[float, ...]:
     with operator(url, LEASE=f"round-{time.monotonic_ns()}") as replica:
-        synced = replica.until_ready()
+        synced, busy = replica.until_ready(), replica.seconds()
         leading = replica.until(lambda seen: seen.get('checkpointheal_looks_total{result="ok"}', 0) >= crowd.jobs)
         time.sleep(STAYS)
-        return synced, leading, replica.memory()[1], replica.seconds()
+        return synced, busy, leading, replica.memory()[1], replica.seconds()

@@ -6,6 +6,7 @@ expires by itself, a new decision replaces it.
 
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
+from itertools import chain, islice, product
 
 from checkpointheal.contract.gateway import Assignment, EpochOrder, Orders, Peer
 from checkpointheal.contract.identity import MemberId
@@ -90,16 +91,18 @@ def _epoch_order(moment: Moment, place: Place) -> EpochOrder | None:
 
 
 def _buddies(moment: Moment, member: MemberId) -> tuple[Peer, ...]:
-    """The next replicas of the same rank, in a ring; where they are too few, other ranks, other replicas first."""
-    policy = moment.view.policy
-    others = [each for each in moment.members if each != member]
+    """The nearest others that can be named."""
+    peers = (moment.places[each].peer for each in _nearest(moment, member))
+    return tuple(islice((peer for peer in peers if peer is not None), moment.view.policy.buddies))
 
-    def distance(other: MemberId) -> tuple[bool, bool, int, int]:
-        around = (other.replica - member.replica) % policy.replicas
-        return other.rank != member.rank, around == 0, around, (other.rank - member.rank) % policy.ranks
 
-    peers = (moment.places[each].peer for each in sorted(others, key=distance))
-    return tuple(peer for peer in peers if peer is not None)[: policy.buddies]
+def _nearest(moment: Moment, member: MemberId) -> Iterator[MemberId]:
+    """The next replicas of the same rank, in a ring; then other ranks, other replicas first."""
+    replicas, ranks = moment.view.policy.replicas, moment.view.policy.ranks
+    around, turns = range(1, replicas), range(1, ranks)
+    ways = chain(((each, 0) for each in around), product(around, turns), ((0, turn) for turn in turns))
+    for far, turn in ways:
+        yield MemberId(replica=(member.replica + far) % replicas, rank=(member.rank + turn) % ranks)
 
 
 def _keep_steps(moment: Moment) -> tuple[int, ...]:
