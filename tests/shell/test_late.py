@@ -41,7 +41,7 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.file = folder / "settings.json"
         self.file.write_text(settings(gateway_root="").model_dump_json())
-        self.cluster, self.mirror = Pods(), Mirror(lambda _namespace: None, slim_pod)
+        self.cluster, self.mirror = Pods(), Mirror(lambda *_changed: None, slim_pod)
         self.late = LateAgents(self.cluster, self.mirror, self.file, lambda: ROOT)
 
     def runs(self, pod: Json, phase: str = "Running") -> Ref:
