@@ -93,6 +93,11 @@ def test_what_fails_is_tried_again_ever_later_and_a_success_begins_anew() -> Non
     assert retry_after(1000) == 30
 
 
+def test_a_first_certificate_is_asked_for_every_two_seconds_at_least_however_long_the_gateway_was_away() -> None:
+    sleeps, _ = course_of([denied] * 8 + [granted])
+    assert sleeps == pytest.approx([0.5, 1, 2, 2, 2, 2, 2, 2, 16 * HOUR])
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import builders_agent as build
+from checkpointheal.agent import taking as taking_module
 from checkpointheal.agent.errand import Ended, Failed, Progress, Secured
 from checkpointheal.agent.taking import Taking
 from checkpointheal.agent.tls import Papers
@@ -101,13 +102,22 @@ def test_over_tls_the_errand_goes_to_the_donors_door_with_the_ticket_and_for_the
     ids=["an older donor", "a donor that means another", "no certificate", "a newer operator"],
 )
 def test_bytes_cross_over_the_assigned_channel_or_not_at_all(
-    tmp_path: Path, channel: str, certified: bool, answer: Meet, reason: str
+    tmp_path: Path, channel: str, certified: bool, answer: Meet, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(taking_module, "CERTIFIED_WITHIN", 0.0)
     transfers = build.Transfers(ENDED)
     taking, _ = a_taking(tmp_path, transfers, answer)
     taking.papers = lambda: PAPERS if certified else None
     assert asyncio.run(taking.fetch(build.an_assignment(channel=channel), 3)) is False
     assert (taking.facts.reason, transfers.errands) == (reason, [])
+
+
+def test_an_agent_that_is_certified_a_moment_after_it_was_assigned_takes_the_state_all_the_same(tmp_path: Path) -> None:
+    transfers = build.Transfers(ENDED)
+    taking, _ = a_taking(tmp_path, transfers, Meet(channel="tls", ticket="ab" * 16, prefix="heal-1/1", total=0))
+    shown = iter([None, None, None])
+    taking.papers = lambda: next(shown, PAPERS)
+    assert asyncio.run(taking.fetch(build.an_assignment(channel="tls"), 3)) is True
 
 
 @pytest.mark.parametrize(

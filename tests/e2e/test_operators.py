@@ -6,8 +6,6 @@ import pytest
 
 from builders_cluster import LARGE, SYSTEM, Job, found, healed_by, kubectl, leader, until
 
-pytestmark = pytest.mark.core
-
 OUTAGE = 60.0
 
 
@@ -28,6 +26,7 @@ def healed_once(job: Job, at_least: int = 8) -> None:
         assert begins[-1] == epoch["step"], job.look()
 
 
+@pytest.mark.core
 def test_a_leader_that_goes_in_the_middle_of_a_heal_is_followed_by_one_that_ends_it(namespace, same, both_operators):
     job = Job(namespace, **LARGE).start()
     job.until_step(8)
@@ -42,6 +41,7 @@ def test_a_leader_that_goes_in_the_middle_of_a_heal_is_followed_by_one_that_ends
     healed_once(job)
 
 
+@pytest.mark.core
 def test_a_leader_and_a_pod_that_go_together_cost_no_more_than_the_pod(namespace, same, both_operators):
     job = Job(namespace).start()
     job.until_step(8)

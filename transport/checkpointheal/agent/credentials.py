@@ -23,6 +23,8 @@ from checkpointheal.errors import Misuse
 log = logging.getLogger("checkpointheal.agent")
 
 SOONEST_SECONDS, RETRY_SECONDS, LONGEST_RETRY = 1.0, 0.5, 30.0
+LONGEST_FIRST = 2.0
+"""Between tries for a first certificate: a member without one cannot be healed, and the operator may just be back."""
 
 
 class GatewayAccess:
@@ -110,11 +112,15 @@ class Renewal:
 
     async def run(self) -> None:
         """A first certificate, then the next one in time, until cancelled. What fails is tried again."""
-        failures = 0
+        failures, longest = 0, LONGEST_FIRST
         while True:
             renew_after = await self._once()
-            failures = failures + 1 if renew_after is None else 0
-            await self._sleep(retry_after(failures) if renew_after is None else max(renew_after, SOONEST_SECONDS))
+            if renew_after is None:
+                failures += 1
+                await self._sleep(retry_after(failures, longest))
+            else:
+                failures, longest = 0, LONGEST_RETRY
+                await self._sleep(max(renew_after, SOONEST_SECONDS))
 
     async def _once(self) -> float | None:
         key = OwnKey.new()
@@ -133,6 +139,6 @@ class Renewal:
         return issued.renew_after
 
 
-def retry_after(failures: int) -> float:
+def retry_after(failures: int, longest: float = LONGEST_RETRY) -> float:
     """Seconds until the next try: twice as long each time, within bounds."""
-    return min(RETRY_SECONDS * 2.0 ** min(failures - 1, 10), LONGEST_RETRY)
+    return min(RETRY_SECONDS * 2.0 ** min(failures - 1, 10), longest)

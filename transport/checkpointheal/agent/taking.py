@@ -4,7 +4,9 @@ One attempt at a time, one donor per attempt: when it fails the operator hears w
 stays in the slot, so the next donor sends only the rest.
 """
 
+import asyncio
 import logging
+import time
 from collections.abc import Callable
 from contextlib import aclosing
 
@@ -20,6 +22,8 @@ from checkpointheal.contract.peer import Ask, Meet
 from checkpointheal.errors import CheckpointHealError
 
 log = logging.getLogger("checkpointheal.agent")
+
+CERTIFIED_WITHIN, LOOK_EVERY = 5.0, 0.05
 
 
 class Taking:
@@ -38,7 +42,7 @@ class Taking:
         self._say(TransferFacts(heal=assignment.heal, attempt=assignment.attempt, state="asking", donor=donor.pod))
         what = (assignment.step, donor.member, donor.pod, assignment.channel)
         log.info("step %d is asked of %s in %s, over %s", *what, extra=self._about())
-        papers = self.papers() if assignment.channel == TLS else None
+        papers = await self._shown() if assignment.channel == TLS else None
         if (no := disagreement(assignment.channel, assignment.channel, papers)) is not None:
             return self._failed(no.reason, no.message)
         try:
@@ -48,6 +52,13 @@ class Taking:
         if (no := disagreement(assignment.channel, meet.channel, papers)) is not None:
             return self._failed(no.reason, no.message)
         return await self._receive(self._errand(assignment, epoch, meet, papers))
+
+    async def _shown(self) -> Papers | None:
+        """An agent that is new may be assigned to before it is certified: a wait costs less than an attempt."""
+        end = time.monotonic() + CERTIFIED_WITHIN
+        while (papers := self.papers()) is None and time.monotonic() < end:
+            await asyncio.sleep(LOOK_EVERY)
+        return papers
 
     async def _receive(self, errand: Errand) -> bool:
         self._say_more(state="receiving")
