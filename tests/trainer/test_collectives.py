@@ -4,7 +4,9 @@ import os
 import signal
 import socket
 import threading
+import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch
@@ -125,8 +127,19 @@ def test_whoever_waits_for_a_rank_that_never_came_is_free_too():
 
     children = [fork(lambda rank=rank: join(rank)) for rank in range(2)]
     os.close(told)
+    until_connected(port, 2)  # a rank that comes when rank 0 is gone would call it until its timeout
     os.close(tell)
     assert [wait(child) for child in children] == [FREED, FREED]
+
+
+def until_connected(port, number):
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        tables = (Path(each).read_text() for each in ("/proc/net/tcp", "/proc/net/tcp6"))
+        rows = [row.split() for table in tables for row in table.splitlines()[1:]]
+        if sum(row[2].endswith(f":{port:04X}") and row[3] == "01" for row in rows) >= number:
+            return
+        time.sleep(0.01)
 
 
 def a_connection():
