@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from bench.samples import percentile
 from bench.scale.agents import Agent, Agents, Door
 from bench.scale.crowd import Crowd
-from bench.scale.processes import Operator, api, operator
+from bench.scale.processes import Api, Operator, api, cpu_seconds, operator
 from bench.table import Row
 
 CROWD = Crowd(pods=1000, jobs=250)
@@ -32,16 +32,17 @@ def rows() -> list[Row]:
     with api(CROWD) as server, operator(server.url, **TRUST) as replica:
         replica.until(lambda seen: seen.get('checkpointheal_looks_total{result="ok"}', 0) >= CROWD.jobs)
         agents = Agents(CROWD, Door(f"https://localhost:{replica.gateway}", _trusting(server.url)))
-        return asyncio.run(_storm(agents, replica))
+        return asyncio.run(_storm(agents, replica, server))
 
 
-async def _storm(agents: Agents, replica: Operator) -> list[Row]:
+async def _storm(agents: Agents, replica: Operator, server: Api) -> list[Row]:
     running = asyncio.create_task(agents.run())
     try:
         await _until(running, lambda: all(each.state == "training" for each in agents.all))
         idle = await _idle(replica)
         before, refused = await asyncio.to_thread(replica.metrics), agents.refused
         began, spent = time.monotonic(), replica.seconds()
+        beside = time.process_time(), cpu_seconds(server.process.pid)
         for job in _jobs(agents.all):
             for each in job:
                 each.end(told=False)
@@ -49,7 +50,7 @@ async def _storm(agents: Agents, replica: Operator) -> list[Row]:
         await _until(running, lambda: all(each.epoch == 2 and each.state == "training" for each in agents.all))
         over = time.monotonic() - began
         spent = replica.seconds() - spent
-        await _until(running, lambda: True)
+        beside = time.process_time() - beside[0], cpu_seconds(server.process.pid) - beside[1]
         after = await _settled(replica)
     finally:
         running.cancel()
@@ -66,6 +67,8 @@ async def _storm(agents: Agents, replica: Operator) -> list[Row]:
         Row("heals concluded", heals, "", None, f"{agents.refused - refused} requests refused"),
         Row("API writes a heal", writes / max(1.0, heals), "", 4.0, "epochs' own among them"),
         Row("processor of the operator", spent, "s", None, "in the storm"),
+        Row("processor of the agents", beside[0], "s", None, "all in one process of the bench"),
+        Row("processor of the API server", beside[1], "s", None, "the tests' fake one"),
         Row("processor of the operator when nothing happens", idle, "s/s", None, f"{CROWD.pods} agents report"),
         Row("most memory of the operator", replica.memory()[1], "MiB"),
     ]
