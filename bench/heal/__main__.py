@@ -11,7 +11,7 @@ from bench.results import keep
 from bench.table import Row, show
 from checkpointheal_operator.demo.plain import Restarted
 
-RESTARTS = 3
+RESTARTS = 5
 
 
 def main(argv: list[str]) -> int:
