@@ -23,7 +23,7 @@ class Sample(NamedTuple):
     past: float
     """From the harm until every rank had completed one step more than before it."""
     shares: tuple[float, ...] = ()
-    """Of the operator: from the report that made a decision possible to that decision."""
+    """Of the operator: from the last report with news to each decision that followed from it."""
     phases: dict[str, float] = {}  # noqa: RUF012 of a tuple, and never changed
 
 

@@ -1,7 +1,7 @@
 """Heals of this machine's processes: two replicas under `checkpointheal local`, harmed again and again.
 
-Of four harms three are a `kill -9` of the trainer, healed from its own memory; the fourth deletes the pod, agent and
-memory included, and is healed by the other one.
+Of three harms two are a `kill -9` of the trainer, healed from its own memory; the third deletes the pod, agent and
+memory included, and is healed by the other one. It also ends the back-off of `checkpointheal run`, which doubles.
 """
 
 import asyncio
@@ -10,17 +10,20 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.heal.figures import MODEL, Sample
 from bench.heal.told import restored
+from checkpointheal.contract.gateway import AgentReport
 from checkpointheal.contract.identity import MemberId
-from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Decision, EndEpoch, OpenHeal
+from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Decision, OpenHeal
+from checkpointheal_operator.core.hearing import is_news
 from checkpointheal_operator.core.phases import SeenHeal, phases
 from checkpointheal_operator.core.view import JobView, Policy
 from checkpointheal_operator.demo.plain import Launch, Restarted, recover_from_checkpoint
 from checkpointheal_operator.demo.progress import Progress
+from checkpointheal_operator.gateway.hub import Hub
 from checkpointheal_operator.local.job import Hooks, LocalJob
 from checkpointheal_operator.local.places import free_port
 from checkpointheal_operator.local.settings import LocalSettings
@@ -29,7 +32,7 @@ REPLICAS, VICTIM = 2, MemberId(replica=1)
 STEPS_BETWEEN = 3
 EVERY, KILL_AT = 10, 15
 PATIENCE = 180.0
-DELETED_EVERY = 4
+DELETED_EVERY = 3
 QUIET = {"TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore"}
 
 
@@ -55,6 +58,7 @@ class _Run:
     def __init__(self, folder: Path) -> None:
         self._folder, self._progress = folder, Progress(folder, REPLICAS)
         self._shares: list[float] = []
+        self._news_at = 0.0
 
     async def heals(self, count: int) -> list[Sample]:
         settings = LocalSettings(
@@ -74,6 +78,7 @@ class _Run:
             trainer_restarts=10 * count,
         )
         async with LocalJob(settings, Hooks(told=self._told), clock=time.time) as job:
+            self._listen(job.loop.hub)
             await self._until(job, lambda: self._progress.behind >= STEPS_BETWEEN)
             return [await self._heal(job, number) for number in range(count)]
 
@@ -93,26 +98,31 @@ class _Run:
         print(f"  {number + 1}: {sample.rung} {sample.restored:.2f} s", file=sys.stderr, flush=True)
         return sample
 
-    async def _until(self, job: LocalJob, true: object) -> None:
+    async def _until(self, job: LocalJob, true: Callable[[], object]) -> None:
         deadline = time.monotonic() + PATIENCE
-        while not true():  # type: ignore[operator]
+        while not true():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the job does not go on: {job.loop.view.epoch}")
             self._progress.look()
             await asyncio.sleep(0.02)
 
     def _told(self, decision: Decision, view: JobView) -> None:
-        """What made a decision possible was the last word about a trainer, but for the end of a transfer."""
-        if isinstance(decision, OpenHeal | Assign | EndEpoch) or (
-            isinstance(decision, BeginEpoch) and not _moved(view)
-        ):
-            self._shares.append(time.time() - max(each.trainer_since for each in view.heard))
+        """Pods that go are no report's news, so that epochs which they end are left out."""
+        if isinstance(decision, OpenHeal | Assign | BeginEpoch):
+            self._shares.append(time.time() - self._news_at)
 
+    def _listen(self, hub: Hub) -> None:
+        """When did the last report with news come?"""
+        take = hub.take
 
-def _moved(view: JobView) -> bool:
-    return any(each.is_open and each.assignment for each in view.heals) or any(
-        each.epoch == view.epoch.number and each.assignment for each in view.heals
-    )
+        def heard(report: AgentReport) -> None:
+            before = hub.heard_of(report.pod_uid)
+            take(report)
+            after = hub.heard_of(report.pod_uid)
+            if after is not None and is_news(before, after):
+                self._news_at = time.time()
+
+        hub.take = heard  # type: ignore[method-assign]
 
 
 async def _harm(job: LocalJob, *, deletes: bool) -> None:

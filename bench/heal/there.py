@@ -23,7 +23,7 @@ from bench.table import Row
 from builders_cluster import SYSTEM, Job, found, kubectl, until
 
 Json = dict[str, Any]
-REPLICAS, VICTIM, STEPS_BETWEEN, DELETED_EVERY = 2, 1, 3, 4
+REPLICAS, VICTIM, STEPS_BETWEEN, DELETED_EVERY = 2, 1, 3, 3
 OPERATORS = "app.kubernetes.io/component=operator"
 
 

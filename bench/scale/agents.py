@@ -1,6 +1,6 @@
 """A thousand agents, their trainers made up: what do they say to the gateway, and how long do they wait for an answer?
 
-Each has a connection for reports and one for its long poll, over TLS, and reports every second as a real one does. A
+Each has a connection for reports and one for its long poll, over TLS, and reports as often as a real one does. A
 trainer that is told to go on trains at once; one that ends waits again after the time in which a warm one starts.
 """
 
@@ -15,11 +15,12 @@ import aiohttp
 
 from bench.scale.crowd import Crowd
 from builders_core import SCHEMA, digest_of
+from checkpointheal.agent.settings import AgentSettings
 from checkpointheal.contract.gateway import AgentReport, Generation, Orders, TrainerExit, TrainerFacts
 from checkpointheal.contract.identity import Endpoint, MemberId
 
 RESTART_SECONDS = 0.5
-REPORT_EVERY = 1.0
+REPORT_EVERY = float(AgentSettings.model_fields["report_every"].default)
 STEP = 10
 PATIENCE = aiohttp.ClientTimeout(total=60)
 SIZE = 64 << 20

@@ -14,7 +14,7 @@ from bench.table import Row
 SIZES = ((1_000, 5.0, 150.0), (5_000, 15.0, 250.0), (10_000, 30.0, 400.0))
 """Pods, seconds, MiB."""
 PODS_A_JOB = 50
-ROUNDS = 1
+ROUNDS = 3
 STAYS = 6.0
 """Seconds after which memory is read again: a second list, and a round over all pods, are over by then."""
 

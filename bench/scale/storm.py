@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator
 from bench.samples import percentile
 from bench.scale.agents import Agent, Agents, Door
 from bench.scale.crowd import Crowd
-from bench.scale.processes import Operator, api, operator
+from bench.scale.processes import Api, Operator, api, cpu_seconds, operator
 from bench.table import Row
 
-CROWD = Crowd(pods=1000, jobs=250)
+SMALLER, CROWD = Crowd(pods=400, jobs=100), Crowd(pods=1000, jobs=250)
 SECONDS = 10.0
 PATIENCE = 240.0
 TARGET = 2.0
@@ -28,28 +28,36 @@ TRUST = {"ROOTS_SECRET": "roots", "ROOT_CONFIG_MAP": "root", "GATEWAY_HOSTS": "l
 
 
 def rows() -> list[Row]:
+    """Of a smaller storm, and of the promised one."""
+    return [
+        row._replace(what=f"{each.pods:,} restarts: {row.what}") for each in (SMALLER, CROWD) for row in storm(each)
+    ]
+
+
+def storm(crowd: Crowd) -> list[Row]:
     """Waits for both decisions of a restart, and what it cost."""
-    with api(CROWD) as server, operator(server.url, **TRUST) as replica:
-        replica.until(lambda seen: seen.get('checkpointheal_looks_total{result="ok"}', 0) >= CROWD.jobs)
-        agents = Agents(CROWD, Door(f"https://localhost:{replica.gateway}", _trusting(server.url)))
-        return asyncio.run(_storm(agents, replica))
+    with api(crowd) as server, operator(server.url, **TRUST) as replica:
+        replica.until(lambda seen: seen.get('checkpointheal_looks_total{result="ok"}', 0) >= crowd.jobs)
+        agents = Agents(crowd, Door(f"https://localhost:{replica.gateway}", _trusting(server.url)))
+        return asyncio.run(_storm(agents, replica, server))
 
 
-async def _storm(agents: Agents, replica: Operator) -> list[Row]:
+async def _storm(agents: Agents, replica: Operator, server: Api) -> list[Row]:
     running = asyncio.create_task(agents.run())
     try:
         await _until(running, lambda: all(each.state == "training" for each in agents.all))
         idle = await _idle(replica)
         before, refused = await asyncio.to_thread(replica.metrics), agents.refused
         began, spent = time.monotonic(), replica.seconds()
+        beside = time.process_time(), cpu_seconds(server.process.pid)
         for job in _jobs(agents.all):
             for each in job:
                 each.end(told=False)
-            await asyncio.sleep(max(0.0, began + SECONDS * (job[0].number + 1) / CROWD.pods - time.monotonic()))
+            await asyncio.sleep(max(0.0, began + SECONDS * (job[0].number + 1) / len(agents.all) - time.monotonic()))
         await _until(running, lambda: all(each.epoch == 2 and each.state == "training" for each in agents.all))
         over = time.monotonic() - began
         spent = replica.seconds() - spent
-        await _until(running, lambda: True)
+        beside = time.process_time() - beside[0], cpu_seconds(server.process.pid) - beside[1]
         after = await _settled(replica)
     finally:
         running.cancel()
@@ -66,13 +74,15 @@ async def _storm(agents: Agents, replica: Operator) -> list[Row]:
         Row("heals concluded", heals, "", None, f"{agents.refused - refused} requests refused"),
         Row("API writes a heal", writes / max(1.0, heals), "", 4.0, "epochs' own among them"),
         Row("processor of the operator", spent, "s", None, "in the storm"),
-        Row("processor of the operator when nothing happens", idle, "s/s", None, f"{CROWD.pods} agents report"),
+        Row("processor of the agents", beside[0], "s", None, "all in one process of the bench"),
+        Row("processor of the API server", beside[1], "s", None, "the tests' fake one"),
+        Row("processor of the operator when nothing happens", idle, "s/s", None, f"{len(agents.all)} agents report"),
         Row("most memory of the operator", replica.memory()[1], "MiB"),
     ]
 
 
 def _jobs(agents: list[Agent]) -> Iterator[list[Agent]]:
-    size = CROWD.replicas
+    size = agents[0].crowd.replicas
     return (agents[start : start + size] for start in range(0, len(agents), size))
 
 
@@ -98,10 +108,10 @@ async def _idle(replica: Operator) -> float:
 
 
 async def _settled(replica: Operator) -> dict[str, float]:
-    """Its metrics, once no heal is open."""
+    """Its metrics, once every heal that was opened is concluded."""
     while True:
         seen = await asyncio.to_thread(replica.metrics)
-        if not seen["checkpointheal_open_heals"]:
+        if _sum(seen, "checkpointheal_heals_opened_total") == _sum(seen, "checkpointheal_heals_total"):
             return seen
         await asyncio.sleep(0.5)
 

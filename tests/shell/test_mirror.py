@@ -86,6 +86,14 @@ def test_a_new_version_of_what_is_held_already_is_kept_and_told_to_nobody():
     assert len(told) == 1
 
 
+def test_what_we_wrote_ourselves_wakes_nobody_and_its_echo_neither():
+    told: list[None] = []
+    mirror = Mirror(lambda *_: told.append(None))
+    mirror.put(an_object(1), ours=True)
+    mirror.put(an_object(1))
+    assert (len(mirror), told) == (1, [])
+
+
 def a_whole_pod(state: Json | None = None, last: Json | None = None) -> Json:
     """As an API server tells it, with much that nobody reads."""
     container = {"name": AGENT, "image": "agent", "env": [{"name": "X", "value": "x" * 1000}]}

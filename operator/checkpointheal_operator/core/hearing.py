@@ -7,7 +7,7 @@ from checkpointheal.contract.gateway import AgentReport
 from checkpointheal_operator.core.moment import has_finished
 from checkpointheal_operator.core.view import Heard, JobView, Remembered
 
-HEARTBEAT = 2.0
+HEARTBEAT = 4.0
 """Seconds in which an agent that lives is heard, whether or not it has news."""
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from checkpointheal.contract import log_lines
-from checkpointheal_operator.collecting import collect_seldom
+from checkpointheal_operator.interpreter import prepare
 from checkpointheal_operator.shell.access import Access, NoCluster, in_cluster
 from checkpointheal_operator.shell.kube import Kube
 from checkpointheal_operator.shell.kubeconfig import from_kubeconfig
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USAGE_ERROR
     log_lines.begin(os.environ)
     logging.getLogger("kopf").setLevel(logging.WARNING)
-    collect_seldom()
+    prepare()
     try:
         settings = from_environment(os.environ)
         access = from_kubeconfig(settings.kubeconfig) if settings.kubeconfig else in_cluster(os.environ)

@@ -25,6 +25,8 @@ from checkpointheal_operator.shell.story import lines
 log = logging.getLogger("checkpointheal.operator")
 
 LOOK_EVERY, AT_MOST_EVERY = 5.0, 0.05
+RESTS_AT_MOST = 1.0
+"""Seconds. It rests as long as it looked: where many jobs look at once, the news of several reports is one look's."""
 SLOWEST = 30.0
 UNREADABLE = "Unreadable"
 """How a look ends at objects that are none of ours."""
@@ -43,7 +45,7 @@ class Keeper:
     def __init__(self, around: Surroundings, place: Place, ties: Ties) -> None:
         self._around, self._place, self._ties = replace(around, wrote=self._wrote), place, ties
         self._noticed = asyncio.Event()
-        self._failures = 0
+        self._failures, self._took = 0, 0.0
         self._waits_for = ""
         self._beat = self._seen_at = time.monotonic()
         self.open_heals = 0
@@ -73,7 +75,7 @@ class Keeper:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(seconds):
                         await self._noticed.wait()
-                await asyncio.sleep(AT_MOST_EVERY)
+                await asyncio.sleep(min(max(AT_MOST_EVERY, self._took), RESTS_AT_MOST))
             else:
                 await asyncio.sleep(seconds)
 
@@ -93,7 +95,8 @@ class Keeper:
             self._warn(f"its objects cannot be read: {error}", result)
             return SLOWEST, True
         finally:
-            self._around.metrics.looked(result, time.monotonic() - began)
+            self._took = time.monotonic() - began
+            self._around.metrics.looked(result, self._took)
         self._failures, self._seen_at = 0, time.monotonic()
         self.open_heals = sum(heal.is_open for heal in looked.view.heals)
         self._tell(looked)

@@ -71,8 +71,8 @@ class Mirror:
             self._let_go(each)
         self.passed(version)
 
-    def put(self, found: Json) -> None:
-        """It is or was like this: an older truth than what is held changes nothing."""
+    def put(self, found: Json, *, ours: bool = False) -> None:
+        """It is or was like this: an older truth than what is held changes nothing. What is `ours` nobody is told."""
         (namespace, name), uid = _place(found), _uid(found)
         held = self.get(namespace, name)
         if uid in self._gone or (held is not None and _version(found) <= _version(held)):
@@ -81,7 +81,7 @@ class Mirror:
             self._places.pop(_uid(held))
         now = self._held.setdefault(namespace, {})[name] = self.slim(found)
         self._places[uid] = (namespace, name)
-        if held is None or _but_version(held) != _but_version(now):
+        if not ours and (held is None or _but_version(held) != _but_version(now)):
             self._changed(held, now)
 
     def drop(self, uid: str, version: str = "") -> None:

@@ -1,7 +1,8 @@
 """How is the API read without asking it each time? The `Cluster` whose lists come from mirrors.
 
 What is written is put into the mirrors as it was stored, so that a look sees what the look before it wrote, however
-late the stream is; and what the API server does not find is held no longer, though no stream has told of its end.
+late the stream is, and nobody is woken by it: who wrote it knows. What the API server does not find is held no longer,
+though no stream has told of its end.
 Heals and pods that are asked for by name are read from the API: whoever does that wants the truth of this moment. Must
 not know how mirrors are kept.
 """
@@ -62,5 +63,5 @@ class Mirrored:
 
     def _seen(self, kind: Kind, stored: Json) -> Json:
         if kind in self._mirrors:
-            self._mirrors[kind].put(stored)
+            self._mirrors[kind].put(stored, ours=True)
         return stored

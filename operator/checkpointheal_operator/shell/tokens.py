@@ -55,6 +55,7 @@ class Tokens:
         self._cluster, self._pods, self._audience, self._clock = cluster, pods, audience, clock
         self._known: dict[bytes, tuple[float, Bound | None]] = {}
         self._asking: dict[bytes, asyncio.Task[Bound | None]] = {}
+        self._places: dict[str, tuple[str, Placed | Unplaced]] = {}
         self._at_once = asyncio.Semaphore(REVIEWS_AT_ONCE)
 
     async def caller(self, token: str) -> Caller | None:
@@ -63,7 +64,7 @@ class Tokens:
         if bound is None:
             return None
         pod = await self._pod(bound)
-        found = place(Metadata.model_validate(pod["metadata"])) if pod is not None else None
+        found = self._place(pod) if pod is not None else None
         if pod is not None and isinstance(found, Placed):
             return Caller(found.job, bound.uid, bound.namespace, found.member, pod.get("status", {}).get("podIP", ""))
         reason, message = (
@@ -72,6 +73,14 @@ class Tokens:
         facts = about(namespace=bound.namespace, pod=bound.name, reason=reason)
         log.warning("a pod has no place in a job: %s", message, extra=facts)
         return None
+
+    def _place(self, pod: Json) -> Placed | Unplaced:
+        """Found once for each version of the pod: its agent speaks every other second."""
+        uid, version = pod["metadata"]["uid"], pod["metadata"]["resourceVersion"]
+        known = self._places.get(uid)
+        if known is None or known[0] != version:
+            known = self._places[uid] = version, place(Metadata.model_validate(pod["metadata"]))
+        return known[1]
 
     async def _bound(self, token: str) -> Bound | None:
         """Of many who ask at once for the same token, one asks the API server."""
@@ -101,6 +110,8 @@ class Tokens:
         self._reviewed("nobody's" if bound is None else "a pod's")
         now = self._clock()
         self._known = {each: kept for each, kept in self._known.items() if now < kept[0]}
+        alive = {each.uid for _, each in self._known.values() if each is not None}
+        self._places = {uid: found for uid, found in self._places.items() if uid in alive}
         self._known[key] = (now + (REFUSED_SECONDS if bound is None else KEPT_SECONDS), bound)
         return bound
 

@@ -18,7 +18,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from checkpointheal.contract import log_lines
-from checkpointheal_operator.collecting import collect_seldom
+from checkpointheal_operator.interpreter import prepare
 from checkpointheal_operator.measures.reviewing import WebhookMetrics
 from checkpointheal_operator.webhook.app import make_app, make_open_app
 from checkpointheal_operator.webhook.files import Certificate, Installation, look_forever
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValidationError) as error:
         sys.stderr.write(f"checkpointheal webhook: {error}\n")
         return USAGE_ERROR
-    collect_seldom()
+    prepare()
     asyncio.run(serve(certificate, installation, Doors(asked.host, asked.port, asked.metrics_port)))
     return 0
 

@@ -30,7 +30,7 @@ class AgentSettings(Frozen):
     host: str = "127.0.0.1"
     port: Count = 0
     slots: int = 2
-    report_every: Seconds = 1.0
+    report_every: Seconds = 2.0
     private_limit: Count = 4 << 20
 
     @property
@@ -59,7 +59,7 @@ class AgentSettings(Frozen):
                 host=read("HOST", "127.0.0.1"),
                 port=int(read("PORT", "0")),
                 slots=int(read("SLOTS", "2")),
-                report_every=float(read("REPORT_EVERY", "1")),
+                report_every=float(read("REPORT_EVERY", "2")),
                 **_credentials(environment),
             )
         except ValueError as error:
