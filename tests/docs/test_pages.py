@@ -104,7 +104,9 @@ def test_no_page_is_left_without_a_way_to_it():
 
 
 def test_every_target_of_the_makefile_says_what_it_does():
-    listed = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert {line.split()[1] for line in listed.splitlines()} == TARGETS
 
 
