@@ -65,5 +65,6 @@ def same(ours: object, theirs: object) -> bool:
 
 def raw(tensor: torch.Tensor) -> bytes:
     """Its elements' bits, in order."""
-    flat = tensor.detach().contiguous().reshape(-1)
+    bits = tensor.detach().view(torch.uint8) if tensor.itemsize == 1 else tensor.detach()  # int4 can do nothing else
+    flat = bits.contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""

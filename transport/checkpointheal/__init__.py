@@ -4,15 +4,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from checkpointheal.manifest import register_class
     from checkpointheal.pg_transport import PGTransport
     from checkpointheal.trainer import Heal, attach
 
-__all__ = ["Heal", "PGTransport", "attach"]
+__all__ = ["Heal", "PGTransport", "attach", "register_class"]
 
 _HOMES = {
     "Heal": "checkpointheal.trainer",
     "attach": "checkpointheal.trainer",
     "PGTransport": "checkpointheal.pg_transport",
+    "register_class": "checkpointheal.manifest",
 }
 
 

@@ -62,7 +62,7 @@ def test_a_transport_is_used_again_and_again() -> None:
         assert build.same(received, state)
 
 
-@pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
+@pytest.mark.filterwarnings("ignore:B?Complex(Half|32) support is experimental")
 @pytest.mark.parametrize("dtype", ELEMENTS, ids=str)
 def test_every_dtype_crosses_bit_by_bit(dtype: torch.dtype) -> None:
     bits = torch.arange(192, dtype=torch.uint8)

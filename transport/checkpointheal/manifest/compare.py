@@ -3,26 +3,124 @@
 By name, and all differences at once: who reads them mends them in one go.
 """
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from checkpointheal.contract.layout import Difference, Schema, TensorEntry
+from checkpointheal.manifest.tree import join
+
+_TOLD = {
+    "d": "a dict", "od": "an OrderedDict", "ct": "a Counter", "l": "a list", "t": "a tuple", "T": "a tensor",
+    "V": "a value", "K": "a constant", "sh": "a ShardedTensor", "dt": "a DTensor of tensors",
+}  # fmt: skip
+_OBJECTS: Mapping[str, Mapping[int, str]] = {
+    "x": {1: "context", 3: "shape"},
+    "dt": {0: "placement"},
+    "sh": {0: "placement"},
+}
+"""Where, in a tensor that is made of tensors, that stands which is no tensor."""
+_LONGEST = 200
 
 
 def compare(offered: Schema, target: Schema) -> tuple[Difference, ...]:
     """Every difference; none: it fits."""
+    if offered.tree == target.tree:
+        pairs = zip(offered.tensors, target.tensors, strict=True)
+        return tuple(each for pair in pairs for each in _entry(*pair)) + tuple(_ties(offered, target))
     return tuple(_differences(offered, target))
 
 
 def _differences(offered: Schema, target: Schema) -> Iterator[Difference]:
     ours, theirs = {e.path: e for e in target.tensors}, {e.path: e for e in offered.tensors}
-    yield from _names(sorted(theirs), sorted(ours), "tensor")
-    yield from _names(sorted(offered.value_paths), sorted(target.value_paths), "value")
+    named = [
+        *_names(sorted(theirs), sorted(ours), "tensor"),
+        *_names(sorted(offered.value_paths), sorted(target.value_paths), "value"),
+    ]
+    yield from named
     for path in sorted(ours.keys() & theirs.keys()):
         yield from _entry(theirs[path], ours[path])
     if ours.keys() == theirs.keys():
         yield from _ties(offered, target)
-        if offered.tree != target.tree:
-            yield Difference(path="the state", what="container", offered="nested or ordered otherwise", target="not so")
+    nested = list(containers(offered.tree, target.tree))
+    yield from nested
+    if not named and not nested:
+        yield Difference(path="the state", what="container", offered="numbered otherwise", target="not so")
+
+
+def containers(offered: Any, target: Any, path: str = "") -> Iterator[Difference]:
+    """Where two trees, each known to be one of ours, hold other containers, objects or constants."""
+    ((tag, theirs),), ((own, ours),) = offered.items(), target.items()
+    if {tag, own} == {"T", "V"}:
+        return  # a tensor that is missing and a value that is unexpected, or the other way round: told by name
+    if tag != own or (tag in ("c", "x") and theirs[0] != ours[0]):
+        yield _differ(path, "container", _told(offered), _told(target))
+    elif tag in ("d", "od", "ct"):
+        yield from _mappings(theirs, ours, path)
+    elif tag in ("l", "t"):
+        yield from _children(
+            [[i, node] for i, node in enumerate(theirs)], [[i, node] for i, node in enumerate(ours)], path
+        )
+    elif tag == "c":
+        yield from containers(theirs[1], ours[1], path)
+    elif tag in _OBJECTS:
+        yield from _objects(tag, theirs, ours, path)
+
+
+def _mappings(theirs: Any, ours: Any, path: str) -> Iterator[Difference]:
+    keys = [[json.dumps(key) for key, _ in pairs] for pairs in (theirs, ours)]
+    if keys[0] != keys[1] and sorted(keys[0]) == sorted(keys[1]):
+        yield _differ(path, "container", f"ordered {_shown(theirs)}", _shown(ours))
+    yield from _children(theirs, ours, path)
+
+
+def _children(theirs: Any, ours: Any, path: str) -> Iterator[Difference]:
+    """Those of one key. One that only one side has is told by its leaves, if it has any."""
+    offered, held = ({json.dumps(key): (key, node) for key, node in pairs} for pairs in (theirs, ours))
+    for word in offered.keys() & held.keys():
+        key, node = offered[word]
+        yield from containers(node, held[word][1], join(path, _plain(key)))
+    for word in offered.keys() ^ held.keys():
+        key, node = offered.get(word) or held[word]
+        if not _has_leaves(node):
+            told = ("nothing", _told(node)) if word in held else (_told(node), "nothing")
+            yield _differ(join(path, _plain(key)), "container", *told)
+
+
+def _objects(tag: str, theirs: Any, ours: Any, path: str) -> Iterator[Difference]:
+    """A constant belongs to the tensor that it describes: where it differs, the same bytes mean something else."""
+    for place, what in _OBJECTS[tag].items():
+        if theirs[place] != ours[place]:
+            yield _differ(path, what, json.dumps(theirs[place]), json.dumps(ours[place]))
+    if tag != "sh":
+        at = 2 if tag == "x" else 1
+        yield from containers(theirs[at], ours[at], path)
+
+
+def _has_leaves(node: Any) -> bool:
+    ((tag, content),) = node.items()
+    if tag in ("T", "V", "x", "sh", "dt"):
+        return True
+    if tag in ("d", "od", "ct"):
+        return any(_has_leaves(child) for _, child in content)
+    return any(map(_has_leaves, content)) if tag in ("l", "t") else tag == "c" and _has_leaves(content[1])
+
+
+def _told(node: Any) -> str:
+    ((tag, content),) = node.items()
+    return f"a {content[0]}" if tag in ("c", "x") else _TOLD[tag]
+
+
+def _shown(pairs: Any) -> str:
+    return ", ".join(str(_plain(key)) for key, _ in pairs[:4]) + (", …" if len(pairs) > 4 else "")
+
+
+def _plain(key: Any) -> Any:
+    return next(iter(key.values())) if isinstance(key, dict) else key
+
+
+def _differ(path: str, what: str, offered: str, target: str) -> Difference:
+    return Difference(path=path or "the state", what=what, offered=offered[:_LONGEST], target=target[:_LONGEST])
 
 
 def _names(offered: Sequence[str], target: Sequence[str], kind: str) -> Iterator[Difference]:
@@ -58,7 +156,7 @@ def _ties(offered: Schema, target: Schema) -> Iterator[Difference]:
     theirs, ours = _groups(offered), _groups(target)
     for path in sorted(ours):
         if theirs[path] != ours[path]:
-            yield Difference(path=path, what="tie", offered=_told(theirs[path]), target=_told(ours[path]))
+            yield Difference(path=path, what="tie", offered=_group(theirs[path]), target=_group(ours[path]))
 
 
 def _groups(schema: Schema) -> dict[str, tuple[tuple[str, int], ...]]:
@@ -68,5 +166,5 @@ def _groups(schema: Schema) -> dict[str, tuple[tuple[str, int], ...]]:
     return {entry.path: tuple(sorted(members[entry.region])) for entry in schema.tensors}
 
 
-def _told(group: tuple[tuple[str, int], ...]) -> str:
+def _group(group: tuple[tuple[str, int], ...]) -> str:
     return "alone" if len(group) == 1 else "with " + ", ".join(path for path, _ in group[:4])

@@ -28,6 +28,7 @@ from checkpointheal.errors import (
     NoArena,
     NotRestored,
     SlotDamaged,
+    UnknownClass,
     UnknownVersion,
 )
 from checkpointheal.manifest import describe, unpack
@@ -194,8 +195,8 @@ class Heal:
     def _load_private(self, arena: Arena, step: int) -> None:
         try:
             blob = arena.read_private(step)
-            state = None if blob is None else unpack(blob)
-        except (BadFrame, BytesDiffer, UnknownVersion, SlotDamaged) as error:
+            state = None if blob is None else unpack(blob, known=describe(self._parts.private_state()).leaves.known)
+        except (BadFrame, BytesDiffer, UnknownVersion, UnknownClass, SlotDamaged) as error:
             log.error("checkpointheal: the private part of step %d cannot be read: %s", step, error)
             state = None
         if state is None:
