@@ -84,7 +84,7 @@ class Wrapped(torch.Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, function: Any, kinds: Any, given: Any = (), named: Any = None) -> Any:
-        if function is torch.ops.aten.detach.default:
+        if function in (torch.ops.aten.detach.default, torch.ops.aten.view.default):
             return cls(given[0].values_, given[0].scale, given[0].block)
         raise NotImplementedError(f"{function} of a Wrapped")
 

@@ -20,15 +20,26 @@ _OBJECTS: Mapping[str, Mapping[int, str]] = {
     "sh": {0: "placement"},
 }
 """Where, in a tensor that is made of tensors, that stands which is no tensor."""
+_INFORMATION = frozenset(("holder", "mesh_dim_names", "mesh_coordinate"))
 _LONGEST = 200
 
 
 def compare(offered: Schema, target: Schema) -> tuple[Difference, ...]:
     """Every difference; none: it fits."""
-    if offered.tree == target.tree:
+    trees = offered.tree, target.tree
+    if offered.tree != target.tree and (told := _untold(offered.tree)) == _untold(target.tree):
+        trees = told, told
+    if trees[0] == trees[1]:
         pairs = zip(offered.tensors, target.tensors, strict=True)
         return tuple(each for pair in pairs for each in _entry(*pair)) + tuple(_ties(offered, target))
     return tuple(_differences(offered, target))
+
+
+def _untold(tree: Any) -> Any:
+    """A tree without what is told for information: who holds which shard, and where in a mesh."""
+    if isinstance(tree, dict):
+        return {key: _untold(child) for key, child in tree.items() if key not in _INFORMATION}
+    return [_untold(child) for child in tree] if isinstance(tree, list) else tree
 
 
 def _differences(offered: Schema, target: Schema) -> Iterator[Difference]:

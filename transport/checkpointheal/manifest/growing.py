@@ -121,7 +121,8 @@ def _object(tag: str, content: list[JsonValue], giver: Giver, path: str, depth: 
         return giver.distributed(grow(content[1], giver, path, depth + 1), _read(Outer, content[0], path), path)
     if tag == "sh":
         return _sharded(content, giver, path, depth)
-    context, inner = (grow(each, giver, path, depth + 1) for each in content[1:3])
+    context = grow(content[1], giver, f"{path} (its context)", depth + 1)
+    inner = grow(content[2], giver, path, depth + 1)
     if not isinstance(inner, dict):
         raise BadFrame(f"{path} is made of tensors without names")
     return giver.wrapper(_name(content[0]), context, inner, _read(Outer, content[3], path), path)
