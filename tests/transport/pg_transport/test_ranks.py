@@ -1,4 +1,4 @@
-"""What PyTorch's own suite sends around a ring of ranks goes around ours: eight processes over gloo, all GPUs over NCCL."""
+"""What PyTorch's own suite sends around a ring of ranks goes around ours: over gloo and over NCCL."""
 
 import os
 import traceback

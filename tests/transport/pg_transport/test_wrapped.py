@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor, Shard
 import builders_classes as a
 import builders_ends
 import builders_pg as build
-from checkpointheal.errors import PeerRefused, SchemaDiffers, UnknownClass, UnsupportedLeaf
+from checkpointheal.errors import BadFrame, PeerRefused, SchemaDiffers, UnknownClass, UnsupportedLeaf
 from checkpointheal.manifest import describe, pack, rebuild, unpack
 
 
@@ -48,7 +48,10 @@ def test_a_wrapped_tensor_is_filled_in_place_by_the_targets_own_class() -> None:
 
 
 def test_a_wrapped_tensor_of_an_unknown_class_is_refused_by_name() -> None:
-    with a.registered(a.Colour), pytest.raises(UnknownClass, match=r"w is a builders_classes\.Wrapped, which is not known"):
+    with (
+        a.registered(a.Colour),
+        pytest.raises(UnknownClass, match=r"w is a builders_classes\.Wrapped, which is not known"),
+    ):
         build.cross({"w": a.a_wrapped()})
 
 
@@ -73,7 +76,10 @@ class Odd(a.Wrapped):
 
 @pytest.mark.parametrize(
     ("odd", "sentence"),
-    [(slice(1), r"w \(its context\)\.odd is a slice"), (torch.ones(1), r"w \(its context\)\.odd is a tensor among the")],
+    [
+        (slice(1), r"w \(its context\)\.odd is a slice"),
+        (torch.ones(1), r"w \(its context\)\.odd is a tensor among the"),
+    ],
     ids=["an object", "a tensor"],
 )
 def test_a_context_that_cannot_cross_is_named_on_both_sides(odd: Any, sentence: str) -> None:
@@ -92,7 +98,9 @@ OPAQUE = torch.arange(4.0).as_subclass(a.Opaque)
 
 
 def test_a_tensor_class_that_does_not_say_is_refused_by_name_and_crosses_by_a_codec() -> None:
-    with pytest.raises(UnsupportedLeaf, match=r"w is a Opaque of torch\.strided torch\.float32 on cpu, which cannot cross"):
+    with pytest.raises(
+        UnsupportedLeaf, match=r"w is a Opaque of torch\.strided torch\.float32 on cpu, which cannot cross"
+    ):
         describe({"w": OPAQUE})
     codec: Any = {
         "take_apart": lambda each: each.as_subclass(torch.Tensor),
@@ -109,10 +117,18 @@ def test_parts_that_do_not_make_the_class_are_refused() -> None:
     tree = described.schema.tree["d"][0][1]["x"]
     schema = described.schema.model_copy(update={"tree": {"d": [["w", {"x": [tree[0], {"d": []}, *tree[2:]]}]]}})
     data = bytearray(schema.data_bytes)
-    with a.registered(a.Wrapped), pytest.raises(Exception, match="w cannot be made of its tensors, as builders_classes"):
+    with (
+        a.registered(a.Wrapped),
+        pytest.raises(BadFrame, match="w cannot be made of its tensors, as builders_classes"),
+    ):
         rebuild(schema, described.values, data)
-    object_schema = described.schema.model_copy(update={"tree": {"c": [tree[0], {"d": [["w", {"l": [{"T": 0}, {"T": 1}]}]]}]}})
-    with a.registered(a.Wrapped), pytest.raises(Exception, match="is written as an object, but .*Wrapped is a tensor class"):
+    object_schema = described.schema.model_copy(
+        update={"tree": {"c": [tree[0], {"d": [["w", {"l": [{"T": 0}, {"T": 1}]}]]}]}}
+    )
+    with (
+        a.registered(a.Wrapped),
+        pytest.raises(BadFrame, match=r"is written as an object, but .*Wrapped is a tensor class"),
+    ):
         rebuild(object_schema, described.values, data)
 
 
