@@ -1,7 +1,7 @@
 """The manifest's door: a live state described, compared, moved and rebuilt."""
 
 from checkpointheal.manifest.bytes_across import write_into, write_out
-from checkpointheal.manifest.classes import Known, register_class
+from checkpointheal.manifest.classes import Known, part_by_part, register_class
 from checkpointheal.manifest.compare import compare
 from checkpointheal.manifest.describe import Described, describe
 from checkpointheal.manifest.packed import pack, unpack
@@ -14,6 +14,7 @@ __all__ = [
     "describe",
     "glance",
     "pack",
+    "part_by_part",
     "rebuild",
     "register_class",
     "unpack",
