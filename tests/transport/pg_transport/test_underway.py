@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -63,7 +64,7 @@ def test_only_the_chunks_that_are_wanted_count() -> None:
     assert (told[-1].done, told[-1].total) == (8 << 20, 8 << 20)
 
 
-def cancelled(transport: Any, act: Any) -> float:
+def cancelled(transport: Any, act: Any, ready: Callable[[], bool] = lambda: True) -> float:
     """Cancel it while it waits; how many seconds later the call had ended, by Abandoned."""
     outcome: list[Any] = []
 
@@ -75,7 +76,7 @@ def cancelled(transport: Any, act: Any) -> float:
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    while waiting.is_alive() and not transport._underway._waiting:
+    while waiting.is_alive() and not (transport._underway._waiting and ready()):
         waiting.join(0.01)
     began = time.monotonic()
     transport.cancel()
@@ -105,7 +106,7 @@ def test_a_transport_that_was_cancelled_says_so_and_touches_its_group_no_more() 
     giving, taking = builders_ends.gloo_groups(seconds=60)
     recording = build.Recording(taking)
     receiver = build.a_transport(recording, {"w": torch.zeros(1)}, seconds=60)
-    cancelled(receiver, lambda: receiver.recv_checkpoint(0))
+    cancelled(receiver, lambda: receiver.recv_checkpoint(0), lambda: len(recording.sent) == 2)
     sent = len(recording.sent)
     for act in (lambda: receiver.recv_checkpoint(0), lambda: receiver.send_checkpoint([0], {})):
         with pytest.raises(Abandoned, match="make another group"):

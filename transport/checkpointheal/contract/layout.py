@@ -106,7 +106,8 @@ class Difference(Frozen):
 
     path: str
     what: str = Field(
-        description="`missing`, `unexpected`, `dtype`, `shape`, `stride`, `placement`, `tie`, `container` or `context`."
+        description="`missing`, `unexpected`, `dtype`, `shape`, `stride`, `placement`, `tie`, `storage`, `container` or "
+        "`context`."
     )
     offered: str
     target: str

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from checkpointheal.contract.layout import Difference, Manifest, Outer, Sharding, TensorEntry
+from checkpointheal.contract.layout import Difference, Manifest, Outer, Schema, Sharding, TensorEntry
 from checkpointheal.ends.leaves import view_of
 from checkpointheal.errors import SchemaDiffers
 from checkpointheal.manifest import Described, compare, describe, values
@@ -33,7 +33,7 @@ class Target:
 
     def require_fit(self, offered: Manifest) -> Collection[int]:
         """The regions that are needed: all. Raises SchemaDiffers, naming each difference."""
-        if differences := compare(offered.schema_, self._live.schema):
+        if differences := compare(offered.schema_, self._live.schema, memory=False):
             raise SchemaDiffers(differences)
         for value in offered.values:
             values.decode(value)
@@ -42,8 +42,12 @@ class Target:
     def fill(self, manifest: Manifest, regions: Sequence[torch.Tensor]) -> Any:
         """Copy verified regions into the live memory; the state dict, its tensors the target's own."""
         plain = [values.decode(value) for value in manifest.values]
-        for live, staged in zip(self._live.regions, regions, strict=True):
-            live.copy_(staged)
+        if _lies_alike(manifest.schema_, self._live.schema):
+            for live, staged in zip(self._live.regions, regions, strict=True):
+                live.copy_(staged)
+        else:
+            for index, entry in enumerate(manifest.schema_.tensors):
+                _copy_bytes(self._live, index, entry, regions)
         return grow(manifest.schema_.tree, _Own(self._live, plain))
 
 
@@ -77,17 +81,16 @@ class LenientTarget:
             plain[ours] = values.decode(manifest.values[theirs])
         with torch.no_grad():
             for theirs, ours in self._plan.tensors:
-                entry = manifest.schema_.tensors[theirs]
-                self._write(ours, entry, regions[entry.region])
+                self._write(ours, manifest.schema_.tensors[theirs], regions)
         return grow(self._live.schema.tree, _Own(self._live, plain))
 
-    def _write(self, index: int, offered: TensorEntry, region: torch.Tensor) -> None:
+    def _write(self, index: int, offered: TensorEntry, regions: Sequence[torch.Tensor]) -> None:
         own = self._live.schema.tensors[index]
-        if (own.dtype, own.stride) != (offered.dtype, offered.stride):
-            local_of(self._live.leaves.tensors[index][1]).detach().copy_(view_of(offered, region))
-            return
-        count = reach(own)
-        self._live.regions[own.region][own.offset :][:count].copy_(region[offered.offset :][:count])
+        if (own.dtype, own.stride) == (offered.dtype, offered.stride):
+            _copy_bytes(self._live, index, offered, regions)
+        else:
+            given = view_of(offered, regions[offered.region])
+            local_of(self._live.leaves.tensors[index][1]).detach().copy_(given)
 
     def _unwritable(self, offered: Manifest) -> Iterator[Difference]:
         for theirs, ours in self._plan.tensors:
@@ -98,6 +101,19 @@ class LenientTarget:
                 yield _differ(own, "stride", f"{entry.stride}", f"{own.stride}, whose elements share memory")
             elif not _casts(BY_NAME[entry.dtype], BY_NAME[own.dtype]):
                 yield _differ(own, "dtype", entry.dtype, f"{own.dtype}, to which torch does not cast it")
+
+
+def _lies_alike(offered: Schema, own: Schema) -> bool:
+    """Whether region by region is tensor by tensor: always, where both sides run one program."""
+    places = [[(entry.region, entry.offset) for entry in schema.tensors] for schema in (offered, own)]
+    sizes = [[region.nbytes for region in schema.regions] for schema in (offered, own)]
+    return places[0] == places[1] and sizes[0] == sizes[1]
+
+
+def _copy_bytes(live: Described, index: int, offered: TensorEntry, regions: Sequence[torch.Tensor]) -> None:
+    own = live.schema.tensors[index]
+    count = reach(own)
+    live.regions[own.region][own.offset :][:count].copy_(regions[offered.region][offered.offset :][:count])
 
 
 def _differ(own: TensorEntry, what: str, offered: str, target: str) -> Difference:

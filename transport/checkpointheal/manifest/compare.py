@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from checkpointheal.contract.layout import Difference, Schema, TensorEntry
+from checkpointheal.manifest.reach import reach
 from checkpointheal.manifest.tree import join
 
 _TOLD = {
@@ -24,15 +25,20 @@ _INFORMATION = frozenset(("holder", "mesh_dim_names", "mesh_coordinate"))
 _LONGEST = 200
 
 
-def compare(offered: Schema, target: Schema) -> tuple[Difference, ...]:
-    """Every difference; none: it fits."""
+def compare(offered: Schema, target: Schema, *, memory: bool = True) -> tuple[Difference, ...]:
+    """Every difference; none: it fits.
+
+    With `memory`, tensors that share a storage must lie in it alike even where none of their bytes are the same: then
+    the two have one data section, and one digest.
+    """
     trees = offered.tree, target.tree
     if offered.tree != target.tree and (told := _untold(offered.tree)) == _untold(target.tree):
         trees = told, told
-    if trees[0] == trees[1]:
-        pairs = zip(offered.tensors, target.tensors, strict=True)
-        return tuple(each for pair in pairs for each in _entry(*pair)) + tuple(_ties(offered, target))
-    return tuple(_differences(offered, target))
+    if trees[0] != trees[1]:
+        return tuple(_differences(offered, target))
+    pairs = list(zip(offered.tensors, target.tensors, strict=True))
+    differences = [*(each for pair in pairs for each in _entry(*pair)), *_ties(offered, target)]
+    return tuple(differences or (_places(offered, target) if memory else ()))
 
 
 def _untold(tree: Any) -> Any:
@@ -88,10 +94,10 @@ def _mappings(theirs: Any, ours: Any, path: str) -> Iterator[Difference]:
 def _children(theirs: Any, ours: Any, path: str) -> Iterator[Difference]:
     """Those of one key. One that only one side has is told by its leaves, if it has any."""
     offered, held = ({json.dumps(key): (key, node) for key, node in pairs} for pairs in (theirs, ours))
-    for word in offered.keys() & held.keys():
+    for word in sorted(offered.keys() & held.keys()):
         key, node = offered[word]
         yield from containers(node, held[word][1], join(path, _plain(key)))
-    for word in offered.keys() ^ held.keys():
+    for word in sorted(offered.keys() ^ held.keys()):
         key, node = offered.get(word) or held[word]
         if not _has_leaves(node):
             told = ("nothing", _told(node)) if word in held else (_told(node), "nothing")
@@ -101,7 +107,7 @@ def _children(theirs: Any, ours: Any, path: str) -> Iterator[Difference]:
 def _objects(tag: str, theirs: Any, ours: Any, path: str) -> Iterator[Difference]:
     """A constant belongs to the tensor that it describes: where it differs, the same bytes mean something else."""
     for place, what in _OBJECTS[tag].items():
-        if theirs[place] != ours[place]:
+        if _untold(theirs[place]) != _untold(ours[place]):
             yield _differ(path, what, json.dumps(theirs[place]), json.dumps(ours[place]))
     if tag != "sh":
         at = 2 if tag == "x" else 1
@@ -150,7 +156,7 @@ def _entry(offered: TensorEntry, target: TensorEntry) -> Iterator[Difference]:
     }
     for what, (theirs, ours) in facts.items():
         if theirs != ours:
-            yield Difference(path=offered.path, what=what, offered=str(theirs), target=str(ours))
+            yield Difference(path=target.path, what=what, offered=str(theirs), target=str(ours))
 
 
 def _placed(entry: TensorEntry) -> str:
@@ -163,7 +169,7 @@ def _placed(entry: TensorEntry) -> str:
 
 
 def _ties(offered: Schema, target: Schema) -> Iterator[Difference]:
-    """Which tensors share storage, and where in it: a tie on one side only would alias or split live memory."""
+    """Which tensors share bytes, and how: a tie on one side only would alias or split live memory."""
     theirs, ours = _groups(offered), _groups(target)
     for path in sorted(ours):
         if theirs[path] != ours[path]:
@@ -171,10 +177,38 @@ def _ties(offered: Schema, target: Schema) -> Iterator[Difference]:
 
 
 def _groups(schema: Schema) -> dict[str, tuple[tuple[str, int], ...]]:
-    members: dict[int, list[tuple[str, int]]] = {}
+    """Each tensor's group: all whose bytes overlap, directly or through others, from the group's first byte on."""
+    found: dict[str, tuple[tuple[str, int], ...]] = {}
+    regions: dict[int, list[TensorEntry]] = {}
     for entry in schema.tensors:
-        members.setdefault(entry.region, []).append((entry.path, entry.offset))
-    return {entry.path: tuple(sorted(members[entry.region])) for entry in schema.tensors}
+        regions.setdefault(entry.region, []).append(entry)
+    for entries in regions.values():
+        for group in _overlapping(sorted(entries, key=lambda entry: entry.offset)):
+            shown = tuple(sorted((entry.path, entry.offset - group[0].offset) for entry in group))
+            found.update((entry.path, shown) for entry in group)
+    return found
+
+
+def _overlapping(ascending: Sequence[TensorEntry]) -> Iterator[list[TensorEntry]]:
+    group, end = [ascending[0]], ascending[0].offset + reach(ascending[0])
+    for entry in ascending[1:]:
+        if entry.offset >= end:
+            yield group
+            group = []
+        group.append(entry)
+        end = max(end, entry.offset + reach(entry))
+    yield group
+
+
+def _places(offered: Schema, target: Schema) -> Iterator[Difference]:
+    for theirs, ours in zip(offered.tensors, target.tensors, strict=True):
+        places = [
+            (entry.region, entry.offset, schema.regions[entry.region].nbytes)
+            for entry, schema in ((theirs, offered), (ours, target))
+        ]
+        if places[0] != places[1]:
+            told = [f"byte {offset} of {size} in storage {region}" for region, offset, size in places]
+            yield Difference(path=ours.path, what="storage", offered=told[0], target=told[1])
 
 
 def _group(group: tuple[tuple[str, int], ...]) -> str:

@@ -30,7 +30,7 @@ def plan(offered: Schema, target: Schema) -> Plan:
     """Which leaves go where, by name, and which differences that bridges."""
     paths = [[entry.path for entry in schema.tensors] for schema in (offered, target)]
     tensors = tuple(_pairs(*paths))
-    differences = compare(offered, target)
+    differences = compare(offered, target, memory=False)
     clashes = tuple(_clashes(offered, target, tensors))
     refused = tuple(each for each in differences if each.what not in {*_BRIDGED, "tie"}) + clashes
     return Plan(
