@@ -111,3 +111,8 @@ class Conclude(Frozen):
 
 
 Decision = Nothing | Wait | OpenHeal | Assign | BeginEpoch | EndEpoch | Conclude
+
+
+def held_by(decision: Decision) -> str:
+    """Why the job waits for a person's word, and what lets it go on; empty where it does not."""
+    return decision.message if isinstance(decision, Wait) and decision.reason == Reason.HELD else ""

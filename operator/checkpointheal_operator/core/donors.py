@@ -48,6 +48,9 @@ class DonorChoice:
     refusals: tuple[Refusal, ...]
 
 
+DOUBLED = 6
+"""Times that a rest grows: a heal that is held is tried for as long as it is held."""
+
 Rule = Callable[[Case, Candidate], str | None]
 
 
@@ -83,11 +86,11 @@ def due(heal: HealRecord) -> float:
 
 
 def rested_at(moment: Moment, heal: HealRecord, donor_uid: str) -> float:
-    """When a donor that failed the heal may be tried again: each further failure doubles its rest."""
+    """When a donor that failed the heal may be tried again: each further failure doubles its rest, up to a limit."""
     count = heal.failed.count(donor_uid)
     if count == 0 or heal.assigned_at is None:
         return float("-inf")
-    return heal.assigned_at + moment.view.policy.retry_pause * 2.0 ** min(count - 1, 30)
+    return heal.assigned_at + moment.view.policy.retry_pause * 2.0 ** min(count - 1, DOUBLED)
 
 
 def current_donor(moment: Moment, heal: HealRecord, assignment: Assignment) -> str:

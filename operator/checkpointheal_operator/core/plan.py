@@ -15,6 +15,9 @@ from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import HealRecord
 from checkpointheal_operator.core.vote import Holder
 
+KEPT_FAILURES = 1024
+"""As many as a `Heal` has room for. Of a heal that is held and fails for days, the oldest are forgotten."""
+
 
 @dataclass(frozen=True)
 class Abandonment:
@@ -78,7 +81,7 @@ def _failure(moment: Moment, heal: HealRecord, attempt: int) -> str | None:
 
 def plan_assignment(case: Case, heal: HealRecord, abandoned: Abandonment | None) -> Assign | Wait:
     """Assign the best donors; wait where there are none now, until the first one has rested."""
-    failed = heal.failed + (abandoned.failed if abandoned else ())
+    failed = (heal.failed + (abandoned.failed if abandoned else ()))[-KEPT_FAILURES:]
     blamed = heal.model_copy(update={"failed": failed})
     choice = choose_donors(Case(case.moment, case.point, case.recipient, blamed))
     recipient = case.moment.places[case.recipient].peer

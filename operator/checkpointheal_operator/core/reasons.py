@@ -96,6 +96,13 @@ class Reason(StrEnum):
     DIGEST_PENDING = "DigestPending", "{member} is still reading step {step} through"
     DONORS_BUSY = "DonorsBusy", "{member} waits for a donor: every one that could give serves others or rests"
     OLD_REQUEST = "OldRequest", "request {request} of {member} was answered already: its next one will be heard"
+    HELD = (
+        "Held",
+        (
+            "{why}; spec.fallback is Hold, so the job does not go back to your checkpoint by itself: what was trained "
+            "since it{reached} would be lost; set spec.fallback to Checkpoint to let it go on from there, or {mend}"
+        ),
+    )
     TRANSFERRING = "Transferring", "{member} receives step {step} from {donor}, attempt {attempt}"
 
     # What an epoch begins with.

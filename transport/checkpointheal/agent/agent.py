@@ -64,7 +64,7 @@ class Agent:
         self._start = uuid.uuid4().hex
         self._sequence = 0
         self._orders = Orders(revision=0)
-        self._explained = 0
+        self._explained: ExplainWait | None = None
         self._endpoint: Endpoint | None = None
         self._fetching: tuple[Assignment, asyncio.Task[None]] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -188,6 +188,7 @@ class Agent:
             fetching=self._fetching[0] if self._fetching else None,
             fetching_private=self._private.fetching,
             explained=self._explained,
+            held=self._seen.held,
         )
 
     def _do(self, duty: Duty) -> None:
@@ -242,8 +243,9 @@ class Agent:
 
     def _explain(self, duty: ExplainWait) -> None:
         request = self._seen.waiting_request
-        if self._trainer_door.say("trainer", words.Waiting(request=request, reason=duty.reason, message=duty.message)):
-            self._explained = duty.request
+        told = words.Waiting(request=request, reason=duty.reason, message=duty.message, hold=duty.hold)
+        if self._trainer_door.say("trainer", told):
+            self._explained = duty
 
     async def _fetch(self, assignment: Assignment) -> None:
         epoch = self._orders.epoch.epoch if self._orders.epoch else 0

@@ -191,5 +191,11 @@ class Orders(Message):
         default=None, description="Incarnation of a trainer to be killed: it stands still."
     )
     withdrawn: bool = Field(default=False, description="The operator does nothing for this pod.")
-    reason: str = Field(default="", description="Why it does nothing, in one word; empty: it knows no policy for it.")
+    hold: bool = Field(
+        default=False, description="A trainer in `restore()` waits for as long as it takes: its budget does not count."
+    )
+    reason: str = Field(
+        default="",
+        description="Why it does nothing, in one word (empty: it knows no policy for it); or what the job is held for.",
+    )
     message: str = Field(default="", description="Why, in a sentence.")
