@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from checkpointheal.contract.gateway import AgentReport, Assignment, Peer
+from checkpointheal.contract.gateway import AgentReport, Assignment, Peer, TransferFacts
 from checkpointheal_operator.core.decisions import Assign, Wait
 from checkpointheal_operator.core.donors import Case, choose_donors, current_donor, due, rested_at
 from checkpointheal_operator.core.moment import Moment, Place
@@ -59,8 +59,11 @@ def abandonment(case: Case, heal: HealRecord, assignment: Assignment) -> Abandon
         message = Reason.STEP_CHANGED.tell(attempt=attempt, step=case.point.step)
         return Abandonment(Reason.STEP_CHANGED, message)
     donor = current_donor(moment, heal, assignment)
-    if (what := _failure(moment, heal, attempt)) is not None:
+    if (failed := _failure(moment, heal, attempt)) is not None:
+        what = failed.message or failed.reason or "the recipient does not say why"
         message = Reason.TRANSFER_FAILED.tell(attempt=attempt, what=what)
+        if failed.reason == Reason.NO_CERTIFICATE:
+            return Abandonment(Reason.NOT_CERTIFIED, message)
         return Abandonment(Reason.TRANSFER_FAILED, message, (donor,))
     if donor not in {place.pod.uid for place in moment.places.values() if place.pod}:
         return Abandonment(Reason.DONOR_LOST, Reason.DONOR_LOST.tell(attempt=attempt), (donor,))
@@ -70,17 +73,19 @@ def abandonment(case: Case, heal: HealRecord, assignment: Assignment) -> Abandon
     return None
 
 
-def _failure(moment: Moment, heal: HealRecord, attempt: int) -> str | None:
-    """What the recipient says went wrong with this very attempt."""
+def _failure(moment: Moment, heal: HealRecord, attempt: int) -> TransferFacts | None:
+    """What the recipient says of this very attempt, where it went wrong."""
     heard = moment.heard.get(heal.pod_uid)
     transfer = heard.report.transfer if heard else None
     if transfer is None or (transfer.heal, transfer.attempt, transfer.state) != (heal.name, attempt, "failed"):
         return None
-    return transfer.message or transfer.reason or "the recipient does not say why"
+    return transfer
 
 
 def plan_assignment(case: Case, heal: HealRecord, abandoned: Abandonment | None) -> Assign | Wait:
     """Assign the best donors; wait where there are none now, until the first one has rested."""
+    if (uncertified := _uncertified(case, heal, abandoned)) is not None:
+        return uncertified
     failed = (heal.failed + (abandoned.failed if abandoned else ()))[-KEPT_FAILURES:]
     blamed = heal.model_copy(update={"failed": failed})
     choice = choose_donors(Case(case.moment, case.point, case.recipient, blamed))
@@ -98,6 +103,20 @@ def plan_assignment(case: Case, heal: HealRecord, abandoned: Abandonment | None)
         reason=abandoned.reason if abandoned else Reason.STATE_MISSING,
         message=abandoned.message if abandoned else message,
     )
+
+
+def _uncertified(case: Case, heal: HealRecord, abandoned: Abandonment | None) -> Wait | None:
+    """A recipient that cannot show who it is yet. Its own lack says nothing against a donor, and uses up no attempt."""
+    policy, report = case.moment.view.policy, case.moment.places[case.recipient].report
+    if policy.channel != "tls" or report is None:
+        return None
+    says_so = any(flaw.reason == Reason.NO_CERTIFICATE for flaw in report.unprotected)
+    failed_by_it = abandoned is not None and abandoned.reason == Reason.NOT_CERTIFIED
+    until = (heal.assigned_at or 0.0) + policy.retry_pause if failed_by_it else float("-inf")
+    if not says_so and case.moment.now >= until:
+        return None
+    reason = Reason.NOT_CERTIFIED
+    return Wait(until=None if says_so else until, reason=reason, message=reason.tell(member=case.recipient))
 
 
 def _assignment(case: Case, heal: HealRecord, recipient: Peer, eligible: Sequence[Holder]) -> Assignment:

@@ -95,6 +95,7 @@ class Reason(StrEnum):
     NOT_WAITING = "NotWaiting", "the trainer of {member} is {trainer}, not yet in restore()"
     DIGEST_PENDING = "DigestPending", "{member} is still reading step {step} through"
     DONORS_BUSY = "DonorsBusy", "{member} waits for a donor: every one that could give serves others or rests"
+    NOT_CERTIFIED = "NotCertified", "{member} waits for its agent's certificate: without one nothing is sent to it"
     OLD_REQUEST = "OldRequest", "request {request} of {member} was answered already: its next one will be heard"
     HELD = (
         "Held",

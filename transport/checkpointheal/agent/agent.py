@@ -153,6 +153,7 @@ class Agent:
         self._access.believe(roots)
         self._certificates.credentials = credentials
         await self._peer_door.listen(credentials.server)
+        self._link.changed()
 
     def _papers(self) -> Papers | None:
         shown = self._certificates.credentials
