@@ -144,6 +144,7 @@ class Agent:
         self.fetching_private: FetchPrivate | None = None
         self.transfer: TransferFacts | None = None
         self.explained: ExplainWait | None = None
+        self.answered = ""
         if pod.trainer is not None:
             for said in pod.trainer.words_again():
                 self.hear(said)
@@ -172,6 +173,7 @@ class Agent:
             transfer=self.transfer,
             attempt_seen=numbers.attempt,
             epoch_seen=numbers.epoch_answered,
+            answered=self.answered,
         )
 
     def _generations(self) -> Iterator[Generation]:
@@ -551,6 +553,7 @@ class Simulation:
             return False
         known = {each.pod_uid for each in pod.agent.orders.buddies}
         pod.agent.orders = standing
+        pod.agent.answered = standing.question or pod.agent.answered
         if self.privates_arrive:
             new = [each for each in standing.buddies if each.pod_uid not in known]
             for step in sorted(pod.arena.private):
@@ -570,7 +573,7 @@ class Simulation:
             view = advance(view, made[-1], self.now)
             assert len(made) <= SETTLES_WITHIN, f"does not settle: {[str(each) for each in made[-4:]]}"
         self.view = view
-        standing = orders(view, core.held_by(made[-1]))
+        standing = orders(view, made[-1])
         self.ordered = {pod.uid: standing[member] for member, pod in self.pods.items()}
         self.decisions += made
         return made

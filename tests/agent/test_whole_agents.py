@@ -191,6 +191,20 @@ def test_a_held_trainer_stays_held_over_a_restart_of_its_agent_until_the_operato
     asyncio.run(story())
 
 
+def test_an_agent_that_is_asked_whether_it_is_there_answers_at_once_and_its_answer_stands(home: Path) -> None:
+    async def story() -> None:
+        async with a_cluster(home) as cluster, cluster.agent(0):
+            first = await cluster.once(0, lambda report: report.answered == "")
+            cluster.gateway.hub.order({"uid-0": Orders(revision=1, question="heal-1/0")})
+            told = await cluster.once(0, lambda report: report.answered == "heal-1/0")
+            assert told.sequence > first.sequence
+            cluster.gateway.hub.order({"uid-0": Orders(revision=2, hold=True)})
+            later = await cluster.once(0, lambda report: report.sequence > told.sequence)
+            assert later.answered == "heal-1/0"
+
+    asyncio.run(story())
+
+
 def test_a_pod_that_is_new_is_left_what_its_neighbours_hold_of_their_own(home: Path) -> None:
     async def story() -> None:
         async with a_cluster(home) as cluster, cluster.agent(0) as kept, cluster.agent(2):

@@ -100,6 +100,7 @@ def heard(draw: st.DrawFn) -> Heard:
         transfer=draw(st.none() | transfers),
         attempt_seen=draw(numbers),
         epoch_seen=draw(numbers),
+        answered=draw(st.sampled_from([None, "", "h/0", "g/1"])),
     )
     return Heard(report=report, at=draw(times), agent_since=draw(times), trainer_since=draw(times))
 

@@ -229,9 +229,10 @@ def _hindrance(moment: Moment, place: Place) -> tuple[Reason, str] | None:
 
 
 def _soonest(waits: list[Wait]) -> Wait:
-    """The first thing waited for, until the first time at which any of them may change."""
+    """The first thing waited for, until the first time at which any of them may change; all questions are asked."""
     until = min((wait.until for wait in waits if wait.until is not None), default=None)
-    return waits[0].model_copy(update={"until": until})
+    asks = {uid: question for wait in waits for uid, question in wait.asks}
+    return waits[0].model_copy(update={"until": until, "asks": tuple(sorted(asks.items()))})
 
 
 def _begin(moment: Moment, point: RestorePoint) -> BeginEpoch:

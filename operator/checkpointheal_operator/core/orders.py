@@ -10,6 +10,7 @@ from itertools import chain, islice, product
 
 from checkpointheal.contract.gateway import Assignment, EpochOrder, Orders, Peer
 from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.core.decisions import Decision, asked_by, held_by
 from checkpointheal_operator.core.moment import Moment, Place, at
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import JobView
@@ -18,14 +19,19 @@ KEPT_STEPS = 8
 """Steps whose private parts are worth keeping at most; arenas hold two or three generations each."""
 
 
-def orders(view: JobView, held: str = "") -> Mapping[MemberId, Orders]:
+def orders(view: JobView, last: Decision | None = None) -> Mapping[MemberId, Orders]:
     """The orders for the pod that holds each place. A pod that holds none any more has none.
 
-    `held`: why the job waits for a person's word, where it does.
+    `last`: what was decided last, of which agents hear why the job is held, and which questions they are to answer.
     """
-    moment = at(view, float("-inf"))
-    everybodys = _everybodys(moment, held)
-    return {member: _orders(moment, moment.places[member], everybodys) for member in moment.members}
+    moment, asked = at(view, float("-inf")), asked_by(last)
+    everybodys = _everybodys(moment, held_by(last))
+    found: dict[MemberId, Orders] = {}
+    for member in moment.members:
+        place = moment.places[member]
+        question = asked.get(place.pod.uid, "") if place.pod else ""
+        found[member] = _orders(moment, place, everybodys.model_copy(update={"question": question}))
+    return found
 
 
 def withdrawn(reason: Reason, message: str, *, hold: bool = False) -> Orders:

@@ -9,8 +9,9 @@ from hashlib import sha256
 
 from checkpointheal.contract.gateway import AgentReport, Assignment, Peer, TransferFacts
 from checkpointheal_operator.core.decisions import Assign, Wait
-from checkpointheal_operator.core.donors import Case, choose_donors, current_donor, due, rested_at
+from checkpointheal_operator.core.donors import Case, DonorChoice, choose_donors, current_donor, due, rested_at
 from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.probing import passed_over_at, question
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import HealRecord
 from checkpointheal_operator.core.vote import Holder
@@ -88,12 +89,10 @@ def plan_assignment(case: Case, heal: HealRecord, abandoned: Abandonment | None)
         return uncertified
     failed = (heal.failed + (abandoned.failed if abandoned else ()))[-KEPT_FAILURES:]
     blamed = heal.model_copy(update={"failed": failed})
-    choice = choose_donors(Case(case.moment, case.point, case.recipient, blamed))
+    choice = choose_donors(Case(case.moment, case.point, case.recipient, blamed, assigns=True))
     recipient = case.moment.places[case.recipient].peer
-    if not choice.eligible or recipient is None:
-        rests = (rested_at(case.moment, blamed, uid) for uid in failed)
-        until = min((at for at in rests if at > case.moment.now), default=None)
-        return Wait(until=until, reason=Reason.DONORS_BUSY, message=Reason.DONORS_BUSY.tell(member=case.recipient))
+    if not choice.eligible or recipient is None or _is_asking(case.moment, choice):
+        return _wait_for_donors(case.moment, blamed, choice)
     message = Reason.STATE_MISSING.tell(member=case.recipient, step=case.point.step)
     return Assign(
         heal=heal.name,
@@ -103,6 +102,22 @@ def plan_assignment(case: Case, heal: HealRecord, abandoned: Abandonment | None)
         reason=abandoned.reason if abandoned else Reason.STATE_MISSING,
         message=abandoned.message if abandoned else message,
     )
+
+
+def _is_asking(moment: Moment, choice: DonorChoice) -> bool:
+    """An answer takes milliseconds, and an attempt that a dead donor fails takes seconds."""
+    return any(passed_over_at(moment, uid) > moment.now for uid in choice.asked)
+
+
+def _wait_for_donors(moment: Moment, heal: HealRecord, choice: DonorChoice) -> Wait:
+    ends = [rested_at(moment, heal, uid) for uid in heal.failed]
+    ends += [passed_over_at(moment, uid) for uid in choice.asked]
+    until = min((at for at in ends if at > moment.now), default=None)
+    asks = tuple((uid, question(heal)) for uid in choice.asked)
+    if asks:
+        message = next(each.message for each in choice.refusals if each.reason == Reason.NOT_PROBED)
+        return Wait(until=until, reason=Reason.NOT_PROBED, message=message, asks=asks)
+    return Wait(until=until, reason=Reason.DONORS_BUSY, message=Reason.DONORS_BUSY.tell(member=heal.recipient))
 
 
 def _uncertified(case: Case, heal: HealRecord, abandoned: Abandonment | None) -> Wait | None:

@@ -64,6 +64,7 @@ class Reason(StrEnum):
         "{member} and its peers hold different bytes for step {step}, and nothing tells who is right",
     )
     ALREADY_DONATING = "AlreadyDonating", "{member} already serves {count} recipients, its limit is {limit}"
+    NOT_PROBED = "NotProbed", "{member} was asked whether it is still there, and has not answered"
     FAILED_THIS_HEAL = "FailedThisHeal", "a transfer from {member} failed in this heal {count} times: it rests"
 
     # Why an epoch is over, or soon will be.

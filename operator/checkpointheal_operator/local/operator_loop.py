@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 
 from checkpointheal_operator.core.decide import decide
-from checkpointheal_operator.core.decisions import Decision, Nothing, Wait, held_by
+from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
 from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.records import advance, prune
@@ -68,12 +68,11 @@ class OperatorLoop:
 
     def _look(self) -> float | None:
         view = self._gather()
-        until, held = None, ""
+        until, decision = None, None
         for _ in range(DECISIONS_AT_ONCE):
             decision = decide(view, self._clock())
             if isinstance(decision, Nothing | Wait):
                 until = decision.until if isinstance(decision, Wait) else None
-                held = held_by(decision)
                 self._tell_once(decision, view)
                 break
             view = advance(view, decision, self._clock())
@@ -82,7 +81,7 @@ class OperatorLoop:
         self._view = view.model_copy(update={"heals": prune(view.heals, HEALS_KEPT)})
         self.looked(self._view)
         uid_of = {pod.member: pod.uid for pod in sorted(view.pods, key=lambda pod: (pod.seen_since, pod.uid))}
-        self.hub.order({uid_of[member]: each for member, each in orders(view, held).items() if member in uid_of})
+        self.hub.order({uid_of[member]: each for member, each in orders(view, decision).items() if member in uid_of})
         return until
 
     def _gather(self) -> JobView:

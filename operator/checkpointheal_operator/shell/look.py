@@ -58,11 +58,6 @@ class Looked:
     instead: Orders | None = None
     """What all its pods are ordered instead, where the job is left alone though it is this policy's."""
 
-    @property
-    def held(self) -> str:
-        """Why the job waits for a person's word, where it does."""
-        return held_by(self.decisions[-1])
-
 
 async def look(around: Surroundings, namespace: str, name: str, listening: Listening) -> Looked:
     """Bring the job as far as it goes now. Raises ClusterError; what was written before stands, and is seen next."""

@@ -64,6 +64,7 @@ class Agent:
         self._start = uuid.uuid4().hex
         self._sequence = 0
         self._orders = Orders(revision=0)
+        self._answered = ""
         self._explained: ExplainWait | None = None
         self._endpoint: Endpoint | None = None
         self._fetching: tuple[Assignment, asyncio.Task[None]] | None = None
@@ -131,6 +132,7 @@ class Agent:
             serving=self._giving.serving,
             attempt_seen=self._remembered.numbers.attempt,
             epoch_seen=self._remembered.numbers.epoch_answered,
+            answered=self._answered,
             conditions=tuple(flaw.reason for flaw in flaws),
             flaws=flaws,
         )
@@ -164,6 +166,7 @@ class Agent:
         if new := [each for each in orders.buddies if each.pod_uid not in known]:
             self._begin(self._private.hand_on(new))
         self._orders = orders
+        self._answered = orders.question or self._answered
         self._begin(self._giving.take_grants(orders.grants))
         self._look_again()
 
