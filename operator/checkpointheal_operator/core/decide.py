@@ -19,7 +19,7 @@ from checkpointheal_operator.core.decisions import (
     OpenHeal,
     Wait,
 )
-from checkpointheal_operator.core.diagnosis import Loss, losses, missing, standing_still
+from checkpointheal_operator.core.diagnosis import Loss, losses, missing, stuck
 from checkpointheal_operator.core.donors import Case, due
 from checkpointheal_operator.core.holding import hold
 from checkpointheal_operator.core.moment import Moment, Place, at
@@ -108,7 +108,7 @@ def _highest_epoch(moment: Moment) -> int:
 
 
 def _restart(moment: Moment) -> EndEpoch | None:
-    due_now = [loss for loss in standing_still(moment) if loss.at <= moment.now and loss.restart]
+    due_now = [loss for loss in stuck(moment) if loss.at <= moment.now and loss.restart]
     return _end(moment.view.epoch.number, due_now) if due_now else None
 
 
@@ -165,7 +165,7 @@ def _still_training(moment: Moment) -> Wait | None:
     for member in moment.members:
         place = moment.places[member]
         if place.fresh and place.report and place.report.trainer.state in ("training", "stopped"):
-            until = min((loss.at for loss in standing_still(moment) if loss.at > moment.now), default=None)
+            until = min((loss.at for loss in stuck(moment) if loss.at > moment.now), default=None)
             return Wait(until=until, reason=Reason.STILL_TRAINING, message=Reason.STILL_TRAINING.tell(member=member))
         if place.is_waiting and moment.now < (until := _loads_until(moment, place)):
             return Wait(until=until, reason=Reason.STILL_LOADING, message=Reason.STILL_LOADING.tell(member=member))

@@ -76,6 +76,10 @@ class Reason(StrEnum):
         "TrainerStopped",
         "the trainer of {member} stands still for over {grace:g} s: it is to be restarted",
     )
+    END_OVERDUE = (
+        "EndOverdue",
+        "the trainer of {member} did not end within {deadline:g} s after its epoch: it is to be restarted",
+    )
     NOT_IN_EPOCH = "NotInEpoch", "the trainer of {member} trains in epoch {theirs}, not in {epoch}"
     NOT_A_MEMBER = "NotAMember", "this life of {member} is not in epoch {epoch}: it waits for the next one"
     JOIN_OVERDUE = "JoinOverdue", "the trainer of {member} did not take its answer within {budget:g} s"

@@ -137,7 +137,7 @@ class EpochRecord(Frozen):
     members: tuple[EpochMember, ...] = ()
     lost: tuple[MemberId, ...] = Field(default=(), description="Whose loss ended it.")
     restarts: tuple[str, ...] = Field(
-        default=(), description="Incarnations of trainers to be killed: they stand still."
+        default=(), description="Incarnations of trainers to be killed: they stand still, or do not end."
     )
 
     def member(self, member: MemberId) -> EpochMember | None:

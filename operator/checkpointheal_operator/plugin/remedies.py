@@ -18,6 +18,8 @@ REMEDIES: dict[str, str] = {
     Reason.TRAINER_GONE: BY_ITSELF + "; why it ended stands in `kubectl logs POD --previous`",
     Reason.TRAINER_WAITS: BY_ITSELF,
     Reason.TRAINER_STOPPED: "nothing: it is restarted; look for a stop signal or a stuck mount on its node",
+    Reason.END_OVERDUE: "nothing, if `checkpointheal run` starts it: it is restarted; else delete the pod, and "
+    "look what held it up on its way out",
     Reason.NOT_IN_EPOCH: BY_ITSELF,
     Reason.JOIN_OVERDUE: "look at the trainer's log: it asked for a state and did not take it",
     Reason.MEMBERSHIP_CHANGED: BY_ITSELF,
