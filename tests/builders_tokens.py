@@ -91,7 +91,11 @@ def waiting(namespace: str, name: str, replica: int = 0, job: str = "training") 
 
 
 def gateways_log() -> list[Json]:
+    """What both operators told of agents' requests, since they began."""
+    return [each for each in operators_log() if each["logger"] == "checkpointheal.gateway"]
+
+
+def operators_log() -> list[Json]:
     """Of both operators, since they began."""
     text = kubectl("logs", "-n", SYSTEM, "-l", "app.kubernetes.io/component=operator", "--tail=-1", "--prefix=false")
-    lines = [json.loads(each) for each in text.splitlines() if each.startswith("{")]
-    return [each for each in lines if each["logger"] == "checkpointheal.gateway"]
+    return [json.loads(each) for each in text.splitlines() if each.startswith("{")]

@@ -59,7 +59,7 @@ def answered(view: JobView) -> JobView:
         ),
         pytest.param(
             with_crash(a_job(), MEMBER),
-            ["EndEpoch 1 (TrainerGone)", "OpenHeal 1/0 (Crashed)", "Wait (StillTraining)"],
+            ["EndEpoch 1 (TrainerGone)", "OpenHeal 1/0 (Crashed)", "Wait until 1015 (StillTraining)"],
             id="a trainer crashed",
         ),
         pytest.param(
@@ -72,7 +72,7 @@ def answered(view: JobView) -> JobView:
         ),
         pytest.param(
             with_trainer(a_job(), MEMBER, state="stopped"),
-            ["EndEpoch 1 restart=t1/0 (TrainerStopped)", "Wait (StillTraining)"],
+            ["EndEpoch 1 restart=t1/0 (TrainerStopped)", "Wait until 1015 (StillTraining)"],
             id="a trainer stands still for long",
         ),
         pytest.param(
@@ -102,12 +102,12 @@ def answered(view: JobView) -> JobView:
         ),
         pytest.param(
             with_policy(with_new_pod(ended(a_job(replicas=2)), m("2/0")), replicas=3),
-            ["Wait (StillTraining)"],
+            ["Wait until 1014 (StillTraining)"],
             id="a pod was added and the others have not ended yet",
         ),
         pytest.param(
             with_report(with_return(ended(a_job(), "0/0"), MEMBER, incarnation="t1/0"), MEMBER, generations=()),
-            ["Wait (StillTraining)"],
+            ["Wait until 1014 (StillTraining)"],
             id="a member lost its slots but not its life",
         ),
     ],
@@ -142,6 +142,13 @@ def test_nothing_begins_before_everybody_waits(view, reason):
     _, decisions = decided(view)
     assert decisions[-1].reason == reason
     assert not any(isinstance(each, BeginEpoch) for each in decisions)
+
+
+def test_a_trainer_that_hangs_on_its_way_out_of_an_epoch_is_restarted():
+    view = with_trainer(ended(a_job(), "1/0", ended_at=NOW - 15), m("1/0"), state="waiting")
+    decision = decide(view, NOW)
+    assert (decision.reason, decision.restart_trainer) == (Reason.END_OVERDUE, ("t0/0", "t2/0"))
+    assert decide(view, NOW - 0.1).until == NOW
 
 
 def test_a_member_that_is_done_is_not_waited_for():
@@ -403,7 +410,7 @@ class TestRecordsThatWereLost:
     def test_it_is_closed_as_soon_as_somebody_waits(self):
         view = with_crash(a_job(), MEMBER).model_copy(update={"epoch": self.LOST})
         view, decisions = decided(view)
-        assert words(decisions) == ["EndEpoch 1 (RecordsBehind)", "Wait (StillTraining)"]
+        assert words(decisions) == ["EndEpoch 1 (RecordsBehind)", "Wait until 1015 (StillTraining)"]
         assert (view.epoch.number, view.epoch.open, view.epoch.members) == (1, False, ())
 
     def test_nothing_is_given_up_for_an_epoch_that_nobody_remembers(self):

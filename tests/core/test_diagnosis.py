@@ -6,6 +6,7 @@ from builders_core import (
     BEGAN,
     NOW,
     a_job,
+    ended,
     m,
     with_crash,
     with_heard,
@@ -18,7 +19,7 @@ from builders_core import (
     without_pod,
 )
 from checkpointheal.contract.gateway import TrainerExit
-from checkpointheal_operator.core.diagnosis import findings, how_it_ended, losses, standing_still
+from checkpointheal_operator.core.diagnosis import findings, how_it_ended, losses, stuck
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.reasons import Reason
 
@@ -97,9 +98,38 @@ def test_losses_come_in_the_order_of_members():
 
 def test_a_trainer_that_stands_still_is_named_until_it_was_told_to_be_killed():
     view = with_trainer(JOB, MEMBER, state="stopped")
-    assert [loss.restart for loss in standing_still(at(view, NOW))] == ["t1/0"]
+    assert [loss.restart for loss in stuck(at(view, NOW))] == ["t1/0"]
     told = view.model_copy(update={"epoch": view.epoch.model_copy(update={"restarts": ("t1/0",)})})
-    assert standing_still(at(told, NOW)) == ()
+    assert stuck(at(told, NOW)) == ()
+
+
+OVER = ended(JOB, "2/0", ended_at=BEGAN)
+
+
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        pytest.param(OVER, [BEGAN + 15] * 3, id="nobody ends"),
+        pytest.param(ended(OVER, "2/0", ended_at=NOW - 1), [NOW + 14] * 3, id="the epoch ended just now"),
+        pytest.param(
+            with_heard(OVER, MEMBER, trainer_since=NOW - 2), [BEGAN + 15, NOW + 13, BEGAN + 15], id="told late"
+        ),
+        pytest.param(
+            with_heard(OVER, MEMBER, agent_since=NOW - 2), [BEGAN + 15, NOW + 13, BEGAN + 15], id="by a new agent"
+        ),
+        pytest.param(with_heard(OVER, MEMBER, at=0.0), [BEGAN + 15] * 2, id="nobody hears one"),
+        pytest.param(with_trainer(OVER, MEMBER, state="waiting"), [BEGAN + 15] * 2, id="one has ended and waits"),
+        pytest.param(with_trainer(OVER, MEMBER, epoch=0), [BEGAN + 15] * 2, id="one was never in an epoch"),
+        pytest.param(with_trainer(OVER, MEMBER, epoch=7), [BEGAN + 15] * 2, id="one is in an epoch that nobody knows"),
+        pytest.param(ended(OVER, "2/0", restarts=("t1/0",)), [NOW - 1 + 15] * 2, id="one was told to be killed"),
+        pytest.param(ended(OVER, "2/0", ended_at=None), [], id="nobody knows when the epoch ended"),
+        pytest.param(JOB, [], id="the epoch is not over"),
+    ],
+)
+def test_a_trainer_that_does_not_end_with_its_epoch_is_killed_some_time_after_it_was_to_end_itself(view, expected):
+    found = stuck(at(view, NOW))
+    assert [loss.at for loss in found] == expected
+    assert {loss.reason for loss in found} <= {Reason.END_OVERDUE}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ functions and torch's, which are wrapped here and nowhere else.
 """
 
 import argparse
+import ctypes
 import dataclasses
 import json
 import os
@@ -43,7 +44,10 @@ class Points:
         if armed["point"] != point:
             return
         self._file.unlink()
-        os.kill(os.getpid(), signal.Signals(armed["signal"]))
+        if armed["signal"]:
+            os.kill(os.getpid(), signal.Signals(armed["signal"]))
+        else:
+            ctypes.PyDLL(None).sleep(10**6)  # with the interpreter's lock held: no thread of this process runs again
 
     def before(self, point: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def passing(*args: Any, **keywords: Any) -> Any:

@@ -17,6 +17,8 @@ TIMES = int(os.environ.get("KILLS", "1"))
 
 IN_TRAINING = ("forward", "backward", "optimizer step", "before commit", "mid-seal", "sealed, not told")
 IN_RESTORING = ("before apply", "during load")
+HANG = 0
+"""Instead of a signal: the whole process stands still, and looks as if it ran."""
 SIGNALS = (signal.SIGKILL, signal.SIGSTOP)
 
 
@@ -43,6 +45,17 @@ def test_a_trainer_hit_at_a_named_point_goes_on_where_it_was(
                 for place, point in enumerate(points):
                     await hit(hour, point, (turn + place) % 3, SIGNALS[(turn + place) % 2])
                     await hour.trains_on()
+
+    asyncio.run(story())
+
+
+def test_a_trainer_that_hangs_when_its_epoch_ends_is_killed_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with a_bad_hour(tmp_path) as hour:
+            for turn in range(TIMES):
+                await hit_in_training(hour, "forward", turn % 3, HANG)
+                hour.hit_trainer((turn + 1) % 3)
+                await hour.trains_on()
 
     asyncio.run(story())
 

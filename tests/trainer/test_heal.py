@@ -229,6 +229,63 @@ def test_a_restore_that_waits_for_a_policy_says_why_once_and_takes_the_answer_th
     assert agent.heard_of("applied")
 
 
+def test_a_restore_that_is_held_outlives_its_budget_and_takes_the_answer_that_comes_at_last(attach, agent, caplog):
+    agent.answer = None
+    heal = attach(Training())
+    with ThreadPoolExecutor(1) as pool:
+        restoring = pool.submit(heal.restore, 0.5)
+        asked = agent.wait_until_heard(lambda word: word.say == "wait")
+        agent.say(Waiting(request=asked.request, reason="Held", message="no arena survived", hold=True))
+        said = agent.wait_until_heard(lambda word: word.say == "wait" and word.held)
+        assert said.request == asked.request
+        with pytest.raises(TimeoutError):
+            restoring.result(timeout=1.0)
+        assert agent.heard_of("withdraw") == []
+        agent.say(Restored(request=asked.request, epoch=1, step=None, rung="fresh", slot=None))
+        assert restoring.result() is None
+    assert agent.heard_of("applied")
+    assert "restore() waits, Held: no arena survived" in caplog.text
+
+
+def test_a_restore_that_is_released_has_its_budget_from_then_on(attach, agent):
+    agent.answer = None
+    heal = attach(Training())
+    with ThreadPoolExecutor(1) as pool:
+        restoring = pool.submit(heal.restore, 0.5)
+        asked = agent.wait_until_heard(lambda word: word.say == "wait")
+        agent.say(Waiting(request=asked.request, reason="Hold", message="", hold=True))
+        agent.wait_until_heard(lambda word: word.say == "wait" and word.held)
+        agent.say(Waiting(request=asked.request, reason="Released", message="it is not held any more"))
+        assert restoring.result() is None
+    assert [word.held for word in agent.heard_of("wait")] == [False, True, False]
+    assert [word.request for word in agent.heard_of("withdraw")] == [asked.request]
+
+
+def test_a_word_about_another_call_neither_holds_nor_releases(attach, agent):
+    agent.answer = None
+    heal = attach(Training())
+    with ThreadPoolExecutor(1) as pool:
+        restoring = pool.submit(heal.restore, 0.2)
+        asked = agent.wait_until_heard(lambda word: word.say == "wait")
+        agent.say(Waiting(request=asked.request + 1, reason="Hold", message="", hold=True))
+        assert restoring.result() is None
+    assert agent.heard_of("withdraw")
+
+
+def test_that_a_restore_waits_as_its_policy_says_is_no_warning(attach, agent, caplog):
+    caplog.set_level("INFO", "checkpointheal")
+    agent.answer = None
+    heal = attach(Training())
+    with ThreadPoolExecutor(1) as pool:
+        restoring = pool.submit(heal.restore, 60)
+        asked = agent.wait_until_heard(lambda word: word.say == "wait")
+        agent.say(Waiting(request=asked.request, reason="Hold", message="fallback is Hold", hold=True))
+        agent.say(Restored(request=asked.request, epoch=1, step=None, rung="fresh", slot=None))
+        assert restoring.result() is None
+    (told,) = [each for each in caplog.records if "fallback is Hold" in each.getMessage()]
+    assert told.levelname == "INFO"
+
+
 def test_a_second_attach_in_the_same_process_is_refused(attach, agent):
     attach(Training())
     with pytest.raises(AlreadyAttached, match="call attach\\(\\) once"):

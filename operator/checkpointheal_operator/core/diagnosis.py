@@ -39,11 +39,11 @@ def losses(moment: Moment) -> tuple[Loss, ...]:
     return tuple(sorted((each for each in found if each), key=lambda loss: loss.member))
 
 
-def standing_still(moment: Moment) -> tuple[Loss, ...]:
-    """Every trainer that stands still and that nobody was told to restart yet."""
-    stopped = [_stopped(moment, place) for place in moment.places.values()]
+def stuck(moment: Moment) -> tuple[Loss, ...]:
+    """Every trainer that stands still, or outlives its epoch, and that nobody was told to restart yet."""
+    found = [_stopped(moment, place) or _overdue(moment, place) for place in moment.places.values()]
     told = moment.view.epoch.restarts
-    return tuple(sorted((each for each in stopped if each and each.restart not in told), key=lambda loss: loss.member))
+    return tuple(sorted((each for each in found if each and each.restart not in told), key=lambda loss: loss.member))
 
 
 def findings(moment: Moment) -> tuple[Finding, ...]:
@@ -125,6 +125,24 @@ def _stopped(moment: Moment, place: Place) -> Loss | None:
         Reason.TRAINER_STOPPED.tell(member=place.member, grace=grace),
         place.heard.trainer_since + grace,
         place.heard.report.trainer.incarnation,
+    )
+
+
+def _overdue(moment: Moment, place: Place) -> Loss | None:
+    """A trainer ends itself, by force if need be; one that hangs on its way out has no thread left to do it."""
+    epoch, policy = moment.view.epoch, moment.view.policy
+    if epoch.open or epoch.ended_at is None or not place.fresh or place.heard is None:
+        return None
+    trainer = place.heard.report.trainer
+    if trainer.state != "training" or not 0 < trainer.epoch <= epoch.number:
+        return None
+    told_at = max(epoch.ended_at, place.heard.trainer_since, place.heard.agent_since)
+    return Loss(
+        place.member,
+        Reason.END_OVERDUE,
+        Reason.END_OVERDUE.tell(member=place.member, deadline=policy.epoch_end_deadline),
+        told_at + policy.epoch_end_deadline + policy.stopped_grace,
+        trainer.incarnation,
     )
 
 

@@ -18,6 +18,8 @@ REMEDIES: dict[str, str] = {
     Reason.TRAINER_GONE: BY_ITSELF + "; why it ended stands in `kubectl logs POD --previous`",
     Reason.TRAINER_WAITS: BY_ITSELF,
     Reason.TRAINER_STOPPED: "nothing: it is restarted; look for a stop signal or a stuck mount on its node",
+    Reason.END_OVERDUE: "nothing, if `checkpointheal run` starts it: it is restarted; else delete the pod, and "
+    "look what held it up on its way out",
     Reason.NOT_IN_EPOCH: BY_ITSELF,
     Reason.JOIN_OVERDUE: "look at the trainer's log: it asked for a state and did not take it",
     Reason.MEMBERSHIP_CHANGED: BY_ITSELF,
@@ -40,7 +42,10 @@ REMEDIES: dict[str, str] = {
     Reason.STILL_LOADING: "wait: it loads a state",
     Reason.NOT_WAITING: "look at the trainer's log: it has to come to restore() again",
     Reason.DIGEST_PENDING: "wait: its agent reads the state through",
+    Reason.HELD: "set spec.fallback to Checkpoint to let the job go on from your checkpoint, or do the other thing "
+    "that the message names",
     Reason.DONORS_BUSY: "wait, or raise spec.donors.limit",
+    Reason.NOT_CERTIFIED: "wait; if it stays, the log of its agent and the operator's say why it gets no certificate",
     Reason.TRANSFERRING: BY_ITSELF,
     Reason.NO_SURVIVING_ARENA: "let the launcher restart pods one by one: a whole new gang begins at your checkpoint",
     Reason.NOTHING_KEPT: "mend what the message names: until then a loss costs a checkpoint",

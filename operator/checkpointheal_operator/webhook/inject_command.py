@@ -40,7 +40,7 @@ def parser(called: str) -> argparse.ArgumentParser:
         epilog="Comments are lost. Exit status: 0, or 1 where something that opted in could not be injected.",
     )
     parser.add_argument("-f", "--file", required=True, metavar="FILE", help="manifests as YAML or JSON; - is the input")
-    parser.add_argument("--settings", type=Path, metavar="JSON", help="the webhook's settings (the chart's defaults)")
+    parser.add_argument("--settings", type=Path, metavar="FILE", help="the webhook's settings (the chart's defaults)")
     return parser
 
 
