@@ -106,8 +106,8 @@ class Difference(Frozen):
 
     path: str
     what: str = Field(
-        description="`missing`, `unexpected`, `dtype`, `shape`, `stride`, `placement`, `tie`, `storage`, `container` or "
-        "`context`."
+        description="`missing`, `unexpected`, `dtype`, `shape`, `stride`, `placement`, `tie`, `storage`, "
+        "`container` or `context`."
     )
     offered: str
     target: str
