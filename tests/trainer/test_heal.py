@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+import builders_classes as classes
 import checkpointheal
 from builders_trainer import OPTIMIZERS, SCHEDULES, SECONDS, FakeAgent, Sampler, Training
 from checkpointheal.arena import Arena
@@ -155,6 +156,28 @@ def test_a_private_part_that_is_missing_or_damaged_is_said_and_never_another_ran
     assert fresh.data.position == 0
     assert torch.equal(fresh.model[0].weight, training.model[0].weight)
     assert "restored but not identical" in caplog.text
+
+
+def test_a_private_part_with_objects_comes_back_as_the_live_parts_own_classes(attach, agent):
+    class Marked(Sampler):
+        mark = classes.Pair(classes.Colour.BLUE, 0)
+
+        def state_dict(self):
+            return {"position": self.position, "mark": self.mark}
+
+        def load_state_dict(self, state):
+            self.position, self.mark = state["position"], state["mark"]
+
+    training, marked = Training(), Marked()
+    heal = attach(training, private={"data": marked})
+    heal.restore()
+    marked.mark = classes.Pair(classes.Colour.RED, 7)
+    train(heal, training, 0, 1)
+    agent.names(agent.slot_of(step=1))
+    fresh = Marked()
+    assert attach(Training(), private={"data": fresh}).restore() == 1
+    assert fresh.mark == classes.Pair(classes.Colour.RED, 7)
+    assert isinstance(fresh.mark, classes.Pair)
 
 
 def test_a_new_rank_takes_the_shared_state_and_begins_its_own_without_complaint(attach, agent, caplog):

@@ -129,12 +129,19 @@ class PGTransport:
         self._underway.run([partial(act, self._to(rank), self._terms(rank, timeout)) for rank in ranks])
 
     def _to(self, rank: int) -> Channel:
-        return GroupChannel(self._group, rank, self._device)
+        return GroupChannel(self._group, rank, _indexed(self._device))
 
     def _terms(self, peer: int, timeout: timedelta | None) -> Terms:
         seconds = (timeout or self._timeout).total_seconds()
         watch = Watch(self._progress, peer, self._underway.left)
         return Terms(math.inf, seconds, watch.crossed, frame=seconds, expect=watch.expect)
+
+
+def _indexed(device: torch.device) -> torch.device:
+    """The very device: another thread would take `cuda` for its own current one, which is the first."""
+    if device.type == "cpu" or device.index is not None:
+        return device
+    return torch.device(device.type, torch.get_device_module(device).current_device())
 
 
 def _offer(described: Described) -> Offer:

@@ -53,6 +53,9 @@ class Underway:
             for index, act in enumerate(acts):
                 threading.Thread(target=_do, args=(index, act, ended), daemon=True, name="checkpointheal").start()
             outcomes = dict(self._next(ended) for _ in acts)
+        except BaseException:  # an interrupt leaves its threads too
+            self.left.set()
+            raise
         finally:
             with self._lock:
                 self._waiting.remove(ended)
