@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from builders_cluster import SYSTEM, Job, Refused, kubectl, until
+from builders_cluster import SYSTEM, Job, Refused, healed_by, kubectl, until
 from builders_jobs import IndexedJob, apart, node_of, shut_down, switch_on
 
 
@@ -52,7 +52,6 @@ def test_pods_of_a_node_that_was_shut_down_are_healed_on_the_other(namespace, lo
     for job, rank, old in zip(jobs, ranks, before, strict=True):
         until(lambda job=job, rank=rank, old=old: job.uid(rank) not in ("", old), "another pod", seen=job.look)
         assert node_of(job, rank) != node
-        wanted = (job.pod_of(rank), "Peer", "True")
-        until(lambda job=job, wanted=wanted: wanted in job.verdicts(), f"{wanted} among the heals", seen=job.look)
+        healed_by(job, rank, "Peer")
     for job in jobs:
         same(job)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from builders_cluster import IMAGE, SYSTEM, Job, Refused, apply, found, kubectl, leader, one, until
+from builders_cluster import IMAGE, SYSTEM, Job, Refused, apply, found, healed_by, kubectl, leader, one, until
 from builders_jobs import docker
 from builders_release import upgrade
 
@@ -23,11 +23,6 @@ def label(namespace: str, **labels: str) -> None:
     kubectl("label", "namespace", namespace, *(f"{key}={value}" for key, value in labels.items()))
 
 
-def healed(job: Job, rank: int) -> None:
-    wanted = (job.pod_of(rank), "Peer", "True")
-    until(lambda: wanted in job.verdicts(), f"{wanted} among the heals", seen=job.look)
-
-
 def test_in_a_restricted_namespace_pods_are_injected_and_healed(namespace, same):
     label(namespace, **RESTRICTED)
     with pytest.raises(Refused, match="violates PodSecurity"):
@@ -35,7 +30,7 @@ def test_in_a_restricted_namespace_pods_are_injected_and_healed(namespace, same)
     job = Job(namespace, pod=POD, container=CONTAINER).start()
     job.until_step(6)
     job.delete_pods(1)
-    healed(job, 1)
+    healed_by(job, 1, "Peer")
     same(job)
 
 
@@ -114,7 +109,7 @@ def test_connections_that_no_policy_allows_fail_and_healing_needs_none_of_them(n
     assert calls(there, operator, 8443)
     assert not calls(there, peer, 7460)
     job.delete_pods(1)
-    healed(job, 1)
+    healed_by(job, 1, "Peer")
     same(job)
 
 
