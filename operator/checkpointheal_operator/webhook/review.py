@@ -8,7 +8,7 @@ HTTP.
 import base64
 import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
@@ -24,6 +24,7 @@ OUR_FAULT = "checkpointheal: not injected: the webhook failed on this pod, its l
 _SILENT = (Reason.NOT_OPTED_IN, Reason.MIRROR_POD)
 
 Outcome = Literal["injected", "mended", "unchanged", "refused", "ignored", "foreign", "failed"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 _OUTCOMES: dict[Reason, Outcome] = {
     Reason.INJECTED: "injected",
     Reason.INJECTION_MENDED: "mended",
