@@ -25,7 +25,7 @@ _SILENT = (Reason.NOT_OPTED_IN, Reason.MIRROR_POD)
 
 Outcome = Literal["injected", "mended", "unchanged", "refused", "ignored", "foreign", "failed"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-_OUTCOMES: dict[Reason, Outcome] = {
+_BY_REASON: dict[Reason, Outcome] = {
     Reason.INJECTED: "injected",
     Reason.INJECTION_MENDED: "mended",
     Reason.ALREADY_INJECTED: "unchanged",
@@ -97,7 +97,7 @@ def review(asked: AdmissionRequest, settings: InjectionSettings) -> Answer:
     decided = inject(asked.object, settings)
     if isinstance(decided, NotInjected):
         return _answer(asked, "ignored" if decided.reason in _SILENT else "refused", decided)
-    return _answer(asked, _OUTCOMES[decided.report.reason], decided)
+    return _answer(asked, _BY_REASON[decided.report.reason], decided)
 
 
 def spare(asked: AdmissionRequest) -> Answer:
