@@ -144,7 +144,7 @@ def test_a_held_job_goes_on_as_soon_as_its_policy_lets_it(stage):
         job.replace_pod(member)
     job.go_until(lambda: all(pod.agent and pod.agent.orders.reason == "Held" for pod in job.pods.values()))
     job.go_until(lambda: all(pod.trainer and pod.trainer.held for pod in job.pods.values()))
-    assert {each["reason"] for each in stage.cluster.all(EVENTS)} == {"Held"}
+    job.go_until(lambda: [each["reason"] for each in stage.cluster.all(EVENTS)] == ["Held"] * 3)
     (policy,) = stage.cluster.all(CHECKPOINTHEALS)
     freed = policy | {"spec": policy["spec"] | {"fallback": "Checkpoint"}}
     stage.call(lambda: stage.cluster.put(CHECKPOINTHEALS, freed))
