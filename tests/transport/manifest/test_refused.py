@@ -224,6 +224,15 @@ def test_each_difference_between_two_states_is_named(changes, sentence):
     assert sentence in [str(difference) for difference in compare(DESCRIBED.schema, other(**changes))]
 
 
+def test_neighbours_in_one_storage_are_tied_to_nobody_but_make_another_data_section():
+    flat = torch.arange(8.0)
+    apart = describe({"a": flat[:4].clone(), "b": flat[4:].clone()}).schema
+    neighbours = describe({"a": flat[:4], "b": flat[4:]}).schema
+    assert compare(neighbours, apart, memory=False) == ()
+    told = [str(each) for each in compare(neighbours, apart)]
+    assert "b: storage is byte 16 of 32 in storage 0, here byte 0 of 16 in storage 1" in told
+
+
 def test_other_values_of_the_same_kind_are_no_difference():
     assert compare(DESCRIBED.schema, other(step=4, more=[2.5, "x"])) == ()
 

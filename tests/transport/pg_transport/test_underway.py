@@ -10,9 +10,8 @@ import torch
 
 import builders_ends
 import builders_pg as build
-from checkpointheal import PGTransport
+from checkpointheal import PGTransport, Progress
 from checkpointheal.errors import Abandoned, PeerRefused
-from checkpointheal.underway import Progress
 
 SOON = 20.0
 """Seconds after which nobody would have waited any more."""

@@ -94,6 +94,18 @@ def test_a_context_that_cannot_cross_is_named_on_both_sides(odd: Any, sentence: 
     assert isinstance(took, PeerRefused)
 
 
+class Broken(a.Wrapped):
+    """It cannot tell what it is made of."""
+
+    def __tensor_flatten__(self) -> Any:
+        raise RuntimeError("freed already")
+
+
+def test_a_wrapped_tensor_that_cannot_be_taken_apart_is_named() -> None:
+    with pytest.raises(UnsupportedLeaf, match=r"w is a Broken \(freed already\), which cannot cross"):
+        describe({"w": Broken(torch.ones(2), torch.ones(1), 1)})
+
+
 OPAQUE = torch.arange(4.0).as_subclass(a.Opaque)
 
 

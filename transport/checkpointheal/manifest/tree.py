@@ -105,7 +105,10 @@ def _plant_sharded(tensor: Any, leaves: Leaves, path: str, depth: int) -> JsonVa
 def _plant_wrapper(tensor: Any, codec: Codec, leaves: Leaves, path: str, depth: int) -> JsonValue:
     """What torch calls the context is constant: it belongs to the tree, so that it is the same wherever one fits."""
     leaves.known[codec.name] = codec
-    names, context = tensor.__tensor_flatten__()
+    try:
+        names, context = tensor.__tensor_flatten__()
+    except UNFIT as error:
+        raise UnsupportedLeaf(path, f"{type(tensor).__name__} ({error})") from error
     facts = plant(context, Leaves(known=leaves.known, constant=True), f"{path} (its context)", depth + 1)
     inner: list[JsonValue] = [[n, plant(getattr(tensor, n), leaves, join(path, n), depth + 1)] for n in names]
     return {"x": [codec.name, facts, {"d": inner}, wholes.outer_of(tensor).model_dump(mode="json")]}
