@@ -105,6 +105,15 @@ def _local(path: str, tensor: torch.Tensor) -> torch.Tensor:
     local = wholes.local_of(tensor)
     if local.layout != torch.strided or local.is_meta or local.is_quantized or local.dtype not in ELEMENTS:
         raise UnsupportedLeaf(path, wholes.told(local))
+    if local.is_conj() or local.is_neg():
+        # Its memory holds other numbers than it shows.
+        raise UnsupportedLeaf(
+            path, "tensor that is conjugated or negated when it is read", "resolve_conj() or resolve_neg()"
+        )
+    try:
+        local.untyped_storage().data_ptr()
+    except RuntimeError as error:
+        raise UnsupportedLeaf(path, f"{wholes.told(local)} (it has no memory)") from error
     return local.detach()
 
 
@@ -112,8 +121,11 @@ def _where(path: str, tensor: torch.Tensor) -> tuple[Any, ...]:
     """What stays the same as long as the tensor has not moved. Asked of every tensor at every commit: kept cheap."""
     plain = wholes.is_plain(tensor) and tensor.layout is torch.strided
     local = tensor if plain else _local(path, tensor)
-    place = (local.data_ptr(), local.get_device(), local.shape, local.stride())
-    return place, local.dtype, tensor.requires_grad, type(tensor)
+    try:
+        place = (local.data_ptr(), local.get_device(), local.shape, local.stride())
+    except RuntimeError as error:  # a nest of tensors
+        raise UnsupportedLeaf(path, f"{wholes.told(local)} ({str(error)[:80]})") from error
+    return place, local.dtype, tensor.requires_grad, type(tensor), local.is_conj(), local.is_neg()
 
 
 def _extent(local: torch.Tensor) -> tuple[int, int]:

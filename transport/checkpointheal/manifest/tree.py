@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any
 
 import torch
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from checkpointheal.errors import UnsupportedLeaf
 from checkpointheal.manifest import classes, values, wholes
@@ -84,7 +84,7 @@ def _plant_tensor(tensor: torch.Tensor, leaves: Leaves, path: str, depth: int) -
         planted = _plant_sharded(tensor, leaves, path, depth)
     elif wholes.is_dtensor(tensor):
         local = plant(wholes.local_of(tensor), leaves, path, depth + 1)
-        planted = {"dt": [wholes.outer_of(tensor).model_dump(mode="json"), local]}
+        planted = {"dt": [_outer(tensor, path), local]}
     else:
         codec = classes.codec_of(tensor)
         if codec is None:
@@ -111,7 +111,14 @@ def _plant_wrapper(tensor: Any, codec: Codec, leaves: Leaves, path: str, depth: 
         raise UnsupportedLeaf(path, f"{type(tensor).__name__} ({error})") from error
     facts = plant(context, Leaves(known=leaves.known, constant=True), f"{path} (its context)", depth + 1)
     inner: list[JsonValue] = [[n, plant(getattr(tensor, n), leaves, join(path, n), depth + 1)] for n in names]
-    return {"x": [codec.name, facts, {"d": inner}, wholes.outer_of(tensor).model_dump(mode="json")]}
+    return {"x": [codec.name, facts, {"d": inner}, _outer(tensor, path)]}
+
+
+def _outer(tensor: torch.Tensor, path: str) -> JsonValue:
+    try:
+        return wholes.outer_of(tensor).model_dump(mode="json")
+    except ValidationError as error:
+        raise UnsupportedLeaf(path, f"{type(tensor).__name__} whose size is no number") from error
 
 
 def join(path: str, key: object) -> str:
