@@ -256,13 +256,13 @@ def test_a_restore_that_is_held_outlives_its_budget_and_takes_the_answer_that_co
     agent.answer = None
     heal = attach(Training())
     with ThreadPoolExecutor(1) as pool:
-        restoring = pool.submit(heal.restore, 0.5)
+        restoring = pool.submit(heal.restore, 3.0)
         asked = agent.wait_until_heard(lambda word: word.say == "wait")
         agent.say(Waiting(request=asked.request, reason="Held", message="no arena survived", hold=True))
         said = agent.wait_until_heard(lambda word: word.say == "wait" and word.held)
         assert said.request == asked.request
         with pytest.raises(TimeoutError):
-            restoring.result(timeout=1.0)
+            restoring.result(timeout=4.0)
         assert agent.heard_of("withdraw") == []
         agent.say(Restored(request=asked.request, epoch=1, step=None, rung="fresh", slot=None))
         assert restoring.result() is None
@@ -274,7 +274,7 @@ def test_a_restore_that_is_released_has_its_budget_from_then_on(attach, agent):
     agent.answer = None
     heal = attach(Training())
     with ThreadPoolExecutor(1) as pool:
-        restoring = pool.submit(heal.restore, 0.5)
+        restoring = pool.submit(heal.restore, 3.0)
         asked = agent.wait_until_heard(lambda word: word.say == "wait")
         agent.say(Waiting(request=asked.request, reason="Hold", message="", hold=True))
         agent.wait_until_heard(lambda word: word.say == "wait" and word.held)
