@@ -201,7 +201,7 @@ def _reseat(at: str, container: Container, seat: Seat) -> Iterator[Operation]:
     told = {str(each["name"]): each.get("value") for each in variables(seat)}
     for index, each in enumerate(container.env or ()):
         now = told.get(each.name)
-        if isinstance(now, str) and each.value not in (None, now) and not {"$"} & {*str(each.value), *now}:
+        if isinstance(now, str) and each.value not in (None, now) and "$" not in f"{each.value}{now}":
             yield Operation(path=f"{at}/env/{index}/value", value=now)
 
 

@@ -26,12 +26,7 @@ def orders(view: JobView, last: Decision | None = None) -> Mapping[MemberId, Ord
     """
     moment, asked = at(view, float("-inf")), asked_by(last)
     everybodys = _everybodys(moment, held_by(last))
-    found: dict[MemberId, Orders] = {}
-    for member in moment.members:
-        place = moment.places[member]
-        question = asked.get(place.pod.uid, "") if place.pod else ""
-        found[member] = _orders(moment, place, everybodys.model_copy(update={"question": question}))
-    return found
+    return {member: _orders(moment, moment.places[member], everybodys, asked) for member in moment.members}
 
 
 def withdrawn(reason: Reason, message: str, *, hold: bool = False) -> Orders:
@@ -47,7 +42,7 @@ def _everybodys(moment: Moment, held: str) -> Orders:
     return Orders(revision=0, keep_steps=_keep_steps(moment), hold=hold, **said)
 
 
-def _orders(moment: Moment, place: Place, everybodys: Orders) -> Orders:
+def _orders(moment: Moment, place: Place, everybodys: Orders, asked: Mapping[str, str]) -> Orders:
     running = () if moment.view.epoch.open else tuple(_running(moment))
     uid = place.pod.uid if place.pod else ""
     update = {
@@ -57,6 +52,7 @@ def _orders(moment: Moment, place: Place, everybodys: Orders) -> Orders:
         "buddies": _buddies(moment, place.member),
         "private_from": tuple(_private_from(moment, place)),
         "restart_trainer": _restart(moment, place),
+        "question": asked.get(uid, ""),
     }
     body = everybodys.model_copy(update=update)
     return body.model_copy(update={"revision": _revision(body)})
