@@ -131,8 +131,11 @@ def test_nothing_is_left_where_the_keeper_itself_was_killed(kept: Kept, flight: 
     kept.process.kill()
     kept.process.wait()
     keeper.kill_marked(UID)
-    assert alive([started, fled]) == []
     assert keeper.marked(UID) == []
+    until = time.monotonic() + SAFETY  # what its tether killed may have lost its mark, and still be on its way out
+    while alive([started, fled]):
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def test_a_stopped_keeper_and_all_below_it_can_be_killed_from_outside(kept: Kept) -> None:
