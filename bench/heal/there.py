@@ -58,27 +58,28 @@ def figures(context: str, count: int) -> list[Row]:
 
 
 def _heal(job: Job, number: int) -> Sample:
-    step, before, harmed = job.step(0), len(_healed(job)), time.time()
+    step, before, harmed = job.step(0), _healed(job), time.time()
     if number % DELETED_EVERY == DELETED_EVERY - 1:
         job.delete_pods(VICTIM)
     else:
         job.kill(VICTIM)
-    until(lambda: len(_healed(job)) > before, f"heal {number}", seen=job.look)
+    until(lambda: _healed(job).keys() - before, f"heal {number}", seen=job.look)
     until(lambda: all(_is_past(job, rank, step, harmed) for rank in range(REPLICAS)), "all past it", seen=job.look)
     lines = job.run(VICTIM, "cat", f"/out/progress-{VICTIM}.jsonl").splitlines()
-    rung = max(_healed(job), key=lambda each: each["metadata"]["creationTimestamp"])["status"]["rung"]
+    rung = max(_healed(job).values(), key=lambda each: each["metadata"]["creationTimestamp"])["status"]["rung"]
     past = max(_first(job, rank, step, harmed) for rank in range(REPLICAS)) - harmed
     sample = Sample(rung, seconds(lines, harmed), past)
     print(f"  {number + 1}: {sample.rung} {sample.restored:.2f} s", file=sys.stderr, flush=True)
     return sample
 
 
-def _healed(job: Job) -> list[Json]:
-    return [
-        each
+def _healed(job: Job) -> dict[str, Json]:
+    """By name, for their number stands still once the oldest are dropped."""
+    return {
+        each["metadata"]["name"]: each
         for each in job.heals
         if each.get("status", {}).get("concludedAt") and each["spec"]["recipient"]["pod"] == job.pod_of(VICTIM)
-    ]
+    }
 
 
 def _is_past(job: Job, rank: int, step: int, since: float) -> bool:
