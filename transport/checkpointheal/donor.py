@@ -28,6 +28,7 @@ def give(channel: Channel, source: Source, offer: Offer, terms: Terms) -> int:
     except (Abandoned, UnknownVersion) as error:
         tell(channel, refusal(error), terms.stall)
         raise
+    terms.lifeline(session.lifeline)
     send_frame(channel, answer, terms.left(time.monotonic()), session.version)
     wanted = session.wanted(receive_frame(channel, terms.left(time.monotonic())))
     terms.expect(offer.bytes_of(wanted))

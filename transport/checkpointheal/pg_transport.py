@@ -6,6 +6,7 @@ each storage once, nothing believed before its digest. Must not know the arena.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -16,9 +17,10 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from checkpointheal import digest, donor, recipient
 from checkpointheal.channel import Channel, tell
+from checkpointheal.channel.beside import Beside
 from checkpointheal.channel.group import GroupChannel
 from checkpointheal.contract.layout import Difference, Identity
-from checkpointheal.ends import Terms
+from checkpointheal.ends import Sink, Terms
 from checkpointheal.ends.leaves import NewState
 from checkpointheal.ends.live import LiveSource, StagedSink
 from checkpointheal.ends.placements import Meshes
@@ -26,7 +28,7 @@ from checkpointheal.ends.target import LenientTarget, Target
 from checkpointheal.errors import CheckpointHealError, Misuse
 from checkpointheal.manifest import Described, describe
 from checkpointheal.session import Expected, refusal
-from checkpointheal.underway import Progress, Underway, Watch
+from checkpointheal.underway import Part, Progress, Underway, Watch
 from checkpointheal.wire import Offer
 
 _HEAL, _ATTEMPT, _STEP = "library", 1, 0
@@ -96,21 +98,26 @@ class PGTransport:
         the donor), PeerRefused, BytesDiffer, BadFrame, UnknownVersion, PeerLost, Overdue or Abandoned.
         """
         self._underway.require_whole()
-        channel, terms = self._to(src_rank), self._terms(src_rank, timeout)
-        end = self._end(channel, terms)
+        channel = self._to(src_rank)
+        end = self._end(channel, self._seconds(timeout))
         sink = StagedSink(end.require_fit)
-        (taken,) = self._underway.run([partial(recipient.take, channel, sink, Expected(_HEAL, _ATTEMPT, None), terms)])
+        (taken,) = self._underway.run([partial(self._take, src_rank, sink, timeout)])
         self._differences = end.bridged
         return end.fill(taken.offer.manifest, sink.regions)
 
     def cancel(self) -> None:
         """Every send and receive of this transport that waits, in other threads, raises Abandoned at once.
 
-        The peers find out by their own timeouts. The process group is good for nothing more, and the transport says so.
+        The peers are told at once. The process group is good for nothing more, and the transport says so.
         """
         self._underway.cancel()
 
-    def _end(self, channel: Channel, terms: Terms) -> Target | LenientTarget | NewState:
+    def _take(self, rank: int, sink: Sink, timeout: timedelta | None, part: Part) -> recipient.Taken:
+        with self._beside(part, timeout) as beside:
+            expected = Expected(_HEAL, _ATTEMPT, None, beside.listen())
+            return recipient.take(self._to(rank), sink, expected, self._terms(rank, timeout, part))
+
+    def _end(self, channel: Channel, seconds: float) -> Target | LenientTarget | NewState:
         """Where it goes. The user's own function speaks here: whatever it raises, the donor need not wait for it."""
         if self._state_dict is None:
             return NewState(self._meshes)
@@ -119,22 +126,35 @@ class PGTransport:
             return Target(live) if self._strict else LenientTarget(live)
         except Exception as error:
             told = error if isinstance(error, CheckpointHealError) else Misuse(f"{type(error).__name__}: {error}")
-            tell(channel, refusal(told), terms.stall)
+            tell(channel, refusal(told), seconds)
             raise
 
     def _to_each(
         self, ranks: Sequence[int], timeout: timedelta | None, act: Callable[[Channel, Terms], object]
     ) -> None:
         """Side by side: nobody's timeout runs while another one is served."""
-        self._underway.run([partial(act, self._to(rank), self._terms(rank, timeout)) for rank in ranks])
+
+        def serve(rank: int, part: Part) -> object:
+            with self._beside(part, timeout) as beside:
+                return act(self._to(rank), replace(self._terms(rank, timeout, part), lifeline=beside.call))
+
+        self._underway.run([partial(serve, rank) for rank in ranks])
+
+    def _beside(self, part: Part, timeout: timedelta | None) -> Beside:
+        beside = Beside(self._seconds(timeout), part.give_up)
+        part.when_left(beside.cut)
+        return beside
 
     def _to(self, rank: int) -> Channel:
         return GroupChannel(self._group, rank, _indexed(self._device))
 
-    def _terms(self, peer: int, timeout: timedelta | None) -> Terms:
-        seconds = (timeout or self._timeout).total_seconds()
-        watch = Watch(self._progress, peer, self._underway.left)
+    def _terms(self, peer: int, timeout: timedelta | None, part: Part) -> Terms:
+        seconds = self._seconds(timeout)
+        watch = Watch(self._progress, peer, part.left)
         return Terms(math.inf, seconds, watch.crossed, frame=seconds, expect=watch.expect)
+
+    def _seconds(self, timeout: timedelta | None) -> float:
+        return (timeout or self._timeout).total_seconds()
 
 
 def _indexed(device: torch.device) -> torch.device:

@@ -28,6 +28,37 @@ class Progress(NamedTuple):
     """The other rank."""
 
 
+class Part:
+    """One act of a call, which its caller may leave before it has ended."""
+
+    def __init__(self, index: int, waiting: "SimpleQueue[Any]") -> None:
+        self._index, self._waiting = index, waiting
+        self._then: list[Callable[[], None]] = []
+        self.left = threading.Event()
+
+    def give_up(self, error: BaseException) -> None:
+        """This is its outcome, however long its thread still waits."""
+        self._waiting.put((self._index, None, error))
+        self.leave()
+
+    def leave(self) -> None:
+        """Nobody waits for it any more: its thread shall move nothing further."""
+        self.left.set()
+        for act in self._then:
+            act()
+
+    def when_left(self, act: Callable[[], None]) -> None:
+        """Do this, too, once it is left."""
+        self._then.append(act)
+
+    def do(self, act: "Callable[[Part], Any]") -> None:
+        """In a thread of its own; tells how it ended."""
+        try:
+            self._waiting.put((self._index, act(self), None))
+        except BaseException as error:  # the outermost of this thread: whoever waits raises it
+            self._waiting.put((self._index, None, error))
+
+
 class Underway:
     """The calls of one transport. Once one of them was left, the transport's group is good for nothing more."""
 
@@ -43,18 +74,21 @@ class Underway:
                 self.left.set()
                 waiting.put((_LEAVE, None, None))
 
-    def run(self, acts: Sequence[Callable[[], Any]]) -> list[Any]:
+    def run(self, acts: Sequence[Callable[[Part], Any]]) -> list[Any]:
         """Do all side by side; their results. Raises the first one's error after all have ended, or Abandoned."""
         self.require_whole()
         ended: SimpleQueue[Any] = SimpleQueue()
+        parts = [Part(index, ended) for index in range(len(acts))]
         with self._lock:
             self._waiting.append(ended)
         try:
-            for index, act in enumerate(acts):
-                threading.Thread(target=_do, args=(index, act, ended), daemon=True, name="checkpointheal").start()
-            outcomes = dict(self._next(ended) for _ in acts)
+            for part, act in zip(parts, acts, strict=True):
+                threading.Thread(target=part.do, args=(act,), daemon=True, name="checkpointheal").start()
+            outcomes = _outcomes(ended, len(acts))
         except BaseException:  # an interrupt leaves its threads too
             self.left.set()
+            for part in parts:
+                part.leave()
             raise
         finally:
             with self._lock:
@@ -71,11 +105,16 @@ class Underway:
                 "a transfer over this process group was cancelled: make another group, and a transport on it"
             )
 
-    def _next(self, ended: "SimpleQueue[Any]") -> tuple[int, tuple[Any, BaseException | None]]:
+
+def _outcomes(ended: "SimpleQueue[Any]", count: int) -> dict[int, tuple[Any, BaseException | None]]:
+    """The first outcome of each part: one that was given up may end once more."""
+    outcomes: dict[int, tuple[Any, BaseException | None]] = {}
+    while len(outcomes) < count:
         index, result, error = ended.get()
         if index == _LEAVE:
             raise Abandoned("the transfer was cancelled here")
-        return index, (result, error)
+        outcomes.setdefault(index, (result, error))
+    return outcomes
 
 
 class Watch:
@@ -97,10 +136,3 @@ class Watch:
         if self._tell is not None:
             seconds = time.monotonic() - self._began
             self._tell(Progress(done, self._total, done / seconds if seconds else 0.0, self._peer))
-
-
-def _do(index: int, act: Callable[[], Any], ended: "SimpleQueue[Any]") -> None:
-    try:
-        ended.put((index, act(), None))
-    except BaseException as error:  # the outermost of this thread: whoever waits raises it
-        ended.put((index, None, error))

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from checkpointheal.agent import errand as words
-from checkpointheal.agent.lifeline import Lifeline
 from checkpointheal.agent.meeting import ARRIVAL_SECONDS, DONOR, RECIPIENT, Meeting, Visit
 from checkpointheal.agent.tls import holder_of
 from checkpointheal.channel import Channel, handshake
 from checkpointheal.channel.group import GroupChannel
+from checkpointheal.channel.lifeline import Lifeline
 from checkpointheal.channel.stream import Stream
 from checkpointheal.channel.stream_group import StreamGroup
 from checkpointheal.contract.peer import preamble

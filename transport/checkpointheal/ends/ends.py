@@ -12,7 +12,7 @@ import torch
 
 from checkpointheal.contract.base import Digest
 from checkpointheal.contract.layout import Manifest
-from checkpointheal.wire import Offer
+from checkpointheal.wire import Lifeline, Offer
 
 WINDOW = 4
 """Chunks in flight at once: one is digested, one arrives, and neither side waits for the other's next word."""
@@ -67,6 +67,8 @@ class Terms:
     """How long the next frame may take: the other side reads its state through in the meantime."""
     expect: Callable[[int], None] = lambda _bytes: None
     """Told, before the first chunk, how many bytes are to cross."""
+    lifeline: Callable[[Lifeline | None], None] = lambda _told: None
+    """Told, on the donor's side, where the recipient waits to be called."""
 
     def left(self, now: float) -> float:
         """How long a frame may take now."""

@@ -6,7 +6,7 @@ Must not know which channel carries the frames, where the bytes lie, or the time
 from checkpointheal.errors import Abandoned, BadFrame, BytesDiffer
 from checkpointheal.session.heard import expect, told
 from checkpointheal.session.table import DONOR, Walk
-from checkpointheal.wire import Frame, Hello, Offer, Receipt, Want, negotiate
+from checkpointheal.wire import Frame, Hello, Lifeline, Offer, Receipt, Want, negotiate
 
 
 class DonorSession:
@@ -15,6 +15,7 @@ class DonorSession:
     def __init__(self, offer: Offer) -> None:
         self._offer, self._walk = offer, Walk(DONOR)
         self.version = 0
+        self.lifeline: Lifeline | None = None
 
     @property
     def state(self) -> str:
@@ -29,6 +30,7 @@ class DonorSession:
         if ours != theirs:
             raise Abandoned(f"the recipient came for {told(*theirs)}, this is {told(*ours)}")
         self._walk.take("Hello")
+        self.lifeline = hello.lifeline
         return self._offer
 
     def wanted(self, frame: Frame) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from checkpointheal.contract.layout import Identity
 from checkpointheal.errors import Abandoned, BadFrame, BytesDiffer
 from checkpointheal.session.heard import expect, refusal, told
 from checkpointheal.session.table import RECIPIENT, Walk
-from checkpointheal.wire import SPOKEN, Frame, Hello, Offer, Range, Receipt, Refuse, Want
+from checkpointheal.wire import SPOKEN, Frame, Hello, Lifeline, Offer, Range, Receipt, Refuse, Want
 
 SHOWN = 8
 
@@ -25,6 +25,8 @@ class Expected:
     attempt: int
     identity: Identity | None
     """None: whatever the donor holds, as long as it is what it says."""
+    lifeline: Lifeline | None = None
+    """Where the recipient waits to be called."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class RecipientSession:
 
     def hello(self) -> Hello:
         """The first word."""
-        return Hello(heal=self._expected.heal, attempt=self._expected.attempt, spoken=SPOKEN)
+        expected = self._expected
+        return Hello(heal=expected.heal, attempt=expected.attempt, spoken=SPOKEN, lifeline=expected.lifeline)
 
     def accept(self, frame: Frame) -> Offer:
         """The offer, believed. Raises Abandoned (another attempt or step), BytesDiffer (another state)."""

@@ -1,6 +1,6 @@
 """The wire's door: frames, and how they become bytes and come back."""
 
-from checkpointheal.wire.frames import MESSAGE_LIMIT, Frame, Hello, Offer, Range, Receipt, Refuse, Want
+from checkpointheal.wire.frames import MESSAGE_LIMIT, Frame, Hello, Lifeline, Offer, Range, Receipt, Refuse, Want
 from checkpointheal.wire.framing import PREFIX_BYTES, SPOKEN, Prefix, encode, negotiate, parse, parse_prefix
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "SPOKEN",
     "Frame",
     "Hello",
+    "Lifeline",
     "Offer",
     "Prefix",
     "Range",

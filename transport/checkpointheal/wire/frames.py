@@ -13,7 +13,7 @@ Rules that live here: whatever one frame can say wrong by itself. Must not know 
 from collections.abc import Iterable
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, IPvAnyAddress, StringConstraints, model_validator
 
 from checkpointheal.contract.base import Attempt, Count, Digest, Frozen, Seconds
 from checkpointheal.contract.layout import Identity, Manifest
@@ -26,6 +26,18 @@ MESSAGE_LIMIT = 4000
 HealName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
+class Lifeline(Frozen):
+    """Where the recipient waits to be called for a second connection, whose end tells that a process is gone.
+
+    Who calls says `call`, who answers says `answer`: whoever else listens at that address is told nothing.
+    """
+
+    host: IPvAnyAddress
+    port: Annotated[int, Field(ge=1, le=65535)]
+    call: Digest
+    answer: Digest
+
+
 class Hello(Frozen):
     """The recipient is there. Its layout is that of version 1 for ever, so that any two builds can part politely."""
 
@@ -34,6 +46,7 @@ class Hello(Frozen):
     spoken: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(
         min_length=1, max_length=16, description="Versions of the wire that the recipient speaks."
     )
+    lifeline: Lifeline | None = Field(default=None, description="Where channels have none of their own.")
 
 
 class Offer(Frozen):

@@ -32,11 +32,19 @@ class Lifeline:
 
     def close(self) -> None:
         """Say goodbye: what this side came for is done, or told to the other one over the channel."""
+        self._leave(_BYE)
+
+    def cut(self) -> None:
+        """Hang up: the other side need not wait for words that will not come."""
+        self._leave(b"")
+
+    def _leave(self, word: bytes) -> None:
         self._closed.set()
         with contextlib.suppress(OSError):
-            self._connection.sendall(_BYE)
+            self._connection.sendall(word)
             self._connection.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
+        if self._thread is not threading.current_thread():  # whom it tells of the end may well hang up at once
+            self._thread.join()
         self._connection.close()
 
     def _watch(self) -> None:
@@ -63,7 +71,7 @@ class Lifeline:
     def _peer_left(self, said: bytes) -> CheckpointHealError | None:
         """After a goodbye, its last words may still be on their way through the channel."""
         if not said:
-            return PeerLost("the peer's process is gone")
+            return PeerLost("the peer's process is gone, or it has hung up")
         return None if self._closed.wait(self._stall) else PeerLost("the peer left before this side was done")
 
     def _beat(self) -> None:

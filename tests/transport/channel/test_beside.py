@@ -1,0 +1,135 @@
+"""Two processes that share a process group hear of one another's end over a connection of its own."""
+
+import ipaddress
+import socket
+import threading
+from collections.abc import Iterator
+from queue import SimpleQueue
+
+import pytest
+
+from checkpointheal.channel.beside import Beside, own_address
+from checkpointheal.errors import BytesDiffer, CheckpointHealError, Overdue, PeerLost
+from checkpointheal.wire import Lifeline
+
+SAFETY = 20.0
+LONG = 60.0
+
+
+class Side:
+    """One side of a transfer, and the errors that it was told."""
+
+    def __init__(self, stall: float = LONG) -> None:
+        self.lost: SimpleQueue[CheckpointHealError] = SimpleQueue()
+        self.beside = Beside(stall, self.lost.put)
+
+    def connected(self) -> bool:
+        return self.beside._lifeline is not None
+
+
+@pytest.fixture
+def sides() -> Iterator[tuple[Side, Side]]:
+    taking, giving = Side(), Side()
+    connect(taking, giving)
+    yield taking, giving
+    for side in (taking, giving):
+        side.beside.cut()
+
+
+def connect(taking: Side, giving: Side) -> None:
+    giving.beside.call(taking.beside.listen())
+    until = threading.Event()
+    while not (taking.connected() and giving.connected()):
+        until.wait(0.005)
+
+
+def test_a_side_that_hangs_up_is_lost_to_the_other_at_once(sides: tuple[Side, Side]) -> None:
+    taking, giving = sides
+    taking.beside.cut()
+    assert isinstance(giving.lost.get(timeout=SAFETY), PeerLost)
+    assert taking.lost.empty()
+
+
+def test_a_failure_of_the_world_hangs_up_and_anything_else_says_goodbye() -> None:
+    for failure, lost in ((Overdue("late"), True), (BytesDiffer("other bytes"), False)):
+        taking, giving = Side(), Side(stall=LONG)
+        connect(taking, giving)
+        with pytest.raises(CheckpointHealError), taking.beside:
+            raise failure
+        if lost:
+            assert isinstance(giving.lost.get(timeout=SAFETY), PeerLost)
+        with giving.beside:
+            pass
+        assert giving.lost.empty()
+
+
+def test_silence_is_overdue() -> None:
+    taking, giving = Side(stall=0.2), Side()
+    told = taking.beside.listen()
+    assert told
+    with socket.create_connection((str(told.host), told.port)) as mute:
+        mute.sendall(told.call.encode())
+        assert isinstance(taking.lost.get(timeout=SAFETY), Overdue)
+    taking.beside.cut()
+    giving.beside.cut()
+
+
+def test_a_stranger_learns_nothing_and_the_donor_is_still_heard() -> None:
+    taking, giving = Side(), Side()
+    told = taking.beside.listen()
+    assert told
+    with socket.create_connection((str(told.host), told.port)) as stranger:
+        stranger.sendall(b"0" * 32)
+        stranger.settimeout(SAFETY)
+        assert stranger.recv(100) == b""
+    giving.beside.call(told)
+    while not giving.connected():
+        threading.Event().wait(0.005)
+    taking.beside.cut()
+    assert isinstance(giving.lost.get(timeout=SAFETY), PeerLost)
+    giving.beside.cut()
+
+
+def test_whoever_answers_with_another_word_is_not_taken_for_the_recipient() -> None:
+    giving = Side()
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        stranger.settimeout(SAFETY)
+        giving.beside.call(told(stranger.getsockname()[1]))
+        guest, _ = stranger.accept()
+        with guest:
+            guest.settimeout(SAFETY)
+            assert guest.recv(100) == b"a" * 32
+            guest.sendall(b"c" * 32)
+            assert guest.recv(100) == b""
+    assert not giving.connected()
+    assert giving.lost.empty()
+    giving.beside.cut()
+
+
+def test_nobody_where_the_recipient_should_wait_changes_nothing() -> None:
+    giving = Side()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with giving.beside:
+        giving.beside.call(told(port))
+    assert giving.lost.empty()
+
+
+def told(port: int) -> Lifeline:
+    return Lifeline(host=ipaddress.ip_address("127.0.0.1"), port=port, call="a" * 32, answer="b" * 32)
+
+
+def test_a_host_that_lets_nobody_listen_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> socket.socket:
+        raise OSError("no")
+
+    monkeypatch.setattr(socket, "create_server", refuse)
+    with Side().beside as beside:
+        assert beside.listen() is None
+        beside.call(None)
+
+
+def test_the_address_is_the_interfaces_that_gloo_was_told() -> None:
+    assert own_address("lo") == "127.0.0.1"
+    assert own_address("no such interface") == "127.0.0.1"
+    ipaddress.ip_address(own_address(""))

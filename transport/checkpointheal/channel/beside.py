@@ -1,0 +1,137 @@
+"""How do two processes that share nothing but a process group get a lifeline?
+
+The recipient listens for as long as one transfer takes, where gloo itself would listen, and says where in its Hello;
+the donor calls. Where that cannot be, nothing is lost but the early word of a death. Must not know what is transferred.
+"""
+
+import contextlib
+import fcntl
+import functools
+import math
+import os
+import secrets
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from checkpointheal.channel.lifeline import Lifeline
+from checkpointheal.errors import CheckpointHealError, WorldFailed
+from checkpointheal.wire import Lifeline as Told
+
+_WORD_BYTES = 32
+_PATIENCE = 1.0
+"""Seconds for the word of whoever calls or answers."""
+_SIOCGIFADDR = 0x8915
+
+
+class Beside:
+    """The lifeline beside one transfer, from either side. `lost` is called at most once, by a thread of its own."""
+
+    def __init__(self, stall: float, lost: Callable[[CheckpointHealError], None]) -> None:
+        """`stall`: seconds of silence that are too many."""
+        self._stall, self._lost = stall, lost
+        self._lock = threading.Lock()
+        self._over = False
+        self._listener: socket.socket | None = None
+        self._hearing: threading.Thread | None = None
+        self._lifeline: Lifeline | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """A goodbye, but where the world failed: then nothing was told to the peer, and it need not wait."""
+        self._end(Lifeline.cut if isinstance(error, WorldFailed) else Lifeline.close)
+
+    def cut(self) -> None:
+        """Nobody waits for this transfer any more."""
+        self._end(Lifeline.cut)
+
+    def listen(self) -> Told | None:
+        """Wait for the donor's call; what it must know, or None where this host lets nobody listen."""
+        host = own_address(os.environ.get("GLOO_SOCKET_IFNAME", ""))
+        try:
+            self._listener = listener = socket.create_server((host, 0))
+        except OSError:
+            return None
+        words = secrets.token_hex(_WORD_BYTES // 2), secrets.token_hex(_WORD_BYTES // 2)
+        self._hearing = _start(self._hear, listener, *(word.encode() for word in words))
+        return Told(host=host, port=listener.getsockname()[1], call=words[0], answer=words[1])
+
+    def call(self, told: Told | None) -> None:
+        """Call the recipient, meanwhile."""
+        if told is not None:
+            _start(self._call, told)
+
+    def _hear(self, listener: socket.socket, call: bytes, answer: bytes) -> None:
+        with contextlib.suppress(OSError):
+            while self._lifeline is None:
+                guest, _ = listener.accept()
+                with contextlib.suppress(OSError):
+                    if _said(guest) == call:
+                        guest.sendall(answer)
+                        self._hold(guest)
+                        continue
+                guest.close()
+        listener.close()
+
+    def _call(self, told: Told) -> None:
+        with contextlib.suppress(OSError):
+            connection = socket.create_connection((str(told.host), told.port), _PATIENCE)
+            with contextlib.suppress(OSError):
+                connection.sendall(told.call.encode())
+                if _said(connection) == told.answer.encode():
+                    self._hold(connection)
+                    return
+            connection.close()
+
+    def _hold(self, connection: socket.socket) -> None:
+        connection.settimeout(None)
+        with self._lock:
+            if self._over:
+                connection.close()
+            else:
+                self._lifeline = Lifeline(connection, self._stall, math.inf, self._lost)
+
+    def _end(self, leave: Callable[[Lifeline], None]) -> None:
+        with self._lock:
+            over, self._over = self._over, True
+        if over:
+            return
+        if self._listener is not None and self._hearing is not None:
+            with contextlib.suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
+            self._hearing.join(_PATIENCE)
+        if self._lifeline is not None:
+            leave(self._lifeline)
+
+
+@functools.cache
+def own_address(interface: str) -> str:
+    """An IPv4 address of this host, as gloo chooses it: of the interface, else of the host's name, else loopback."""
+    with contextlib.suppress(OSError):
+        if not interface:
+            return socket.gethostbyname(socket.gethostname())
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            wanted = struct.pack("256s", interface.encode()[:15])
+            return socket.inet_ntoa(fcntl.ioctl(asking.fileno(), _SIOCGIFADDR, wanted)[20:24])
+    return "127.0.0.1"
+
+
+def _said(connection: socket.socket) -> bytes:
+    connection.settimeout(_PATIENCE)
+    word = b""
+    while len(word) < _WORD_BYTES and (more := connection.recv(_WORD_BYTES - len(word))):
+        word += more
+    return word
+
+
+def _start(act: Callable[..., None], *args: object) -> threading.Thread:
+    thread = threading.Thread(target=act, args=args, daemon=True, name="lifeline")
+    thread.start()
+    return thread
