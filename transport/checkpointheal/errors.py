@@ -14,6 +14,7 @@
     │   ├── BadFrame               bytes that are no frame of ours, or break a limit
     │   ├── UnknownVersion         a version that this build does not speak
     │   ├── BytesDiffer            a chunk or a state whose digest is not the promised one
+    │   ├── DonorsDisagree         several donors hold different states, and no majority the same
     │   ├── UntrustedPeer          the other end of the connection is not who it should be
     │   └── PeerRefused            the peer said no, and why
     └── WorldFailed            nobody broke a rule: try again, elsewhere or later
@@ -119,6 +120,10 @@ class UnknownVersion(PeerBroke):
 
 class BytesDiffer(PeerBroke):
     """A chunk or a state whose digest is not the promised one."""
+
+
+class DonorsDisagree(PeerBroke):
+    """Several donors hold different states, and no majority the same."""
 
 
 class UntrustedPeer(PeerBroke):
