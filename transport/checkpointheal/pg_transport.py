@@ -14,18 +14,23 @@ import torch
 from torch.distributed import ProcessGroup
 from torch.distributed.device_mesh import DeviceMesh
 
-from checkpointheal import digest, donor, recipient
+from checkpointheal import digest, donor, recipient, several
 from checkpointheal.channel import Channel, tell
 from checkpointheal.channel.group import GroupChannel
+from checkpointheal.channel.patient import Patient
 from checkpointheal.contract.layout import Difference, Identity
-from checkpointheal.ends import Terms
+from checkpointheal.ends import Sink, Terms
 from checkpointheal.ends.leaves import NewState
 from checkpointheal.ends.live import LiveSource, StagedSink
 from checkpointheal.ends.placements import Meshes
 from checkpointheal.ends.target import LenientTarget, Target
-from checkpointheal.errors import CheckpointHealError, Misuse
+from checkpointheal.errors import CheckpointHealError, Misuse, WorldFailed
+from checkpointheal.lane import Peer
 from checkpointheal.manifest import Described, describe
+from checkpointheal.recipient import Taken
+from checkpointheal.relay import Relay, all_of
 from checkpointheal.session import Expected, refusal
+from checkpointheal.standing import Standing
 from checkpointheal.underway import Progress, Underway, Watch
 from checkpointheal.wire import Offer
 
@@ -65,11 +70,18 @@ class PGTransport:
         self._meshes = Meshes(mesh, device.type)
         self._underway = Underway()
         self._differences: tuple[Difference, ...] = ()
+        self._standing = Standing()
+        self._unreached: dict[int, CheckpointHealError] = {}
 
     @property
     def differences(self) -> tuple[Difference, ...]:
         """What the last receive bridged, where `strict` is False."""
         return self._differences
+
+    @property
+    def unreached(self) -> dict[int, CheckpointHealError]:
+        """The ranks that the last receive passed the state on to in vain, and why."""
+        return self._unreached
 
     def send_checkpoint(self, dst_ranks: Sequence[int], state_dict: Any, *, timeout: timedelta | None = None) -> None:
         """Send it to every rank at once; returns when each has it, verified.
@@ -89,17 +101,27 @@ class PGTransport:
             dst_ranks, timeout, lambda channel, terms: donor.give(channel, LiveSource(described), offer, terms)
         )
 
-    def recv_checkpoint(self, src_rank: int, *, timeout: timedelta | None = None) -> Any:
+    def recv_checkpoint(
+        self, src_rank: int | Sequence[int], *, relay_to: Sequence[int] = (), timeout: timedelta | None = None
+    ) -> Any:
         """Receive one; the state dict, with the target's own tensors where there is a target.
 
+        From several ranks at once each gives as much as it can, and one that is left is enough: `several`. What has
+        arrived is passed on to the ranks of `relay_to` while the rest arrives; `unreached` tells which did not get it.
+
         Nothing live is touched before all of it is here and verified. Raises SchemaDiffers or UnknownClass (and tells
-        the donor), PeerRefused, BytesDiffer, BadFrame, UnknownVersion, PeerLost, Overdue or Abandoned.
+        the donors), PeerRefused, BytesDiffer, DonorsDisagree, BadFrame, UnknownVersion, PeerLost, Overdue or Abandoned.
         """
         self._underway.require_whole()
-        channel, terms = self._to(src_rank), self._terms(src_rank, timeout)
-        end = self._end(channel, terms)
-        sink = StagedSink(end.require_fit)
-        (taken,) = self._underway.run([partial(recipient.take, channel, sink, Expected(_HEAL, _ATTEMPT, None), terms)])
+        sources = tuple(dict.fromkeys(src_rank)) if isinstance(src_rank, Sequence) else (src_rank,)
+        _require_distinct(sources, relay_to)
+        patient = len(sources) + len(relay_to) > 1
+        givers, takers = (
+            [self._peer(rank, timeout, patient=patient) for rank in ranks] for ranks in (sources, relay_to)
+        )
+        end = self._end(givers, takers)
+        sink = StagedSink(all_of(end.require_fit) if relay_to else end.require_fit)
+        taken = self._take(givers, takers, sink)
         self._differences = end.bridged
         return end.fill(taken.offer.manifest, sink.regions)
 
@@ -110,8 +132,34 @@ class PGTransport:
         """
         self._underway.cancel()
 
-    def _end(self, channel: Channel, terms: Terms) -> Target | LenientTarget | NewState:
-        """Where it goes. The user's own function speaks here: whatever it raises, the donor need not wait for it."""
+    def _take(self, givers: Sequence[Peer], takers: Sequence[Peer], sink: StagedSink) -> Taken:
+        relay = Relay()
+        take = partial(relay.receive, partial(self._take_from, givers, bool(takers)), sink)
+        taken: Taken
+        taken, *missed = self._underway.run([take, *(partial(self._pass_on, relay, taker) for taker in takers)])
+        self._unreached = {taker.rank: error for taker, error in zip(takers, missed, strict=True) if error is not None}
+        return taken
+
+    def _take_from(self, givers: Sequence[Peer], relayed: bool, sink: Sink) -> Taken:
+        expected = Expected(_HEAL, _ATTEMPT, None)
+        if len(givers) > 1:
+            return several.take(givers, sink, expected, self._standing.lanes)
+        rank, channel, terms = givers[0]
+        try:
+            return recipient.take(channel, sink, expected, terms)
+        except WorldFailed as error:
+            if relayed:  # nothing closes the group then
+                self._standing.give_up(rank, error)
+            raise
+
+    def _pass_on(self, relay: Relay, taker: Peer) -> CheckpointHealError | None:
+        error = relay.pass_on(taker, whole=self._device.type != "cpu")
+        if isinstance(error, WorldFailed):
+            self._standing.give_up(taker.rank, error)
+        return error
+
+    def _end(self, givers: Sequence[Peer], takers: Sequence[Peer]) -> Target | LenientTarget | NewState:
+        """Where it goes. The user's own function speaks here: whatever it raises, nobody need wait for it."""
         if self._state_dict is None:
             return NewState(self._meshes)
         try:
@@ -119,22 +167,36 @@ class PGTransport:
             return Target(live) if self._strict else LenientTarget(live)
         except Exception as error:
             told = error if isinstance(error, CheckpointHealError) else Misuse(f"{type(error).__name__}: {error}")
-            tell(channel, refusal(told), terms.stall)
+            for giver in givers:
+                tell(giver.channel, refusal(told), giver.terms.stall)
+            self._underway.run([partial(donor.decline, taker.channel, taker.terms, told) for taker in takers])
             raise
 
     def _to_each(
         self, ranks: Sequence[int], timeout: timedelta | None, act: Callable[[Channel, Terms], object]
     ) -> None:
         """Side by side: nobody's timeout runs while another one is served."""
-        self._underway.run([partial(act, self._to(rank), self._terms(rank, timeout)) for rank in ranks])
+        peers = [self._peer(rank, timeout) for rank in ranks]
+        self._underway.run([partial(act, peer.channel, peer.terms) for peer in peers])
 
-    def _to(self, rank: int) -> Channel:
-        return GroupChannel(self._group, rank, _indexed(self._device))
+    def _peer(self, rank: int, timeout: timedelta | None, *, patient: bool = False) -> Peer:
+        """The way to a rank. `patient`: it outlives a wait that is given up, and so do the ways to the others."""
+        terms = self._terms(rank, timeout)
+        self._standing.require_free(rank, terms.stall)
+        channel = GroupChannel(self._group, rank, _indexed(self._device))
+        return Peer(rank, Patient(channel, rank) if patient else channel, terms)
 
     def _terms(self, peer: int, timeout: timedelta | None) -> Terms:
         seconds = (timeout or self._timeout).total_seconds()
         watch = Watch(self._progress, peer, self._underway.left)
         return Terms(math.inf, seconds, watch.crossed, frame=seconds, expect=watch.expect)
+
+
+def _require_distinct(sources: Sequence[int], relay_to: Sequence[int]) -> None:
+    if not sources:
+        raise Misuse("no rank is named to receive from")
+    if twice := set(sources) & set(relay_to):
+        raise Misuse(f"rank {min(twice)} is to give the state and to be passed it")
 
 
 def _indexed(device: torch.device) -> torch.device:

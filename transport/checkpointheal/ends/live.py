@@ -6,15 +6,15 @@ What arrives is staged in memory of its own, one storage per region, and touches
 
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
+from pydantic import JsonValue
 
 from checkpointheal import digest
-from checkpointheal.contract.layout import Manifest, Region
+from checkpointheal.contract.layout import Manifest, Region, Schema
 from checkpointheal.ends.ends import WINDOW
 from checkpointheal.errors import BadFrame
-from checkpointheal.manifest import Described
 from checkpointheal.manifest.check import check
 from checkpointheal.wire import Offer
 
@@ -77,10 +77,29 @@ class _Buckets:
         return self._buffers[self._turn][:length]
 
 
+class Given(Protocol):
+    """A state that lies in regions of this process."""
+
+    @property
+    def schema(self) -> Schema:
+        """How it lies."""
+        ...
+
+    @property
+    def values(self) -> tuple[JsonValue, ...]:
+        """Its plain values, as a manifest has them."""
+        ...
+
+    @property
+    def regions(self) -> Sequence[torch.Tensor]:
+        """1-D uint8 views of its memory, in the schema's order."""
+        ...
+
+
 class LiveSource:
     """A described state in this process. Who changes it meanwhile is found out by the recipient, from the digests."""
 
-    def __init__(self, described: Described, chunk_bytes: int = digest.CHUNK_BYTES) -> None:
+    def __init__(self, described: Given, chunk_bytes: int = digest.CHUNK_BYTES) -> None:
         self._described = described
         self._cut = Cut(described.schema.regions, described.schema.data_bytes, chunk_bytes)
         self._buckets = _Buckets(chunk_bytes)
@@ -93,6 +112,10 @@ class LiveSource:
     def digests(self) -> tuple[str, ...]:
         """One per chunk, read now."""
         return tuple(digest.digest_bytes(self.chunk(index).numpy().data) for index in range(self._cut.count))
+
+    def length(self, index: int) -> int:
+        """Bytes of this chunk."""
+        return self._cut.length(index)
 
     def chunk(self, index: int) -> torch.Tensor:
         """Live memory where it can be, else a bucket."""
