@@ -81,8 +81,8 @@ def arrived(sink: StagedSink) -> bool:
     return all(torch.equal(ours, theirs) for ours, theirs in zip(sink.regions, DESCRIBED.regions, strict=True))
 
 
-def first(channel: Channel, source: LiveSource | None = None) -> Callable[[], Any]:
-    return lambda: donor.give(channel, source or Watched(), OFFER, build.terms())
+def first(channel: Channel, source: LiveSource | None = None, **terms: Any) -> Callable[[], Any]:
+    return lambda: donor.give(channel, source or Watched(), OFFER, build.terms(**terms))
 
 
 def last(channel: Channel, sink: StagedSink, **terms: Any) -> Callable[[], Any]:
@@ -161,13 +161,14 @@ def test_a_donor_that_dies_in_the_middle_frees_the_whole_chain_and_nobody_believ
 
 @pytest.mark.parametrize("whole", [False, True], ids=["by short messages", "by zeros"])
 def test_a_relay_whose_donor_stalls_lets_the_next_rank_go(chain: Chain, whole: bool) -> None:
-    """Long before the next rank's own limit."""
+    """Before its donor goes on, and long before its own limit."""
     relay, middle, end, over = Relay(), a_sink(), a_sink(), threading.Event()
     (top, upper), (lower, bottom) = chain
+    in_time: list[bool] = []
 
     def stall(number: int) -> None:
         if number == COUNT // 2:
-            over.wait(20)
+            in_time.append(over.wait(15))
 
     def let_go() -> Any:
         outcome = build.side_by_side(last(bottom, end))[0]
@@ -175,11 +176,12 @@ def test_a_relay_whose_donor_stalls_lets_the_next_rank_go(chain: Chain, whole: b
         return outcome
 
     _, took, missed, last_took = build.side_by_side(
-        first(top, Watched(stall)),
+        first(top, Watched(stall), frame=2, stall=2),
         receive(relay, Patient(upper, 0), middle, stall=0.5),
         pass_on(relay, lower, whole),
         let_go,
     )
+    assert in_time == [True]
     assert isinstance(took, Overdue)
     assert isinstance(last_took, BytesDiffer | PeerLost)
     assert isinstance(missed, PeerRefused | PeerLost)
