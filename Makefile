@@ -85,8 +85,8 @@ images: ## build checkpointheal/{operator,agent,trainer}:dev (TAG; PYTHON_IMAGE,
 cluster: images ## a kind cluster with the images and the chart in it; again: only what changed (CLUSTER, TAG, KIND_NODE_IMAGE)
 	tests/e2e/cluster
 
-e2e: $(STAMP) cluster ## the end-to-end tests, on that cluster: real pods are killed (E2E=core: only the heals that everything stands on)
-	$(BIN)/python -m pytest tests/e2e -m $(or $(E2E),e2e) -v
+e2e: $(STAMP) cluster ## the end-to-end tests, on that cluster: real pods are killed (E2E=core: only what everything stands on; TIMES in a row)
+	$(BIN)/python -m pytest --keep-duplicates $(foreach time,$(shell seq $(or $(TIMES),1)),tests/e2e) -m $(or $(E2E),e2e) -v
 
 cluster-delete: ## delete that kind cluster (CLUSTER)
 	kind delete cluster --name $(CLUSTER)

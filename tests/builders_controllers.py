@@ -33,7 +33,7 @@ class OfController(Job):
     """What its spec says besides."""
 
     def start(self, *, policy: bool = True) -> "OfController":
-        parts = [self.service(), self.script(), self.workload()]
+        parts = [self.service(), self.script(), self.resource()]
 
         def admitted() -> bool:
             """A controller that is ready may not be believed by the API server yet."""
@@ -43,7 +43,7 @@ class OfController(Job):
         until(admitted, "the job is admitted", seconds=60)
         return self
 
-    def workload(self) -> Json:
+    def resource(self) -> Json:
         raise NotImplementedError
 
     def marks(self, rank: int) -> str:
@@ -62,7 +62,7 @@ class OfController(Job):
 class JobSet(OfController):
     """One Job of several pods."""
 
-    def workload(self) -> Json:
+    def resource(self) -> Json:
         template = self.template(f"metadata.annotations['{COMPLETION_INDEX}']")
         for each in template["spec"]["containers"][0]["env"]:
             if each["name"] == "MASTER_ADDR":
@@ -93,7 +93,7 @@ class LeaderWorkerSet(OfController):
 
     size = 2
 
-    def workload(self) -> Json:
+    def resource(self) -> Json:
         template = self.template(f"metadata.labels['{LWS}/group-index']")
         container = template["spec"]["containers"][0]
         (rank, *rest) = container["env"]

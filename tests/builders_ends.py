@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from torch.distributed import HashStore, ProcessGroupGloo
+from torch.distributed import HashStore, ProcessGroupGloo, Store
 
 import builders_arena
 import builders_trust
@@ -84,16 +84,16 @@ def terms(seconds: float = 20, **changes: Any) -> Terms:
 
 def gloo_groups(count: int = 2, seconds: float = 30) -> list[ProcessGroupGloo]:
     """As many ranks as threads of this process."""
-    store, groups = HashStore(), [None] * count
+    store = HashStore()
+    return side_by_side(*[lambda rank=rank: gloo_rank(store, rank, count, seconds) for rank in range(count)])
 
-    def join(rank: int) -> None:
-        options = ProcessGroupGloo._Options()
-        options._devices = [ProcessGroupGloo.create_device(hostname="127.0.0.1")]
-        options._timeout = timedelta(seconds=seconds)
-        groups[rank] = ProcessGroupGloo(store, rank, count, options)
 
-    side_by_side(*[lambda rank=rank: join(rank) for rank in range(count)])
-    return groups
+def gloo_rank(store: Store, rank: int, count: int, seconds: float) -> ProcessGroupGloo:
+    """One rank of a group whose ranks meet over the store."""
+    options = ProcessGroupGloo._Options()
+    options._devices = [ProcessGroupGloo.create_device(hostname="127.0.0.1")]
+    options._timeout = timedelta(seconds=seconds)
+    return ProcessGroupGloo(store, rank, count, options)
 
 
 def loopback_pair() -> tuple[Channel, Channel]:

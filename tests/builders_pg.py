@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from queue import SimpleQueue
 from typing import Any
 
 import torch
@@ -29,6 +30,41 @@ class Recording:
 
     def rank(self) -> int:
         return self._group.rank()
+
+
+class Exchange:
+    """One rank of a process group in memory, whose tensors may lie on any device: `devices` tells on which they did."""
+
+    def __init__(self, mine: "SimpleQueue[torch.Tensor]", theirs: "SimpleQueue[torch.Tensor]") -> None:
+        self._mine, self._theirs = mine, theirs
+        self.devices: set[str] = set()
+
+    @staticmethod
+    def pair() -> "tuple[Exchange, Exchange]":
+        queues: list[SimpleQueue[torch.Tensor]] = [SimpleQueue(), SimpleQueue()]
+        return Exchange(queues[0], queues[1]), Exchange(queues[1], queues[0])
+
+    def send(self, tensors: list[torch.Tensor], peer: int, tag: int) -> Any:
+        self.devices.update(tensor.device.type for tensor in tensors)
+        for tensor in tensors:
+            self._theirs.put(tensor.clone())
+        return Arriving([], self._mine)
+
+    def recv(self, tensors: list[torch.Tensor], peer: int, tag: int) -> Any:
+        self.devices.update(tensor.device.type for tensor in tensors)
+        return Arriving(tensors, self._mine)
+
+
+class Arriving:
+    """Messages that are taken, in order, when they are waited for."""
+
+    def __init__(self, tensors: list[torch.Tensor], queue: "SimpleQueue[torch.Tensor]") -> None:
+        self._tensors, self._queue = tensors, queue
+
+    def wait(self, timeout: timedelta) -> bool:
+        for tensor in self._tensors:
+            tensor.copy_(self._queue.get(timeout=timeout.total_seconds()))
+        return True
 
 
 def a_transport(group: Any, target: object = None, seconds: float = 20, kind: Any = PGTransport) -> Any:
@@ -65,5 +101,6 @@ def same(ours: object, theirs: object) -> bool:
 
 def raw(tensor: torch.Tensor) -> bytes:
     """Its elements' bits, in order."""
-    flat = tensor.detach().contiguous().reshape(-1)
+    bits = tensor.detach().view(torch.uint8) if tensor.itemsize == 1 else tensor.detach()  # int4 can do nothing else
+    flat = bits.contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""

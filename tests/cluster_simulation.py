@@ -44,7 +44,7 @@ class ClusterSimulation(Simulation):
             made += looked.decisions
             if isinstance(made[-1], Nothing | Wait):
                 break
-        standing = orders(self.view)
+        standing = orders(self.view, made[-1])
         self.ordered = {pod.uid: standing[member] for member, pod in self.pods.items()}
         self.decisions += made
         return made

@@ -165,9 +165,9 @@ class HttpSimulation(Simulation):
         self.refused: list[int] = []
         self.apply_policy()
 
-    def apply_policy(self) -> None:
+    def apply_policy(self, **spec: object) -> None:
         layout = {"replicas": self.policy.replicas, "ranks": self.policy.ranks}
-        body = a_policy(layout=layout, selector={"matchLabels": {"app": self.app}})
+        body = a_policy(layout=layout, selector={"matchLabels": {"app": self.app}}, **spec)
         body["metadata"] |= {"namespace": self.where, "name": self.app}
         self.stage.call(lambda: self.stage.cluster.put(CHECKPOINTHEALS, body))
 

@@ -14,6 +14,7 @@ from checkpointheal.agent.duties import (
     Answer,
     Duty,
     EndTrainer,
+    ExplainWait,
     Fetch,
     FetchPrivate,
     KillTrainer,
@@ -109,10 +110,15 @@ class Trainer:
     private_begins: bool = False
     told: bool = False
     stopped: bool = False
+    held: bool = False
 
     @property
     def hello(self) -> Hello:
         return Hello(role="trainer", incarnation=self.incarnation, pid=1, epoch=self.epoch)
+
+    @property
+    def wait(self) -> Wait:
+        return Wait(request=self.request, budget=180, held=self.held)
 
     def words_again(self) -> Iterator[TrainerSays]:
         """What the line says to an agent that has come back."""
@@ -120,7 +126,7 @@ class Trainer:
             return
         yield self.hello
         if self.phase == "waiting":
-            yield Wait(request=self.request, budget=180)
+            yield self.wait
         if self.phase == "done":
             yield Done()
 
@@ -137,6 +143,8 @@ class Agent:
         self.fetching: Assignment | None = None
         self.fetching_private: FetchPrivate | None = None
         self.transfer: TransferFacts | None = None
+        self.explained: ExplainWait | None = None
+        self.answered = ""
         if pod.trainer is not None:
             for said in pod.trainer.words_again():
                 self.hear(said)
@@ -165,6 +173,7 @@ class Agent:
             transfer=self.transfer,
             attempt_seen=numbers.attempt,
             epoch_seen=numbers.epoch_answered,
+            answered=self.answered,
         )
 
     def _generations(self) -> Iterator[Generation]:
@@ -201,6 +210,8 @@ class Agent:
             private_steps=frozenset(arena.private),
             fetching=self.fetching,
             fetching_private=self.fetching_private.step if self.fetching_private else None,
+            explained=self.explained,
+            held=self.seen.held,
         )
 
     def _do(self, duty: Duty) -> None:
@@ -223,6 +234,11 @@ class Agent:
                 self.say_of(assignment, "failed")
             case FetchPrivate():
                 self.fetching_private = duty
+            case ExplainWait():
+                self.explained = duty
+                if trainer is not None and trainer.held != duty.hold:
+                    trainer.held = duty.hold
+                    self.hear(trainer.wait)
 
     def _answer(self, duty: Answer) -> None:
         arena, step = self.pod.arena, duty.order.step
@@ -344,6 +360,11 @@ class Simulation:
         places = self.policy.members()
         self.pods = {member: self.pods.get(member) or self._new_pod(member) for member in places}
 
+    def fall_back_by(self, fallback: str) -> None:
+        """The user wants it otherwise from now on."""
+        self.policy = self.policy.model_copy(update={"fallback": fallback})
+        self.view = self.view.model_copy(update={"policy": self.policy})
+
     def restart_operator(self, *, with_records: bool = True) -> None:
         """All that it heard is gone; without records, all that it ever decided too."""
         self.heard, self.ordered, self.flying = {}, {}, []
@@ -375,7 +396,7 @@ class Simulation:
         elif trainer.phase == "starting":
             trainer.phase, trainer.request = "waiting", trainer.request + 1
             pod.say(trainer.hello)
-            pod.say(Wait(request=trainer.request, budget=180))
+            pod.say(trainer.wait)
         elif trainer.phase == "waiting" and trainer.answer is not None:
             trainer.phase, trainer.epoch = "loading", trainer.answer[0]
         elif trainer.phase == "loading":
@@ -403,6 +424,8 @@ class Simulation:
         """Its budget is used up: it starts from the user's checkpoint, and its peers will not agree with it."""
         pod = self.pods[member]
         if pod.trainer is None or pod.trainer.phase != "waiting" or pod.trainer.answer is not None:
+            return False
+        if pod.trainer.held:
             return False
         pod.say(Withdraw(request=pod.trainer.request))
         pod.end_trainer(code=1)
@@ -530,6 +553,7 @@ class Simulation:
             return False
         known = {each.pod_uid for each in pod.agent.orders.buddies}
         pod.agent.orders = standing
+        pod.agent.answered = standing.question or pod.agent.answered
         if self.privates_arrive:
             new = [each for each in standing.buddies if each.pod_uid not in known]
             for step in sorted(pod.arena.private):
@@ -549,7 +573,7 @@ class Simulation:
             view = advance(view, made[-1], self.now)
             assert len(made) <= SETTLES_WITHIN, f"does not settle: {[str(each) for each in made[-4:]]}"
         self.view = view
-        standing = orders(view)
+        standing = orders(view, made[-1])
         self.ordered = {pod.uid: standing[member] for member, pod in self.pods.items()}
         self.decisions += made
         return made

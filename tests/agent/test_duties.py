@@ -1,10 +1,21 @@
 """What an agent must do is a comparison of what it sees with what it was ordered."""
 
+import dataclasses
 import itertools
 
 import pytest
 
-from checkpointheal.agent.duties import Answer, EndTrainer, Fetch, FetchPrivate, KillTrainer, Sight, StopFetch, duties
+from checkpointheal.agent.duties import (
+    Answer,
+    EndTrainer,
+    ExplainWait,
+    Fetch,
+    FetchPrivate,
+    KillTrainer,
+    Sight,
+    StopFetch,
+    duties,
+)
 from checkpointheal.contract.gateway import Assignment, EpochOrder, Orders, Peer, TrainerFacts
 from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal.contract.layout import Identity
@@ -145,11 +156,56 @@ def test_a_higher_attempt_ends_the_one_under_way():
 def test_a_trainer_without_a_policy_is_told_once_per_request_why_it_waits():
     withdrawn = Orders(revision=1, withdrawn=True)
     (told,) = duties(Sight(trainer=waiting()), withdrawn)
-    assert (told.request, told.reason) == (1, "NoPolicy")
+    assert (told.request, told.reason, told.hold) == (1, "NoPolicy", False)
     assert told.message == "no CheckpointHeal selects this pod: apply one; waiting"
-    assert duties(Sight(trainer=waiting(), explained=1), withdrawn) == ()
+    assert duties(Sight(trainer=waiting(), explained=told), withdrawn) == ()
     assert duties(Sight(trainer=training(3)), withdrawn) == ()
     assert duties(Sight(trainer=waiting()), Orders(revision=2)) == ()
+
+
+HOLD = Orders(revision=1, hold=True)
+HELD = Orders(revision=2, hold=True, reason="Held", message="no arena survived")
+SET_ASIDE = Orders(revision=3, hold=True, withdrawn=True, reason="LayoutDiffers", message="they differ")
+PATIENT = ExplainWait(1, "Hold", "fallback is Hold: restore() waits for its answer for as long as it takes", hold=True)
+TOLD_HELD = ExplainWait(1, "Held", "no arena survived", hold=True)
+TOLD_ASIDE = ExplainWait(1, "LayoutDiffers", "they differ", hold=True)
+RELEASED = ExplainWait(1, "Released", "the job is not held any more: the budget of restore() counts from now on")
+NOTHING_KNOWN, FREE = Orders(revision=0), Orders(revision=9)
+
+
+@pytest.mark.parametrize(
+    ("explained", "orders", "due"),
+    [
+        (None, HOLD, PATIENT),
+        (PATIENT, HOLD, None),
+        (PATIENT, HELD, TOLD_HELD),
+        (TOLD_HELD, HELD, None),
+        (TOLD_HELD, HOLD, PATIENT),
+        (TOLD_HELD, SET_ASIDE, TOLD_ASIDE),
+        (TOLD_HELD, FREE, RELEASED),
+        (RELEASED, FREE, None),
+        (RELEASED, HELD, TOLD_HELD),
+        (None, FREE, None),
+        (dataclasses.replace(TOLD_HELD, request=0), FREE, None),
+        (dataclasses.replace(TOLD_HELD, request=0), HELD, TOLD_HELD),
+        (TOLD_HELD, NOTHING_KNOWN, None),
+    ],
+)
+def test_a_trainer_hears_whether_its_budget_counts_whenever_that_or_the_reason_changes(explained, orders, due):
+    assert duties(Sight(trainer=waiting(), explained=explained), orders) == ((due,) if due else ())
+    for state in ("absent", "starting", "training", "stopped", "done"):
+        assert duties(Sight(trainer=TrainerFacts(state=state, request=1), explained=explained), orders) == ()
+
+
+@pytest.mark.parametrize(("orders", "due"), [(NOTHING_KNOWN, ()), (FREE, (RELEASED,)), (HELD, (TOLD_HELD,))])
+def test_an_agent_that_has_just_started_goes_by_its_trainers_word_and_releases_only_by_order(orders, due):
+    assert duties(Sight(trainer=waiting(), held=True), orders) == due
+
+
+def test_an_answer_needs_no_explanation_beside_it():
+    orders = begun(3, None, hold=True)
+    assert duties(Sight(trainer=waiting()), orders) == (Answer(orders.epoch, None, None),)
+    assert duties(Sight(trainer=waiting(), held=True), begun(3, None)) == (Answer(begun(3, None).epoch, None, None),)
 
 
 def test_a_withdrawn_assignment_ends_the_one_under_way():

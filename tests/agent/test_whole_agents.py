@@ -160,6 +160,51 @@ def test_a_trainer_that_no_policy_selects_is_told_so_and_waits_on(home: Path) ->
     asyncio.run(story())
 
 
+def test_a_held_trainer_stays_held_over_a_restart_of_its_agent_until_the_operator_says_otherwise(home: Path) -> None:
+    async def waiting(held: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_unix_connection(home / "arena-0" / SOCKET_NAME)
+        for word in (Hello(role="trainer", incarnation="t1", pid=1), Wait(request=4, budget=1, held=held)):
+            writer.write(word.model_dump_json().encode() + b"\n")
+        return reader, writer
+
+    async def said(reader: asyncio.StreamReader) -> tuple[str, bool]:
+        word = AGENT_SAYS.validate_json(await reader.readline())
+        assert isinstance(word, Waiting)
+        return word.reason, word.hold
+
+    async def story() -> None:
+        async with a_cluster(home) as cluster:
+            async with cluster.agent(0):
+                reader, writer = await waiting(held=False)
+                cluster.gateway.hub.order({"uid-0": Orders(revision=1, hold=True)})
+                assert await said(reader) == ("Hold", True)
+                held = Orders(revision=2, hold=True, reason="Held", message="no arena survived")
+                cluster.gateway.hub.order({"uid-0": held})
+                assert await said(reader) == ("Held", True)
+                writer.close()
+            cluster.gateway.hub.order({"uid-0": Orders(revision=3)})
+            async with cluster.agent(0):
+                reader, writer = await waiting(held=True)
+                assert await said(reader) == ("Released", False)
+                writer.close()
+
+    asyncio.run(story())
+
+
+def test_an_agent_that_is_asked_whether_it_is_there_answers_at_once_and_its_answer_stands(home: Path) -> None:
+    async def story() -> None:
+        async with a_cluster(home) as cluster, cluster.agent(0):
+            first = await cluster.once(0, lambda report: report.answered == "")
+            cluster.gateway.hub.order({"uid-0": Orders(revision=1, question="heal-1/0")})
+            told = await cluster.once(0, lambda report: report.answered == "heal-1/0")
+            assert told.sequence > first.sequence
+            cluster.gateway.hub.order({"uid-0": Orders(revision=2, hold=True)})
+            later = await cluster.once(0, lambda report: report.sequence > told.sequence)
+            assert later.answered == "heal-1/0"
+
+    asyncio.run(story())
+
+
 def test_a_pod_that_is_new_is_left_what_its_neighbours_hold_of_their_own(home: Path) -> None:
     async def story() -> None:
         async with a_cluster(home) as cluster, cluster.agent(0) as kept, cluster.agent(2):

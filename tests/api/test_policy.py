@@ -30,6 +30,7 @@ CHANGED = {
     },
     "attempts": {"limit": 9, "pauseSeconds": 2, "crashesAtOneStep": 5},
     "channel": "Gloo",
+    "fallback": "Hold",
 }
 
 
@@ -68,6 +69,7 @@ def test_the_defaults_in_the_definition_are_those_of_the_models():
         ({"layout": {"replicas": "three"}}, "spec.layout.replicas: 'three' is no integer"),
         ({"donors": {"limit": True}}, "spec.donors.limit: True is no integer"),
         ({"deadlines": {"restoreBudgetSeconds": 0}}, "spec.deadlines.restoreBudgetSeconds: 0 is out of bounds"),
+        ({"fallback": "Fresh"}, "spec.fallback: 'Fresh' is none of"),
         ({"privateState": {"buddies": 17}}, "spec.privateState.buddies: 17 is out of bounds"),
         (
             {"selector": {"matchExpressions": [{"key": "a", "operator": "Is"}]}},

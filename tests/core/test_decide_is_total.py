@@ -5,15 +5,28 @@ import random
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from builders_core import BEGAN, NOW, SCHEMA, a_generation, a_pod, a_report, decided, digest_of, held_for, words
+from builders_core import (
+    BEGAN,
+    NOW,
+    SCHEMA,
+    a_generation,
+    a_pod,
+    a_report,
+    decided,
+    digest_of,
+    held_for,
+    with_policy,
+    words,
+)
 from checkpointheal.contract.gateway import Assignment, Peer, TrainerExit, TrainerFacts, TransferFacts
 from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal.contract.layout import Identity
+from checkpointheal_operator.core.decisions import Assign, BeginEpoch
 from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.plan import heal_name
-from checkpointheal_operator.core.reasons import Cause, Rung
+from checkpointheal_operator.core.reasons import Cause, Reason, Rung
 from checkpointheal_operator.core.status import explain, heal_conditions, job_conditions
 from checkpointheal_operator.core.view import EpochMember, EpochRecord, HealRecord, Heard, JobView, Policy, Remembered
 
@@ -87,6 +100,7 @@ def heard(draw: st.DrawFn) -> Heard:
         transfer=draw(st.none() | transfers),
         attempt_seen=draw(numbers),
         epoch_seen=draw(numbers),
+        answered=draw(st.sampled_from([None, "", "h/0", "g/1"])),
     )
     return Heard(report=report, at=draw(times), agent_since=draw(times), trainer_since=draw(times))
 
@@ -159,7 +173,12 @@ def views(draw: st.DrawFn) -> JobView:
     witnesses = st.builds(Remembered, member=members, pod_uid=uids, build=st.just("torch"), identity=identity)
     return JobView(
         job="demo",
-        policy=Policy(replicas=draw(st.integers(1, 3)), ranks=draw(st.integers(1, 2)), donor_limit=1),
+        policy=Policy(
+            replicas=draw(st.integers(1, 3)),
+            ranks=draw(st.integers(1, 2)),
+            donor_limit=1,
+            fallback=draw(st.sampled_from(["Checkpoint", "Hold"])),
+        ),
         leader_since=draw(times),
         pods=tuple(pods),
         heard=tuple(reports),
@@ -184,3 +203,18 @@ def test_any_view_is_decided_explained_and_comes_to_rest_whatever_the_order(view
     assert all(len(heal_conditions(after, heal)) == 4 for heal in after.heals)
     assert all(explain(after, NOW, member).lines() for member in at(after, NOW).places)
     assert {pod.uid for pod in remember(view, NOW).pods} == {pod.uid for pod in view.pods}
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(views())
+def test_a_job_is_held_exactly_where_it_would_have_gone_back_to_the_checkpoint(view: JobView) -> None:
+    free, held = (decided(with_policy(view, fallback=which))[1] for which in ("Checkpoint", "Hold"))
+    fell = next(
+        (n for n, each in enumerate(free) if isinstance(each, BeginEpoch) and each.order.rung == "Checkpoint"), None
+    )
+    assert not any(isinstance(each, BeginEpoch) and each.order.rung == Rung.CHECKPOINT for each in held)
+    if fell is None:
+        assert held == free or held[-1].reason == Reason.HELD
+    else:
+        assert held[:fell] == free[:fell]
+        assert held[-1].reason == Reason.HELD or any(isinstance(each, Assign) for each in held[fell:])

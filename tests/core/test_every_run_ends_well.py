@@ -4,7 +4,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from checkpointheal.contract.identity import MemberId
-from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Decision
+from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Decision, held_by
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import JobView
 from simulation import Simulation
@@ -27,11 +27,11 @@ RESPECTED_GIVING_UP = {Reason.CRASH_LOOP_AT_STEP, Reason.ATTEMPTS_EXHAUSTED}
 class Watched(Simulation):
     """A job whose every decision is compared with what was to be expected."""
 
-    def __init__(self, replicas: int, ranks: int) -> None:
+    def __init__(self, replicas: int, ranks: int, **policy: object) -> None:
         self.attempts: list[int] = []
         self.epochs: list[int] = []
         self.forgot = False
-        super().__init__(replicas, ranks)
+        super().__init__(replicas, ranks, **policy)
 
     def restart_operator(self, *, with_records: bool = True) -> None:
         self.forgot = self.forgot or not with_records
@@ -66,6 +66,7 @@ class Watched(Simulation):
         self.epochs.append(order.epoch)
         assert {each.member for each in decision.members} == set(self.pods)
         event(f"begins by {order.rung}: {order.reason}")
+        assert order.rung != "Checkpoint" or view.policy.fallback == "Checkpoint"
         if decision.reason not in RESPECTED_GIVING_UP:
             assert order.step == highest_restorable(view)
 
@@ -130,22 +131,25 @@ def mishap(job: Simulation, kind: str, number: int) -> None:
 
 
 def calm_down(job: Simulation) -> None:
-    """Nothing more goes wrong. Graces, rests and deadlines pass."""
+    """Nothing more goes wrong. Graces, rests and deadlines pass; a job that is held gets a person's word."""
     job.transfers_finish = job.privates_arrive = True
     for _ in range(40):
         job.go_on()
         if job.is_training:
             return
+        if held_by(job.decisions[-1]) and job.all_in("waiting"):
+            assert all(pod.trainer and pod.trainer.held for pod in job.pods.values())
+            job.fall_back_by("Checkpoint")
         job.now += 7.0
     raise AssertionError(f"never trains again: {job.decisions[-1]}: {job.decisions[-1].message}")
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from(LAYOUTS), st.integers(0, 3), mishaps())
+@given(st.sampled_from(LAYOUTS), st.integers(0, 3), mishaps(), st.sampled_from(["Checkpoint", "Hold"]))
 def test_every_run_ends_with_everybody_training_at_the_highest_step_that_could_be_restored(
-    layout: tuple[int, int], trained: int, mishaps: list[tuple[str, int]]
+    layout: tuple[int, int], trained: int, mishaps: list[tuple[str, int]], fallback: str
 ) -> None:
-    job = Watched(*layout)
+    job = Watched(*layout, fallback=fallback)
     job.go_on()
     job.train_to(trained)
     for kind, number in mishaps:

@@ -23,6 +23,7 @@ from builders_core import (
 )
 from checkpointheal.contract.gateway import EpochOrder, Orders
 from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.core.decisions import Wait
 from checkpointheal_operator.core.orders import KEPT_STEPS, orders, withdrawn
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import JobView
@@ -193,3 +194,19 @@ def test_who_is_left_alone_is_told_why_and_anew_where_the_reason_is_another():
     assert (one.withdrawn, one.reason, one.message) == (True, "LayoutDiffers", "a")
     assert (one.epoch, one.assignment, one.grants, one.restart_trainer) == (None, None, (), None)
     assert one.revision == same.revision != other.revision
+
+
+def test_where_the_policy_holds_every_trainer_is_to_wait_and_hears_why_once_it_is_held():
+    assert not any(each.hold for each in orders(a_job()).values())
+    view = with_policy(a_job(), fallback="Hold")
+    assert {(each.hold, each.reason, each.message) for each in orders(view).values()} == {(True, "", "")}
+    told = orders(view, Wait(until=None, reason=Reason.HELD, message="no arena survived"))
+    assert {(each.hold, each.reason, each.message) for each in told.values()} == {(True, "Held", "no arena survived")}
+    assert not any(each.withdrawn for each in told.values())
+    revisions = {each.revision for found in (orders(a_job()), orders(view), told) for each in found.values()}
+    assert len(revisions) == 3 * len(view.policy.members())
+
+
+def test_who_is_left_alone_under_a_policy_that_holds_is_to_wait_too():
+    assert withdrawn(Reason.LAYOUT_DIFFERS, "a", hold=True).hold
+    assert not withdrawn(Reason.LAYOUT_DIFFERS, "a").hold

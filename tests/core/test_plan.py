@@ -10,11 +10,13 @@ from builders_core import (
     peer_of,
     replaced,
     with_new_pod,
+    with_policy,
     with_report,
     with_transfer,
     without_pod,
     words,
 )
+from checkpointheal.contract.gateway import Flaw
 from checkpointheal_operator.core.decisions import Assign, Wait
 from checkpointheal_operator.core.donors import Case
 from checkpointheal_operator.core.moment import at
@@ -135,6 +137,51 @@ def test_with_every_donor_at_its_limit_a_new_fact_is_waited_for():
         "Assign 1/0 from 0/0 step=10 attempt=1 (StateMissing)"
     ]
     assert len(view.heals) == 3
+
+
+UNCERTIFIED = {"flaws": (Flaw(reason="NoCertificate"),)}
+LACKS_PAPERS = {"reason": "NoCertificate", "message": "this agent has no certificate"}
+
+
+def test_a_recipients_own_lack_of_a_certificate_is_no_donors_fault_and_uses_up_no_attempt():
+    view = with_transfer(VIEW, ASSIGNMENT, "failed", **LACKS_PAPERS)
+    found = abandonment(case_of(view), HEAL, ASSIGNMENT)
+    assert found is not None
+    assert (found.reason, found.failed) == (Reason.NOT_CERTIFIED, ())
+    assert found.message == "attempt 1 failed: this agent has no certificate"
+    last = HEAL.model_copy(update={"failed": ("u0/0",) * 5})
+    _, decisions = decided(view.model_copy(update={"heals": (last,)}))
+    assert words(decisions) == ["Wait until 1001 (NotCertified)"]
+    rested = view.model_copy(update={"heals": (last.model_copy(update={"assigned_at": NOW - 1}),)})
+    after, decisions = decided(rested)
+    assert words(decisions)[0] == "Assign 1/0 from 2/0 step=10 attempt=2 (NotCertified)"
+    assert after.heals[0].failed == last.failed
+
+
+@pytest.mark.parametrize("reason", ["PeerRefused", "UntrustedPeer", "PeerLost"])
+def test_a_donors_lack_counts_against_the_donor(reason):
+    view = with_transfer(VIEW, ASSIGNMENT, "failed", reason=reason, message="NoCertificate: it has none")
+    found = abandonment(case_of(view), HEAL, ASSIGNMENT)
+    assert found is not None
+    assert (found.reason, found.failed) == (Reason.TRANSFER_FAILED, ("u0/0",))
+
+
+@pytest.mark.parametrize(
+    "before", [replaced("1/0"), with_transfer(VIEW, ASSIGNMENT, "failed", **LACKS_PAPERS)], ids=["the first", "a later"]
+)
+def test_whoever_says_that_it_has_no_certificate_is_assigned_to_once_it_has_one(before):
+    view, decisions = decided(with_report(before, RECIPIENT, **UNCERTIFIED))
+    assert isinstance(decisions[-1], Wait)
+    assert (decisions[-1].reason, decisions[-1].until) == (Reason.NOT_CERTIFIED, None)
+    assert decisions[-1].message == "1/0 waits for its agent's certificate: without one nothing is sent to it"
+    certified = with_report(view, RECIPIENT, flaws=())
+    later = certified.model_copy(update={"heard": tuple(h.model_copy(update={"at": NOW + 2}) for h in certified.heard)})
+    assert words(decided(later, NOW + 2)[1])[0].startswith("Assign 1/0 from 0/0,2/0 step=10")
+
+
+def test_where_nobody_needs_a_certificate_none_is_waited_for():
+    _, decisions = decided(with_policy(with_report(replaced("1/0"), RECIPIENT, **UNCERTIFIED), channel="gloo"))
+    assert words(decisions)[1] == "Assign 1/0 from 0/0,2/0 step=10 attempt=1 (StateMissing)"
 
 
 def test_a_recipient_that_nobody_can_name_is_not_assigned():

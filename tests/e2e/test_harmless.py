@@ -4,16 +4,11 @@ import json
 
 import pytest
 
-from builders_cluster import Job, Json, Refused, apply, condition, found, kubectl, one, until
+from builders_cluster import Job, Json, Refused, apply, condition, found, healed_by, kubectl, one, until
 from builders_jobs import is_killed_for_memory, restarts, warnings
 
 SMALL = {"checkpointheal.dev/arena-size": "64Mi"}
 AGENT = "checkpointheal-agent"
-
-
-def healed(job: Job, rank: int, rung: str) -> None:
-    wanted = (job.pod_of(rank), rung, "True")
-    until(lambda: wanted in job.verdicts(), f"{wanted} among the heals", seen=job.look)
 
 
 def the_agents_image() -> str:
@@ -37,7 +32,7 @@ def test_an_image_that_cannot_be_pulled_is_told_and_mended_without_a_new_pod(nam
     job.delete_pods(1)  # its successor comes from the template: the same again
     until(lambda: job.uid(1) not in ("", before[1]), "another pod", seen=job.look)
     kubectl("set", "image", "-n", namespace, f"pod/{job.pod_of(1)}", f"{AGENT}={the_agents_image()}")
-    healed(job, 1, "Peer")
+    healed_by(job, 1, "Peer")
     same(job)
 
 
@@ -79,7 +74,7 @@ def test_two_pods_on_the_network_of_one_node_do_not_take_each_others_ports(names
     job = Job(namespace, replicas=2, pod=pod).start()
     job.until_step(6)
     job.delete_pods(1)
-    healed(job, 1, "Peer")
+    healed_by(job, 1, "Peer")
     same(job)
 
 
@@ -101,9 +96,9 @@ def test_whoever_the_trainer_is_it_shares_its_memory_with_the_agent(namespace, s
     job.until_step(6)
     assert job.run(0, "sh", "-c", "id -u").strip() == str(context["runAsUser"])
     job.kill(0)
-    healed(job, 0, "OwnMemory")
+    healed_by(job, 0, "OwnMemory")
     job.delete_pods(1)
-    healed(job, 1, "Peer")
+    healed_by(job, 1, "Peer")
     same(job)
 
 
@@ -172,9 +167,9 @@ def test_a_trainer_with_little_headroom_is_never_killed_for_the_arenas_memory(na
     job = heavy(namespace, "tight", use + HEADROOM).start()
     job.until_step(6)
     job.delete_pods(1)
-    healed(job, 1, "Peer")
+    healed_by(job, 1, "Peer")
     job.kill(0)
-    healed(job, 0, "OwnMemory")
+    healed_by(job, 0, "OwnMemory")
     same(job)
     for rank in range(2):
         pod = one("pod", namespace, job.pod_of(rank)) or {}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from builders_cluster import kubectl, until
+from builders_cluster import healed_by, kubectl, until
 from builders_controllers import JobSet, install
 
 POLICIES = {"default": {}, "tolerant": {"failurePolicy": {"maxRestarts": 3}}}
@@ -22,6 +22,5 @@ def test_a_deleted_pod_of_a_jobset_is_healed_by_a_peer(namespace, same, policy):
     old = job.uid(1)
     job.delete_pods(1)
     until(lambda: job.uid(1) not in ("", old), "another pod", seen=job.look)
-    wanted = (job.pod_of(1), "Peer", "True")
-    until(lambda: wanted in job.verdicts(), f"{wanted} among the heals", seen=job.look)
+    healed_by(job, 1, "Peer")
     same(job)

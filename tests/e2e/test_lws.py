@@ -2,7 +2,7 @@
 
 import pytest
 
-from builders_cluster import kubectl, until
+from builders_cluster import healed_by, kubectl, until
 from builders_controllers import LeaderWorkerSet, install
 
 POLICIES = {"default": ({}, (0, 1)), "tolerant": ({"restartPolicy": "None"}, (1,))}
@@ -25,6 +25,5 @@ def test_a_deleted_worker_is_healed_with_all_that_it_took_along(namespace, same,
     job.delete_pods(1)
     for rank in lost:
         until(lambda rank=rank: job.uid(rank) not in ("", old[rank]), "another pod", seen=job.look)
-        wanted = (job.pod_of(rank), "Peer", "True")
-        until(lambda wanted=wanted: wanted in job.verdicts(), f"{wanted} among the heals", seen=job.look)
+        healed_by(job, rank, "Peer")
     same(job)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from builders_cluster import IMAGE, SYSTEM, Job, Refused, apply, found, kubectl, one, until
+from builders_cluster import IMAGE, SYSTEM, Job, Refused, apply, found, healed_by, kubectl, leader, one, until
 from builders_jobs import docker
 from builders_release import upgrade
 
@@ -23,11 +23,6 @@ def label(namespace: str, **labels: str) -> None:
     kubectl("label", "namespace", namespace, *(f"{key}={value}" for key, value in labels.items()))
 
 
-def healed(job: Job, rank: int) -> None:
-    wanted = (job.pod_of(rank), "Peer", "True")
-    until(lambda: wanted in job.verdicts(), f"{wanted} among the heals", seen=job.look)
-
-
 def test_in_a_restricted_namespace_pods_are_injected_and_healed(namespace, same):
     label(namespace, **RESTRICTED)
     with pytest.raises(Refused, match="violates PodSecurity"):
@@ -35,7 +30,7 @@ def test_in_a_restricted_namespace_pods_are_injected_and_healed(namespace, same)
     job = Job(namespace, pod=POD, container=CONTAINER).start()
     job.until_step(6)
     job.delete_pods(1)
-    healed(job, 1)
+    healed_by(job, 1, "Peer")
     same(job)
 
 
@@ -74,9 +69,10 @@ def calls(who: tuple[str, str, str], address: str, port: int) -> bool:
     return True
 
 
-def addresses(component: str) -> list[str]:
-    pods = found("pods", SYSTEM, f"app.kubernetes.io/component={component}")
-    return [each["status"]["podIP"] for each in pods if "deletionTimestamp" not in each["metadata"]]
+def leaders_address() -> str:
+    """Agents' own port is open on both operators, the one for followers on the leader's alone."""
+    address: str = until(lambda: (one("pod", SYSTEM, leader()) or {}).get("status", {}).get("podIP"), "a leader")
+    return address
 
 
 def closed(namespace: str) -> None:
@@ -98,14 +94,14 @@ def caller(namespace: str) -> tuple[str, str, str]:
 
 def test_connections_that_no_policy_allows_fail_and_healing_needs_none_of_them(namespace, stranger, same, request):
     here, there = caller(namespace), caller(stranger)
-    webhook, operator = (SYSTEM, "deploy/checkpointheal-webhook", "webhook"), addresses("operator")[0]
+    webhook, operator = (SYSTEM, "deploy/checkpointheal-webhook", "webhook"), leaders_address()
     assert calls(here, operator, 8444)  # nobody forbids it yet
     assert calls(webhook, operator, 8443)
     request.getfixturevalue("enforcer")
     closed(namespace)
     job = Job(namespace).start()
     job.until_step(6)
-    operator, peer = addresses("operator")[0], address_of(job, 0)
+    operator, peer = leaders_address(), address_of(job, 0)
     assert calls(here, operator, 8443)
     assert not calls(here, operator, 8444)
     assert not calls(webhook, operator, 8443)
@@ -113,7 +109,7 @@ def test_connections_that_no_policy_allows_fail_and_healing_needs_none_of_them(n
     assert calls(there, operator, 8443)
     assert not calls(there, peer, 7460)
     job.delete_pods(1)
-    healed(job, 1)
+    healed_by(job, 1, "Peer")
     same(job)
 
 

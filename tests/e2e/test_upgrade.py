@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from builders_cluster import LARGE, SYSTEM, Job, found, kubectl, one, until
+from builders_cluster import LARGE, SYSTEM, Job, found, healed_by, kubectl, one, until
 from builders_jobs import docker
 from builders_release import CHART, RELEASE, helm, until_the_webhook_is_believed, upgrade
 
@@ -29,11 +29,6 @@ def agents_image(job: Job, rank: int) -> str:
     return str(pod["spec"]["initContainers"][0]["image"])
 
 
-def healed(job: Job, rank: int) -> None:
-    wanted = (job.pod_of(rank), "Peer", "True")
-    until(lambda: wanted in job.verdicts(), f"{wanted} among the heals", seen=job.look)
-
-
 def test_another_build_comes_and_goes_in_the_middle_of_heals(namespace, next_build, same):
     job = Job(namespace, environment={"PACE": "2"}, **LARGE | {"steps": 60}).start()
     job.until_step(3)
@@ -44,7 +39,7 @@ def test_another_build_comes_and_goes_in_the_middle_of_heals(namespace, next_bui
         assert job.uid(rank) != old
         assert agents_image(job, rank).endswith(f":{running}")
         upgrade(f"image.tag={coming}")
-        healed(job, rank)
+        healed_by(job, rank, "Peer")
     old = [job.uid(rank) for rank in range(3)]
     job.delete_pods(0, 1)  # the only donor that is left has the agent of the build that went
     until(lambda: all(job.uid(rank) not in ("", old[rank]) for rank in (0, 1)), "other pods", seen=job.look)
@@ -93,5 +88,5 @@ def test_a_release_that_is_uninstalled_leaves_nothing_behind_and_comes_back_to_a
     old = job.uid(1)
     job.delete_pods(1)
     until(lambda: job.uid(1) not in ("", old), "another pod", seen=job.look)
-    healed(job, 1)  # given by an agent that was certified by the release before
+    healed_by(job, 1, "Peer")  # given by an agent that was certified by the release before
     same(job)

@@ -180,6 +180,22 @@ def test_every_removal_by_another_webhook_is_mended(name: str) -> None:
         assert without_order(patched(lost, answer)) == without_order(INJECTED[name])
 
 
+@pytest.mark.parametrize("name", [each for each in INJECTED if each.startswith("leaderworkerset")])
+def test_a_pod_that_is_marked_after_it_was_injected_gets_the_place_of_its_marks(name: str) -> None:
+    """A LeaderWorkerSet's webhook says who a pod is; where ours was asked first, it saw a StatefulSet's pod only."""
+    early, index = copy.deepcopy(PODS[name]), "leaderworkerset.sigs.k8s.io/worker-index"
+    early["metadata"]["labels"] |= {"apps.kubernetes.io/pod-index": "7"}
+    mark = early["metadata"]["labels"].pop(index)
+    first = inject(early, settings())
+    assert isinstance(first, Injection)
+    late = patched(early, first)
+    late["metadata"]["labels"] |= {index: mark, **PODS[name]["metadata"]["labels"]}
+    second = inject(late, settings())
+    assert isinstance(second, Injection)
+    assert second.report.reason == "InjectionMended"
+    assert without_order(patched(late, second))["spec"] == without_order(INJECTED[name])["spec"]
+
+
 def damages(pod: dict[str, Any]) -> list[dict[str, Any]]:
     """The injected pod without its restart policy, its volumes, its trainer's variables, its agent."""
     lost = [copy.deepcopy(pod) for _ in range(4)]

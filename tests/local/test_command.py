@@ -108,6 +108,22 @@ def test_a_second_signal_waits_for_nobody(start) -> None:
     assert alive(pids) == []
 
 
+def test_a_job_that_is_held_says_how_to_let_go_of_it_and_goes_on_when_told(start, tmp_path: Path) -> None:
+    trainer = a_trainer('wait_for("go"); say(say="done")', speaks=True)
+    local = start(trainer, "--replicas", "1", "--fallback", "hold", "--cold")
+    local._until((tmp_path / "epoch-1-0").exists)
+    os.kill(int((tmp_path / "epoch-1-0").read_text()), signal.SIGKILL)
+    local.heard("Wait (Held): no agent holds a state, though the pods live")
+    local.heard(f"kill -USR1 {local.process.pid} lets the job go on from your checkpoint")
+    assert not (tmp_path / "epoch-2-0").exists()
+    local.process.send_signal(signal.SIGUSR1)
+    local._until((tmp_path / "epoch-2-0").exists)
+    (tmp_path / "go").touch()
+    out, err = local.process.communicate(timeout=SAFETY)
+    assert local.process.returncode == 0, err
+    assert "FellBack" in out
+
+
 def test_a_killed_supervisor_leaves_neither_processes_nor_memory(start) -> None:
     local = start(a_trainer(STUBBORN), "--replicas", "2")
     pids = local.ready(2)
@@ -126,6 +142,7 @@ def test_a_killed_supervisor_leaves_neither_processes_nor_memory(start) -> None:
         ["--ranks", "0", "--", "true"],
         ["--arena-slots", "1", "--", "true"],
         ["--restarts", "-1", "--", "true"],
+        ["--fallback", "fresh", "--", "true"],
         ["--colour", "--", "true"],
         ["--"],
         [],
@@ -151,3 +168,6 @@ def test_the_command_line_fills_the_form(tmp_path: Path) -> None:
     assert (settings.policy.replicas, settings.policy.ranks) == (3, 2)
     assert (settings.logs, settings.slots, settings.trainer_restarts) == (tmp_path, 4, 9)
     assert settings.command == ("python", "train.py", "--replicas", "7")
+    assert settings.policy.fallback == "Checkpoint"
+    held = parser().parse_args(["--fallback", "hold", "--", "true"])
+    assert settings_of(held, held.command[1:]).policy.fallback == "Hold"

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from builders_core import NOW, a_job, a_new_job, m, report_of
+from builders_core import NOW, a_job, a_new_job, m, replaced, report_of, with_report
 from builders_local import running
-from checkpointheal_operator.core.decisions import BeginEpoch, Decision, Nothing, Wait
+from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Decision, Nothing, OpenHeal, Wait
 from checkpointheal_operator.core.view import JobView, PodFacts
 from checkpointheal_operator.local.operator_loop import OperatorLoop
 
@@ -15,8 +15,8 @@ class Wall:
 
     def __init__(self, view: JobView) -> None:
         self.view, self.pods, self.told = view, view.pods, list[Decision]()
-        self.looks = 0
-        self.loop = OperatorLoop("demo", view.policy, self._pods, lambda: NOW, self._told)
+        self.looks, self.now = 0, NOW
+        self.loop = OperatorLoop("demo", view.policy, self._pods, lambda: self.now, self._told)
         self.loop.looked = self._looked
 
     def report(self) -> None:
@@ -120,3 +120,24 @@ def test_a_report_is_a_notice() -> None:
         assert [heard.report.member for heard in wall.loop.view.heard] == [m("0/0")]
 
     over(Wall(a_new_job()), act)
+
+
+def test_a_donor_that_was_not_heard_just_now_is_asked_before_it_is_assigned() -> None:
+    async def act(wall: Wall) -> None:
+        wall.now = NOW - 1.5
+        wall.loop.hub.take(report_of(wall.view, m("0/0")))
+        wall.now = NOW
+        for heard in wall.view.heard[1:]:
+            wall.loop.hub.take(heard.report)
+        await looked_again(wall)
+        assert isinstance(wall.done()[-1], OpenHeal)
+        asked = {pod.uid: await wall.loop.hub.orders(pod.uid, 0, 1) for pod in wall.pods}
+        assert {uid: bool(each.question) for uid, each in asked.items()} == {"u0/0": True, "u2/0": False, "v1/0": False}
+        answer = report_of(wall.view, m("0/0")).model_copy(update={"answered": asked["u0/0"].question, "sequence": 2})
+        wall.loop.hub.take(answer)
+        await looked_again(wall)
+        assigned = wall.done()[-1]
+        assert isinstance(assigned, Assign)
+        assert [str(each.member) for each in assigned.assignment.donors] == ["0/0", "2/0"]
+
+    over(Wall(with_report(replaced("1/0"), m("0/0"), answered="")), act)

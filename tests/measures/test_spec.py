@@ -26,9 +26,9 @@ def test_the_page_tells_every_metric_and_no_other(heading, specs):
     assert rows == [row(each) for each in specs]
 
 
-@pytest.mark.parametrize(("made", "specs"), [(OperatorMetrics, OPERATOR), (WebhookMetrics, WEBHOOK)])
+@pytest.mark.parametrize(("made", "specs"), [(OperatorMetrics(), OPERATOR), (WebhookMetrics(()), WEBHOOK)])
 def test_exactly_what_is_specified_is_measured(made, specs):
-    register: Register = made()
+    register: Register = made
     found = {
         (each.name, each.type, each.documentation)
         for each in register.registry.collect()

@@ -7,6 +7,7 @@ A line is a comment, a command, or an expected decision (`-> ...`). Commands:
     agent M killed | silent | speaks
     pod M replaced | gone | drained | created
     replicas N                                             the job has so many from now on
+    fallback Checkpoint | Hold                             what follows from now on where no memory has the state
     slot M damaged | lost [step]                           bytes in its arena change or go before anybody reads them
     private M lost                                         no buddy keeps a private part of it any more
     transfers held | free | fail                           what becomes of bytes under way
@@ -23,6 +24,7 @@ A line is a comment, a command, or an expected decision (`-> ...`). Commands:
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,7 +74,8 @@ class Scenario:
         return "\n".join(lines) + "\n"
 
     def job(self, *settings: str) -> None:
-        known = {name: int(value) for name, _, value in (each.partition("=") for each in settings)}
+        said = {name: value for name, _, value in (each.partition("=") for each in settings)}
+        known: dict[str, Any] = {name: int(value) if value.isdecimal() else value for name, value in said.items()}
         step, replicas, ranks = known.pop("step"), known.pop("replicas"), known.pop("ranks", 1)
         self._job = Told(replicas, ranks, **known)
         self._job.go_on()
@@ -109,6 +112,9 @@ class Scenario:
 
     def replicas(self, number: str) -> None:
         self._job.scale(int(number))
+
+    def fallback(self, which: str) -> None:
+        self._job.fall_back_by(which)
 
     def slot(self, member: str, what: str, step: str = "") -> None:
         arena = self._job.pods[MemberId.parse(member)].arena

@@ -136,6 +136,23 @@ def test_a_policy_that_comes_after_its_pods_is_soon_enough(stage):
     trained(job)
 
 
+def test_a_held_job_goes_on_as_soon_as_its_policy_lets_it(stage):
+    job = HttpSimulation(stage)
+    job.apply_policy(fallback="Hold")
+    trained(job)
+    for member in job.pods:
+        job.replace_pod(member)
+    job.go_until(lambda: all(pod.agent and pod.agent.orders.reason == "Held" for pod in job.pods.values()))
+    job.go_until(lambda: all(pod.trainer and pod.trainer.held for pod in job.pods.values()))
+    job.go_until(lambda: [each["reason"] for each in stage.cluster.all(EVENTS)] == ["Held"] * 3)
+    (policy,) = stage.cluster.all(CHECKPOINTHEALS)
+    freed = policy | {"spec": policy["spec"] | {"fallback": "Checkpoint"}}
+    stage.call(lambda: stage.cluster.put(CHECKPOINTHEALS, freed))
+    job.go_until(job.is_settled)
+    assert job.is_training
+    assert job.steps == {0}
+
+
 def test_a_stream_of_kopfs_that_breaks_stops_no_healing(stage, monkeypatch):
     monkeypatch.setattr(our_kinds, "SWEEP_EVERY", 0.2)
     monkeypatch.setattr(our_kinds, "AGAIN_AFTER", 0.1)

@@ -1,9 +1,12 @@
 """Applying a generation changes live objects into exactly it, or says what it cannot change."""
 
+from collections import defaultdict, deque
+
 import pytest
 import torch
 from torch import nn
 
+import builders_classes as classes
 from checkpointheal import digest
 from checkpointheal.errors import AppliedStateDiffers, SchemaDiffers
 from checkpointheal.manifest import describe, write_out
@@ -78,6 +81,38 @@ def test_an_object_that_casts_what_it_is_given_is_named():
     box = Box({"w": torch.zeros(3), "n": 1}, take=cast)
     with pytest.raises(AppliedStateDiffers, match=r"box\.w: dtype is float32, here bfloat16"):
         apply(declare({"box": box}, {}), given(box=Box({"w": torch.ones(3), "n": 2})))
+
+
+def objects(fill):
+    return {
+        "pair": classes.Pair(torch.full((3,), fill), classes.Colour.RED if fill else classes.Colour.BLUE),
+        "wrapped": classes.a_wrapped(fill),
+        "queue": deque([torch.full((2,), fill)], maxlen=3),
+        "default": defaultdict(list, n=fill),
+        "plain": classes.Held(n=fill),
+    }
+
+
+def test_objects_come_from_the_live_state_and_wrapped_tensors_are_written_inside():
+    box = Box(objects(0.0))
+    wrapped, pair = box.held["wrapped"], box.held["pair"]
+    apply(declare({"box": box}, {}), given(box=Box(objects(3.0))))
+    assert wrapped.scale.tolist() == [3.0, 3.0]
+    assert pair.left.tolist() == [3.0] * 3
+    assert (type(box.held["pair"]), box.held["pair"].right) == (classes.Pair, classes.Colour.RED)
+    assert box.held["default"] == {"n": 3.0}
+    assert box.held["default"]["new"] == []
+
+
+def test_objects_that_are_loaded_hold_none_of_the_given_memory():
+    generation = given(box=Box(objects(3.0)))
+    box = Box(
+        objects(0.0), give=lambda held: {**held, "queue": deque([each.clone() for each in held["queue"]], maxlen=3)}
+    )
+    apply(declare({"box": box}, {}), generation)
+    generation.data[:] = bytes(len(generation.data))
+    assert box.held["queue"][0].tolist() == [3.0, 3.0]
+    assert box.held["pair"].left.tolist() == [3.0] * 3
 
 
 def test_a_state_that_does_not_fit_changes_nothing():

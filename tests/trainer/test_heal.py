@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+import builders_classes as classes
 import checkpointheal
 from builders_trainer import OPTIMIZERS, SCHEDULES, SECONDS, FakeAgent, Sampler, Training
 from checkpointheal.arena import Arena
@@ -157,6 +158,28 @@ def test_a_private_part_that_is_missing_or_damaged_is_said_and_never_another_ran
     assert "restored but not identical" in caplog.text
 
 
+def test_a_private_part_with_objects_comes_back_as_the_live_parts_own_classes(attach, agent):
+    class Marked(Sampler):
+        mark = classes.Pair(classes.Colour.BLUE, 0)
+
+        def state_dict(self):
+            return {"position": self.position, "mark": self.mark}
+
+        def load_state_dict(self, state):
+            self.position, self.mark = state["position"], state["mark"]
+
+    training, marked = Training(), Marked()
+    heal = attach(training, private={"data": marked})
+    heal.restore()
+    marked.mark = classes.Pair(classes.Colour.RED, 7)
+    train(heal, training, 0, 1)
+    agent.names(agent.slot_of(step=1))
+    fresh = Marked()
+    assert attach(Training(), private={"data": fresh}).restore() == 1
+    assert fresh.mark == classes.Pair(classes.Colour.RED, 7)
+    assert isinstance(fresh.mark, classes.Pair)
+
+
 def test_a_new_rank_takes_the_shared_state_and_begins_its_own_without_complaint(attach, agent, caplog):
     training = Training()
     heal = attach(training)
@@ -227,6 +250,63 @@ def test_a_restore_that_waits_for_a_policy_says_why_once_and_takes_the_answer_th
     assert told == ["checkpointheal: restore() waits, NoPolicy: no CheckpointHeal selects this pod"]
     assert agent.heard_of("withdraw") == []
     assert agent.heard_of("applied")
+
+
+def test_a_restore_that_is_held_outlives_its_budget_and_takes_the_answer_that_comes_at_last(attach, agent, caplog):
+    agent.answer = None
+    heal = attach(Training())
+    with ThreadPoolExecutor(1) as pool:
+        restoring = pool.submit(heal.restore, 3.0)
+        asked = agent.wait_until_heard(lambda word: word.say == "wait")
+        agent.say(Waiting(request=asked.request, reason="Held", message="no arena survived", hold=True))
+        said = agent.wait_until_heard(lambda word: word.say == "wait" and word.held)
+        assert said.request == asked.request
+        with pytest.raises(TimeoutError):
+            restoring.result(timeout=4.0)
+        assert agent.heard_of("withdraw") == []
+        agent.say(Restored(request=asked.request, epoch=1, step=None, rung="fresh", slot=None))
+        assert restoring.result() is None
+    assert agent.heard_of("applied")
+    assert "restore() waits, Held: no arena survived" in caplog.text
+
+
+def test_a_restore_that_is_released_has_its_budget_from_then_on(attach, agent):
+    agent.answer = None
+    heal = attach(Training())
+    with ThreadPoolExecutor(1) as pool:
+        restoring = pool.submit(heal.restore, 3.0)
+        asked = agent.wait_until_heard(lambda word: word.say == "wait")
+        agent.say(Waiting(request=asked.request, reason="Hold", message="", hold=True))
+        agent.wait_until_heard(lambda word: word.say == "wait" and word.held)
+        agent.say(Waiting(request=asked.request, reason="Released", message="it is not held any more"))
+        assert restoring.result() is None
+    assert [word.held for word in agent.heard_of("wait")] == [False, True, False]
+    assert [word.request for word in agent.heard_of("withdraw")] == [asked.request]
+
+
+def test_a_word_about_another_call_neither_holds_nor_releases(attach, agent):
+    agent.answer = None
+    heal = attach(Training())
+    with ThreadPoolExecutor(1) as pool:
+        restoring = pool.submit(heal.restore, 0.2)
+        asked = agent.wait_until_heard(lambda word: word.say == "wait")
+        agent.say(Waiting(request=asked.request + 1, reason="Hold", message="", hold=True))
+        assert restoring.result() is None
+    assert agent.heard_of("withdraw")
+
+
+def test_that_a_restore_waits_as_its_policy_says_is_no_warning(attach, agent, caplog):
+    caplog.set_level("INFO", "checkpointheal")
+    agent.answer = None
+    heal = attach(Training())
+    with ThreadPoolExecutor(1) as pool:
+        restoring = pool.submit(heal.restore, 60)
+        asked = agent.wait_until_heard(lambda word: word.say == "wait")
+        agent.say(Waiting(request=asked.request, reason="Hold", message="fallback is Hold", hold=True))
+        agent.say(Restored(request=asked.request, epoch=1, step=None, rung="fresh", slot=None))
+        assert restoring.result() is None
+    (told,) = [each for each in caplog.records if "fallback is Hold" in each.getMessage()]
+    assert told.levelname == "INFO"
 
 
 def test_a_second_attach_in_the_same_process_is_refused(attach, agent):

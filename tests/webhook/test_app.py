@@ -29,6 +29,7 @@ from checkpointheal_operator.measures.spec import REVIEW_SECONDS, REVIEWS
 from checkpointheal_operator.webhook import app
 from checkpointheal_operator.webhook.__main__ import USAGE_ERROR, main
 from checkpointheal_operator.webhook.files import Certificate, Installation, look
+from checkpointheal_operator.webhook.review import OUTCOMES
 
 
 def an_envelope(pod: dict[str, Any] | None = None) -> bytes:
@@ -50,7 +51,7 @@ def at_the_webhook(
 
     async def run() -> None:
         ticks = iter(range(1000))
-        metrics = WebhookMetrics()
+        metrics = WebhookMetrics(OUTCOMES)
         server = TestServer(app.make_app(installed, metrics, lambda: float(next(ticks))))
         async with TestClient(server) as client:
             await ask(client, metrics)
@@ -192,7 +193,7 @@ def test_a_replaced_certificate_is_shown_to_the_next_caller(tmp_path: Path) -> N
     certificate = Certificate(tmp_path / "tls.crt", tmp_path / "tls.key")
 
     async def run() -> None:
-        server = TestServer(app.make_app(settings, WebhookMetrics(), lambda: 0.0), scheme="https")
+        server = TestServer(app.make_app(settings, WebhookMetrics(OUTCOMES), lambda: 0.0), scheme="https")
         await server.start_server(ssl=certificate.context)
         try:
             await ask_over_tls(server, tmp_path / "tls.crt")
@@ -228,7 +229,7 @@ def test_a_certificate_without_its_key_leaves_the_old_one_in_use(
     assert "the last good one stays" in caplog.text
 
     async def run() -> None:
-        server = TestServer(app.make_app(settings, WebhookMetrics(), lambda: 0.0), scheme="https")
+        server = TestServer(app.make_app(settings, WebhookMetrics(OUTCOMES), lambda: 0.0), scheme="https")
         await server.start_server(ssl=certificate.context)
         try:
             (tmp_path / "old.crt").write_bytes(old)

@@ -4,15 +4,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from checkpointheal.manifest import register_class
     from checkpointheal.pg_transport import PGTransport
     from checkpointheal.trainer import Heal, attach
+    from checkpointheal.underway import Progress
 
-__all__ = ["Heal", "PGTransport", "attach"]
+__all__ = ["Heal", "PGTransport", "Progress", "attach", "register_class"]
 
 _HOMES = {
     "Heal": "checkpointheal.trainer",
     "attach": "checkpointheal.trainer",
     "PGTransport": "checkpointheal.pg_transport",
+    "Progress": "checkpointheal.underway",
+    "register_class": "checkpointheal.manifest",
 }
 
 

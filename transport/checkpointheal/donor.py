@@ -30,12 +30,13 @@ def give(channel: Channel, source: Source, offer: Offer, terms: Terms) -> int:
         raise
     send_frame(channel, answer, terms.left(time.monotonic()), session.version)
     wanted = session.wanted(receive_frame(channel, terms.left(time.monotonic())))
+    terms.expect(offer.bytes_of(wanted))
     crossed = _stream(channel, source, wanted, terms)
     session.release(receive_frame(channel, terms.left(time.monotonic())))
     return crossed
 
 
-def decline(channel: Channel, error: CheckpointHealError, terms: Terms) -> None:
+def decline(channel: Channel, terms: Terms, error: CheckpointHealError) -> None:
     """Tell a recipient that nothing will be offered, so that it need not wait for its deadline."""
     receive_frame(channel, terms.left(time.monotonic()))
     tell(channel, refusal(error), terms.stall)

@@ -4,6 +4,7 @@
     ├── Misuse                 the caller asks for what cannot be: mend the program
     │   ├── AlreadyAttached        this process, or another, already speaks for the arena
     │   ├── UnsupportedLeaf        a leaf of the state dict that cannot cross; names its path and type
+    │   ├── UnknownClass           the offered state holds a class that is not known here; names its path
     │   ├── SchemaDiffers          target and offered state do not fit; names each difference
     │   ├── PrivateStateTooLarge   private state over its limit
     │   ├── RestoreDisagrees       the ranks of one job did not restore the same thing
@@ -61,9 +62,23 @@ class AlreadyAttached(Misuse):
 class UnsupportedLeaf(Misuse):
     """A leaf that cannot cross."""
 
-    def __init__(self, path: str, kind: str, remedy: str = "convert it, or leave it out") -> None:
+    REMEDY = "convert it, leave it out, or say what it is made of by checkpointheal.register_class()"
+
+    def __init__(self, path: str, kind: str, remedy: str = REMEDY) -> None:
         super().__init__(f"{path or 'the state itself'} is a {kind}, which cannot cross: {remedy}")
         self.path, self.kind = path, kind
+
+
+class UnknownClass(Misuse):
+    """The offered state holds an object whose class is not known here. Names are never imported."""
+
+    def __init__(self, path: str, name: str) -> None:
+        short = name.rpartition(".")[2]
+        super().__init__(
+            f"{path or 'the state itself'} is a {name}, which is not known here: call "
+            f"checkpointheal.register_class({short}) before, or receive into a state that holds one"
+        )
+        self.path, self.name = path, name
 
 
 class SchemaDiffers(Misuse):

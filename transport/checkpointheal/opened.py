@@ -80,8 +80,8 @@ class Found(Frozen):
 def load(directory: str | Path, slot: int | None = None) -> dict[str, Any]:
     """The state dict in a slot, by default the newest: `{part: state_dict}`, tensors on the CPU, in their own memory.
 
-    Raises NoArena, NotSealed where nothing is sealed, SlotDamaged or BytesDiffer where the bytes are not those that
-    were sealed.
+    Objects come back as their classes where those were registered. Raises NoArena, NotSealed where nothing is sealed,
+    UnknownClass, SlotDamaged or BytesDiffer where the bytes are not those that were sealed.
     """
     return _read_whole(Arena.open(find_arena(Path(directory))), slot, _state_of)
 

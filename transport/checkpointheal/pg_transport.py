@@ -6,7 +6,6 @@ each storage once, nothing believed before its digest. Must not know the arena.
 
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -18,14 +17,16 @@ from torch.distributed.device_mesh import DeviceMesh
 from checkpointheal import digest, donor, recipient
 from checkpointheal.channel import Channel, tell
 from checkpointheal.channel.group import GroupChannel
-from checkpointheal.contract.layout import Identity, Schema
+from checkpointheal.contract.layout import Difference, Identity
 from checkpointheal.ends import Terms
-from checkpointheal.ends.leaves import Target, make
+from checkpointheal.ends.leaves import NewState
 from checkpointheal.ends.live import LiveSource, StagedSink
-from checkpointheal.ends.placements import require_mesh
-from checkpointheal.errors import CheckpointHealError
+from checkpointheal.ends.placements import Meshes
+from checkpointheal.ends.target import LenientTarget, Target
+from checkpointheal.errors import CheckpointHealError, Misuse
 from checkpointheal.manifest import Described, describe
 from checkpointheal.session import Expected, refusal
+from checkpointheal.underway import Progress, Underway, Watch
 from checkpointheal.wire import Offer
 
 _HEAL, _ATTEMPT, _STEP = "library", 1, 0
@@ -40,7 +41,12 @@ class PGTransport:
         timeout: the longest silence: no chunk, or no answer, for this long raises Overdue. A gloo group is then closed.
         device: where the group wants its tensors; others are staged.
         state_dict: called once per receive; its tensors are filled in place. Without it, tensors arrive on the CPU.
-        mesh: where received DTensors are laid out if there is no `state_dict`. Without it, they are their local shards.
+        mesh: where received DTensors are laid out if there is no `state_dict`. Without it, those of a mesh as long as
+            the default process group are laid out on that group, and others are their local shards.
+        strict: False lets the offered state differ from the target as `load_state_dict(strict=False)` does: what only
+            one side has is left as it is, dtypes and strides are converted, the containers are the target's. Another
+            shape or placement is still refused. `differences` tells what was bridged.
+        progress: told how far each transfer has come, chunk by chunk, in the thread that moves it.
     """
 
     def __init__(
@@ -51,62 +57,91 @@ class PGTransport:
         state_dict: Callable[[], Any] | None = None,
         *,
         mesh: DeviceMesh | None = None,
+        strict: bool = True,
+        progress: Callable[[Progress], None] | None = None,
     ) -> None:
         self._group, self._timeout, self._device = pg, timeout, device
-        self._state_dict, self._mesh = state_dict, mesh
+        self._state_dict, self._strict, self._progress = state_dict, strict, progress
+        self._meshes = Meshes(mesh, device.type)
+        self._underway = Underway()
+        self._differences: tuple[Difference, ...] = ()
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """What the last receive bridged, where `strict` is False."""
+        return self._differences
 
     def send_checkpoint(self, dst_ranks: Sequence[int], state_dict: Any, *, timeout: timedelta | None = None) -> None:
         """Send it to every rank at once; returns when each has it, verified.
 
         Nobody may change the tensors meanwhile: a recipient that sees it refuses. Raises UnsupportedLeaf (and tells the
-        recipients), PeerRefused, PeerLost or Overdue: the first one's error, after all have ended.
+        recipients), PeerRefused, PeerLost or Overdue: the first one's error, after all have ended; or Abandoned.
         """
-        terms = self._terms(timeout)
         if not dst_ranks:
             return
         try:
             described = describe(state_dict)
         except CheckpointHealError as error:
-            self._to_each(dst_ranks, partial(donor.decline, error=error, terms=terms))
+            self._to_each(dst_ranks, timeout, partial(donor.decline, error=error))
             raise
         offer = _offer(described)
-        self._to_each(dst_ranks, lambda channel: donor.give(channel, LiveSource(described), offer, terms))
+        self._to_each(
+            dst_ranks, timeout, lambda channel, terms: donor.give(channel, LiveSource(described), offer, terms)
+        )
 
     def recv_checkpoint(self, src_rank: int, *, timeout: timedelta | None = None) -> Any:
         """Receive one; the state dict, with the target's own tensors where there is a target.
 
-        Nothing live is touched before all of it is here and verified. Raises SchemaDiffers (and tells the donor),
-        PeerRefused, BytesDiffer, BadFrame, UnknownVersion, PeerLost or Overdue.
+        Nothing live is touched before all of it is here and verified. Raises SchemaDiffers or UnknownClass (and tells
+        the donor), PeerRefused, BytesDiffer, BadFrame, UnknownVersion, PeerLost, Overdue or Abandoned.
         """
-        channel, terms = GroupChannel(self._group, src_rank, self._device), self._terms(timeout)
-        target = self._target(channel, terms)
-        sink = StagedSink(target.require_fit if target else self._require_mesh)
-        taken = recipient.take(channel, sink, Expected(_HEAL, _ATTEMPT, None), terms)
-        manifest = taken.offer.manifest
-        return target.fill(manifest, sink.regions) if target else make(manifest, sink.regions, self._mesh)
+        self._underway.require_whole()
+        channel, terms = self._to(src_rank), self._terms(src_rank, timeout)
+        end = self._end(channel, terms)
+        sink = StagedSink(end.require_fit)
+        (taken,) = self._underway.run([partial(recipient.take, channel, sink, Expected(_HEAL, _ATTEMPT, None), terms)])
+        self._differences = end.bridged
+        return end.fill(taken.offer.manifest, sink.regions)
 
-    def _target(self, channel: Channel, terms: Terms) -> Target | None:
+    def cancel(self) -> None:
+        """Every send and receive of this transport that waits, in other threads, raises Abandoned at once.
+
+        The peers find out by their own timeouts. The process group is good for nothing more, and the transport says so.
+        """
+        self._underway.cancel()
+
+    def _end(self, channel: Channel, terms: Terms) -> Target | LenientTarget | NewState:
+        """Where it goes. The user's own function speaks here: whatever it raises, the donor need not wait for it."""
+        if self._state_dict is None:
+            return NewState(self._meshes)
         try:
-            return Target(self._state_dict()) if self._state_dict else None
-        except CheckpointHealError as error:
-            tell(channel, refusal(error), terms.stall)
+            live = self._state_dict()
+            return Target(live) if self._strict else LenientTarget(live)
+        except Exception as error:
+            told = error if isinstance(error, CheckpointHealError) else Misuse(f"{type(error).__name__}: {error}")
+            tell(channel, refusal(told), terms.stall)
             raise
 
-    def _require_mesh(self, schema: Schema) -> None:
-        if self._mesh is not None:
-            require_mesh(schema, self._mesh)
-
-    def _to_each(self, ranks: Sequence[int], act: Callable[[Channel], object]) -> None:
+    def _to_each(
+        self, ranks: Sequence[int], timeout: timedelta | None, act: Callable[[Channel, Terms], object]
+    ) -> None:
         """Side by side: nobody's timeout runs while another one is served."""
-        channels = [GroupChannel(self._group, rank, self._device) for rank in ranks]
-        with ThreadPoolExecutor(len(channels), thread_name_prefix="checkpointheal-donor") as threads:
-            served = [threads.submit(act, channel) for channel in channels]
-        for done in served:
-            done.result()
+        self._underway.run([partial(act, self._to(rank), self._terms(rank, timeout)) for rank in ranks])
 
-    def _terms(self, timeout: timedelta | None) -> Terms:
+    def _to(self, rank: int) -> Channel:
+        return GroupChannel(self._group, rank, _indexed(self._device))
+
+    def _terms(self, peer: int, timeout: timedelta | None) -> Terms:
         seconds = (timeout or self._timeout).total_seconds()
-        return Terms(deadline=math.inf, stall=seconds, frame=seconds)
+        watch = Watch(self._progress, peer, self._underway.left)
+        return Terms(math.inf, seconds, watch.crossed, frame=seconds, expect=watch.expect)
+
+
+def _indexed(device: torch.device) -> torch.device:
+    """The very device: another thread would take `cuda` for its own current one, which is the first."""
+    if device.type == "cpu" or device.index is not None:
+        return device
+    return torch.device(device.type, torch.get_device_module(device).current_device())
 
 
 def _offer(described: Described) -> Offer:

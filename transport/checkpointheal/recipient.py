@@ -41,6 +41,7 @@ def take(channel: Channel, sink: Sink, expected: Expected, terms: Terms) -> Take
     offer, want = _judge(channel, session, sink, terms)
     offered = time.monotonic()
     send_frame(channel, want, terms.left(offered))
+    terms.expect(offer.bytes_of(session.due))
     crossed = _receive(channel, session, sink, terms)
     arrived = time.monotonic()
     _conclude(channel, session, sink, terms)

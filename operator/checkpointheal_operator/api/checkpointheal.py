@@ -98,7 +98,7 @@ class Deadlines(Part):
     restore_budget_seconds: Seconds = Field(
         default=180,
         description="How long a trainer may take to load the answer of restore(). How long it waits for one is said to "
-        "itself, by CHECKPOINTHEAL_RESTORE_BUDGET.",
+        "itself, by CHECKPOINTHEAL_RESTORE_BUDGET, and does not count while spec.fallback is Hold.",
     )
     report_seconds: Seconds = Field(
         default=10, description="How long a live pod's agent may take to report to a new leader."
@@ -118,9 +118,13 @@ class Deadlines(Part):
 class Attempts(Part):
     """How often is something tried before memory is given up."""
 
-    limit: Positive = Field(default=6, description="Failed attempts of a heal before the job falls back.")
+    limit: Positive = Field(
+        default=6, description="Failed attempts of a heal before the job falls back, or is held and tries on."
+    )
     pause_seconds: Seconds = Field(
-        default=1, description="How long a donor that failed a heal rests; twice as long after each further failure."
+        default=1,
+        description="How long a donor that failed a heal rests; twice as long after each further failure, 64 times at "
+        "most.",
     )
     crashes_at_one_step: Positive = Field(
         default=3, description="Crashes of a member at one step that are forgiven before its memory is suspected."
@@ -136,6 +140,13 @@ class CheckpointHealSpec(Part):
     private_state: PrivateState = Field(default=PrivateState(), description="Care for what one member alone holds.")
     deadlines: Deadlines = Field(default=Deadlines(), description="How long is waited for whom.")
     attempts: Attempts = Field(default=Attempts(), description="How often is something tried.")
+    fallback: Literal["Checkpoint", "Hold"] = Field(
+        default="Checkpoint",
+        description="What follows where neither own memory nor a peer can give the state. Checkpoint: restore() "
+        "returns None in every member, and the job goes on from your checkpoint. Hold: every member waits in "
+        "restore(), for as long as it takes, until memory can give it again or this says Checkpoint. A first start is "
+        "neither.",
+    )
     channel: Channel = Field(
         default="TLS",
         description="How states cross between agents: TLS, verified both ways, or Gloo, in clear on ports of its own.",

@@ -35,6 +35,7 @@ def policy_of(spec: CheckpointHealSpec, seen: Collection[MemberId], ranks: int =
         buddies=spec.private_state.buddies,
         max_attempts=spec.attempts.limit,
         retry_pause=spec.attempts.pause_seconds,
+        fallback=spec.fallback,
         same_step_crashes=spec.attempts.crashes_at_one_step,
     )
 

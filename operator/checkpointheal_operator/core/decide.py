@@ -21,10 +21,11 @@ from checkpointheal_operator.core.decisions import (
 )
 from checkpointheal_operator.core.diagnosis import Loss, losses, missing, stuck
 from checkpointheal_operator.core.donors import Case, due
+from checkpointheal_operator.core.holding import hold
 from checkpointheal_operator.core.moment import Moment, Place, at
 from checkpointheal_operator.core.plan import abandonment, heal_name, heal_of, plan_assignment
 from checkpointheal_operator.core.reasons import Cause, Reason, Rung
-from checkpointheal_operator.core.restore import RestorePoint, restore_point
+from checkpointheal_operator.core.restore import RestorePoint, highest_step, restore_point
 from checkpointheal_operator.core.verdict import conclude
 from checkpointheal_operator.core.view import EpochMember, HealRecord, JobView
 
@@ -78,9 +79,11 @@ def _between_epochs(moment: Moment) -> Decision:
         return point
     if (opened := _open_recipients(moment, point)) is not None:
         return opened
-    point = given_up(moment, point) or point
-    waits: list[Wait] = []
-    for step in _fill(moment, point):
+    left = given_up(moment, point) or point
+    if (held := hold(moment, left)) is None:
+        point = left
+    waits = [held] if held else []
+    for step in _fill(moment, point):  # a job that is held goes on trying: what it waits for may come
         if isinstance(step, Assign):
             return step
         waits.append(step)
@@ -226,9 +229,10 @@ def _hindrance(moment: Moment, place: Place) -> tuple[Reason, str] | None:
 
 
 def _soonest(waits: list[Wait]) -> Wait:
-    """The first thing waited for, until the first time at which any of them may change."""
+    """The first thing waited for, until the first time at which any of them may change; all questions are asked."""
     until = min((wait.until for wait in waits if wait.until is not None), default=None)
-    return waits[0].model_copy(update={"until": until})
+    asks = {uid: question for wait in waits for uid, question in wait.asks}
+    return waits[0].model_copy(update={"until": until, "asks": tuple(sorted(asks.items()))})
 
 
 def _begin(moment: Moment, point: RestorePoint) -> BeginEpoch:
@@ -240,20 +244,11 @@ def _begin(moment: Moment, point: RestorePoint) -> BeginEpoch:
         reason=point.reason,
         message=point.message,
         step=point.step,
-        highest=_highest_step(moment),
+        highest=highest_step(moment),
         rung=Rung.PEER if healed else point.rung,
         deadline=moment.view.policy.epoch_end_deadline,
     )
     return BeginEpoch(order=order, members=members, reason=point.reason, message=point.message)
-
-
-def _highest_step(moment: Moment) -> int | None:
-    """What was computed once is computed again without its side effects, be it of a future that was left behind."""
-    view = moment.view
-    seen = [] if view.epoch.highest is None else [view.epoch.highest]
-    seen += [each.step for heard in view.heard for each in heard.report.generations]
-    seen += [each.identity.step for each in view.remembered]
-    return max(seen, default=None)
 
 
 def _enrolled(moment: Moment, point: RestorePoint, place: Place) -> EpochMember:

@@ -3,6 +3,8 @@
 A decision is complete: what it writes down follows from it and the view alone (`records.advance`).
 """
 
+from collections.abc import Mapping
+
 from pydantic import Field
 
 from checkpointheal.contract.base import Frozen, Seconds
@@ -28,6 +30,9 @@ class Wait(Frozen):
     until: float | None = Field(description="When time alone may change the answer; None: only a new fact can.")
     reason: Reason
     message: str
+    asks: tuple[tuple[str, str], ...] = Field(
+        default=(), description="Pod UIDs of possible donors, and the question that each is to answer meanwhile."
+    )
 
     def __str__(self) -> str:
         return f"Wait ({self.reason})" if self.until is None else f"Wait until {self.until:g} ({self.reason})"
@@ -111,3 +116,13 @@ class Conclude(Frozen):
 
 
 Decision = Nothing | Wait | OpenHeal | Assign | BeginEpoch | EndEpoch | Conclude
+
+
+def asked_by(decision: Decision | None) -> Mapping[str, str]:
+    """The question that each pod's agent is to answer, by its UID."""
+    return dict(decision.asks) if isinstance(decision, Wait) else {}
+
+
+def held_by(decision: Decision | None) -> str:
+    """Why the job waits for a person's word, and what lets it go on; empty where it does not."""
+    return decision.message if isinstance(decision, Wait) and decision.reason == Reason.HELD else ""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from checkpointheal.contract.gateway import Assignment
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.probing import is_there
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.restore import RestorePoint
 from checkpointheal_operator.core.view import HealRecord, PodFacts, Refusal
@@ -24,6 +25,8 @@ class Case:
     point: RestorePoint
     recipient: MemberId
     heal: HealRecord | None = None
+    assigns: bool = False
+    """Donors are to be assigned now: they must be there, not only have been."""
 
 
 @dataclass(frozen=True)
@@ -46,22 +49,29 @@ class DonorChoice:
 
     eligible: tuple[Holder, ...]
     refusals: tuple[Refusal, ...]
+    asked: tuple[str, ...] = ()
+    """Pod UIDs of those that may give once they have answered."""
 
+
+DOUBLED = 6
+"""Times that a rest grows: a heal that is held is tried for as long as it is held."""
 
 Rule = Callable[[Case, Candidate], str | None]
 
 
 def choose_donors(case: Case) -> DonorChoice:
     """Refuse or rank every pod of the job."""
-    eligible, refusals = [], []
+    eligible, refusals, asked = [], [], []
     for candidate in _candidates(case.moment):
         refusal = _refuse(case, candidate)
         holder = case.point.holds(candidate.place)
         if refusal is not None:
             refusals.append(refusal)
+            asked += [candidate.uid] if refusal.reason == Reason.NOT_PROBED else []
         elif holder is not None:
             eligible.append(holder)
-    return DonorChoice(tuple(sorted(eligible, key=lambda holder: _rank(case, holder))), tuple(refusals))
+    ranked = tuple(sorted(eligible, key=lambda holder: _rank(case, holder)))
+    return DonorChoice(ranked, tuple(refusals), tuple(asked))
 
 
 def serving(moment: Moment, point: RestorePoint, besides: str | None = None) -> list[str]:
@@ -83,11 +93,11 @@ def due(heal: HealRecord) -> float:
 
 
 def rested_at(moment: Moment, heal: HealRecord, donor_uid: str) -> float:
-    """When a donor that failed the heal may be tried again: each further failure doubles its rest."""
+    """When a donor that failed the heal may be tried again: each further failure doubles its rest, up to a limit."""
     count = heal.failed.count(donor_uid)
     if count == 0 or heal.assigned_at is None:
         return float("-inf")
-    return heal.assigned_at + moment.view.policy.retry_pause * 2.0 ** min(count - 1, 30)
+    return heal.assigned_at + moment.view.policy.retry_pause * 2.0 ** min(count - 1, DOUBLED)
 
 
 def current_donor(moment: Moment, heal: HealRecord, assignment: Assignment) -> str:
@@ -203,6 +213,13 @@ def _already_donating(case: Case, candidate: Candidate) -> str | None:
     return Reason.ALREADY_DONATING.tell(member=candidate.place.member, count=count, limit=limit)
 
 
+def _not_probed(case: Case, candidate: Candidate) -> str | None:
+    """Last of all: only who could give otherwise is asked."""
+    if case.heal is None or not case.assigns or is_there(case.moment, case.heal, candidate.uid):
+        return None
+    return Reason.NOT_PROBED.tell(member=candidate.place.member)
+
+
 _CHAIN: tuple[tuple[Reason, Rule], ...] = (
     (Reason.SAME_MEMBER, _same_member),
     (Reason.SAME_REPLICA, _same_replica),
@@ -219,6 +236,7 @@ _CHAIN: tuple[tuple[Reason, Rule], ...] = (
     _voted(Reason.DIGEST_DISAGREES),
     _voted(Reason.NO_MAJORITY),
     (Reason.ALREADY_DONATING, _already_donating),
+    (Reason.NOT_PROBED, _not_probed),
 )
 
 

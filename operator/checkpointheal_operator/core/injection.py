@@ -111,7 +111,7 @@ def _injection(
     )
     patch = (
         *_add("/spec/volumes", pod.spec.volumes, volumes(settings, wishes)),
-        *_agent(pod, sidecar(settings, wishes, seat, room)),
+        *_agent(pod, sidecar(settings, wishes, seat, room), seat),
         *_trainer(pod.spec.containers.index(trainer), trainer, seat),
         *_annotation(pod, marker),
     )
@@ -172,7 +172,7 @@ def _notes(pod: PodManifest, settings: InjectionSettings) -> Iterator[Note]:
             yield note(Reason.UNKNOWN_ANNOTATION, key=key, nearest=nearest[0])
 
 
-def _agent(pod: PodManifest, container: Part) -> Iterator[Operation]:
+def _agent(pod: PodManifest, container: Part, seat: Seat) -> Iterator[Operation]:
     """The agent comes first. One that lost its restart policy would run like a step before the trainer, for ever."""
     init_containers = pod.spec.init_containers
     if init_containers is None:
@@ -181,16 +181,28 @@ def _agent(pod: PodManifest, container: Part) -> Iterator[Operation]:
     index = next((i for i, each in enumerate(init_containers) if each.name == AGENT), None)
     if index is None:
         yield Operation(path="/spec/initContainers/0", value=container)
-    elif init_containers[index].restart_policy != "Always":
+        return
+    if init_containers[index].restart_policy != "Always":
         yield Operation(path=f"/spec/initContainers/{index}/restartPolicy", value="Always")
+    yield from _reseat(f"/spec/initContainers/{index}", init_containers[index], seat)
 
 
 def _trainer(index: int, trainer: Container, seat: Seat) -> Iterator[Operation]:
     at = f"/spec/containers/{index}"
     lacking = [each for each in variables(seat) if not trainer.sets(str(each["name"]))]
     yield from _add(f"{at}/env", trainer.env, lacking)
+    yield from _reseat(at, trainer, seat)
     if not trainer.sees(ARENA):
         yield from _add(f"{at}/volumeMounts", trainer.volume_mounts, [arena_mount()])
+
+
+def _reseat(at: str, container: Container, seat: Seat) -> Iterator[Operation]:
+    """Some controllers mark their pods in a webhook of their own, after ours has found other marks there."""
+    told = {str(each["name"]): each.get("value") for each in variables(seat)}
+    for index, each in enumerate(container.env or ()):
+        now = told.get(each.name)
+        if isinstance(now, str) and each.value not in (None, now) and not {"$"} & {*str(each.value), *now}:
+            yield Operation(path=f"{at}/env/{index}/value", value=now)
 
 
 def _annotation(pod: PodManifest, marker: str) -> Iterator[Operation]:

@@ -10,6 +10,7 @@ from itertools import chain, islice, product
 
 from checkpointheal.contract.gateway import Assignment, EpochOrder, Orders, Peer
 from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.core.decisions import Decision, asked_by, held_by
 from checkpointheal_operator.core.moment import Moment, Place, at
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import JobView
@@ -18,32 +19,46 @@ KEPT_STEPS = 8
 """Steps whose private parts are worth keeping at most; arenas hold two or three generations each."""
 
 
-def orders(view: JobView) -> Mapping[MemberId, Orders]:
-    """The orders for the pod that holds each place. A pod that holds none any more has none."""
-    moment = at(view, float("-inf"))
-    kept = _keep_steps(moment)
-    return {member: _orders(moment, moment.places[member], kept) for member in moment.members}
+def orders(view: JobView, last: Decision | None = None) -> Mapping[MemberId, Orders]:
+    """The orders for the pod that holds each place. A pod that holds none any more has none.
+
+    `last`: what was decided last, of which agents hear why the job is held, and which questions they are to answer.
+    """
+    moment, asked = at(view, float("-inf")), asked_by(last)
+    everybodys = _everybodys(moment, held_by(last))
+    found: dict[MemberId, Orders] = {}
+    for member in moment.members:
+        place = moment.places[member]
+        question = asked.get(place.pod.uid, "") if place.pod else ""
+        found[member] = _orders(moment, place, everybodys.model_copy(update={"question": question}))
+    return found
 
 
-def withdrawn(reason: Reason, message: str) -> Orders:
+def withdrawn(reason: Reason, message: str, *, hold: bool = False) -> Orders:
     """For an agent whose job is left alone: do nothing, and tell the trainer why."""
-    body = Orders(revision=0, withdrawn=True, reason=reason, message=message)
+    body = Orders(revision=0, withdrawn=True, reason=reason, message=message, hold=hold)
     return body.model_copy(update={"revision": _revision(body)})
 
 
-def _orders(moment: Moment, place: Place, kept: tuple[int, ...]) -> Orders:
+def _everybodys(moment: Moment, held: str) -> Orders:
+    """What is the same for every member."""
+    said = {"reason": Reason.HELD, "message": held} if held else {}
+    hold = moment.view.policy.fallback == "Hold"
+    return Orders(revision=0, keep_steps=_keep_steps(moment), hold=hold, **said)
+
+
+def _orders(moment: Moment, place: Place, everybodys: Orders) -> Orders:
     running = () if moment.view.epoch.open else tuple(_running(moment))
     uid = place.pod.uid if place.pod else ""
-    body = Orders(
-        revision=0,
-        epoch=_epoch_order(moment, place),
-        assignment=next((each for each in running if each.recipient.pod_uid == uid), None),
-        grants=tuple(each for each in running if any(donor.pod_uid == uid for donor in each.donors)),
-        buddies=_buddies(moment, place.member),
-        keep_steps=kept,
-        private_from=tuple(_private_from(moment, place)),
-        restart_trainer=_restart(moment, place),
-    )
+    update = {
+        "epoch": _epoch_order(moment, place),
+        "assignment": next((each for each in running if each.recipient.pod_uid == uid), None),
+        "grants": tuple(each for each in running if any(donor.pod_uid == uid for donor in each.donors)),
+        "buddies": _buddies(moment, place.member),
+        "private_from": tuple(_private_from(moment, place)),
+        "restart_trainer": _restart(moment, place),
+    }
+    body = everybodys.model_copy(update=update)
     return body.model_copy(update={"revision": _revision(body)})
 
 

@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from checkpointheal.contract.gateway import AgentReport, Assignment, Peer
+from checkpointheal.contract.gateway import AgentReport, Assignment, Peer, TransferFacts
 from checkpointheal_operator.core.decisions import Assign, Wait
-from checkpointheal_operator.core.donors import Case, choose_donors, current_donor, due, rested_at
+from checkpointheal_operator.core.donors import Case, DonorChoice, choose_donors, current_donor, due, rested_at
 from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.probing import passed_over_at, question
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import HealRecord
 from checkpointheal_operator.core.vote import Holder
+
+KEPT_FAILURES = 1024
+"""As many as a `Heal` has room for. Of a heal that is held and fails for days, the oldest are forgotten."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,11 @@ def abandonment(case: Case, heal: HealRecord, assignment: Assignment) -> Abandon
         message = Reason.STEP_CHANGED.tell(attempt=attempt, step=case.point.step)
         return Abandonment(Reason.STEP_CHANGED, message)
     donor = current_donor(moment, heal, assignment)
-    if (what := _failure(moment, heal, attempt)) is not None:
+    if (failed := _failure(moment, heal, attempt)) is not None:
+        what = failed.message or failed.reason or "the recipient does not say why"
         message = Reason.TRANSFER_FAILED.tell(attempt=attempt, what=what)
+        if failed.reason == Reason.NO_CERTIFICATE:
+            return Abandonment(Reason.NOT_CERTIFIED, message)
         return Abandonment(Reason.TRANSFER_FAILED, message, (donor,))
     if donor not in {place.pod.uid for place in moment.places.values() if place.pod}:
         return Abandonment(Reason.DONOR_LOST, Reason.DONOR_LOST.tell(attempt=attempt), (donor,))
@@ -67,25 +74,25 @@ def abandonment(case: Case, heal: HealRecord, assignment: Assignment) -> Abandon
     return None
 
 
-def _failure(moment: Moment, heal: HealRecord, attempt: int) -> str | None:
-    """What the recipient says went wrong with this very attempt."""
+def _failure(moment: Moment, heal: HealRecord, attempt: int) -> TransferFacts | None:
+    """What the recipient says of this very attempt, where it went wrong."""
     heard = moment.heard.get(heal.pod_uid)
     transfer = heard.report.transfer if heard else None
     if transfer is None or (transfer.heal, transfer.attempt, transfer.state) != (heal.name, attempt, "failed"):
         return None
-    return transfer.message or transfer.reason or "the recipient does not say why"
+    return transfer
 
 
 def plan_assignment(case: Case, heal: HealRecord, abandoned: Abandonment | None) -> Assign | Wait:
     """Assign the best donors; wait where there are none now, until the first one has rested."""
-    failed = heal.failed + (abandoned.failed if abandoned else ())
+    if (uncertified := _uncertified(case, heal, abandoned)) is not None:
+        return uncertified
+    failed = (heal.failed + (abandoned.failed if abandoned else ()))[-KEPT_FAILURES:]
     blamed = heal.model_copy(update={"failed": failed})
-    choice = choose_donors(Case(case.moment, case.point, case.recipient, blamed))
+    choice = choose_donors(Case(case.moment, case.point, case.recipient, blamed, assigns=True))
     recipient = case.moment.places[case.recipient].peer
-    if not choice.eligible or recipient is None:
-        rests = (rested_at(case.moment, blamed, uid) for uid in failed)
-        until = min((at for at in rests if at > case.moment.now), default=None)
-        return Wait(until=until, reason=Reason.DONORS_BUSY, message=Reason.DONORS_BUSY.tell(member=case.recipient))
+    if not choice.eligible or recipient is None or _is_asking(case.moment, choice):
+        return _wait_for_donors(case.moment, blamed, choice)
     message = Reason.STATE_MISSING.tell(member=case.recipient, step=case.point.step)
     return Assign(
         heal=heal.name,
@@ -95,6 +102,36 @@ def plan_assignment(case: Case, heal: HealRecord, abandoned: Abandonment | None)
         reason=abandoned.reason if abandoned else Reason.STATE_MISSING,
         message=abandoned.message if abandoned else message,
     )
+
+
+def _is_asking(moment: Moment, choice: DonorChoice) -> bool:
+    """An answer takes milliseconds, and an attempt that a dead donor fails takes seconds."""
+    return any(passed_over_at(moment, uid) > moment.now for uid in choice.asked)
+
+
+def _wait_for_donors(moment: Moment, heal: HealRecord, choice: DonorChoice) -> Wait:
+    ends = [rested_at(moment, heal, uid) for uid in heal.failed]
+    ends += [passed_over_at(moment, uid) for uid in choice.asked]
+    until = min((at for at in ends if at > moment.now), default=None)
+    asks = tuple((uid, question(heal)) for uid in choice.asked)
+    if asks:
+        message = next(each.message for each in choice.refusals if each.reason == Reason.NOT_PROBED)
+        return Wait(until=until, reason=Reason.NOT_PROBED, message=message, asks=asks)
+    return Wait(until=until, reason=Reason.DONORS_BUSY, message=Reason.DONORS_BUSY.tell(member=heal.recipient))
+
+
+def _uncertified(case: Case, heal: HealRecord, abandoned: Abandonment | None) -> Wait | None:
+    """A recipient that cannot show who it is yet. Its own lack says nothing against a donor, and uses up no attempt."""
+    policy, report = case.moment.view.policy, case.moment.places[case.recipient].report
+    if policy.channel != "tls" or report is None:
+        return None
+    says_so = any(flaw.reason == Reason.NO_CERTIFICATE for flaw in report.unprotected)
+    failed_by_it = abandoned is not None and abandoned.reason == Reason.NOT_CERTIFIED
+    until = (heal.assigned_at or 0.0) + policy.retry_pause if failed_by_it else float("-inf")
+    if not says_so and case.moment.now >= until:
+        return None
+    reason = Reason.NOT_CERTIFIED
+    return Wait(until=None if says_so else until, reason=reason, message=reason.tell(member=case.recipient))
 
 
 def _assignment(case: Case, heal: HealRecord, recipient: Peer, eligible: Sequence[Holder]) -> Assignment:

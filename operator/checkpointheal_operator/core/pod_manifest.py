@@ -27,9 +27,15 @@ class Read(Message):
 
 
 class Named(Read):
-    """A volume or a variable."""
+    """A volume or a claim."""
 
     name: str
+
+
+class Variable(Named):
+    """A variable of a container. None: its value comes from elsewhere."""
+
+    value: str | None = None
 
 
 class VolumeMount(Read):
@@ -65,7 +71,7 @@ class Container(Read):
     """A container, or an init container."""
 
     name: str
-    env: tuple[Named, ...] | None = None
+    env: tuple[Variable, ...] | None = None
     volume_mounts: tuple[VolumeMount, ...] | None = None
     resources: Resources = Resources()
     security_context: SecurityContext = SecurityContext()

@@ -64,6 +64,7 @@ class Reason(StrEnum):
         "{member} and its peers hold different bytes for step {step}, and nothing tells who is right",
     )
     ALREADY_DONATING = "AlreadyDonating", "{member} already serves {count} recipients, its limit is {limit}"
+    NOT_PROBED = "NotProbed", "{member} was asked whether it is still there, and has not answered"
     FAILED_THIS_HEAL = "FailedThisHeal", "a transfer from {member} failed in this heal {count} times: it rests"
 
     # Why an epoch is over, or soon will be.
@@ -99,7 +100,15 @@ class Reason(StrEnum):
     NOT_WAITING = "NotWaiting", "the trainer of {member} is {trainer}, not yet in restore()"
     DIGEST_PENDING = "DigestPending", "{member} is still reading step {step} through"
     DONORS_BUSY = "DonorsBusy", "{member} waits for a donor: every one that could give serves others or rests"
+    NOT_CERTIFIED = "NotCertified", "{member} waits for its agent's certificate: without one nothing is sent to it"
     OLD_REQUEST = "OldRequest", "request {request} of {member} was answered already: its next one will be heard"
+    HELD = (
+        "Held",
+        (
+            "{why}; spec.fallback is Hold, so the job does not go back to your checkpoint by itself: what was trained "
+            "since it{reached} would be lost; set spec.fallback to Checkpoint to let it go on from there, or {mend}"
+        ),
+    )
     TRANSFERRING = "Transferring", "{member} receives step {step} from {donor}, attempt {attempt}"
 
     # What an epoch begins with.

@@ -86,6 +86,18 @@ def _go_on(best: Candidate, passed: Candidate | None) -> RestorePoint:
     )
 
 
+def highest_step(moment: Moment) -> int | None:
+    """The highest step that anybody is known to have reached, be it of a future that was left behind.
+
+    Up to it, steps are computed again without their side effects.
+    """
+    view = moment.view
+    seen = [] if view.epoch.highest is None else [view.epoch.highest]
+    seen += [each.step for heard in view.heard for each in heard.report.generations]
+    seen += [each.identity.step for each in view.remembered]
+    return max(seen, default=None)
+
+
 def is_donor_material(place: Place) -> bool:
     """Whether its memory will still be there in a moment and its agent answers."""
     return place.pod is not None and not place.pod.terminating and place.fresh

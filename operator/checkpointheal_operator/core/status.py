@@ -49,13 +49,14 @@ class Explanation(Frozen):
         return (self.message, *self.donors, *(f"{each.reason}: {each.message}" for each in self.refusals))
 
 
-def job_conditions(view: JobView, now: float) -> tuple[Condition, ...]:
-    """`Training`, `Protected`, `Degraded` and `Done` of the job."""
+def job_conditions(view: JobView, now: float, held: str = "") -> tuple[Condition, ...]:
+    """`Training`, `Protected`, `Degraded` and `Done` of the job. `held`: why it waits for a person's word, if so."""
     moment = at(view, now)
     done = all(moment.places[member].is_done for member in moment.members)
     found = findings(moment)
     bare = [(str(each.reason), each.message) for each in found if _is_bare(moment, each)]
-    amiss = [(str(each.reason), each.message) for each in found]
+    amiss = [(str(Reason.HELD), held)] if held else []
+    amiss += [(str(each.reason), each.message) for each in found]
     heals = sorted((heal for heal in view.heals if heal.is_open), key=lambda heal: heal.name)
     amiss += [(str(heal.cause), heal.message) for heal in heals]
     over = (Reason.ALL_DONE, Reason.ALL_DONE.tell())

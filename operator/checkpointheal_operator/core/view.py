@@ -33,7 +33,13 @@ class Policy(Frozen):
     buddies: Count = Field(default=2, description="Other members that keep a member's private parts.")
     max_attempts: int = Field(default=6, ge=1, description="Failed attempts per heal before its rung is given up.")
     retry_pause: Seconds = Field(
-        default=1, description="How long a donor that failed a heal rests; twice as long after each further failure."
+        default=1,
+        description="How long a donor that failed a heal rests; twice as long after each further failure, "
+        "64 times at most.",
+    )
+    fallback: Literal["Checkpoint", "Hold"] = Field(
+        default="Checkpoint",
+        description="What follows where memory has nothing to give: the user's checkpoint, or a wait.",
     )
     same_step_crashes: int = Field(default=3, ge=1, description="Crashes of a member at one step that are forgiven.")
 

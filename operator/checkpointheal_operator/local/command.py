@@ -15,7 +15,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from checkpointheal_operator.core.view import Policy
+from checkpointheal_operator.core.decisions import Decision, held_by
+from checkpointheal_operator.core.view import JobView, Policy
 from checkpointheal_operator.local.job import Hooks, LocalJob
 from checkpointheal_operator.local.live import LiveView
 from checkpointheal_operator.local.places import search_path
@@ -60,6 +61,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--restarts", type=_count, default=5, metavar="N", help="failures of a trainer, in an hour (%(default)s)"
     )
+    parser.add_argument(
+        "--fallback",
+        choices=("checkpoint", "hold"),
+        default="checkpoint",
+        help="what follows where no memory has the state: your checkpoint, or a wait that SIGUSR1 ends (%(default)s)",
+    )
     parser.add_argument("--cold", action="store_true", help="no warm process beside each trainer: less memory")
     parser.add_argument("--plain", action="store_true", help="lines instead of the live view")
     parser.add_argument("-v", "--verbose", action="store_true", help="also say what is waited for")
@@ -73,7 +80,7 @@ def settings_of(asked: argparse.Namespace, command: Sequence[str]) -> LocalSetti
     return LocalSettings(
         job=job,
         command=tuple(command),
-        policy=Policy(replicas=asked.replicas, ranks=asked.ranks),
+        policy=Policy(replicas=asked.replicas, ranks=asked.ranks, fallback=asked.fallback.capitalize()),
         logs=(asked.dir or FOLDER / job).absolute(),
         slots=asked.arena_slots,
         trainer_restarts=asked.restarts,
@@ -88,7 +95,14 @@ async def _train(settings: LocalSettings, screen: Lines | LiveView) -> int:
         screen.noted(sentence)
         log.noted(sentence)
 
-    job = LocalJob(settings, Hooks(told=both(screen.told, log.told), noted=noted, looked=screen.looked))
+    tell = both(screen.told, log.told)
+
+    def told(decision: Decision, view: JobView) -> None:
+        tell(decision, view)
+        if held_by(decision):
+            noted(f"kill -USR1 {os.getpid()} lets the job go on from your checkpoint")
+
+    job = LocalJob(settings, Hooks(told=told, noted=noted, looked=screen.looked))
     with screen:
         status, sentence = await _until_over(job, noted)
     sys.stdout.write(summary(job.heals))
@@ -98,10 +112,11 @@ async def _train(settings: LocalSettings, screen: Lines | LiveView) -> int:
 
 
 async def _until_over(job: LocalJob, noted: Callable[[str], None]) -> tuple[int, str]:
-    """A first signal lets the trainers leave; a second one ends everything at once."""
+    """A first signal lets the trainers leave; a second one ends everything at once. SIGUSR1 only lets go of a hold."""
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, job.let_fall_back)
     async with job:
         over, told = asyncio.ensure_future(job.wait()), asyncio.ensure_future(signals.get())
         await asyncio.wait({over, told}, return_when=asyncio.FIRST_COMPLETED)

@@ -102,6 +102,11 @@ class LocalJob:
             self._operating.result()
         return await asyncio.shield(self._supervising)
 
+    def let_fall_back(self) -> None:
+        """From now on the job may go on from the user's checkpoint by itself, though it was to be held."""
+        self.loop.policy = self.loop.policy.model_copy(update={"fallback": "Checkpoint"})
+        self.loop.notice()
+
     async def leave(self) -> None:
         """Ask every trainer to end and wait until all have, or the grace is over."""
         self.supervisor.leave()

@@ -68,7 +68,7 @@ class OperatorLoop:
 
     def _look(self) -> float | None:
         view = self._gather()
-        until: float | None = None
+        until, decision = None, None
         for _ in range(DECISIONS_AT_ONCE):
             decision = decide(view, self._clock())
             if isinstance(decision, Nothing | Wait):
@@ -81,7 +81,7 @@ class OperatorLoop:
         self._view = view.model_copy(update={"heals": prune(view.heals, HEALS_KEPT)})
         self.looked(self._view)
         uid_of = {pod.member: pod.uid for pod in sorted(view.pods, key=lambda pod: (pod.seen_since, pod.uid))}
-        self.hub.order({uid_of[member]: each for member, each in orders(view).items() if member in uid_of})
+        self.hub.order({uid_of[member]: each for member, each in orders(view, decision).items() if member in uid_of})
         return until
 
     def _gather(self) -> JobView:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
-from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
+from checkpointheal_operator.core.decisions import Decision, Nothing, Wait, held_by
 from checkpointheal_operator.core.view import JobView
 
 LOG = "operator.log"
@@ -31,8 +31,8 @@ class Lines:
         """Nothing to put back."""
 
     def told(self, decision: Decision) -> None:
-        """One line per decision that does something."""
-        if self._verbose or not isinstance(decision, Nothing | Wait):
+        """One line per decision that does something, or that asks a person to."""
+        if self._verbose or not isinstance(decision, Nothing | Wait) or held_by(decision):
             self.noted(f"{decision}: {decision.message}")
 
     def noted(self, sentence: str) -> None:

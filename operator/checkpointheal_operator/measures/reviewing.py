@@ -1,22 +1,21 @@
 """What is counted while the webhook answers?"""
 
-from typing import get_args
+from collections.abc import Iterable
 
 from checkpointheal_operator.measures import spec
 from checkpointheal_operator.measures.page import Register
-from checkpointheal_operator.webhook.review import Outcome
 
 UNREAD = ("malformed", "oversize", "late")
 """What came was no review, too much of one, or not all of one."""
 
 
 class WebhookMetrics(Register):
-    """Of one process, from its start. Every outcome is there from the beginning, so that its first time shows."""
+    """Of one process, from its start. `outcomes`: all that a review may have, so that the first of each shows."""
 
-    def __init__(self) -> None:
+    def __init__(self, outcomes: Iterable[str]) -> None:
         super().__init__()
         self._reviews, self._seconds = self.counter(spec.REVIEWS), self.histogram(spec.REVIEW_SECONDS)
-        for outcome in (*get_args(Outcome), *UNREAD):
+        for outcome in (*outcomes, *UNREAD):
             self._reviews.labels(outcome)
 
     def answered(self, outcome: str, seconds: float) -> None:

@@ -42,7 +42,10 @@ REMEDIES: dict[str, str] = {
     Reason.STILL_LOADING: "wait: it loads a state",
     Reason.NOT_WAITING: "look at the trainer's log: it has to come to restore() again",
     Reason.DIGEST_PENDING: "wait: its agent reads the state through",
+    Reason.HELD: "set spec.fallback to Checkpoint to let the job go on from your checkpoint, or do the other thing "
+    "that the message names",
     Reason.DONORS_BUSY: "wait, or raise spec.donors.limit",
+    Reason.NOT_CERTIFIED: "wait; if it stays, the log of its agent and the operator's say why it gets no certificate",
     Reason.TRANSFERRING: BY_ITSELF,
     Reason.NO_SURVIVING_ARENA: "let the launcher restart pods one by one: a whole new gang begins at your checkpoint",
     Reason.NOTHING_KEPT: "mend what the message names: until then a loss costs a checkpoint",

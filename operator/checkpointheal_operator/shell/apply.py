@@ -32,9 +32,11 @@ from checkpointheal_operator.shell.objects import JobObjects
 from checkpointheal_operator.shell.telling import (
     Told,
     event,
+    held_event,
     is_job_news,
     is_progress_due,
     is_progress_news,
+    is_told_held,
     job_status,
     progress,
     standing_back_status,
@@ -64,20 +66,32 @@ class Desk:
                 pass
         return after
 
-    async def tell(self, view: JobView, now: float) -> None:
-        """Write what people should know though nothing was decided, and drop heals that are history."""
-        said = Told(view, now)
+    async def tell(self, view: JobView, now: float, held: str = "") -> None:
+        """Write what people should know though nothing was decided, and drop heals that are history.
+
+        `held`: why the job waits for a person's word, where it does.
+        """
+        said = Told(view, now, held)
         if is_job_news(job_status(said, self._policy), self._policy.status):
             await self._write_job(said)
         for record in view.heals:
-            stored = self._heals[record.name]
-            if record.is_open and is_progress_due(said, record, stored):
-                status = progress(said, record, stored)
-                if is_progress_news(status, stored.status):
-                    await self._patch_heal(record.name, {"status": status.patch()}, status=True)
+            if record.is_open:
+                await self._tell_progress(said, record)
         kept = {each.name for each in prune(view.heals, self._policy.spec.history_limit)}
         for name in sorted(self._heals.keys() - kept):
             await self._drop(self._heals[name])
+
+    async def _tell_progress(self, said: Told, record: HealRecord) -> None:
+        """The Event first, as at the end: what the status says is not told again."""
+        stored = self._heals[record.name]
+        if not is_progress_due(said, record, stored):
+            return
+        status = progress(said, record, stored)
+        if is_told_held(status) and not is_told_held(stored.status):
+            with contextlib.suppress(AlreadyThere):
+                await self._cluster.create(EVENTS, held_event(record, stored, said))
+        if is_progress_news(status, stored.status):
+            await self._patch_heal(record.name, {"status": status.patch()}, status=True)
 
     async def stand_back(self, found: tuple[Condition, ...], now: float) -> None:
         """Tell why the job is left alone, and do nothing else."""

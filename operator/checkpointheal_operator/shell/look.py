@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from checkpointheal.contract.gateway import Orders
 from checkpointheal_operator.core.decide import decide
-from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
+from checkpointheal_operator.core.decisions import Decision, Nothing, Wait, held_by
 from checkpointheal_operator.core.orders import withdrawn
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.status import set_aside, standing_back
@@ -79,7 +79,7 @@ async def look(around: Surroundings, namespace: str, name: str, listening: Liste
         view = await desk.apply(decision, view, now)
         around.wrote(decision, view)
     now = around.clock()
-    await desk.tell(view, now)
+    await desk.tell(view, now, held_by(made[-1]))
     return Looked(view, tuple(made), _until(made[-1], now))
 
 
@@ -107,7 +107,8 @@ def _set_aside(view: JobView, found: Difference) -> Looked:
     """An epoch that is under way goes on: its trainers agreed when it began. Nothing is decided."""
     reason = Reason.LAYOUT_DIFFERS
     decision = Nothing(reason=reason, message=found.message)
-    return Looked(view, (decision,), None, withdrawn(reason, found.told))
+    hold = view.policy.fallback == "Hold"
+    return Looked(view, (decision,), None, withdrawn(reason, found.told, hold=hold))
 
 
 def _until(last: Decision, now: float) -> float | None:

@@ -224,4 +224,4 @@ def _by_uid(found: Looked) -> dict[str, Orders]:
     if found.instead is not None:
         return {pod.uid: found.instead for pod in view.pods}
     uid_of = {pod.member: pod.uid for pod in sorted(view.pods, key=lambda pod: (pod.seen_since, pod.uid))}
-    return {uid_of[member]: each for member, each in orders(view).items() if member in uid_of}
+    return {uid_of[member]: each for member, each in orders(view, found.decisions[-1]).items() if member in uid_of}

@@ -31,12 +31,14 @@ class Told:
 
     view: JobView
     now: float
+    held: str = ""
+    """Why the job waits for a person's word, where it does."""
 
 
 def job_status(said: Told, stored: CheckpointHeal) -> CheckpointHealStatus:
     """The whole status of the policy, its memory included."""
     generation = stored.metadata.generation
-    conditions = told(job_conditions(said.view, said.now), stored.status.conditions, said.now, generation)
+    conditions = told(job_conditions(said.view, said.now, said.held), stored.status.conditions, said.now, generation)
     return CheckpointHealStatus(
         observed_generation=generation,
         conditions=conditions,
@@ -67,6 +69,8 @@ def progress(said: Told, record: HealRecord, stored: Heal) -> HealStatus:
     if record.is_open:
         refusals = record.refusals or explain(said.view, said.now, record.recipient).refusals
         record = record.model_copy(update={"transfer": transfer_of(said.view, record), "refusals": refusals})
+    if record.is_open and said.held:
+        record = record.model_copy(update={"reason": Reason.HELD, "message": said.held})
     generation, epoch = stored.metadata.generation, said.view.epoch
     conditions = told(heal_conditions(said.view, record), stored.status.conditions, said.now, generation)
     update = {
@@ -82,7 +86,9 @@ def progress(said: Told, record: HealRecord, stored: Heal) -> HealStatus:
 
 
 def is_progress_due(said: Told, record: HealRecord, stored: Heal) -> bool:
-    """Whether its latest write is old enough."""
+    """Whether its latest write is old enough, or it is held since and nobody was told."""
+    if said.held and not is_told_held(stored.status):
+        return True
     written = (record.opened_at, record.assigned_at, stored.status.told_at)
     return said.now >= max(each for each in written if each is not None) + TOLD_EVERY
 
@@ -95,17 +101,26 @@ def is_progress_news(status: HealStatus, stored: HealStatus) -> bool:
     )
 
 
+def is_told_held(status: HealStatus) -> bool:
+    """Whether it says that the heal waits for a person's word."""
+    return any((each.type, each.reason) == (HEALED, Reason.HELD) for each in status.conditions)
+
+
+def held_event(record: HealRecord, stored: Heal, said: Told) -> Json:
+    """That nothing goes on by itself, where `kubectl describe pod` shows it: told once for each heal."""
+    notice = Notice(f"{record.name}.{Reason.HELD.lower()}", "Warning", Reason.HELD, said.held)
+    return _of_recipient(record, stored, notice, said.now)
+
+
 def event(record: HealRecord, stored: Heal, now: float) -> Json:
     """The verdict, where `kubectl describe pod` shows it. Its name is the verdict's, so that it is told once."""
-    where, pod = stored.metadata.namespace, stored.spec.recipient
     notice = Notice(
         f"{record.name}.{record.reason.lower()}",
         "Warning" if record.reason == Reason.FELL_BACK else "Normal",
         record.reason,
         record.message,
     )
-    heal = {"apiVersion": HEALS.api, "kind": HEALS.kind, "namespace": where, "name": record.name}
-    return _of_pod((where, pod.pod, pod.pod_uid), notice, now) | {"related": heal}
+    return _of_recipient(record, stored, notice, now)
 
 
 def trouble_event(pod: Json, found: Trouble, now: float) -> Json:
@@ -123,6 +138,12 @@ class Notice(NamedTuple):
     type: str
     reason: str
     message: str
+
+
+def _of_recipient(record: HealRecord, stored: Heal, notice: Notice, now: float) -> Json:
+    where, pod = stored.metadata.namespace, stored.spec.recipient
+    heal = {"apiVersion": HEALS.api, "kind": HEALS.kind, "namespace": where, "name": record.name}
+    return _of_pod((where, pod.pod, pod.pod_uid), notice, now) | {"related": heal}
 
 
 def _of_pod(pod: tuple[str, str, str], notice: Notice, now: float) -> Json:

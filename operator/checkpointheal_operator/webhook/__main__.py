@@ -22,6 +22,7 @@ from checkpointheal_operator.interpreter import prepare
 from checkpointheal_operator.measures.reviewing import WebhookMetrics
 from checkpointheal_operator.webhook.app import make_app, make_open_app
 from checkpointheal_operator.webhook.files import Certificate, Installation, look_forever
+from checkpointheal_operator.webhook.review import OUTCOMES
 
 log = logging.getLogger("checkpointheal.webhook")
 
@@ -84,7 +85,7 @@ async def serve(certificate: Certificate, installation: Installation, doors: Doo
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    metrics = WebhookMetrics()
+    metrics = WebhookMetrics(OUTCOMES)
     reviews = make_app(installation.current, metrics, time.monotonic)
     looking = asyncio.create_task(look_forever((certificate.refresh, installation.refresh), LOOK_SECONDS))
     try:

@@ -8,7 +8,7 @@ HTTP.
 import base64
 import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
@@ -24,7 +24,8 @@ OUR_FAULT = "checkpointheal: not injected: the webhook failed on this pod, its l
 _SILENT = (Reason.NOT_OPTED_IN, Reason.MIRROR_POD)
 
 Outcome = Literal["injected", "mended", "unchanged", "refused", "ignored", "foreign", "failed"]
-_OUTCOMES: dict[Reason, Outcome] = {
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+_BY_REASON: dict[Reason, Outcome] = {
     Reason.INJECTED: "injected",
     Reason.INJECTION_MENDED: "mended",
     Reason.ALREADY_INJECTED: "unchanged",
@@ -96,7 +97,7 @@ def review(asked: AdmissionRequest, settings: InjectionSettings) -> Answer:
     decided = inject(asked.object, settings)
     if isinstance(decided, NotInjected):
         return _answer(asked, "ignored" if decided.reason in _SILENT else "refused", decided)
-    return _answer(asked, _OUTCOMES[decided.report.reason], decided)
+    return _answer(asked, _BY_REASON[decided.report.reason], decided)
 
 
 def spare(asked: AdmissionRequest) -> Answer:

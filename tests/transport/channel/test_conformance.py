@@ -127,7 +127,7 @@ def test_a_recipient_that_cannot_seal_says_so(pair: Pair) -> None:
 def test_a_donor_that_has_nothing_declines(pair: Pair) -> None:
     giving, taking = pair
     _, took = build.side_by_side(
-        lambda: donor.decline(giving, SlotDamaged("bytes have changed"), build.terms()),
+        lambda: donor.decline(giving, build.terms(), SlotDamaged("bytes have changed")),
         lambda: recipient.take(taking, build.BytesSink(), build.EXPECTED, build.terms()),
     )
     assert str(took) == "SlotDamaged: bytes have changed"

@@ -2,7 +2,8 @@
 
 import math
 import struct
-from collections import Counter, OrderedDict
+import warnings
+from collections import Counter, OrderedDict, defaultdict
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from checkpointheal.manifest import describe, pack, rebuild, unpack, write_into,
 from checkpointheal.manifest.dtypes import ELEMENTS
 
 # torch's own remark, the first time that anybody makes a complex32 tensor.
-pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
+pytestmark = pytest.mark.filterwarnings("ignore:B?Complex(Half|32) support is experimental")
 
 
 def through(state):
@@ -46,7 +47,8 @@ def same(one, other):
 
 
 def bits(tensor):
-    return tuple(tensor.shape), tensor.detach().contiguous().flatten().view(torch.uint8).tolist()
+    plain = tensor.view(torch.uint8) if tensor.itemsize == 1 else tensor  # int4 can do nothing else
+    return tuple(tensor.shape), plain.detach().contiguous().flatten().view(torch.uint8).tolist()
 
 
 def a_tensor(dtype, shape):
@@ -160,11 +162,31 @@ def test_any_nest_of_plain_values_comes_back_exactly_and_packs_likewise(value):
     assert same(unpack(pack({"it": value})), {"it": value})
 
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # torch's remark that these are a prototype
+    NEST = torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(4, 3)])
+    JAGGED = torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(4, 3)], layout=torch.jagged)
+
 UNSUPPORTED = {
     "a set": ({1}, r"a\.1\.k is a set"),
     "an object": (object(), r"a\.1\.k is a object"),
     "a function": (len, r"a\.1\.k is a builtin_function_or_method"),
-    "a subclass of dict": (type("Odd", (dict,), {})(), r"a\.1\.k is a Odd"),
+    "a tensor class that says nothing": (
+        torch.ones(2).as_subclass(type("Odd", (torch.Tensor,), {})),
+        r"a\.1\.k is a Odd",
+    ),
+    "a conjugate": (
+        torch.ones(2, dtype=torch.complex64).conj(),
+        r"a\.1\.k is a tensor that is conjugated .*resolve_conj",
+    ),
+    "a negative": (
+        torch.ones(2, dtype=torch.complex64).conj().imag,
+        r"a\.1\.k is a tensor that is conjugated or negated",
+    ),
+    "a nest of tensors": (NEST, r"a\.1\.k is a Tensor of torch.strided .*Nested"),
+    "a tensor without memory": (torch._efficientzerotensor((3,)), r"a\.1\.k is a Tensor of .*\(it has no memory\)"),
+    "a jagged nest of tensors": (JAGGED, r"a\.1\.k is a NestedTensor"),
+    "a default factory of its own": (defaultdict(lambda: 3), r"a\.1\.k is a defaultdict \(its default factory"),
     "a subclass of int": (type("Odd", (int,), {})(3), r"a\.1\.k is a Odd"),
     "a sparse tensor": (torch.eye(3).to_sparse(), r"a\.1\.k is a Tensor of torch.sparse_coo"),
     "a meta tensor": (torch.empty(3, device="meta"), r"a\.1\.k is a Tensor of torch.strided torch.float32 on meta"),
@@ -177,6 +199,13 @@ UNSUPPORTED = {
 def test_a_leaf_that_cannot_cross_is_named_by_path_and_type(leaf, sentence):
     with pytest.raises(UnsupportedLeaf, match=sentence):
         describe({"a": [0, {"k": leaf}]})
+
+
+def test_a_tensor_that_is_conjugated_where_it_lies_is_found_out_though_it_has_not_moved():
+    weight = torch.ones(2, dtype=torch.complex64)
+    first = describe({"w": weight})
+    with pytest.raises(UnsupportedLeaf, match="conjugated"):
+        describe({"w": weight.conj()}, first)
 
 
 def test_a_key_that_cannot_cross_is_named():

@@ -39,6 +39,12 @@ def changed(*path, to):
     return raw
 
 
+OUTER = {"shape": [2], "stride": [1]}
+PLACE = {"offsets": [0], "sizes": [4], "holder": "rank:0/cpu"}
+SHARDING = {
+    "global_shape": [4], "dtype": "float32", "requires_grad": False, "memory_format": "contiguous_format",
+    "pinned": False, "strides": [1], "shards": [PLACE], "local": [PLACE],
+}  # fmt: skip
 HOSTILE = {
     "a dtype that is none": (("tensors", 0, "dtype"), "float33", "dtype 'float33'"),
     "a dtype that is another thing of torch": (("tensors", 0, "dtype"), "save", "dtype 'save'"),
@@ -63,6 +69,18 @@ HOSTILE = {
     "a tree whose tensor is a truth": (("tree",), {"T": True}, "without children"),
     "a tree without end": (("tree",), None, "no node of ours"),
     "a mapping without pairs": (("tree",), {"d": [1]}, "no pairs"),
+    "a mapping with a list as a key": (("tree",), {"d": [[{"ints": [1]}, {"T": 0}]]}, "with a list as a key"),
+    "an object without a name": (("tree",), {"c": [3, {"T": 0}]}, "by what is no name"),
+    "an object with an endless name": (("tree",), {"c": ["x" * 257, {"T": 0}]}, "by what is no name"),
+    "an object with more than its parts": (("tree",), {"c": ["a", {"T": 0}, {"T": 1}]}, "with 3 parts of 2"),
+    "a key of an object without a name": (("tree",), {"d": [[{"en": [[], "A"]}, {"T": 0}]]}, "by what is no name"),
+    "a tensor of tensors without names": (("tree",), {"x": ["a", {"K": None}, {"l": []}, OUTER]}, "without names"),
+    "a tensor of tensors without outside": (("tree",), {"x": ["a", {"K": None}, {"d": []}, {}]}, "as no Outer is"),
+    "a constant that is no value": (("tree",), {"l": [{"K": 3}]}, "no value of ours"),
+    "a DTensor without outside": (("tree",), {"dt": [{"shape": -1}, {"T": 0}]}, "as no Outer is"),
+    "a sharded tensor without sharding": (("tree",), {"sh": [{}, []]}, "as no Sharding is"),
+    "a sharded tensor with other shards": (("tree",), {"sh": [SHARDING, []]}, "other shards than it says"),
+    "a sharded tensor without a list": (("tree",), {"sh": [SHARDING, {"T": 0}]}, "other shards than it says"),
     "a mapping with a key twice": (("tree",), {"d": [["a", {"T": 0}], ["a", {"T": 1}]]}, "a key twice"),
     "a mapping whose key is no value": (("tree",), {"d": [[{"os": 1}, {"T": 0}]]}, "no value of ours"),
     "value paths of another number": (("value_paths",), [], "values of 0"),
@@ -197,13 +215,22 @@ DIFFERENCES = {
     "tie": ({"v": WEIGHT[1].clone()}, "v: tie is with v, w, here alone"),
     "tie elsewhere": ({"v": WEIGHT[2]}, "v: tie is with v, w, here with v, w"),
     "value": ({"more": [1.5]}, "more.1: unexpected is a value, here not there"),
-    "container": ({"more": (1.5, None)}, "the state: container is nested or ordered otherwise, here not so"),
+    "container": ({"more": (1.5, None)}, "more: container is a list, here a tuple"),
 }
 
 
 @pytest.mark.parametrize(("changes", "sentence"), DIFFERENCES.values(), ids=DIFFERENCES)
 def test_each_difference_between_two_states_is_named(changes, sentence):
     assert sentence in [str(difference) for difference in compare(DESCRIBED.schema, other(**changes))]
+
+
+def test_neighbours_in_one_storage_are_tied_to_nobody_but_make_another_data_section():
+    flat = torch.arange(8.0)
+    apart = describe({"a": flat[:4].clone(), "b": flat[4:].clone()}).schema
+    neighbours = describe({"a": flat[:4], "b": flat[4:]}).schema
+    assert compare(neighbours, apart, memory=False) == ()
+    told = [str(each) for each in compare(neighbours, apart)]
+    assert "b: storage is byte 16 of 32 in storage 0, here byte 0 of 16 in storage 1" in told
 
 
 def test_other_values_of_the_same_kind_are_no_difference():

@@ -6,11 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import builders_classes as classes
 from checkpointheal import digest, opened
 from checkpointheal.arena import Arena
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.seal import Seal
-from checkpointheal.errors import BytesDiffer, NoArena, NotSealed, SlotDamaged
+from checkpointheal.errors import BytesDiffer, NoArena, NotSealed, SlotDamaged, UnknownClass
 from checkpointheal.manifest import describe, write_out
 
 
@@ -19,8 +20,8 @@ def a_state(step):
     return {"model": {"w": weight, "tied": weight, "half": torch.ones(5).bfloat16()}, "schedule": {"last": step}}
 
 
-def keep(arena, step, **changes):
-    described = describe(a_state(step))
+def keep(arena, step, state=None, **changes):
+    described = describe(a_state(step) if state is None else state)
     arena.reserve(Arena.slot_bytes(described.schema))
     writing = arena.begin()
     write_out(described, writing.prepare(described.schema))
@@ -129,6 +130,20 @@ def test_an_arena_in_which_nothing_is_sealed_says_so(arena, folder, capsys):
     keep(arena, 4)
     status, said, _ = run(capsys, folder, "--slot", 1)
     assert (status, said.splitlines()[1]) == (opened.FAILED, "  slot 1 holds no sealed generation")
+
+
+def test_a_state_with_objects_is_shown_without_their_classes_and_loaded_with_them(arena, folder, capsys):
+    keep(arena, 4, {"pair": classes.Pair(torch.ones(3), classes.Colour.RED), "wrapped": classes.a_wrapped(2.0)})
+    status, said, _ = run(capsys, folder)
+    assert status == 0
+    assert "pair.left        float32    [3]" in said
+    assert "wrapped.values_  int8       [4, 4]" in said
+    with pytest.raises(UnknownClass, match=r"pair\.right is a builders_classes\.Colour, which is not known here"):
+        opened.load(folder)
+    with classes.registered(classes.Pair, classes.Colour, classes.Wrapped):
+        state = opened.load(folder)
+    assert (state["pair"].left.tolist(), state["pair"].right) == ([1.0] * 3, classes.Colour.RED)
+    assert state["wrapped"].scale.tolist() == [2.0, 2.0]
 
 
 DAMAGE = {

@@ -10,6 +10,7 @@ import torch
 import builders_ends
 import builders_pg as build
 from checkpointheal.errors import UnsupportedLeaf
+from checkpointheal.manifest import describe
 from checkpointheal.manifest.dtypes import ELEMENTS
 
 
@@ -62,7 +63,7 @@ def test_a_transport_is_used_again_and_again() -> None:
         assert build.same(received, state)
 
 
-@pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
+@pytest.mark.filterwarnings("ignore:B?Complex(Half|32) support is experimental")
 @pytest.mark.parametrize("dtype", ELEMENTS, ids=str)
 def test_every_dtype_crosses_bit_by_bit(dtype: torch.dtype) -> None:
     bits = torch.arange(192, dtype=torch.uint8)
@@ -98,7 +99,7 @@ def test_every_layout_crosses(tensor: torch.Tensor) -> None:
 VALUES = {
     "numbers": [0, -1, 2**100, 0.1, -0.0, math.inf, -math.inf, math.nan, 1 + 2j, True, None],
     "text and bytes": ["", "ä", b"", b"\x00\xff"],
-    "torch's own": [torch.Size([2, 3]), torch.float8_e5m2, torch.device("cpu")],
+    "torch's own": [torch.Size([2, 3]), torch.float8_e5m2, torch.device("cpu"), torch.strided, torch.channels_last],
     "empty containers": [{}, [], (), OrderedDict()],
     "nested": {"a": [{"b": (1, [torch.ones(2)])}], 3: OrderedDict(z=1, a=2)},
     "key order": {"b": 1, "a": 2},
@@ -108,6 +109,30 @@ VALUES = {
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES.keys())
 def test_values_that_are_not_tensors_come_back_exactly(value: object) -> None:
     assert build.same(build.cross({"value": value}), {"value": value})
+
+
+def test_a_tensor_is_described_by_shape_dtype_offset_stride_and_bytes() -> None:
+    base = torch.arange(24, dtype=torch.int16)
+    described = describe({"nested": {"rows": base[2:].view(2, 11).T, "ones": torch.ones(3)}, "value": 1})
+    rows, ones = described.schema.tensors
+    assert (rows.path, rows.dtype, rows.shape, rows.stride) == ("nested.rows", "int16", (11, 2), (1, 11))
+    region = described.schema.regions[rows.region]
+    assert (rows.offset, region.nbytes) == (4, 48), "it begins where memory is aligned for any dtype"
+    assert described.regions[rows.region].data_ptr() == base.data_ptr()
+    assert (ones.path, described.schema.regions[ones.region].nbytes) == ("nested.ones", 12)
+    assert described.schema.value_paths == ("value",)
+
+
+@pytest.mark.filterwarnings("ignore:B?Complex(Half|32) support is experimental")
+@pytest.mark.parametrize("dtype", ELEMENTS, ids=str)
+def test_the_bytes_of_a_tensor_share_its_storage(dtype: torch.dtype) -> None:
+    memory = torch.zeros(192, dtype=torch.uint8)
+    whole = memory.view(dtype)
+    for view in (whole, whole[1::2], whole[3:], whole.reshape(2, -1).T):
+        (region,) = describe({"t": view}).regions
+        assert region.untyped_storage().data_ptr() == memory.untyped_storage().data_ptr()
+        assert region.dtype == torch.uint8
+        assert region.numel() >= view.numel() * view.element_size()
 
 
 def sent_for(state: object) -> tuple[list[int], Any]:
@@ -154,6 +179,23 @@ def test_the_callback_is_called_once_per_receive() -> None:
             lambda: receiver.recv_checkpoint(0),
         )
     assert len(called) == 2
+
+
+NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, none is here")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NO_CUDA)])
+def test_cpu_tensors_are_staged_where_the_group_wants_them(device: str) -> None:
+    giving, taking = build.Exchange.pair()
+    state = {"w": torch.arange(3_000_000), "p": torch.nn.Parameter(torch.ones(3)), "n": 1}
+    sender, receiver = (
+        build.PGTransport(group, build.timedelta(seconds=20), torch.device(device)) for group in (giving, taking)
+    )
+    _, received = builders_ends.side_by_side(
+        lambda: sender.send_checkpoint([1], state), lambda: receiver.recv_checkpoint(0)
+    )
+    assert build.same(received, state), "on the CPU, as PyTorch's own gives them"
+    assert giving.devices == taking.devices == {device}
 
 
 def test_nothing_is_sent_to_nobody() -> None:

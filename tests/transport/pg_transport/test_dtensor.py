@@ -12,8 +12,8 @@ from torch.distributed.tensor.placement_types import _StridedShard
 
 import builders_ends
 import builders_pg as build
-from checkpointheal.contract.layout import Placement, Schema, TensorEntry
-from checkpointheal.ends.placements import require_mesh
+from checkpointheal.contract.layout import Placement
+from checkpointheal.ends.placements import Meshes
 from checkpointheal.errors import PeerRefused, SchemaDiffers
 
 
@@ -104,9 +104,5 @@ def test_a_placement_that_is_none_of_ours_is_refused(mesh: Any, word: str) -> No
         mesh_dim_names=None,
         mesh_coordinate=None,
     )
-    entry = TensorEntry(
-        path="w", region=0, dtype="float32", shape=(2,), stride=(1,), offset=0, kind="dtensor", placement=placement
-    )
-    schema = Schema(tree={"T": 0}, tensors=(entry,), regions=(), data_bytes=0, value_paths=())
     with pytest.raises(SchemaDiffers, match="w: placement"):
-        require_mesh(schema, mesh)
+        Meshes(mesh, "cpu").require([("w", placement)])

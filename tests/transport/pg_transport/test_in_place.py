@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+import builders_classes as a
 import builders_ends
 import builders_pg as build
 from checkpointheal.errors import BytesDiffer, PeerRefused, SchemaDiffers
@@ -56,6 +57,30 @@ def test_tied_tensors_stay_tied() -> None:
     assert torch.equal(live, shared)
 
 
+BASE, SEVEN, FLAT = torch.randn(100), torch.zeros(7), torch.zeros(20)
+ELSEWHERE: dict[str, tuple[Any, Any]] = {
+    "a view at an odd offset into a tensor of its own": ({"w": BASE[5:9], "n": 1}, {"w": torch.zeros(4), "n": 0}),
+    "a tensor of its own into a view at an odd offset": ({"w": torch.randn(4)}, {"w": torch.zeros(9)[3:7]}),
+    "neighbours in one buffer into tensors of their own": (
+        {"a": BASE[:7], "b": BASE[7:20], "c": BASE[3:5]},
+        {"a": SEVEN, "b": torch.zeros(13), "c": SEVEN[3:5]},
+    ),
+    "tensors of their own into neighbours in one buffer": (
+        {"a": torch.randn(7), "b": torch.randn(13), "none": torch.empty(0)},
+        {"a": FLAT[:7], "b": FLAT[7:], "none": torch.empty(0)},
+    ),
+}
+
+
+@pytest.mark.parametrize(("state", "target"), ELSEWHERE.values(), ids=ELSEWHERE)
+def test_where_in_its_storage_a_tensor_lies_is_no_difference(state: Any, target: Any) -> None:
+    target = copy.deepcopy(target)
+    kept = dict(target)
+    _, received = received_into(target, state)
+    assert build.same(received, state)
+    assert all(received[name] is kept[name] for name in state if name != "n")
+
+
 W = torch.arange(8.0)
 TIED = torch.arange(8.0)
 DIFFERENCES: dict[str, tuple[Any, Any, str]] = {
@@ -67,6 +92,38 @@ DIFFERENCES: dict[str, tuple[Any, Any, str]] = {
     "a missing value": ({"w": W}, {"w": torch.zeros(8), "lr": 1}, "lr: missing is not there, here a value"),
     "a tie": ({"w": TIED, "v": TIED}, {"w": torch.zeros(8), "v": torch.zeros(8)}, "tie is with v, w, here alone"),
     "no tie": ({"w": W, "v": W.clone()}, dict.fromkeys(("w", "v"), torch.zeros(8)), "tie is alone, here with v, w"),
+    "a part of a tie": (
+        {"w": TIED, "v": TIED[2:4]},
+        {"w": FLAT[:8], "v": FLAT[3:5]},
+        "v: tie is with v, w, here with v, w",
+    ),
+    "an order": (
+        {"w": W, "v": W.clone()},
+        {"v": torch.zeros(8), "w": torch.zeros(8)},
+        "container is ordered w, v, here v",
+    ),
+    "an empty container": ({"w": W, "e": {"d": []}}, {"w": torch.zeros(8)}, "e: container is a dict, here nothing"),
+    "a container that is not there": (
+        {"w": W},
+        {"w": torch.zeros(8), "e": a.Row()},
+        "e: container is nothing, here a ",
+    ),
+    "a class": ({"w": a.Pair(W, 1)}, {"w": a.Row([torch.zeros(8), 1])}, r"w: container is a builders_classes\.Pair"),
+    "inside a class": (
+        {"w": a.Row([[W]])},
+        {"w": a.Row([(torch.zeros(8),)])},
+        r"w\.0: container is a list, here a tuple",
+    ),
+    "a tensor where a value is": (
+        {"w": W, "n": torch.ones(1)},
+        {"w": torch.zeros(8), "n": 1},
+        "n: unexpected is a tensor",
+    ),
+    "a deeper container": (
+        {"w": [[W], [{}]]},
+        {"w": [[torch.zeros(8)], []]},
+        r"w\.1\.0: container is a dict, here nothing",
+    ),
     "a container": ({"w": [W]}, {"w": (torch.zeros(8),)}, "container"),
 }
 

@@ -166,3 +166,12 @@ def test_a_later_build_speaks_the_version_before_it_too(monkeypatch: pytest.Monk
     written = {version: wire.encode(build.a_want(), version)[4] for version in (1, 2)}
     assert (wire.encode(hello, 2)[4], written) == (1, {1: 1, 2: 2})
     assert read(wire.encode(build.a_want(), 2)) == build.a_want()
+
+
+@given(OFFERS)
+def test_the_bytes_of_all_chunks_are_those_of_the_data_section(offer: wire.Offer) -> None:
+    count = len(offer.chunks)
+    assert offer.bytes_of(range(count)) == offer.manifest.schema_.data_bytes
+    assert offer.bytes_of(()) == 0
+    if count > 1:
+        assert offer.bytes_of([0]) == offer.chunk_bytes

@@ -64,7 +64,8 @@ class Agent:
         self._start = uuid.uuid4().hex
         self._sequence = 0
         self._orders = Orders(revision=0)
-        self._explained = 0
+        self._answered = ""
+        self._explained: ExplainWait | None = None
         self._endpoint: Endpoint | None = None
         self._fetching: tuple[Assignment, asyncio.Task[None]] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -131,6 +132,7 @@ class Agent:
             serving=self._giving.serving,
             attempt_seen=self._remembered.numbers.attempt,
             epoch_seen=self._remembered.numbers.epoch_answered,
+            answered=self._answered,
             conditions=tuple(flaw.reason for flaw in flaws),
             flaws=flaws,
         )
@@ -153,6 +155,7 @@ class Agent:
         self._access.believe(roots)
         self._certificates.credentials = credentials
         await self._peer_door.listen(credentials.server)
+        self._link.changed()
 
     def _papers(self) -> Papers | None:
         shown = self._certificates.credentials
@@ -163,6 +166,7 @@ class Agent:
         if new := [each for each in orders.buddies if each.pod_uid not in known]:
             self._begin(self._private.hand_on(new))
         self._orders = orders
+        self._answered = orders.question or self._answered
         self._begin(self._giving.take_grants(orders.grants))
         self._look_again()
 
@@ -188,6 +192,7 @@ class Agent:
             fetching=self._fetching[0] if self._fetching else None,
             fetching_private=self._private.fetching,
             explained=self._explained,
+            held=self._seen.held,
         )
 
     def _do(self, duty: Duty) -> None:
@@ -242,8 +247,9 @@ class Agent:
 
     def _explain(self, duty: ExplainWait) -> None:
         request = self._seen.waiting_request
-        if self._trainer_door.say("trainer", words.Waiting(request=request, reason=duty.reason, message=duty.message)):
-            self._explained = duty.request
+        told = words.Waiting(request=request, reason=duty.reason, message=duty.message, hold=duty.hold)
+        if self._trainer_door.say("trainer", told):
+            self._explained = duty
 
     async def _fetch(self, assignment: Assignment) -> None:
         epoch = self._orders.epoch.epoch if self._orders.epoch else 0

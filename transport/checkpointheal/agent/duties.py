@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from checkpointheal.contract.gateway import Assignment, EpochOrder, Orders, Peer, TrainerFacts
 from checkpointheal.contract.layout import Identity
+from checkpointheal.contract.trainer import HOLD
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,10 @@ class Sight:
     private_steps: frozenset[int] = frozenset()
     fetching: Assignment | None = None
     fetching_private: int | None = None
-    explained: int = 0
-    """The request for which the trainer was told why it waits."""
+    explained: "ExplainWait | None" = None
+    """What the trainer was told last about why it waits."""
+    held: bool = False
+    """The trainer says that it waits for as long as it takes."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,13 @@ class ExplainWait:
     request: int
     reason: str
     message: str
+    hold: bool = False
+    """It is to wait for as long as it takes."""
 
 
+HOLD_TOLD = "fallback is Hold: restore() waits for its answer for as long as it takes"
+RELEASED = "Released"
+RELEASED_TOLD = "the job is not held any more: the budget of restore() counts from now on"
 NO_POLICY = "NoPolicy"
 """The operator answers, and nobody has asked it to look after this pod."""
 NO_POLICY_TOLD = "no CheckpointHeal selects this pod: apply one; waiting"
@@ -94,7 +102,8 @@ Duty = Answer | EndTrainer | KillTrainer | Fetch | StopFetch | FetchPrivate | Ex
 def duties(sight: Sight, orders: Orders) -> tuple[Duty, ...]:
     """Everything to do now, in order."""
     due: list[Duty | None] = [_kill(sight, orders), _end(sight, orders.epoch), *_transfer(sight, orders.assignment)]
-    due += [_answer(sight, orders), _explain(sight, orders)]
+    answer = _answer(sight, orders)
+    due += [answer, None if isinstance(answer, Answer) else _explain(sight, orders)]
     return tuple(duty for duty in due if duty is not None)
 
 
@@ -142,10 +151,28 @@ def _answer(sight: Sight, orders: Orders) -> Duty | None:
 
 
 def _explain(sight: Sight, orders: Orders) -> Duty | None:
+    """Again whenever something else is to be told, as long as the trainer waits."""
+    told = _why_it_waits(sight, orders) if sight.trainer.state == "waiting" else None
+    return None if told == sight.explained else told
+
+
+def _why_it_waits(sight: Sight, orders: Orders) -> ExplainWait | None:
+    """An agent that has just started and has no orders yet knows nothing: its trainer waits on as it was told."""
     request = sight.trainer.request
-    if not orders.withdrawn or sight.trainer.state != "waiting" or sight.explained == request:
-        return None
-    return ExplainWait(request, *why_withdrawn(orders))
+    if orders.withdrawn:
+        return ExplainWait(request, *why_withdrawn(orders), hold=orders.hold)
+    if orders.hold:
+        why = (orders.reason, orders.message) if orders.reason else (HOLD, HOLD_TOLD)
+        return ExplainWait(request, *why, hold=True)
+    if orders.revision and _is_held(sight):
+        return ExplainWait(request, RELEASED, RELEASED_TOLD)
+    return None
+
+
+def _is_held(sight: Sight) -> bool:
+    """By its own word, which outlives the agent that told it; or by what it was told a moment ago."""
+    told = sight.explained
+    return sight.held or (told is not None and told.request == sight.trainer.request and told.hold)
 
 
 def why_withdrawn(orders: Orders) -> tuple[str, str]:

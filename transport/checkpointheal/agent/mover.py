@@ -104,7 +104,7 @@ def _serve(errand: words.Errand, source: SlotSource, way: ways.Way, terms: Terms
     try:
         offer = _offer(errand, source)
     except CheckpointHealError as error:
-        donor.decline(way.channel(), error, terms)
+        donor.decline(way.channel(), terms, error)
         raise
     held = time.monotonic()
     return held, donor.give(way.channel(), source, offer, terms)

@@ -15,6 +15,8 @@ class TrainerSeen:
         self._remembered = remembered
         self.facts = TrainerFacts(request=remembered.numbers.request)
         self.told_over = 0
+        self.held = False
+        """It says that it waits for as long as it takes."""
         self.build = ""
         self._waits: tuple[str, int] = ("", 0)
         self._before_stop = self.facts.state
@@ -32,6 +34,7 @@ class TrainerSeen:
                 self.build = said.build
                 self._set(state="training" if said.epoch else "starting", epoch=said.epoch or self.facts.epoch)
             case Wait():
+                self.held = said.held
                 self._wait(hello.incarnation, said.request)
             case Withdraw() if said.request == self.waiting_request and self.facts.state == "waiting":
                 self._set(state="starting")

@@ -111,6 +111,9 @@ class AgentReport(Message):
     serving: tuple[str, ...] = Field(default=(), description="Heals that this agent is sending bytes for.")
     attempt_seen: Count = Field(default=0, description="Highest attempt that this agent has ever seen.")
     epoch_seen: Epoch = 0
+    answered: str | None = Field(
+        default=None, description="The latest question that it heard; empty: none yet. None: an older build, not asked."
+    )
     conditions: tuple[str, ...] = Field(
         default=(), description="The words of `flaws`, for an operator that knows no more; an older agent says no more."
     )
@@ -191,5 +194,12 @@ class Orders(Message):
         default=None, description="Incarnation of a trainer to be killed: it stands still."
     )
     withdrawn: bool = Field(default=False, description="The operator does nothing for this pod.")
-    reason: str = Field(default="", description="Why it does nothing, in one word; empty: it knows no policy for it.")
+    question: str = Field(default="", description="Whether this agent is there: it reports at once, and repeats this.")
+    hold: bool = Field(
+        default=False, description="A trainer in `restore()` waits for as long as it takes: its budget does not count."
+    )
+    reason: str = Field(
+        default="",
+        description="Why it does nothing, in one word (empty: it knows no policy for it); or what the job is held for.",
+    )
     message: str = Field(default="", description="Why, in a sentence.")

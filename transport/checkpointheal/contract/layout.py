@@ -44,16 +44,47 @@ class TensorEntry(Frozen):
     shape: tuple[Count, ...]
     stride: tuple[Count, ...] = Field(description="In elements.")
     offset: Count = Field(description="First byte, from the start of the region.")
-    kind: Literal["tensor", "parameter", "dtensor"] = "tensor"
+    kind: Literal["tensor", "parameter", "dtensor", "dtensor parameter"] = "tensor"
     requires_grad: bool = False
-    placement: Placement | None = Field(default=None, description="Set where kind is dtensor.")
+    placement: Placement | None = Field(default=None, description="Set for a DTensor.")
+
+
+class Outer(Frozen):
+    """How a tensor that is made of other tensors looks from outside."""
+
+    shape: tuple[Count, ...]
+    stride: tuple[int, ...]
+    requires_grad: bool = False
+    parameter: bool = False
+    placement: Placement | None = Field(default=None, description="Set for a DTensor whose local tensor is such a one.")
+
+
+class ShardPlace(Frozen):
+    """Where one shard of a ShardedTensor lies in the whole, and with whom."""
+
+    offsets: tuple[Count, ...]
+    sizes: tuple[Count, ...]
+    holder: str = Field(max_length=128, description="As torch writes it, e.g. `rank:0/cpu`.")
+
+
+class Sharding(Frozen):
+    """A ShardedTensor without its bytes: the whole, every rank's shards, and which of them are here."""
+
+    global_shape: tuple[Count, ...]
+    dtype: str
+    requires_grad: bool
+    memory_format: Literal["contiguous_format", "channels_last", "preserve_format"]
+    pinned: bool
+    strides: tuple[int, ...] | None
+    shards: tuple[ShardPlace, ...]
+    local: tuple[ShardPlace, ...]
 
 
 class Schema(Frozen):
     """The part of a manifest that does not change from step to step."""
 
     tree: JsonValue = Field(
-        description="The containers, tagged; leaves are `{T: i}` for tensor i and `{V: i}` for value i."
+        description="Containers and objects, tagged; leaves are `{T: i}` for tensor i and `{V: i}` for value i."
     )
     tensors: tuple[TensorEntry, ...]
     regions: tuple[Region, ...]
@@ -75,7 +106,8 @@ class Difference(Frozen):
 
     path: str
     what: str = Field(
-        description="`missing`, `unexpected`, `dtype`, `shape`, `stride`, `placement`, `tie` or `container`."
+        description="`missing`, `unexpected`, `dtype`, `shape`, `stride`, `placement`, `tie`, `storage`, "
+        "`container` or `context`."
     )
     offered: str
     target: str

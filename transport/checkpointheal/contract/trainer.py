@@ -13,6 +13,8 @@ from checkpointheal.contract.base import Count, Digest, Epoch, Message, Seconds,
 TRAINER_PROTOCOL = UNKEPT_SINCE = 2
 """An agent of this protocol or a later one knows `Unkept`."""
 SOCKET_NAME = "agent.sock"
+HOLD = "Hold"
+"""Why a trainer waits for as long as it takes, where nothing is amiss."""
 EXIT_EPOCH_OVER = 75
 """The trainer ended because its epoch did (sysexits' EX_TEMPFAIL): restart it, nothing is wrong with it."""
 
@@ -44,6 +46,7 @@ class Wait(Message):
     say: Literal["wait"] = "wait"
     request: int
     budget: Seconds
+    held: bool = Field(default=False, description="It was told to wait for as long as it takes, and does.")
 
 
 class Withdraw(Message):
@@ -163,6 +166,10 @@ class Waiting(Message):
     request: int
     reason: str
     message: str
+    hold: bool = Field(
+        default=False,
+        description="Wait for as long as it takes; once it is not said any more, the budget counts from its beginning.",
+    )
 
 
 class PrivateKept(Message):

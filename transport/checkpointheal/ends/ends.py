@@ -65,6 +65,8 @@ class Terms:
     bytes_per_second: float | None = None
     frame: float = math.inf
     """How long the next frame may take: the other side reads its state through in the meantime."""
+    expect: Callable[[int], None] = lambda _bytes: None
+    """Told, before the first chunk, how many bytes are to cross."""
 
     def left(self, now: float) -> float:
         """How long a frame may take now."""

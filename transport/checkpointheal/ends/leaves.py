@@ -1,64 +1,96 @@
-"""How does a staged state become a state dict: tensors of its own, or the target's, filled?
+"""How does a staged state become a state dict of its own?
 
 Must not know how the bytes came.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
-from torch.distributed.device_mesh import DeviceMesh
 
-from checkpointheal.contract.layout import Manifest, Schema, TensorEntry
-from checkpointheal.ends.placements import distribute
-from checkpointheal.errors import SchemaDiffers
-from checkpointheal.manifest import Described, compare, describe, values
+from checkpointheal.contract.layout import Difference, Manifest, Outer, Sharding, TensorEntry
+from checkpointheal.ends.placements import Meshes
+from checkpointheal.ends.shards import shard_again
+from checkpointheal.manifest import values
+from checkpointheal.manifest.classes import find
 from checkpointheal.manifest.dtypes import BY_NAME
-from checkpointheal.manifest.tree import Leaves, grow, plant
+from checkpointheal.manifest.growing import Giver, as_outer, grow
 
 
-class Target:
-    """A live state that is to be filled in place."""
+class NewState:
+    """A state in memory of its own: tensors view their regions, and tied ones stay tied.
 
-    def __init__(self, state: Any) -> None:
-        """Raises UnsupportedLeaf that names a leaf that cannot be filled."""
-        self._described: Described = describe(state)
-        leaves = Leaves()
-        plant(state, leaves)
-        self._tensors = [tensor for _, tensor in leaves.tensors]
+    A DTensor without a mesh is its shard, a ShardedTensor without a default process group the list of its shards.
+    """
 
-    def require_fit(self, offered: Schema) -> None:
-        """Raises SchemaDiffers, naming each difference, where the offered state cannot go here."""
-        if differences := compare(offered, self._described.schema):
-            raise SchemaDiffers(differences)
+    bridged: tuple[Difference, ...] = ()
+
+    def __init__(self, meshes: Meshes) -> None:
+        self._meshes = meshes
+
+    def require_fit(self, offered: Manifest) -> Collection[int]:
+        """The regions that are needed: all. Everything of `fill` is rehearsed without the bytes.
+
+        Raises UnknownClass, SchemaDiffers or BadFrame.
+        """
+        self._meshes.require((entry.path, entry.placement) for entry in offered.schema_.tensors)
+        plain = [values.decode(value) for value in offered.values]
+        grow(offered.schema_.tree, _Rehearsal(offered.schema_.tensors, plain, self._meshes))
+        return range(len(offered.schema_.regions))
 
     def fill(self, manifest: Manifest, regions: Sequence[torch.Tensor]) -> Any:
-        """Copy verified regions into the live memory; the state dict, its tensors the target's own."""
-        for live, staged in zip(self._described.regions, regions, strict=True):
-            live.copy_(staged)
-        return _grow(manifest, self._tensors)
+        """The state dict, given verified regions."""
+        plain = [values.decode(value) for value in manifest.values]
+        tensors = [_leaf(entry, regions[entry.region], self._meshes) for entry in manifest.schema_.tensors]
+        return grow(manifest.schema_.tree, _New(tensors, plain, self._meshes))
 
 
-def make(manifest: Manifest, regions: Sequence[torch.Tensor], mesh: DeviceMesh | None = None) -> Any:
-    """A state dict whose tensors view the regions: tied ones stay tied. A DTensor without a mesh is its shard."""
-    return _grow(manifest, [_leaf(entry, regions[entry.region], mesh) for entry in manifest.schema_.tensors])
+class _New(Giver):
+    """New tensors, laid out as far as there is a mesh or a group for them."""
+
+    def __init__(self, tensors: Sequence[Any], plain: Sequence[Any], meshes: Meshes) -> None:
+        super().__init__(tensors, plain, {})
+        self._meshes = meshes
+
+    def distributed(self, local: Any, outer: Outer, path: str) -> Any:
+        whole = self._meshes.distribute(local, outer.placement)
+        return local if whole is local else as_outer(whole, outer)
+
+    def sharded(self, shards: list[Any], sharding: Sharding, path: str) -> Any:
+        return shard_again(shards, sharding, path)
 
 
-def _grow(manifest: Manifest, tensors: Sequence[torch.Tensor]) -> Any:
-    plain = [values.decode(value) for value in manifest.values]
-    return grow(manifest.schema_.tree, tensors.__getitem__, plain.__getitem__)
+class _Rehearsal(_New):
+    """Asks for every class and makes nothing of it, but for ShardedTensors, which it makes without memory."""
+
+    def thing(self, name: str, parts: Any, path: str) -> Any:
+        find(name, {}, path)
+        return name, str(parts)
+
+    def wrapper(self, name: str, context: Any, inner: Any, outer: Outer, path: str) -> Any:
+        find(name, {}, path)
+
+    def distributed(self, local: Any, outer: Outer, path: str) -> Any:
+        self._meshes.require([(path, outer.placement)])
+
+    def sharded(self, shards: list[Any], sharding: Sharding, path: str) -> Any:
+        shard_again([_shape_of(entry) for entry in shards], sharding, path)
 
 
-def _leaf(entry: TensorEntry, region: torch.Tensor, mesh: DeviceMesh | None) -> torch.Tensor:
-    local = _view(entry, region)
-    if mesh is not None and entry.placement is not None:
-        local = distribute(local, entry.placement, mesh)
-    if entry.kind == "parameter":
+def _shape_of(entry: TensorEntry) -> torch.Tensor:
+    tensor = torch.empty_strided(entry.shape, entry.stride, dtype=BY_NAME[entry.dtype], device="meta")
+    return tensor.requires_grad_(entry.requires_grad) if entry.requires_grad else tensor
+
+
+def _leaf(entry: TensorEntry, region: torch.Tensor, meshes: Meshes) -> torch.Tensor:
+    local = meshes.distribute(view_of(entry, region), entry.placement)
+    if entry.kind in ("parameter", "dtensor parameter"):
         return torch.nn.Parameter(local, requires_grad=entry.requires_grad)
-    return local.requires_grad_(entry.requires_grad)
+    return local.requires_grad_(entry.requires_grad) if entry.requires_grad else local
 
 
-def _view(entry: TensorEntry, region: torch.Tensor) -> torch.Tensor:
+def view_of(entry: TensorEntry, region: torch.Tensor) -> torch.Tensor:
+    """The tensor as a view of its staged region."""
     dtype = BY_NAME[entry.dtype]
     if 0 in entry.shape:
         return torch.empty_strided(entry.shape, entry.stride, dtype=dtype)

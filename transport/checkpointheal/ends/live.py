@@ -5,13 +5,13 @@ What arrives is staged in memory of its own, one storage per region, and touches
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 
 from checkpointheal import digest
-from checkpointheal.contract.layout import Manifest, Region, Schema
+from checkpointheal.contract.layout import Manifest, Region
 from checkpointheal.ends.ends import WINDOW
 from checkpointheal.errors import BadFrame
 from checkpointheal.manifest import Described
@@ -111,29 +111,34 @@ class LiveSource:
 class StagedSink:
     """New memory for a state, one storage per region, so that each received tensor lives and dies by itself."""
 
-    def __init__(self, fits: Callable[[Schema], None]) -> None:
-        """`fits` raises SchemaDiffers where nobody could use the offered state."""
+    def __init__(self, fits: Callable[[Manifest], Collection[int]]) -> None:
+        """`fits` tells which regions are needed, or raises SchemaDiffers or UnknownClass."""
         self._fits = fits
         self.regions: list[torch.Tensor] = []
         self._landing: dict[int, torch.Tensor] = {}
 
     def prepare(self, offer: Offer) -> Sequence[str]:
-        """Nothing lies here yet."""
+        """Nothing lies here yet; but chunks that are not needed need not cross."""
         schema = offer.manifest.schema_
         check(schema, len(offer.manifest.values))
-        self._fits(schema)
+        needed = frozenset(self._fits(offer.manifest))
         self._cut = Cut(schema.regions, schema.data_bytes, offer.chunk_bytes)
         self._buckets = _Buckets(offer.chunk_bytes)
         try:
-            self.regions = [torch.empty(region.nbytes, dtype=torch.uint8) for region in schema.regions]
+            self.regions = [
+                torch.empty(region.nbytes if index in needed else 0, dtype=torch.uint8)
+                for index, region in enumerate(schema.regions)
+            ]
         except RuntimeError as error:
             raise BadFrame(f"{schema.data_bytes} bytes are offered, more than this process can have") from error
-        return ()
+        if len(needed) == len(schema.regions):
+            return ()
+        return ["" if self._is_needed(index) else chunk for index, chunk in enumerate(offer.chunks)]
 
     def place(self, index: int) -> torch.Tensor:
         """The region's own memory where one covers the chunk, else a bucket."""
         whole = self._cut.whole(index)
-        if whole is not None:
+        if whole is not None and self.regions[whole.region].numel():
             return self.regions[whole.region][whole.in_region :][: whole.nbytes]
         self._landing[index] = self._buckets.take(self._cut.length(index))
         return self._landing[index]
@@ -142,8 +147,14 @@ class StagedSink:
         """Empty the bucket into its regions."""
         bucket = self._landing.pop(index, None)
         if bucket is not None:
-            for piece in self._cut.pieces(index):
+            for piece in filter(self._is_kept, self._cut.pieces(index)):
                 self.regions[piece.region][piece.in_region :][: piece.nbytes] = bucket[piece.in_chunk :][: piece.nbytes]
+
+    def _is_needed(self, index: int) -> bool:
+        return any(map(self._is_kept, self._cut.pieces(index)))
+
+    def _is_kept(self, piece: Piece) -> bool:
+        return self.regions[piece.region].numel() > 0
 
     def seal(self, offer: Offer) -> None:
         """What is staged is whole; who staged it puts it to use."""

@@ -3,10 +3,14 @@
 Everything is checked before a byte is allocated. Must not trust a number.
 """
 
-from checkpointheal.contract.layout import ALIGNMENT, Schema, TensorEntry
+from collections.abc import Mapping
+from typing import Any
+
+from checkpointheal.contract.layout import ALIGNMENT, Outer, Schema, TensorEntry
 from checkpointheal.errors import BadFrame
 from checkpointheal.manifest.dtypes import BY_NAME
-from checkpointheal.manifest.tree import grow
+from checkpointheal.manifest.growing import Giver, grow
+from checkpointheal.manifest.reach import reach
 
 TENSOR_LIMIT = 1_000_000
 
@@ -41,18 +45,36 @@ def _check_entry(schema: Schema, entry: TensorEntry) -> None:
     if len(entry.shape) != len(entry.stride):
         raise BadFrame(f"{entry.path} has {len(entry.shape)} dimensions and {len(entry.stride)} strides")
     region = schema.regions[entry.region]
-    last = -1 if 0 in entry.shape else sum((n - 1) * s for n, s in zip(entry.shape, entry.stride, strict=True))
-    if entry.offset + (last + 1) * dtype.itemsize > region.nbytes:
+    if entry.offset + reach(entry) > region.nbytes:
         raise BadFrame(f"{entry.path} reaches past the end of its region")
     if (region.offset + entry.offset) % dtype.itemsize:
         raise BadFrame(f"{entry.path} is not aligned to its elements of {dtype.itemsize} bytes")
 
 
 def _check_tree(schema: Schema, value_count: int) -> None:
-    tensors: list[int] = []
-    plain: list[int] = []
-    grow(schema.tree, tensors.append, plain.append)
-    if sorted(tensors) != list(range(len(schema.tensors))):
-        raise BadFrame(f"the tree names {len(tensors)} tensors, the schema describes {len(schema.tensors)}")
-    if sorted(plain) != list(range(value_count)) or len(schema.value_paths) != value_count:
-        raise BadFrame(f"the tree names {len(plain)} values of {len(schema.value_paths)}, and {value_count} came")
+    found = _Found()
+    grow(schema.tree, found)
+    if sorted(found.tensors) != list(range(len(schema.tensors))):
+        raise BadFrame(f"the tree names {len(found.tensors)} tensors, the schema describes {len(schema.tensors)}")
+    if sorted(found.plain) != list(range(value_count)) or len(schema.value_paths) != value_count:
+        raise BadFrame(f"the tree names {len(found.plain)} values of {len(schema.value_paths)}, and {value_count} came")
+
+
+class _Found(Giver):
+    """Counts the leaves, and makes nothing: a class need not be known to who only keeps the state."""
+
+    def __init__(self) -> None:
+        self.tensors: list[int] = []
+        self.plain: list[int] = []
+
+    def tensor(self, index: int) -> Any:
+        self.tensors.append(index)
+
+    def value(self, index: int) -> Any:
+        self.plain.append(index)
+
+    def thing(self, name: str, parts: Any, path: str) -> Any:
+        return name, str(parts)
+
+    def wrapper(self, name: str, context: Any, inner: Mapping[str, Any], outer: Outer, path: str) -> Any:
+        """Made later."""

@@ -3,26 +3,141 @@
 By name, and all differences at once: who reads them mends them in one go.
 """
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from checkpointheal.contract.layout import Difference, Schema, TensorEntry
+from checkpointheal.manifest.reach import reach
+from checkpointheal.manifest.tree import join
+
+_TOLD = {
+    "d": "a dict", "od": "an OrderedDict", "ct": "a Counter", "l": "a list", "t": "a tuple", "T": "a tensor",
+    "V": "a value", "K": "a constant", "sh": "a ShardedTensor", "dt": "a DTensor of tensors",
+}  # fmt: skip
+_OBJECTS: Mapping[str, Mapping[int, str]] = {
+    "x": {1: "context", 3: "shape"},
+    "dt": {0: "placement"},
+    "sh": {0: "placement"},
+}
+"""Where, in a tensor that is made of tensors, that stands which is no tensor."""
+_INFORMATION = frozenset(("holder", "mesh_dim_names", "mesh_coordinate"))
+_LONGEST = 200
 
 
-def compare(offered: Schema, target: Schema) -> tuple[Difference, ...]:
-    """Every difference; none: it fits."""
-    return tuple(_differences(offered, target))
+def compare(offered: Schema, target: Schema, *, memory: bool = True) -> tuple[Difference, ...]:
+    """Every difference; none: it fits.
+
+    With `memory`, tensors that share a storage must lie in it alike even where none of their bytes are the same: then
+    the two have one data section, and one digest.
+    """
+    trees = offered.tree, target.tree
+    if offered.tree != target.tree and (told := _untold(offered.tree)) == _untold(target.tree):
+        trees = told, told
+    if trees[0] != trees[1]:
+        return tuple(_differences(offered, target))
+    pairs = list(zip(offered.tensors, target.tensors, strict=True))
+    differences = [*(each for pair in pairs for each in _entry(*pair)), *_ties(offered, target)]
+    return tuple(differences or (_places(offered, target) if memory else ()))
+
+
+def _untold(tree: Any) -> Any:
+    """A tree without what is told for information: who holds which shard, and where in a mesh."""
+    if isinstance(tree, dict):
+        return {key: _untold(child) for key, child in tree.items() if key not in _INFORMATION}
+    return [_untold(child) for child in tree] if isinstance(tree, list) else tree
 
 
 def _differences(offered: Schema, target: Schema) -> Iterator[Difference]:
     ours, theirs = {e.path: e for e in target.tensors}, {e.path: e for e in offered.tensors}
-    yield from _names(sorted(theirs), sorted(ours), "tensor")
-    yield from _names(sorted(offered.value_paths), sorted(target.value_paths), "value")
+    named = [
+        *_names(sorted(theirs), sorted(ours), "tensor"),
+        *_names(sorted(offered.value_paths), sorted(target.value_paths), "value"),
+    ]
+    yield from named
     for path in sorted(ours.keys() & theirs.keys()):
         yield from _entry(theirs[path], ours[path])
     if ours.keys() == theirs.keys():
         yield from _ties(offered, target)
-        if offered.tree != target.tree:
-            yield Difference(path="the state", what="container", offered="nested or ordered otherwise", target="not so")
+    nested = list(containers(offered.tree, target.tree))
+    yield from nested
+    if not named and not nested:
+        yield Difference(path="the state", what="container", offered="numbered otherwise", target="not so")
+
+
+def containers(offered: Any, target: Any, path: str = "") -> Iterator[Difference]:
+    """Where two trees, each known to be one of ours, hold other containers, objects or constants."""
+    ((tag, theirs),), ((own, ours),) = offered.items(), target.items()
+    if {tag, own} == {"T", "V"}:
+        return  # a tensor that is missing and a value that is unexpected, or the other way round: told by name
+    if tag != own or (tag in ("c", "x") and theirs[0] != ours[0]):
+        yield _differ(path, "container", _told(offered), _told(target))
+    elif tag in ("d", "od", "ct"):
+        yield from _mappings(theirs, ours, path)
+    elif tag in ("l", "t"):
+        yield from _children(
+            [[i, node] for i, node in enumerate(theirs)], [[i, node] for i, node in enumerate(ours)], path
+        )
+    elif tag == "c":
+        yield from containers(theirs[1], ours[1], path)
+    elif tag in _OBJECTS:
+        yield from _objects(tag, theirs, ours, path)
+
+
+def _mappings(theirs: Any, ours: Any, path: str) -> Iterator[Difference]:
+    keys = [[json.dumps(key) for key, _ in pairs] for pairs in (theirs, ours)]
+    if keys[0] != keys[1] and sorted(keys[0]) == sorted(keys[1]):
+        yield _differ(path, "container", f"ordered {_shown(theirs)}", _shown(ours))
+    yield from _children(theirs, ours, path)
+
+
+def _children(theirs: Any, ours: Any, path: str) -> Iterator[Difference]:
+    """Those of one key. One that only one side has is told by its leaves, if it has any."""
+    offered, held = ({json.dumps(key): (key, node) for key, node in pairs} for pairs in (theirs, ours))
+    for word in sorted(offered.keys() & held.keys()):
+        key, node = offered[word]
+        yield from containers(node, held[word][1], join(path, _plain(key)))
+    for word in sorted(offered.keys() ^ held.keys()):
+        key, node = offered.get(word) or held[word]
+        if not _has_leaves(node):
+            told = ("nothing", _told(node)) if word in held else (_told(node), "nothing")
+            yield _differ(join(path, _plain(key)), "container", *told)
+
+
+def _objects(tag: str, theirs: Any, ours: Any, path: str) -> Iterator[Difference]:
+    """A constant belongs to the tensor that it describes: where it differs, the same bytes mean something else."""
+    for place, what in _OBJECTS[tag].items():
+        if _untold(theirs[place]) != _untold(ours[place]):
+            yield _differ(path, what, json.dumps(theirs[place]), json.dumps(ours[place]))
+    if tag != "sh":
+        at = 2 if tag == "x" else 1
+        yield from containers(theirs[at], ours[at], path)
+
+
+def _has_leaves(node: Any) -> bool:
+    ((tag, content),) = node.items()
+    if tag in ("T", "V", "x", "sh", "dt"):
+        return True
+    if tag in ("d", "od", "ct"):
+        return any(_has_leaves(child) for _, child in content)
+    return any(map(_has_leaves, content)) if tag in ("l", "t") else tag == "c" and _has_leaves(content[1])
+
+
+def _told(node: Any) -> str:
+    ((tag, content),) = node.items()
+    return f"a {content[0]}" if tag in ("c", "x") else _TOLD[tag]
+
+
+def _shown(pairs: Any) -> str:
+    return ", ".join(str(_plain(key)) for key, _ in pairs[:4]) + (", …" if len(pairs) > 4 else "")
+
+
+def _plain(key: Any) -> Any:
+    return next(iter(key.values())) if isinstance(key, dict) else key
+
+
+def _differ(path: str, what: str, offered: str, target: str) -> Difference:
+    return Difference(path=path or "the state", what=what, offered=offered[:_LONGEST], target=target[:_LONGEST])
 
 
 def _names(offered: Sequence[str], target: Sequence[str], kind: str) -> Iterator[Difference]:
@@ -41,7 +156,7 @@ def _entry(offered: TensorEntry, target: TensorEntry) -> Iterator[Difference]:
     }
     for what, (theirs, ours) in facts.items():
         if theirs != ours:
-            yield Difference(path=offered.path, what=what, offered=str(theirs), target=str(ours))
+            yield Difference(path=target.path, what=what, offered=str(theirs), target=str(ours))
 
 
 def _placed(entry: TensorEntry) -> str:
@@ -54,19 +169,47 @@ def _placed(entry: TensorEntry) -> str:
 
 
 def _ties(offered: Schema, target: Schema) -> Iterator[Difference]:
-    """Which tensors share storage, and where in it: a tie on one side only would alias or split live memory."""
+    """Which tensors share bytes, and how: a tie on one side only would alias or split live memory."""
     theirs, ours = _groups(offered), _groups(target)
     for path in sorted(ours):
         if theirs[path] != ours[path]:
-            yield Difference(path=path, what="tie", offered=_told(theirs[path]), target=_told(ours[path]))
+            yield Difference(path=path, what="tie", offered=_group(theirs[path]), target=_group(ours[path]))
 
 
 def _groups(schema: Schema) -> dict[str, tuple[tuple[str, int], ...]]:
-    members: dict[int, list[tuple[str, int]]] = {}
+    """Each tensor's group: all whose bytes overlap, directly or through others, from the group's first byte on."""
+    found: dict[str, tuple[tuple[str, int], ...]] = {}
+    regions: dict[int, list[TensorEntry]] = {}
     for entry in schema.tensors:
-        members.setdefault(entry.region, []).append((entry.path, entry.offset))
-    return {entry.path: tuple(sorted(members[entry.region])) for entry in schema.tensors}
+        regions.setdefault(entry.region, []).append(entry)
+    for entries in regions.values():
+        for group in _overlapping(sorted(entries, key=lambda entry: entry.offset)):
+            shown = tuple(sorted((entry.path, entry.offset - group[0].offset) for entry in group))
+            found.update((entry.path, shown) for entry in group)
+    return found
 
 
-def _told(group: tuple[tuple[str, int], ...]) -> str:
+def _overlapping(ascending: Sequence[TensorEntry]) -> Iterator[list[TensorEntry]]:
+    group, end = [ascending[0]], ascending[0].offset + reach(ascending[0])
+    for entry in ascending[1:]:
+        if entry.offset >= end:
+            yield group
+            group = []
+        group.append(entry)
+        end = max(end, entry.offset + reach(entry))
+    yield group
+
+
+def _places(offered: Schema, target: Schema) -> Iterator[Difference]:
+    for theirs, ours in zip(offered.tensors, target.tensors, strict=True):
+        places = [
+            (entry.region, entry.offset, schema.regions[entry.region].nbytes)
+            for entry, schema in ((theirs, offered), (ours, target))
+        ]
+        if places[0] != places[1]:
+            told = [f"byte {offset} of {size} in storage {region}" for region, offset, size in places]
+            yield Difference(path=ours.path, what="storage", offered=told[0], target=told[1])
+
+
+def _group(group: tuple[tuple[str, int], ...]) -> str:
     return "alone" if len(group) == 1 else "with " + ", ".join(path for path, _ in group[:4])

@@ -6,19 +6,20 @@ live memory. Must not know where the bytes will go.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import JsonValue
 
-from checkpointheal.contract.layout import ALIGNMENT, Placement, Region, Schema, TensorEntry
+from checkpointheal.contract.layout import ALIGNMENT, Region, Schema, TensorEntry
 from checkpointheal.errors import UnsupportedLeaf
+from checkpointheal.manifest import wholes
 from checkpointheal.manifest.dtypes import ELEMENTS, name_of
 from checkpointheal.manifest.tree import Leaves, plant
 
+_Kind = Literal["tensor", "parameter", "dtensor", "dtensor parameter"]
 _GRAIN = 16
 """Regions begin at a multiple of the largest element's size within their storage, so that every view stays aligned."""
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Described:
     values: tuple[JsonValue, ...]
     regions: tuple[torch.Tensor, ...]
     signature: tuple[Any, ...]
+    leaves: Leaves
+    """The live tensors and the classes of the live objects, in the order of the tree."""
 
     def chunks(self, chunk_bytes: int) -> Iterator[memoryview]:
         """The data section piece by piece, each valid until the next. CPU tensors only.
@@ -69,7 +72,7 @@ def describe(state: Mapping[str, Any], previous: Described | None = None) -> Des
     tree = plant(state, leaves)
     signature = (str(tree), tuple(_where(path, tensor) for path, tensor in leaves.tensors))
     if previous is not None and previous.signature == signature:
-        return Described(previous.schema, tuple(leaves.values), previous.regions, signature)
+        return Described(previous.schema, tuple(leaves.values), previous.regions, signature, leaves)
     locals_ = [_local(path, tensor) for path, tensor in leaves.tensors]
     spans = _spans(locals_)
     regions, live = _lay_out(spans, locals_)
@@ -79,7 +82,7 @@ def describe(state: Mapping[str, Any], previous: Described | None = None) -> Des
     )
     size = regions[-1].offset + regions[-1].nbytes if regions else 0
     schema = Schema(tree=tree, tensors=entries, regions=regions, data_bytes=size, value_paths=tuple(leaves.value_paths))
-    return Described(schema, tuple(leaves.values), live, signature)
+    return Described(schema, tuple(leaves.values), live, signature, leaves)
 
 
 @dataclass(frozen=True)
@@ -99,23 +102,30 @@ class _Spans:
 
 
 def _local(path: str, tensor: torch.Tensor) -> torch.Tensor:
-    local: torch.Tensor = tensor.to_local() if _is_dtensor(tensor) else tensor  # type: ignore[attr-defined]
-    strided = type(local) in _PLAIN and local.layout == torch.strided
-    if not strided or local.is_meta or local.is_quantized or local.dtype not in ELEMENTS:
-        raise UnsupportedLeaf(path, f"{type(local).__name__} of {local.layout} {local.dtype} on {local.device}")
+    local = wholes.local_of(tensor)
+    if local.layout != torch.strided or local.is_meta or local.is_quantized or local.dtype not in ELEMENTS:
+        raise UnsupportedLeaf(path, wholes.told(local))
+    if local.is_conj() or local.is_neg():
+        # Its memory holds other numbers than it shows.
+        raise UnsupportedLeaf(
+            path, "tensor that is conjugated or negated when it is read", "resolve_conj() or resolve_neg()"
+        )
+    try:
+        local.untyped_storage().data_ptr()
+    except RuntimeError as error:
+        raise UnsupportedLeaf(path, f"{wholes.told(local)} (it has no memory)") from error
     return local.detach()
-
-
-def _is_dtensor(tensor: torch.Tensor) -> bool:
-    return type(tensor) not in _PLAIN and hasattr(tensor, "device_mesh") and hasattr(tensor, "to_local")
 
 
 def _where(path: str, tensor: torch.Tensor) -> tuple[Any, ...]:
     """What stays the same as long as the tensor has not moved. Asked of every tensor at every commit: kept cheap."""
-    plain = type(tensor) in _PLAIN and tensor.layout is torch.strided
+    plain = wholes.is_plain(tensor) and tensor.layout is torch.strided
     local = tensor if plain else _local(path, tensor)
-    place = (local.data_ptr(), local.get_device(), local.shape, local.stride())
-    return place, local.dtype, tensor.requires_grad, type(tensor)
+    try:
+        place = (local.data_ptr(), local.get_device(), local.shape, local.stride())
+    except RuntimeError as error:  # a nest of tensors
+        raise UnsupportedLeaf(path, f"{wholes.told(local)} ({str(error)[:80]})") from error
+    return place, local.dtype, tensor.requires_grad, type(tensor), local.is_conj(), local.is_neg()
 
 
 def _extent(local: torch.Tensor) -> tuple[int, int]:
@@ -186,20 +196,13 @@ def _entry(path: str, tensor: torch.Tensor, local: torch.Tensor, span: _Span) ->
         shape=tuple(local.shape),
         stride=tuple(local.stride()),
         offset=_extent(local)[0] - span.start if local.numel() else 0,
-        kind="dtensor" if _is_dtensor(tensor) else "parameter" if isinstance(tensor, torch.nn.Parameter) else "tensor",
+        kind=_kind(tensor),
         requires_grad=tensor.requires_grad,
-        placement=_placement(tensor) if _is_dtensor(tensor) else None,
+        placement=wholes.placement_of(tensor) if wholes.is_dtensor(tensor) else None,
     )
 
 
-def _placement(tensor: Any) -> Placement:
-    mesh = tensor.device_mesh
-    coordinate = mesh.get_coordinate()
-    return Placement(
-        global_shape=tuple(tensor.shape),
-        global_stride=tuple(tensor.stride()),
-        placements=tuple(repr(placement) for placement in tensor.placements),
-        mesh_shape=tuple(mesh.shape),
-        mesh_dim_names=tuple(mesh.mesh_dim_names) if mesh.mesh_dim_names else None,
-        mesh_coordinate=tuple(coordinate) if coordinate is not None else None,
-    )
+def _kind(tensor: torch.Tensor) -> _Kind:
+    if isinstance(tensor, torch.nn.Parameter):
+        return "dtensor parameter" if wholes.is_dtensor(tensor) else "parameter"
+    return "dtensor" if wholes.is_dtensor(tensor) else "tensor"

@@ -15,6 +15,7 @@ from checkpointheal.contract.base import Digest, Frozen
 from checkpointheal.contract.layout import Manifest
 from checkpointheal.errors import BadFrame, BytesDiffer, UnknownVersion
 from checkpointheal.manifest.bytes_across import write_out
+from checkpointheal.manifest.classes import Known
 from checkpointheal.manifest.describe import describe
 from checkpointheal.manifest.rebuild import rebuild
 
@@ -40,8 +41,8 @@ def pack(state: Mapping[str, Any]) -> bytes:
     return _PREFIX.pack(MAGIC, VERSION, len(written)) + written + data
 
 
-def unpack(blob: bytes, limit: int = LIMIT) -> dict[str, Any]:
-    """The state again, in memory of its own. Raises BadFrame, UnknownVersion or BytesDiffer."""
+def unpack(blob: bytes, limit: int = LIMIT, known: Known | None = None) -> dict[str, Any]:
+    """The state again, in memory of its own. Raises BadFrame, UnknownVersion, BytesDiffer or UnknownClass."""
     if not _PREFIX.size <= len(blob) <= limit:
         raise BadFrame(f"a packed state of {len(blob)} bytes: from {_PREFIX.size} to {limit} are read")
     magic, version, length = _PREFIX.unpack_from(blob)
@@ -59,7 +60,7 @@ def unpack(blob: bytes, limit: int = LIMIT) -> dict[str, Any]:
     data = bytearray(blob[end:])
     if digest.digest_bytes(data) != head.data_digest:
         raise BytesDiffer("a packed state whose bytes are not those that were packed")
-    state = rebuild(head.manifest.schema_, head.manifest.values, data)
+    state = rebuild(head.manifest.schema_, head.manifest.values, data, known or {})
     if not isinstance(state, dict):
         raise BadFrame("a packed state that is no mapping")
     return state

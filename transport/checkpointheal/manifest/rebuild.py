@@ -10,27 +10,47 @@ from typing import Any
 import torch
 from pydantic import JsonValue
 
-from checkpointheal.contract.layout import Schema, TensorEntry
+from checkpointheal.contract.layout import Outer, Schema, TensorEntry
 from checkpointheal.errors import BadFrame
 from checkpointheal.manifest import values as plain
 from checkpointheal.manifest.check import check
+from checkpointheal.manifest.classes import Known
 from checkpointheal.manifest.dtypes import BY_NAME
-from checkpointheal.manifest.tree import grow
+from checkpointheal.manifest.growing import Giver, grow
 
 Data = torch.Tensor | memoryview | bytes | bytearray
+_NOBODY: Known = {}
 
 
-def rebuild(schema: Schema, values: Sequence[JsonValue], data: Data) -> Any:
+def rebuild(schema: Schema, values: Sequence[JsonValue], data: Data, known: Known = _NOBODY) -> Any:
     """The state dict, its tensors viewing `data` (a data section). Raises BadFrame where it does not add up.
 
-    A DTensor comes back as its local tensor: its mesh is the target's business.
+    A DTensor comes back as its local tensor and a ShardedTensor as the list of its local shards: mesh and group are the
+    target's business. Classes are those that were registered, and `known`; raises UnknownClass for any other.
     """
     check(schema, len(values))
+    return grow(schema.tree, Giver(_views(schema, data), [plain.decode(value) for value in values], known))
+
+
+def glance(schema: Schema, values: Sequence[JsonValue], data: Data) -> Any:
+    """The state dict, but for the objects whose class nobody named: they are their parts. To look at, not to load."""
+    check(schema, len(values))
+    return grow(schema.tree, _Glance(_views(schema, data), [plain.decode(value) for value in values], _NOBODY))
+
+
+class _Glance(Giver):
+    def thing(self, name: str, parts: Any, path: str) -> Any:
+        return parts
+
+    def wrapper(self, name: str, context: Any, inner: Any, outer: Outer, path: str) -> Any:
+        return inner
+
+
+def _views(schema: Schema, data: Data) -> list[torch.Tensor]:
     section = as_bytes(data)
     if section.numel() != schema.data_bytes:
         raise BadFrame(f"the data section has {section.numel()} bytes, the schema says {schema.data_bytes}")
-    tensors = [_view(schema, entry, section) for entry in schema.tensors]
-    return grow(schema.tree, tensors.__getitem__, lambda i: plain.decode(values[i]))
+    return [_view(schema, entry, section) for entry in schema.tensors]
 
 
 def as_bytes(data: Data) -> torch.Tensor:

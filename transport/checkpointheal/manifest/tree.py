@@ -1,24 +1,26 @@
-"""How does a nest of containers become a tagged tree, and back?
+"""How does a nest of containers and objects become a tagged tree, and back?
 
-Tags: d dict, od OrderedDict, ct Counter, l list, t tuple; leaves are {T: i} for tensor i and {V: i} for value i. Order
-is kept. Must not know what a tensor is made of.
+Tags: d dict, od OrderedDict, ct Counter, l list, t tuple; leaves are {T: i} for tensor i, {V: i} for value i and {K: v}
+for a constant; c is an object of a class, x a tensor made of tensors, dt a DTensor of such a one, sh a ShardedTensor.
+Order is kept. Must not know where bytes lie, nor what an object is made into.
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 import torch
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
-from checkpointheal.errors import BadFrame, UnsupportedLeaf
-from checkpointheal.manifest import values
+from checkpointheal.errors import UnsupportedLeaf
+from checkpointheal.manifest import classes, values, wholes
+from checkpointheal.manifest.classes import UNFIT, Codec
 
 DEPTH_LIMIT = 64
 _SEQUENCES: Mapping[type, str] = {list: "l", tuple: "t"}
 _MAPPINGS: Mapping[type, str] = {dict: "d", OrderedDict: "od", Counter: "ct"}
-_EMPTY: Mapping[str, Callable[[], dict[Any, Any]]] = {"d": dict, "od": OrderedDict, "ct": Counter}
 
 
 @dataclass
@@ -28,6 +30,12 @@ class Leaves:
     tensors: list[tuple[str, torch.Tensor]] = field(default_factory=list)
     values: list[JsonValue] = field(default_factory=list)
     value_paths: list[str] = field(default_factory=list)
+    known: dict[str, Codec] = field(default_factory=dict)
+    """The classes of the objects."""
+    wholes: list[torch.Tensor] = field(default_factory=list)
+    """Tensors that are made of tensors, each after those inside it."""
+    constant: bool = False
+    """Whether values stay in the tree, which may then hold no tensor."""
 
 
 def plant(node: object, leaves: Leaves, path: str = "", depth: int = 0) -> JsonValue:
@@ -35,55 +43,93 @@ def plant(node: object, leaves: Leaves, path: str = "", depth: int = 0) -> JsonV
     if depth > DEPTH_LIMIT:
         raise UnsupportedLeaf(path, "container nested too deeply", f"{DEPTH_LIMIT} levels are the limit")
     if isinstance(node, torch.Tensor):
-        leaves.tensors.append((path, node))
-        return {"T": len(leaves.tensors) - 1}
+        return _plant_tensor(node, leaves, path, depth)
     if isinstance(node, dict) and type(node) in _MAPPINGS:
         pairs: list[JsonValue] = [
-            [_key(key, path), plant(child, leaves, _join(path, key), depth + 1)] for key, child in node.items()
+            [_key(key, leaves, path), plant(child, leaves, join(path, key), depth + 1)] for key, child in node.items()
         ]
         return {_MAPPINGS[type(node)]: pairs}
     if isinstance(node, list | tuple) and type(node) in _SEQUENCES and not values.is_run_of_numbers(node):
-        children = [plant(child, leaves, _join(path, i), depth + 1) for i, child in enumerate(node)]
+        children = [plant(child, leaves, join(path, i), depth + 1) for i, child in enumerate(node)]
         return {_SEQUENCES[type(node)]: children}
-    leaves.values.append(values.encode(node, path))
+    codec = None if values.is_plain(node) else classes.codec_of(node)
+    return _plant_value(node, leaves, path) if codec is None else _plant_object(node, codec, leaves, path, depth)
+
+
+def _plant_value(node: object, leaves: Leaves, path: str) -> JsonValue:
+    encoded = values.encode(node, path)
+    if leaves.constant:
+        return {"K": encoded}
+    leaves.values.append(encoded)
     leaves.value_paths.append(path)
     return {"V": len(leaves.values) - 1}
 
 
-def grow(tree: JsonValue, tensor: Callable[[int], Any], value: Callable[[int], Any], depth: int = 0) -> Any:
-    """The containers of `tree` again, with what the two callables give for each leaf. Raises BadFrame."""
-    if depth > DEPTH_LIMIT or not isinstance(tree, dict) or len(tree) != 1:
-        raise BadFrame("the tree holds a node that is no node of ours")
-    ((tag, content),) = tree.items()
-    if tag in ("T", "V") and type(content) is int:
-        return tensor(content) if tag == "T" else value(content)
-    if not isinstance(content, list):
-        raise BadFrame(f"the tree holds a node tagged {tag!r} without children")
-    if tag in ("l", "t"):
-        grown = [grow(child, tensor, value, depth + 1) for child in content]
-        return grown if tag == "l" else tuple(grown)
-    if tag in _EMPTY:
-        pairs = [_pair(child) for child in content]
-        made = _EMPTY[tag]()
-        for key, child in pairs:
-            made[values.decode(key)] = grow(child, tensor, value, depth + 1)
-        if len(made) != len(pairs):
-            raise BadFrame("the tree holds a mapping that has a key twice")
-        return made
-    raise BadFrame(f"the tree holds a node tagged {tag!r}, which is none of ours")
+def _plant_object(node: object, codec: Codec, leaves: Leaves, path: str, depth: int) -> JsonValue:
+    leaves.known[codec.name] = codec
+    try:
+        parts = codec.take_apart(node) if codec.take_apart else node
+    except UNFIT as error:
+        raise UnsupportedLeaf(path, f"{type(node).__name__} ({error})") from error
+    return {"c": [codec.name, plant(parts, leaves, path, depth + 1)]}
 
 
-def _pair(child: JsonValue) -> tuple[JsonValue, JsonValue]:
-    if not isinstance(child, list) or len(child) != 2:
-        raise BadFrame("the tree holds a mapping whose entries are no pairs")
-    return child[0], child[1]
+def _plant_tensor(tensor: torch.Tensor, leaves: Leaves, path: str, depth: int) -> JsonValue:
+    if leaves.constant:
+        raise UnsupportedLeaf(path, "tensor among the constants of another tensor")
+    if wholes.is_leaf(tensor):
+        leaves.tensors.append((path, tensor))
+        return {"T": len(leaves.tensors) - 1}
+    if wholes.is_sharded(tensor):
+        planted = _plant_sharded(tensor, leaves, path, depth)
+    elif wholes.is_dtensor(tensor):
+        local = plant(wholes.local_of(tensor), leaves, path, depth + 1)
+        planted = {"dt": [_outer(tensor, path), local]}
+    else:
+        codec = classes.codec_of(tensor)
+        if codec is None:
+            raise UnsupportedLeaf(path, wholes.told(tensor))
+        if codec.take_apart:
+            return _plant_object(tensor, codec, leaves, path, depth)
+        planted = _plant_wrapper(tensor, codec, leaves, path, depth)
+    leaves.wholes.append(tensor)
+    return planted
 
 
-def _key(key: object, path: str) -> JsonValue:
+def _plant_sharded(tensor: Any, leaves: Leaves, path: str, depth: int) -> JsonValue:
+    shards = tensor.local_shards()
+    planted = [plant(shard.tensor, leaves, join(path, i), depth + 1) for i, shard in enumerate(shards)]
+    return {"sh": [wholes.sharding_of(tensor).model_dump(mode="json"), planted]}
+
+
+def _plant_wrapper(tensor: Any, codec: Codec, leaves: Leaves, path: str, depth: int) -> JsonValue:
+    """What torch calls the context is constant: it belongs to the tree, so that it is the same wherever one fits."""
+    leaves.known[codec.name] = codec
+    try:
+        names, context = tensor.__tensor_flatten__()
+    except UNFIT as error:
+        raise UnsupportedLeaf(path, f"{type(tensor).__name__} ({error})") from error
+    facts = plant(context, Leaves(known=leaves.known, constant=True), f"{path} (its context)", depth + 1)
+    inner: list[JsonValue] = [[n, plant(getattr(tensor, n), leaves, join(path, n), depth + 1)] for n in names]
+    return {"x": [codec.name, facts, {"d": inner}, _outer(tensor, path)]}
+
+
+def _outer(tensor: torch.Tensor, path: str) -> JsonValue:
+    try:
+        return wholes.outer_of(tensor).model_dump(mode="json")
+    except ValidationError as error:
+        raise UnsupportedLeaf(path, f"{type(tensor).__name__} whose size is no number") from error
+
+
+def join(path: str, key: object) -> str:
+    """The dotted path of a child."""
+    return f"{path}.{key}" if path else str(key)
+
+
+def _key(key: object, leaves: Leaves, path: str) -> JsonValue:
     if type(key) is str:
         return key
+    if isinstance(key, Enum) and (codec := classes.codec_of(key)) is not None and codec.take_apart:
+        leaves.known[codec.name] = codec
+        return {"en": [codec.name, values.encode(codec.take_apart(key), path)]}
     return values.encode(key, f"{path or 'the state'} (its key {key!r})")
-
-
-def _join(path: str, key: object) -> str:
-    return f"{path}.{key}" if path else str(key)

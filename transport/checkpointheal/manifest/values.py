@@ -60,10 +60,10 @@ def _read_float(text: object) -> float:
     return float(written) if written in ("inf", "-inf", "nan") else float.fromhex(written)
 
 
-def _read_dtype(name: object) -> torch.dtype:
+def _read_word(name: object, kind: type) -> object:
     found = getattr(torch, str(name), None)
-    if not isinstance(found, torch.dtype):
-        raise ValueError(f"{name!r} is no dtype of this torch")
+    if not isinstance(found, kind):
+        raise ValueError(f"{name!r} is no {kind.__name__} of this torch")
     return found
 
 
@@ -104,7 +104,11 @@ _ENCODERS: Mapping[type, Callable[..., JsonValue]] = {
     torch.Size: lambda value: {"size": list(value)},
     torch.dtype: lambda value: {"dtype": str(value).removeprefix("torch.")},
     torch.device: lambda value: {"device": str(value)},
+    torch.layout: lambda value: {"layout": str(value).removeprefix("torch.")},
+    torch.memory_format: lambda value: {"format": str(value).removeprefix("torch.")},
 }
+PLAIN: Mapping[type, object] = {**dict.fromkeys((type(None), bool, str)), **_ENCODERS}
+"""Every type that is a value, numpy's scalars apart."""
 _DECODERS: Mapping[str, Callable[..., object]] = {
     "i": lambda text: int(str(text)),
     "f": _read_float,
@@ -115,10 +119,17 @@ _DECODERS: Mapping[str, Callable[..., object]] = {
     "np": _read_array,
     "n": lambda array: _read_array(array["np"])[()],
     "size": torch.Size,
-    "dtype": _read_dtype,
+    "dtype": lambda name: _read_word(name, torch.dtype),
     "tu": lambda parts: tuple(decode(part) for part in parts),
     "device": lambda text: torch.device(str(text)),
+    "layout": lambda name: _read_word(name, torch.layout),
+    "format": lambda name: _read_word(name, torch.memory_format),
 }
+
+
+def is_plain(thing: object) -> bool:
+    """Whether it is a value by its type; what it holds may still be refused."""
+    return type(thing) in PLAIN or isinstance(thing, np.generic)
 
 
 def is_run_of_numbers(node: object) -> bool:

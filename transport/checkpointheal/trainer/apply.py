@@ -17,7 +17,7 @@ from checkpointheal import digest
 from checkpointheal.contract.base import Digest
 from checkpointheal.contract.layout import Schema
 from checkpointheal.errors import AppliedStateDiffers, SchemaDiffers
-from checkpointheal.manifest import Described, compare, describe, rebuild, write_into
+from checkpointheal.manifest import Described, compare, describe, glance, rebuild, write_into
 from checkpointheal.manifest.rebuild import as_bytes
 from checkpointheal.trainer.materialise import materialise
 from checkpointheal.trainer.owning import own_tensors
@@ -39,13 +39,11 @@ def apply(parts: Parts, given: Given) -> Digest:
     Raises SchemaDiffers, by name and before anything is written, where the objects cannot hold it, and
     AppliedStateDiffers where they do not hold it afterwards.
     """
-    offered = rebuild(given.schema, given.values, given.data)
-    for name, part in parts.replicated.items():
-        if isinstance(part, Optimizer) and isinstance(state := offered.get(name), Mapping):
-            materialise(part, state.get("state", {}))
+    _materialise(parts, given)
     live = describe(parts.replicated_state())
     if differences := compare(given.schema, live.schema):
         raise SchemaDiffers(differences)
+    offered = rebuild(given.schema, given.values, given.data, live.leaves.known)
     write_into(live, given.data)
     for name in _owners(parts, _other_values(given, live)):
         _load_values(parts.replicated[name], offered[name])
@@ -55,6 +53,13 @@ def apply(parts: Parts, given: Given) -> Digest:
             _load(parts.replicated[name], offered[name])
         _require_none(_differing(parts, given))
     return state_digest(describe(parts.replicated_state()))
+
+
+def _materialise(parts: Parts, given: Given) -> None:
+    offered = glance(given.schema, given.values, given.data)
+    for name, part in parts.replicated.items():
+        if isinstance(part, Optimizer) and isinstance(state := offered.get(name), Mapping):
+            materialise(part, state.get("state", {}))
 
 
 def state_digest(described: Described) -> Digest:

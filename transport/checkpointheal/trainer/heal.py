@@ -19,7 +19,18 @@ import torch.distributed as dist
 from checkpointheal import digest
 from checkpointheal.arena import Arena
 from checkpointheal.contract.base import Digest
-from checkpointheal.contract.trainer import Applied, Done, EpochOver, Hello, Rejoined, Restored, Wait, Withdraw
+from checkpointheal.contract.trainer import (
+    AgentSays,
+    Applied,
+    Done,
+    EpochOver,
+    Hello,
+    Rejoined,
+    Restored,
+    Wait,
+    Waiting,
+    Withdraw,
+)
 from checkpointheal.errors import (
     AgentGone,
     AlreadyAttached,
@@ -28,6 +39,7 @@ from checkpointheal.errors import (
     NoArena,
     NotRestored,
     SlotDamaged,
+    UnknownClass,
     UnknownVersion,
 )
 from checkpointheal.manifest import describe, unpack
@@ -80,8 +92,9 @@ class Heal:
         """Wait for a state and load it.
 
         Returns the step whose state the objects now hold, or None: then load your own checkpoint, or start fresh.
-        `budget` is in seconds (default: CHECKPOINTHEAL_RESTORE_BUDGET, else 180). Raises SchemaDiffers or
-        AppliedStateDiffers where the objects cannot hold what their peers hold.
+        `budget` is in seconds (default: CHECKPOINTHEAL_RESTORE_BUDGET, else 180); while the job's policy says
+        `fallback: Hold` it does not count. Raises SchemaDiffers or AppliedStateDiffers where the objects cannot hold
+        what their peers hold.
         """
         self._asked = True
         if self._line is None:
@@ -165,15 +178,18 @@ class Heal:
 
     def _wait_for_answer(self, line: Line, budget: float) -> Restored | None:
         self._request += 1
-        request = self._request
-        line.say(Wait(request=request, budget=budget), again="wait")
-        answer = line.wait_for("restored", lambda said: isinstance(said, Restored) and said.request == request, budget)
+        wait = Wait(request=self._request, budget=budget)
+        answer = _next_word(line, wait)
+        while isinstance(answer, Waiting):
+            wait = wait.model_copy(update={"held": answer.hold})
+            answer = _next_word(line, wait)
         line.unsay("wait")
-        if isinstance(answer, Restored):
-            return answer
-        line.say(Withdraw(request=request))
-        log.warning("checkpointheal: nothing was restored within %g s: load your checkpoint, or start fresh", budget)
-        return None
+        if answer is None:
+            line.say(Withdraw(request=wait.request))
+            log.warning(
+                "checkpointheal: nothing was restored within %g s: load your checkpoint, or start fresh", budget
+            )
+        return answer
 
     def _load(self, answer: Restored, step: int) -> Digest:
         if answer.slot is None:
@@ -194,8 +210,8 @@ class Heal:
     def _load_private(self, arena: Arena, step: int) -> None:
         try:
             blob = arena.read_private(step)
-            state = None if blob is None else unpack(blob)
-        except (BadFrame, BytesDiffer, UnknownVersion, SlotDamaged) as error:
+            state = None if blob is None else unpack(blob, known=describe(self._parts.private_state()).leaves.known)
+        except (BadFrame, BytesDiffer, UnknownVersion, UnknownClass, SlotDamaged) as error:
             log.error("checkpointheal: the private part of step %d cannot be read: %s", step, error)
             state = None
         if state is None:
@@ -206,6 +222,19 @@ class Heal:
             )
             return
         self._parts.put_back_private(state)
+
+
+def _next_word(line: Line, wait: Wait) -> Restored | Waiting | None:
+    """The answer, or a word that starts or stops the budget; None once the budget is over."""
+
+    def heard(said: AgentSays) -> bool:
+        if isinstance(said, Waiting):
+            return said.request == wait.request and said.hold != wait.held
+        return isinstance(said, Restored) and said.request == wait.request
+
+    line.say(wait, again="wait")
+    said = line.wait_for_any(heard, None if wait.held else wait.budget)
+    return said if isinstance(said, Restored | Waiting) else None
 
 
 def attach(*, private: Mapping[str, Any] | None = None, private_limit: int = 1 << 20, **replicated: Any) -> Heal:

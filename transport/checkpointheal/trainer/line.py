@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from checkpointheal.contract.base import Message
-from checkpointheal.contract.trainer import AGENT_SAYS, SOCKET_NAME, AgentSays, EpochOver, Hello, Waiting
+from checkpointheal.contract.trainer import AGENT_SAYS, HOLD, SOCKET_NAME, AgentSays, EpochOver, Hello, Waiting
 
 log = logging.getLogger("checkpointheal")
 
@@ -82,6 +82,15 @@ class Line:
 
         with self._changed:
             return self._answers[kind] if self._changed.wait_for(found, seconds) else None
+
+    def wait_for_any(self, accept: Callable[[AgentSays], bool], seconds: float | None) -> AgentSays | None:
+        """The latest answer of any kind that is accepted; None once the seconds are over. None: for ever."""
+
+        def found() -> AgentSays | None:
+            return next(filter(accept, self._answers.values()), None)
+
+        with self._changed:
+            return self._changed.wait_for(found, seconds)
 
     def end(self) -> None:
         """Hang up for good."""
@@ -165,7 +174,8 @@ class Line:
         """An agent that comes back tells it again."""
         if (told.request, told.reason) != self._told_why:
             self._told_why = told.request, told.reason
-            log.warning("checkpointheal: restore() waits, %s: %s", told.reason, told.message)
+            level = logging.INFO if told.reason == HOLD else logging.WARNING
+            log.log(level, "checkpointheal: restore() waits, %s: %s", told.reason, told.message)
 
     def _say_unprotected_once(self) -> None:
         if not (self._ended or self._told_unprotected or "done" in self._said_again):

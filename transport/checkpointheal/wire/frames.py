@@ -10,6 +10,7 @@
 Rules that live here: whatever one frame can say wrong by itself. Must not know how frames travel, nor torch.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -54,6 +55,11 @@ class Offer(Frozen):
         if len(self.chunks) != needed:
             raise ValueError(f"{len(self.chunks)} chunks are listed, the data section has {needed}")
         return self
+
+    def bytes_of(self, chunks: Iterable[int]) -> int:
+        """How many bytes these chunks have."""
+        size = self.manifest.schema_.data_bytes
+        return sum(min(self.chunk_bytes, size - index * self.chunk_bytes) for index in chunks)
 
 
 class Range(Frozen):

@@ -1,0 +1,41 @@
+"""What an older build wrote is read by this one, and what an older build could write is written as it wrote it."""
+
+import json
+from collections import OrderedDict
+from pathlib import Path
+
+import torch
+
+from checkpointheal import digest
+from checkpointheal.contract.layout import Schema
+from checkpointheal.manifest import describe, rebuild, write_out
+
+OLDER = json.loads((Path(__file__).parent / "version_1.json").read_text())
+WEIGHT = torch.arange(6.0).reshape(2, 3)
+STATE = {
+    "model": {
+        "w": WEIGHT,
+        "tied": WEIGHT,
+        "row": WEIGHT[1],
+        "p": torch.nn.Parameter(torch.ones(2, dtype=torch.bfloat16)),
+    },
+    "od": OrderedDict(a=1),
+    "list": [1.5, (None, "x")],
+    3: b"k",
+}
+
+
+def test_a_manifest_of_an_older_build_is_read():
+    data = bytearray(describe(STATE).schema.data_bytes)
+    write_out(describe(STATE), data)
+    back = rebuild(Schema.model_validate(OLDER["schema"]), OLDER["values"], data)
+    assert torch.equal(back["model"]["row"], WEIGHT[1])
+    assert back["model"]["w"].data_ptr() == back["model"]["tied"].data_ptr()
+    assert (back["od"], back["list"], back[3]) == (STATE["od"], STATE["list"], STATE[3])
+
+
+def test_its_schema_has_the_digest_that_it_had_and_so_has_the_same_state_today():
+    assert digest.schema_digest(Schema.model_validate(OLDER["schema"])) == OLDER["schema_digest"]
+    described = describe(STATE)
+    assert described.schema.model_dump(mode="json") == OLDER["schema"]
+    assert list(described.values) == OLDER["values"]

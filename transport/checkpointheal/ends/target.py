@@ -1,0 +1,150 @@
+"""How is a live state filled in place?
+
+Wholly, once everything is here and verified, or not at all. Must not know how the bytes came.
+"""
+
+import contextlib
+import functools
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from checkpointheal.contract.layout import Difference, Manifest, Outer, Schema, Sharding, TensorEntry
+from checkpointheal.ends.leaves import view_of
+from checkpointheal.errors import SchemaDiffers
+from checkpointheal.manifest import Described, compare, describe, values
+from checkpointheal.manifest.dtypes import BY_NAME
+from checkpointheal.manifest.growing import Giver, grow
+from checkpointheal.manifest.lenient import Plan, plan
+from checkpointheal.manifest.reach import may_overlap_itself, reach
+from checkpointheal.manifest.wholes import local_of
+
+
+class Target:
+    """A live state that what is offered must fit."""
+
+    bridged: tuple[Difference, ...] = ()
+
+    def __init__(self, state: Any) -> None:
+        """Raises UnsupportedLeaf that names a leaf that cannot be filled."""
+        self._live: Described = describe(state)
+
+    def require_fit(self, offered: Manifest) -> Collection[int]:
+        """The regions that are needed: all. Raises SchemaDiffers, naming each difference."""
+        if differences := compare(offered.schema_, self._live.schema, memory=False):
+            raise SchemaDiffers(differences)
+        for value in offered.values:
+            values.decode(value)
+        return range(len(offered.schema_.regions))
+
+    def fill(self, manifest: Manifest, regions: Sequence[torch.Tensor]) -> Any:
+        """Copy verified regions into the live memory; the state dict, its tensors the target's own."""
+        plain = [values.decode(value) for value in manifest.values]
+        if _lies_alike(manifest.schema_, self._live.schema):
+            for live, staged in zip(self._live.regions, regions, strict=True):
+                live.copy_(staged)
+        else:
+            for index, entry in enumerate(manifest.schema_.tensors):
+                _copy_bytes(self._live, index, entry, regions)
+        return grow(manifest.schema_.tree, _Own(self._live, plain))
+
+
+class LenientTarget:
+    """A live state that takes what bears its names. `bridged` tells the differences."""
+
+    def __init__(self, state: Any) -> None:
+        """Raises UnsupportedLeaf that names a leaf that cannot be filled."""
+        self._live: Described = describe(state)
+        self._plan = Plan((), (), (), ())
+
+    @property
+    def bridged(self) -> tuple[Difference, ...]:
+        """What the offered state and this one differ in, known once it has been offered."""
+        return self._plan.bridged
+
+    def require_fit(self, offered: Manifest) -> Collection[int]:
+        """The regions that are needed. Raises SchemaDiffers, naming each difference that nothing bridges."""
+        self._plan = plan(offered.schema_, self._live.schema)
+        refused = [*self._plan.refused, *self._unwritable(offered)]
+        if refused:
+            raise SchemaDiffers(refused)
+        for value in offered.values:
+            values.decode(value)
+        return {offered.schema_.tensors[theirs].region for theirs, _ in self._plan.tensors}
+
+    def fill(self, manifest: Manifest, regions: Sequence[torch.Tensor]) -> Any:
+        """Copy what fits by name, cast where need be; the target's own containers, with the values that came."""
+        plain = [values.decode(value) for value in self._live.values]
+        for theirs, ours in self._plan.values:
+            plain[ours] = values.decode(manifest.values[theirs])
+        with torch.no_grad():
+            for theirs, ours in self._plan.tensors:
+                self._write(ours, manifest.schema_.tensors[theirs], regions)
+        return grow(self._live.schema.tree, _Own(self._live, plain))
+
+    def _write(self, index: int, offered: TensorEntry, regions: Sequence[torch.Tensor]) -> None:
+        own = self._live.schema.tensors[index]
+        if (own.dtype, own.stride) == (offered.dtype, offered.stride):
+            _copy_bytes(self._live, index, offered, regions)
+        else:
+            given = view_of(offered, regions[offered.region])
+            local_of(self._live.leaves.tensors[index][1]).detach().copy_(given)
+
+    def _unwritable(self, offered: Manifest) -> Iterator[Difference]:
+        for theirs, ours in self._plan.tensors:
+            entry, own = offered.schema_.tensors[theirs], self._live.schema.tensors[ours]
+            if (own.dtype, own.stride) == (entry.dtype, entry.stride):
+                continue
+            if may_overlap_itself(own):
+                yield _differ(own, "stride", f"{entry.stride}", f"{own.stride}, whose elements share memory")
+            elif not _casts(BY_NAME[entry.dtype], BY_NAME[own.dtype]):
+                yield _differ(own, "dtype", entry.dtype, f"{own.dtype}, to which torch does not cast it")
+
+
+def _lies_alike(offered: Schema, own: Schema) -> bool:
+    """Whether region by region is tensor by tensor: always, where both sides run one program."""
+    places = [[(entry.region, entry.offset) for entry in schema.tensors] for schema in (offered, own)]
+    sizes = [[region.nbytes for region in schema.regions] for schema in (offered, own)]
+    return places[0] == places[1] and sizes[0] == sizes[1]
+
+
+def _copy_bytes(live: Described, index: int, offered: TensorEntry, regions: Sequence[torch.Tensor]) -> None:
+    own = live.schema.tensors[index]
+    count = reach(own)
+    live.regions[own.region][own.offset :][:count].copy_(regions[offered.region][offered.offset :][:count])
+
+
+def _differ(own: TensorEntry, what: str, offered: str, target: str) -> Difference:
+    return Difference(path=own.path, what=what, offered=offered, target=target)
+
+
+@functools.cache
+def _casts(given: torch.dtype, own: torch.dtype) -> bool:
+    """Whether torch copies between the two without loss of an imaginary part. Some dtypes it can only hold."""
+    if given.is_complex and not own.is_complex:
+        return False
+    with warnings.catch_warnings(), contextlib.suppress(RuntimeError):  # NotImplementedError is one
+        warnings.simplefilter("ignore")  # torch's remark on dtypes that are experimental
+        torch.empty(1, dtype=own).copy_(torch.zeros(16, dtype=torch.uint8).view(given)[:1])
+        return True
+    return False
+
+
+class _Own(Giver):
+    """The target's own tensors; what was made of them is there already, and holds what came."""
+
+    def __init__(self, target: Described, plain: Sequence[Any]) -> None:
+        leaves = target.leaves
+        super().__init__([tensor for _, tensor in leaves.tensors], plain, leaves.known)
+        self._wholes: Iterator[torch.Tensor] = iter(leaves.wholes)
+
+    def wrapper(self, name: str, context: Any, inner: Any, outer: Outer, path: str) -> Any:
+        return next(self._wholes)
+
+    def distributed(self, local: Any, outer: Outer, path: str) -> Any:
+        return next(self._wholes)
+
+    def sharded(self, shards: list[Any], sharding: Sharding, path: str) -> Any:
+        return next(self._wholes)

@@ -1,0 +1,89 @@
+"""What of an offered state goes into a target that differs from it?
+
+What torch's `load_state_dict(strict=False)` does, and what `copy_` does with dtypes and strides. Never a guess: another
+shape, placement or context, or two values for one memory, is refused as ever. Must not know live memory.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from checkpointheal.contract.layout import Difference, Schema, TensorEntry
+from checkpointheal.manifest.compare import compare
+from checkpointheal.manifest.reach import reach
+
+_BRIDGED = frozenset(("missing", "unexpected", "dtype", "stride", "container"))
+Named = tuple[str, int]
+"""A path, and which of those that bear it: the keys 1 and "1" have one."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Indices of what goes where, offered to target; the rest of the target stays as it is."""
+
+    tensors: tuple[tuple[int, int], ...]
+    values: tuple[tuple[int, int], ...]
+    bridged: tuple[Difference, ...]
+    refused: tuple[Difference, ...]
+
+
+def plan(offered: Schema, target: Schema) -> Plan:
+    """Which leaves go where, by name, and which differences that bridges."""
+    paths = [[entry.path for entry in schema.tensors] for schema in (offered, target)]
+    tensors = tuple(_pairs(*paths))
+    differences = compare(offered, target, memory=False)
+    clashes = tuple(_clashes(offered, target, tensors))
+    refused = tuple(each for each in differences if each.what not in {*_BRIDGED, "tie"}) + clashes
+    return Plan(
+        tensors=tensors,
+        values=tuple(_pairs(offered.value_paths, target.value_paths)),
+        bridged=tuple(each for each in differences if each not in refused),
+        refused=refused,
+    )
+
+
+def _pairs(offered: Sequence[str], target: Sequence[str]) -> Iterator[tuple[int, int]]:
+    theirs = _numbered(offered)
+    return ((theirs[name], index) for name, index in _numbered(target).items() if name in theirs)
+
+
+def _numbered(paths: Sequence[str]) -> Mapping[Named, int]:
+    seen: dict[str, int] = {}
+    numbered: dict[Named, int] = {}
+    for index, path in enumerate(paths):
+        seen[path] = seen.get(path, 0) + 1
+        numbered[path, seen[path]] = index
+    return numbered
+
+
+def _clashes(offered: Schema, target: Schema, pairs: Sequence[tuple[int, int]]) -> Iterator[Difference]:
+    """Tensors of the target that share bytes, where what is offered for them does not share them in the same way."""
+    by_region: dict[int, list[tuple[TensorEntry, TensorEntry]]] = {}
+    for theirs, ours in pairs:
+        pair = offered.tensors[theirs], target.tensors[ours]
+        by_region.setdefault(pair[1].region, []).append(pair)
+    for group in by_region.values():
+        group.sort(key=lambda pair: pair[1].offset)
+        reach = group[0]
+        for pair in group[1:]:
+            if _end(reach[1]) > pair[1].offset and not _same_tie(reach, pair):
+                yield Difference(
+                    path=pair[1].path,
+                    what="tie",
+                    offered="alone",
+                    target=f"with {reach[1].path}: one memory, two values",
+                )
+            reach = max(reach, pair, key=lambda each: _end(each[1]))
+
+
+def _same_tie(one: tuple[TensorEntry, TensorEntry], other: tuple[TensorEntry, TensorEntry]) -> bool:
+    alike = all((theirs.dtype, theirs.stride) == (ours.dtype, ours.stride) for theirs, ours in (one, other))
+    (their_one, our_one), (their_other, our_other) = one, other
+    if not alike:  # cast or restrided: the same elements, or none
+        same = (our_one.offset, our_one.shape, our_one.stride) == (our_other.offset, our_other.shape, our_other.stride)
+        return same and (their_one.region, their_one.offset) == (their_other.region, their_other.offset)
+    moved = their_other.offset - their_one.offset == our_other.offset - our_one.offset
+    return moved and their_one.region == their_other.region
+
+
+def _end(entry: TensorEntry) -> int:
+    return entry.offset + reach(entry)

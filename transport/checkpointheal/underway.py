@@ -1,0 +1,106 @@
+"""How does a caller leave a transfer that waits for a peer?
+
+The transfer runs in threads of its own, and the caller waits for them or for the word to leave. A thread that is left
+ends with its next wait, by its own timeout. Must not know what is transferred.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+from checkpointheal.errors import Abandoned
+
+_LEAVE = -1
+
+
+class Progress(NamedTuple):
+    """How far one transfer has come."""
+
+    done: int
+    """Bytes that have crossed, and, where they were received, are verified."""
+    total: int
+    """Bytes that are to cross."""
+    rate: float
+    """Bytes per second since the first of them was asked for."""
+    peer: int
+    """The other rank."""
+
+
+class Underway:
+    """The calls of one transport. Once one of them was left, the transport's group is good for nothing more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: list[SimpleQueue[Any]] = []
+        self.left = threading.Event()
+
+    def cancel(self) -> None:
+        """Every call that waits now raises Abandoned at once. Without one, nothing happens."""
+        with self._lock:
+            for waiting in self._waiting:
+                self.left.set()
+                waiting.put((_LEAVE, None, None))
+
+    def run(self, acts: Sequence[Callable[[], Any]]) -> list[Any]:
+        """Do all side by side; their results. Raises the first one's error after all have ended, or Abandoned."""
+        self.require_whole()
+        ended: SimpleQueue[Any] = SimpleQueue()
+        with self._lock:
+            self._waiting.append(ended)
+        try:
+            for index, act in enumerate(acts):
+                threading.Thread(target=_do, args=(index, act, ended), daemon=True, name="checkpointheal").start()
+            outcomes = dict(self._next(ended) for _ in acts)
+        except BaseException:  # an interrupt leaves its threads too
+            self.left.set()
+            raise
+        finally:
+            with self._lock:
+                self._waiting.remove(ended)
+        for index in range(len(acts)):
+            if isinstance(error := outcomes[index][1], BaseException):
+                raise error
+        return [outcomes[index][0] for index in range(len(acts))]
+
+    def require_whole(self) -> None:
+        """Raises Abandoned where a call was left before."""
+        if self.left.is_set():
+            raise Abandoned(
+                "a transfer over this process group was cancelled: make another group, and a transport on it"
+            )
+
+    def _next(self, ended: "SimpleQueue[Any]") -> tuple[int, tuple[Any, BaseException | None]]:
+        index, result, error = ended.get()
+        if index == _LEAVE:
+            raise Abandoned("the transfer was cancelled here")
+        return index, (result, error)
+
+
+class Watch:
+    """Tells how far a transfer has come, and ends it where its caller has left."""
+
+    def __init__(self, tell: Callable[[Progress], None] | None, peer: int, left: threading.Event) -> None:
+        self._tell, self._peer, self._left = tell, peer, left
+        self._total, self._began = 0, 0.0
+
+    def expect(self, total: int) -> None:
+        """So many bytes are to cross."""
+        self._total, self._began = total, time.monotonic()
+        self.crossed(0)
+
+    def crossed(self, done: int) -> None:
+        """So many have. Raises Abandoned where nobody waits for the rest."""
+        if self._left.is_set():
+            raise Abandoned("the transfer was cancelled here")
+        if self._tell is not None:
+            seconds = time.monotonic() - self._began
+            self._tell(Progress(done, self._total, done / seconds if seconds else 0.0, self._peer))
+
+
+def _do(index: int, act: Callable[[], Any], ended: "SimpleQueue[Any]") -> None:
+    try:
+        ended.put((index, act(), None))
+    except BaseException as error:  # the outermost of this thread: whoever waits raises it
+        ended.put((index, None, error))
