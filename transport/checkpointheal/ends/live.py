@@ -12,6 +12,7 @@ import torch
 
 from checkpointheal import digest
 from checkpointheal.contract.layout import Manifest, Region
+from checkpointheal.ends import memory
 from checkpointheal.ends.ends import WINDOW
 from checkpointheal.errors import BadFrame
 from checkpointheal.manifest import Described
@@ -73,7 +74,7 @@ class _Buckets:
         """The one that was used longest ago."""
         self._turn = (self._turn + 1) % WINDOW
         if self._turn not in self._buffers:
-            self._buffers[self._turn] = torch.empty(self._chunk_bytes, dtype=torch.uint8)
+            self._buffers[self._turn] = memory.new(self._chunk_bytes)
         return self._buffers[self._turn][:length]
 
 
@@ -126,8 +127,7 @@ class StagedSink:
         self._buckets = _Buckets(offer.chunk_bytes)
         try:
             self.regions = [
-                torch.empty(region.nbytes if index in needed else 0, dtype=torch.uint8)
-                for index, region in enumerate(schema.regions)
+                memory.new(region.nbytes if index in needed else 0) for index, region in enumerate(schema.regions)
             ]
         except RuntimeError as error:
             raise BadFrame(f"{schema.data_bytes} bytes are offered, more than this process can have") from error
