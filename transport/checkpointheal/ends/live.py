@@ -6,13 +6,14 @@ What arrives is staged in memory of its own, one storage per region, and touches
 
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 
 from checkpointheal import digest
 from checkpointheal.contract.layout import Manifest, Region
-from checkpointheal.ends import memory
+from checkpointheal.ends import memory, mixed
 from checkpointheal.ends.ends import WINDOW
 from checkpointheal.errors import BadFrame
 from checkpointheal.manifest import Described
@@ -78,6 +79,12 @@ class _Buckets:
         return self._buffers[self._turn][:length]
 
 
+def copied(described: Described) -> Described:
+    """The same state in memory of its own, read now: whoever changes the live one changes nothing here."""
+    regions = [memory.new(live.numel()).copy_(live) for live in described.regions]
+    return replace(described, regions=tuple(regions))
+
+
 class LiveSource:
     """A described state in this process. Who changes it meanwhile is found out by the recipient, from the digests."""
 
@@ -120,11 +127,19 @@ class StagedSink:
 
     def prepare(self, offer: Offer) -> Sequence[str]:
         """Nothing lies here yet; but chunks that are not needed need not cross."""
+        return self._make_room(offer, self._open(offer))
+
+    def _open(self, offer: Offer) -> frozenset[int]:
+        """The regions that are needed, once everything was checked."""
         schema = offer.manifest.schema_
         check(schema, len(offer.manifest.values))
         needed = frozenset(self._fits(offer.manifest))
         self._cut = Cut(schema.regions, schema.data_bytes, offer.chunk_bytes)
         self._buckets = _Buckets(offer.chunk_bytes)
+        return needed
+
+    def _make_room(self, offer: Offer, needed: frozenset[int]) -> Sequence[str]:
+        schema = offer.manifest.schema_
         try:
             self.regions = [
                 memory.new(region.nbytes if index in needed else 0) for index, region in enumerate(schema.regions)
@@ -140,6 +155,9 @@ class StagedSink:
         whole = self._cut.whole(index)
         if whole is not None and self.regions[whole.region].numel():
             return self.regions[whole.region][whole.in_region :][: whole.nbytes]
+        return self._bucket(index)
+
+    def _bucket(self, index: int) -> torch.Tensor:
         self._landing[index] = self._buckets.take(self._cut.length(index))
         return self._landing[index]
 
@@ -158,3 +176,7 @@ class StagedSink:
 
     def seal(self, offer: Offer) -> None:
         """What is staged is whole; who staged it puts it to use."""
+
+    def give_up(self, error: BaseException) -> mixed.Memory:
+        """It will not be whole; the live memory that is a mixture now: none, since nothing live was touched."""
+        return ()
