@@ -9,6 +9,7 @@
     │   ├── PrivateStateTooLarge   private state over its limit
     │   ├── RestoreDisagrees       the ranks of one job did not restore the same thing
     │   ├── AppliedStateDiffers    the loaded objects do not hold the bytes that they were given
+    │   ├── TargetInvalid          a live state is used that a broken transfer left half filled
     │   └── NotRestored            commit before restore
     ├── PeerBroke              the other side broke the protocol: abort the attempt
     │   ├── BadFrame               bytes that are no frame of ours, or break a limit
@@ -104,6 +105,10 @@ class RestoreDisagrees(Misuse):
 
 class AppliedStateDiffers(Misuse):
     """The loaded objects do not hold the bytes that they were given."""
+
+
+class TargetInvalid(Misuse):
+    """A live state is used that a broken transfer left half filled. A receive that completes heals it."""
 
 
 class NotRestored(Misuse):

@@ -6,6 +6,7 @@ each storage once, nothing believed before its digest. Must not know the arena.
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -13,15 +14,17 @@ from typing import Any
 import torch
 from torch.distributed import ProcessGroup
 from torch.distributed.device_mesh import DeviceMesh
+from torch.utils.hooks import RemovableHandle
 
 from checkpointheal import digest, donor, recipient, several
 from checkpointheal.channel import Channel, tell
 from checkpointheal.channel.group import GroupChannel
 from checkpointheal.channel.patient import Patient
 from checkpointheal.contract.layout import Difference, Identity
-from checkpointheal.ends import Sink, Terms
+from checkpointheal.ends import Sink, Terms, mixed
+from checkpointheal.ends.inplace import LiveSink
 from checkpointheal.ends.leaves import NewState
-from checkpointheal.ends.live import LiveSource, StagedSink
+from checkpointheal.ends.live import LiveSource, StagedSink, copied
 from checkpointheal.ends.placements import Meshes
 from checkpointheal.ends.target import LenientTarget, Target
 from checkpointheal.errors import CheckpointHealError, Misuse, WorldFailed
@@ -52,6 +55,9 @@ class PGTransport:
             one side has is left as it is, dtypes and strides are converted, the containers are the target's. Another
             shape or placement is still refused. `differences` tells what was bridged.
         progress: told how far each transfer has come, chunk by chunk, in the thread that moves it.
+        staged: True receives into new memory first, a second copy of the state, and touches nothing live before all of
+            it is here and verified. Without it, each chunk goes into the target as soon as it is verified, where the
+            target's tensors lie in their storages as the offered ones do, and `strict` is True.
     """
 
     def __init__(
@@ -64,14 +70,16 @@ class PGTransport:
         mesh: DeviceMesh | None = None,
         strict: bool = True,
         progress: Callable[[Progress], None] | None = None,
+        staged: bool = False,
     ) -> None:
         self._group, self._timeout, self._device = pg, timeout, device
-        self._state_dict, self._strict, self._progress = state_dict, strict, progress
+        self._state_dict, self._strict, self._progress, self._staged = state_dict, strict, progress, staged
         self._meshes = Meshes(mesh, device.type)
         self._underway = Underway()
         self._differences: tuple[Difference, ...] = ()
         self._standing = Standing()
         self._unreached: dict[int, CheckpointHealError] = {}
+        self._spoiled: mixed.Memory = ()
 
     @property
     def differences(self) -> tuple[Difference, ...]:
@@ -83,34 +91,50 @@ class PGTransport:
         """The ranks that the last receive passed the state on to in vain, and why."""
         return self._unreached
 
-    def send_checkpoint(self, dst_ranks: Sequence[int], state_dict: Any, *, timeout: timedelta | None = None) -> None:
+    def send_checkpoint(
+        self, dst_ranks: Sequence[int], state_dict: Any, *, timeout: timedelta | None = None, snapshot: bool = False
+    ) -> None:
         """Send it to every rank at once; returns when each has it, verified.
 
-        Nobody may change the tensors meanwhile: a recipient that sees it refuses. Raises UnsupportedLeaf (and tells the
+        Nobody may change the tensors meanwhile: a recipient that sees it refuses. With `snapshot` they are copied
+        first, and free as soon as the first progress is told. Raises UnsupportedLeaf or TargetInvalid (and tells the
         recipients), PeerRefused, PeerLost or Overdue: the first one's error, after all have ended; or Abandoned.
         """
         if not dst_ranks:
             return
         try:
             described = describe(state_dict)
+            mixed.require_whole(described.regions, self._spoiled)
         except CheckpointHealError as error:
-            self._to_each(dst_ranks, timeout, partial(donor.decline, error=error))
+            with suppress(CheckpointHealError):  # who cannot be told finds out by its own timeout
+                self._to_each(dst_ranks, timeout, partial(donor.decline, error=error))
             raise
+        described = copied(described) if snapshot else described
         offer = _offer(described)
         self._to_each(
             dst_ranks, timeout, lambda channel, terms: donor.give(channel, LiveSource(described), offer, terms)
         )
 
     def recv_checkpoint(
-        self, src_rank: int | Sequence[int], *, relay_to: Sequence[int] = (), timeout: timedelta | None = None
+        self,
+        src_rank: int | Sequence[int],
+        *,
+        timeout: timedelta | None = None,
+        delta: bool = False,
+        relay_to: Sequence[int] = (),
     ) -> Any:
         """Receive one; the state dict, with the target's own tensors where there is a target.
 
-        From several ranks at once each gives as much as it can, and one that is left is enough: `several`. What has
-        arrived is passed on to the ranks of `relay_to` while the rest arrives; `unreached` tells which did not get it.
+        From several ranks at once each gives as much as it can, and one that is left is enough. What has arrived is
+        passed on to the ranks of `relay_to` while the rest arrives; `unreached` tells which did not get it.
 
-        Nothing live is touched before all of it is here and verified. Raises SchemaDiffers or UnknownClass (and tells
-        the donors), PeerRefused, BytesDiffer, DonorsDisagree, BadFrame, UnknownVersion, PeerLost, Overdue or Abandoned.
+        No byte reaches live memory before it is verified. If the rest never comes, a target that was touched is
+        spoiled: what did not come is NaN, and `send_checkpoint` and `guard` raise TargetInvalid until a receive has
+        completed. With `delta`, only chunks that differ from what lies in the target cross: after a broken transfer,
+        those that had not come.
+
+        Raises SchemaDiffers or UnknownClass (and tells the donors), PeerRefused, BytesDiffer, DonorsDisagree, BadFrame,
+        UnknownVersion, PeerLost, Overdue or Abandoned.
         """
         self._underway.require_whole()
         sources = tuple(dict.fromkeys(src_rank)) if isinstance(src_rank, Sequence) else (src_rank,)
@@ -120,10 +144,25 @@ class PGTransport:
             [self._peer(rank, timeout, patient=patient) for rank in ranks] for ranks in (sources, relay_to)
         )
         end = self._end(givers, takers)
-        sink = StagedSink(all_of(end.require_fit) if relay_to else end.require_fit)
-        taken = self._take(givers, takers, sink)
-        self._differences = end.bridged
-        return end.fill(taken.offer.manifest, sink.regions)
+        sink = self._sink(end, delta, relayed=bool(relay_to))
+        try:
+            taken = self._take(givers, takers, sink)
+            state = end.fill(taken.offer.manifest, sink.regions)
+        except BaseException as error:  # an interrupt leaves a mixture, too
+            self._spoiled = sink.give_up(error) or self._spoiled
+            raise
+        mixed.healed(end.filled)
+        self._spoiled, self._differences = (), end.bridged
+        return state
+
+    def guard(self, module: torch.nn.Module) -> RemovableHandle:
+        """Make the module's forward raise TargetInvalid while this transport's target is a mixture."""
+        return module.register_forward_pre_hook(lambda *_: mixed.require_whole((), self._spoiled))
+
+    def declare_whole(self) -> None:
+        """The target holds a state again, by other means than a receive: loaded from a checkpoint, say."""
+        mixed.forget(self._spoiled)
+        self._spoiled = ()
 
     def cancel(self) -> None:
         """Every send and receive of this transport that waits, in other threads, raises Abandoned at once.
@@ -157,6 +196,11 @@ class PGTransport:
         if isinstance(error, WorldFailed):
             self._standing.give_up(taker.rank, error)
         return error
+
+    def _sink(self, end: Target | LenientTarget | NewState, delta: bool, *, relayed: bool) -> StagedSink:
+        if isinstance(end, Target):
+            return LiveSink(end, staged=self._staged, delta=delta)
+        return StagedSink(all_of(end.require_fit) if relayed else end.require_fit)
 
     def _end(self, givers: Sequence[Peer], takers: Sequence[Peer]) -> Target | LenientTarget | NewState:
         """Where it goes. The user's own function speaks here: whatever it raises, nobody need wait for it."""
