@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := $(VENV)/peers
 
 CLUSTER ?= checkpointheal
 TAG ?= dev
@@ -49,8 +50,15 @@ check: $(STAMP) ## what CI runs besides the tests: format, lint, types, import c
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP) ## what a commit and a heal cost here, as ratios of runs side by side
-	$(BIN)/python -m bench
+bench: $(PEERS)/.installed ## what a commit and a transfer cost here beside what others do, as ratios of runs side by side (ONLY=transfer)
+	$(PEERS)/bin/python -m bench $(ONLY)
+
+# Others' libraries stay out of ours: their environment sees ours, not the other way round.
+$(PEERS)/.installed: $(STAMP)
+	$(BIN)/python -m venv $(PEERS)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(echo $(PEERS)/lib/python*/site-packages)/ours.pth
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check torchft
+	@touch $@
 
 bench-heal: $(STAMP) ## how long heals of 64 MiB take: N of them on processes, or on pods with ON=kind-checkpointheal
 	PYTHONPATH=tests $(BIN)/python -m bench.heal --count $(or $(N),20) $(if $(ON),--cluster $(ON)) $(if $(KEEP),--keep)

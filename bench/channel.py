@@ -95,15 +95,16 @@ def _all(start: Callable[[torch.Tensor], Any], buffers: list[torch.Tensor]) -> N
 def _channel(kind: str, shown: Papers, pipe: socket.socket, rank: int) -> Iterator[Channel]:
     torch.set_num_threads(1)
     if kind == "gloo":
-        yield GroupChannel(_gloo(pipe, rank), 1 - rank)
+        yield GroupChannel(gloo(pipe, rank), 1 - rank)
         return
-    connection = _connected(pipe, rank)
+    connection = connected(pipe, rank)
     stream = Stream(_secured(connection, shown, rank) if kind == "tls" else connection, SECONDS)
     yield stream
     stream.close()
 
 
-def _gloo(pipe: socket.socket, rank: int) -> Any:
+def gloo(pipe: socket.socket, rank: int) -> Any:
+    """A group of two, bound to the loop-back. `pipe` brings the port of its store from rank 1 to rank 0."""
     options = ProcessGroupGloo._Options()  # noqa: SLF001 torch gives no other way to bind gloo to an address
     options._devices = [ProcessGroupGloo.create_device(hostname="127.0.0.1")]  # noqa: SLF001
     options._timeout = timedelta(seconds=SECONDS)  # noqa: SLF001
@@ -120,7 +121,8 @@ def _gloo(pipe: socket.socket, rank: int) -> Any:
     return group
 
 
-def _connected(pipe: socket.socket, rank: int) -> socket.socket:
+def connected(pipe: socket.socket, rank: int) -> socket.socket:
+    """A plain connection between the two. `pipe` brings its port."""
     if rank == 1:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             pipe.sendall(listener.getsockname()[1].to_bytes(2, "little"))

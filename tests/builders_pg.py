@@ -9,6 +9,7 @@ import torch
 
 import builders_ends
 from checkpointheal import PGTransport
+from checkpointheal.errors import PeerLost
 
 CPU = torch.device("cpu")
 
@@ -70,6 +71,33 @@ class Arriving:
 def a_transport(group: Any, target: object = None, seconds: float = 20, kind: Any = PGTransport) -> Any:
     """Ours, unless said otherwise."""
     return kind(group, timedelta(seconds=seconds), CPU, (lambda: target) if target is not None else None)
+
+
+def a_receiver(group: Any, target: Any, seconds: float = 1, **options: Any) -> PGTransport:
+    return PGTransport(group, timedelta(seconds=seconds), CPU, lambda: target, **options)
+
+
+def dying(group: Any, chunks: int) -> Recording:
+    """A donor's group, on which so many chunks go out."""
+
+    def die(number: int) -> None:
+        if number == 2 + chunks:
+            raise RuntimeError("the node is gone")
+
+    return Recording(group, die)
+
+
+def broken_after(chunks: int, target: Any, state: Any, delta: bool = False, **options: Any) -> PGTransport:
+    """A transport whose donor died after so many chunks."""
+    giving, taking = builders_ends.gloo_groups(seconds=3)
+    receiver = a_receiver(taking, target, **options)
+    gave, took = builders_ends.side_by_side(
+        lambda: a_transport(dying(giving, chunks)).send_checkpoint([1], state),
+        lambda: receiver.recv_checkpoint(0, delta=delta),
+    )
+    assert isinstance(gave, PeerLost)
+    assert isinstance(took, PeerLost)
+    return receiver
 
 
 def cross(state: object, target: object = None, kind: Any = PGTransport, seconds: float = 20) -> Any:

@@ -14,6 +14,7 @@ import checkpointheal
 from builders_trainer import OPTIMIZERS, SCHEDULES, SECONDS, FakeAgent, Sampler, Training
 from checkpointheal.arena import Arena
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver, Refused, Restored, Waiting
+from checkpointheal.ends import mixed
 from checkpointheal.errors import (
     AlreadyAttached,
     Misuse,
@@ -21,6 +22,7 @@ from checkpointheal.errors import (
     PrivateStateTooLarge,
     SchemaDiffers,
     SlotDamaged,
+    TargetInvalid,
     UnsupportedLeaf,
 )
 from checkpointheal.manifest import describe
@@ -431,6 +433,18 @@ def test_a_leaf_that_cannot_cross_is_named_at_the_first_commit(attach, agent):
     heal.restore()
     with pytest.raises(UnsupportedLeaf, match=r"odd\.inner\.1 is a set"):
         heal.commit(1)
+
+
+def test_no_commit_keeps_what_a_broken_receive_left_half_filled(attach, agent):
+    training = Training()
+    heal = attach(training)
+    heal.restore()
+    train(heal, training, 0, 1)
+    broken = mixed.mark([training.model[0].weight.detach().view(-1).view(torch.uint8)], "the donor is gone")
+    with pytest.raises(TargetInvalid, match="the donor is gone"):
+        heal.commit(2)
+    mixed.forget(broken)
+    assert heal.commit(3)
 
 
 def test_a_state_that_grows_gets_larger_slots(attach, agent):

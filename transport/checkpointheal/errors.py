@@ -9,11 +9,13 @@
     │   ├── PrivateStateTooLarge   private state over its limit
     │   ├── RestoreDisagrees       the ranks of one job did not restore the same thing
     │   ├── AppliedStateDiffers    the loaded objects do not hold the bytes that they were given
+    │   ├── TargetInvalid          a live state is used that a broken transfer left half filled
     │   └── NotRestored            commit before restore
     ├── PeerBroke              the other side broke the protocol: abort the attempt
     │   ├── BadFrame               bytes that are no frame of ours, or break a limit
     │   ├── UnknownVersion         a version that this build does not speak
     │   ├── BytesDiffer            a chunk or a state whose digest is not the promised one
+    │   ├── DonorsDisagree         several donors hold different states, and no majority the same
     │   ├── UntrustedPeer          the other end of the connection is not who it should be
     │   └── PeerRefused            the peer said no, and why
     └── WorldFailed            nobody broke a rule: try again, elsewhere or later
@@ -105,6 +107,10 @@ class AppliedStateDiffers(Misuse):
     """The loaded objects do not hold the bytes that they were given."""
 
 
+class TargetInvalid(Misuse):
+    """A live state is used that a broken transfer left half filled. A receive that completes heals it."""
+
+
 class NotRestored(Misuse):
     """Commit before restore."""
 
@@ -119,6 +125,10 @@ class UnknownVersion(PeerBroke):
 
 class BytesDiffer(PeerBroke):
     """A chunk or a state whose digest is not the promised one."""
+
+
+class DonorsDisagree(PeerBroke):
+    """Several donors hold different states, and no majority the same."""
 
 
 class UntrustedPeer(PeerBroke):

@@ -5,7 +5,8 @@ each storage once, nothing believed before its digest. Must not know the arena.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -14,20 +15,27 @@ from typing import Any
 import torch
 from torch.distributed import ProcessGroup
 from torch.distributed.device_mesh import DeviceMesh
+from torch.utils.hooks import RemovableHandle
 
-from checkpointheal import digest, donor, recipient
+from checkpointheal import digest, donor, recipient, several
 from checkpointheal.channel import Channel, tell
-from checkpointheal.channel.beside import Beside
+from checkpointheal.channel.beside import Beside, Lost
 from checkpointheal.channel.group import GroupChannel
+from checkpointheal.channel.patient import Patient
 from checkpointheal.contract.layout import Difference, Identity
-from checkpointheal.ends import Sink, Terms
+from checkpointheal.ends import Sink, Terms, mixed
+from checkpointheal.ends.inplace import LiveSink
 from checkpointheal.ends.leaves import NewState
-from checkpointheal.ends.live import LiveSource, StagedSink
+from checkpointheal.ends.live import LiveSource, StagedSink, copied
 from checkpointheal.ends.placements import Meshes
 from checkpointheal.ends.target import LenientTarget, Target
-from checkpointheal.errors import CheckpointHealError, Misuse
+from checkpointheal.errors import CheckpointHealError, Misuse, WorldFailed
+from checkpointheal.lane import Peer
 from checkpointheal.manifest import Described, describe
+from checkpointheal.recipient import Taken
+from checkpointheal.relay import Relay, all_of
 from checkpointheal.session import Expected, refusal
+from checkpointheal.standing import Standing
 from checkpointheal.underway import Part, Progress, Underway, Watch
 from checkpointheal.wire import Offer
 
@@ -49,6 +57,9 @@ class PGTransport:
             one side has is left as it is, dtypes and strides are converted, the containers are the target's. Another
             shape or placement is still refused. `differences` tells what was bridged.
         progress: told how far each transfer has come, chunk by chunk, in the thread that moves it.
+        staged: True receives into new memory first, a second copy of the state, and touches nothing live before all of
+            it is here and verified. Without it, each chunk goes into the target as soon as it is verified, where the
+            target's tensors lie in their storages as the offered ones do, and `strict` is True.
     """
 
     def __init__(
@@ -61,49 +72,99 @@ class PGTransport:
         mesh: DeviceMesh | None = None,
         strict: bool = True,
         progress: Callable[[Progress], None] | None = None,
+        staged: bool = False,
     ) -> None:
         self._group, self._timeout, self._device = pg, timeout, device
-        self._state_dict, self._strict, self._progress = state_dict, strict, progress
+        self._state_dict, self._strict, self._progress, self._staged = state_dict, strict, progress, staged
         self._meshes = Meshes(mesh, device.type)
         self._underway = Underway()
         self._differences: tuple[Difference, ...] = ()
+        self._standing = Standing()
+        self._unreached: dict[int, CheckpointHealError] = {}
+        self._spoiled: mixed.Memory = ()
 
     @property
     def differences(self) -> tuple[Difference, ...]:
         """What the last receive bridged, where `strict` is False."""
         return self._differences
 
-    def send_checkpoint(self, dst_ranks: Sequence[int], state_dict: Any, *, timeout: timedelta | None = None) -> None:
+    @property
+    def unreached(self) -> dict[int, CheckpointHealError]:
+        """The ranks that the last receive passed the state on to in vain, and why."""
+        return self._unreached
+
+    def send_checkpoint(
+        self, dst_ranks: Sequence[int], state_dict: Any, *, timeout: timedelta | None = None, snapshot: bool = False
+    ) -> None:
         """Send it to every rank at once; returns when each has it, verified.
 
-        Nobody may change the tensors meanwhile: a recipient that sees it refuses. Raises UnsupportedLeaf (and tells the
+        Nobody may change the tensors meanwhile: a recipient that sees it refuses. With `snapshot` they are copied
+        first, and free as soon as the first progress is told. Raises UnsupportedLeaf or TargetInvalid (and tells the
         recipients), PeerRefused, PeerLost or Overdue: the first one's error, after all have ended; or Abandoned.
         """
         if not dst_ranks:
             return
         try:
             described = describe(state_dict)
+            mixed.require_whole(described.regions, self._spoiled)
         except CheckpointHealError as error:
-            self._to_each(dst_ranks, timeout, partial(donor.decline, error=error))
+            with suppress(CheckpointHealError):  # who cannot be told finds out by its own timeout
+                self._to_each(dst_ranks, timeout, partial(donor.decline, error=error))
             raise
+        described = copied(described) if snapshot else described
         offer = _offer(described)
         self._to_each(
             dst_ranks, timeout, lambda channel, terms: donor.give(channel, LiveSource(described), offer, terms)
         )
 
-    def recv_checkpoint(self, src_rank: int, *, timeout: timedelta | None = None) -> Any:
+    def recv_checkpoint(
+        self,
+        src_rank: int | Sequence[int],
+        *,
+        timeout: timedelta | None = None,
+        delta: bool = False,
+        relay_to: Sequence[int] = (),
+    ) -> Any:
         """Receive one; the state dict, with the target's own tensors where there is a target.
 
-        Nothing live is touched before all of it is here and verified. Raises SchemaDiffers or UnknownClass (and tells
-        the donor), PeerRefused, BytesDiffer, BadFrame, UnknownVersion, PeerLost, Overdue or Abandoned.
+        From several ranks at once each gives as much as it can, and one that is left is enough. What has arrived is
+        passed on to the ranks of `relay_to` while the rest arrives; `unreached` tells which did not get it.
+
+        No byte reaches live memory before it is verified. If the rest never comes, a target that was touched is
+        spoiled: what did not come is NaN, and `send_checkpoint` and `guard` raise TargetInvalid until a receive has
+        completed. With `delta`, only chunks that differ from what lies in the target cross: after a broken transfer,
+        those that had not come.
+
+        Raises SchemaDiffers or UnknownClass (and tells the donors), PeerRefused, BytesDiffer, DonorsDisagree, BadFrame,
+        UnknownVersion, PeerLost, Overdue or Abandoned.
         """
         self._underway.require_whole()
-        channel = self._to(src_rank)
-        end = self._end(channel, self._seconds(timeout))
-        sink = StagedSink(end.require_fit)
-        (taken,) = self._underway.run([partial(self._take, src_rank, sink, timeout)])
-        self._differences = end.bridged
-        return end.fill(taken.offer.manifest, sink.regions)
+        sources = tuple(dict.fromkeys(src_rank)) if isinstance(src_rank, Sequence) else (src_rank,)
+        _require_distinct(sources, relay_to)
+        patient = len(sources) + len(relay_to) > 1
+        givers, takers = (
+            [self._peer(rank, timeout, patient=patient) for rank in ranks] for ranks in (sources, relay_to)
+        )
+        end = self._end(givers, takers)
+        sink = self._sink(end, delta, relayed=bool(relay_to))
+        try:
+            taken = self._take(givers, takers, sink)
+            state = end.fill(taken.offer.manifest, sink.regions)
+        except BaseException as error:  # an interrupt leaves a mixture, too
+            self._spoiled = sink.give_up(error) or self._spoiled
+            raise
+        mixed.healed(end.filled)
+        self._spoiled, self._differences = (), end.bridged
+        return state
+
+    def guard(self, module: torch.nn.Module) -> RemovableHandle:
+        """Make the module's forward raise TargetInvalid while this transport's target is a mixture."""
+        return module.register_forward_pre_hook(lambda *_: mixed.require_whole((), self._spoiled))
+
+    def declare_whole(self) -> None:
+        """The target holds a state again, by other means than a receive: loaded from a checkpoint, say."""
+        mixed.forget(self._spoiled)
+        self._spoiled = ()
 
     def cancel(self) -> None:
         """Every send and receive of this transport that waits, in other threads, raises Abandoned at once.
@@ -112,13 +173,47 @@ class PGTransport:
         """
         self._underway.cancel()
 
-    def _take(self, rank: int, sink: Sink, timeout: timedelta | None, part: Part) -> recipient.Taken:
-        with self._beside(part, timeout) as beside:
-            expected = Expected(_HEAL, _ATTEMPT, None, beside.listen())
-            return recipient.take(self._to(rank), sink, expected, self._terms(rank, timeout, part))
+    def _take(self, givers: Sequence[Peer], takers: Sequence[Peer], sink: StagedSink) -> Taken:
+        relay = Relay()
 
-    def _end(self, channel: Channel, seconds: float) -> Target | LenientTarget | NewState:
-        """Where it goes. The user's own function speaks here: whatever it raises, the donor need not wait for it."""
+        def take(part: Part) -> Taken:
+            return relay.receive(partial(self._take_from, givers, bool(takers), part), sink)
+
+        taken: Taken
+        taken, *missed = self._underway.run([take, *(partial(self._pass_on, relay, taker) for taker in takers)])
+        self._unreached = {taker.rank: error for taker, error in zip(takers, missed, strict=True) if error is not None}
+        return taken
+
+    def _take_from(self, givers: Sequence[Peer], relayed: bool, part: Part, sink: Sink) -> Taken:
+        expected = Expected(_HEAL, _ATTEMPT, None)
+        if len(givers) > 1:
+            return several.take(givers, sink, expected, self._standing.lanes)
+        rank, channel, terms, beside = givers[0]
+        part.when_left(beside.cut)
+        try:
+            with beside:
+                listening = replace(expected, lifeline=beside.listen(_whom_to_tell(channel, part)))
+                return recipient.take(channel, sink, listening, terms)
+        except WorldFailed as error:
+            if relayed:  # nothing closes the group then
+                self._standing.give_up(rank, error)
+            raise
+
+    def _pass_on(self, relay: Relay, taker: Peer, part: Part) -> CheckpointHealError | None:
+        with _calling(taker, part) as peer:
+            error = relay.pass_on(peer, whole=self._device.type != "cpu")
+            if isinstance(error, WorldFailed):
+                peer.beside.cut()
+                self._standing.give_up(taker.rank, error)
+        return error
+
+    def _sink(self, end: Target | LenientTarget | NewState, delta: bool, *, relayed: bool) -> StagedSink:
+        if isinstance(end, Target):
+            return LiveSink(end, staged=self._staged, delta=delta)
+        return StagedSink(all_of(end.require_fit) if relayed else end.require_fit)
+
+    def _end(self, givers: Sequence[Peer], takers: Sequence[Peer]) -> Target | LenientTarget | NewState:
+        """Where it goes. The user's own function speaks here: whatever it raises, nobody need wait for it."""
         if self._state_dict is None:
             return NewState(self._meshes)
         try:
@@ -126,7 +221,9 @@ class PGTransport:
             return Target(live) if self._strict else LenientTarget(live)
         except Exception as error:
             told = error if isinstance(error, CheckpointHealError) else Misuse(f"{type(error).__name__}: {error}")
-            tell(channel, refusal(told), seconds)
+            for giver in givers:
+                tell(giver.channel, refusal(told), giver.terms.stall)
+            self._underway.run([partial(_decline, taker, told) for taker in takers])
             raise
 
     def _to_each(
@@ -134,27 +231,49 @@ class PGTransport:
     ) -> None:
         """Side by side: nobody's timeout runs while another one is served."""
 
-        def serve(rank: int, part: Part) -> object:
-            with self._beside(part, timeout) as beside:
-                return act(self._to(rank), replace(self._terms(rank, timeout, part), lifeline=beside.call))
+        def serve(peer: Peer, part: Part) -> object:
+            with _calling(peer, part) as calling:
+                return act(calling.channel, calling.terms)
 
-        self._underway.run([partial(serve, rank) for rank in ranks])
+        self._underway.run([partial(serve, self._peer(rank, timeout)) for rank in ranks])
 
-    def _beside(self, part: Part, timeout: timedelta | None) -> Beside:
-        beside = Beside(self._seconds(timeout), part.give_up)
-        part.when_left(beside.cut)
-        return beside
+    def _peer(self, rank: int, timeout: timedelta | None, *, patient: bool = False) -> Peer:
+        """The way to a rank. `patient`: it outlives a wait that is given up, and so do the ways to the others."""
+        terms = self._terms(rank, timeout)
+        self._standing.require_free(rank, terms.stall)
+        channel = GroupChannel(self._group, rank, _indexed(self._device))
+        return Peer(rank, Patient(channel, rank) if patient else channel, terms, Beside(terms.stall))
 
-    def _to(self, rank: int) -> Channel:
-        return GroupChannel(self._group, rank, _indexed(self._device))
-
-    def _terms(self, peer: int, timeout: timedelta | None, part: Part) -> Terms:
-        seconds = self._seconds(timeout)
-        watch = Watch(self._progress, peer, part.left)
+    def _terms(self, peer: int, timeout: timedelta | None) -> Terms:
+        seconds = (timeout or self._timeout).total_seconds()
+        watch = Watch(self._progress, peer, self._underway.left)
         return Terms(math.inf, seconds, watch.crossed, frame=seconds, expect=watch.expect)
 
-    def _seconds(self, timeout: timedelta | None) -> float:
-        return (timeout or self._timeout).total_seconds()
+
+@contextmanager
+def _calling(peer: Peer, part: Part) -> Iterator[Peer]:
+    """The peer, whose lifeline is called as soon as it says where."""
+    part.when_left(peer.beside.cut)
+    with peer.beside:
+        call = partial(peer.beside.call, _whom_to_tell(peer.channel, part))
+        yield peer._replace(terms=replace(peer.terms, lifeline=call))
+
+
+def _whom_to_tell(channel: Channel, part: Part) -> Lost:
+    """Of a peer's end: the channel, where its waits can be ended, else whoever waits for all of it."""
+    return channel.lose if isinstance(channel, Patient) else part.give_up
+
+
+def _decline(taker: Peer, error: CheckpointHealError, part: Part) -> None:
+    del part
+    donor.decline(taker.channel, taker.terms, error)
+
+
+def _require_distinct(sources: Sequence[int], relay_to: Sequence[int]) -> None:
+    if not sources:
+        raise Misuse("no rank is named to receive from")
+    if twice := set(sources) & set(relay_to):
+        raise Misuse(f"rank {min(twice)} is to give the state and to be passed it")
 
 
 def _indexed(device: torch.device) -> torch.device:

@@ -34,7 +34,6 @@ class Part:
     def __init__(self, index: int, waiting: "SimpleQueue[Any]") -> None:
         self._index, self._waiting = index, waiting
         self._then: list[Callable[[], None]] = []
-        self.left = threading.Event()
 
     def give_up(self, error: BaseException) -> None:
         """This is its outcome, however long its thread still waits."""
@@ -42,13 +41,12 @@ class Part:
         self.leave()
 
     def leave(self) -> None:
-        """Nobody waits for it any more: its thread shall move nothing further."""
-        self.left.set()
+        """Nobody waits for it any more."""
         for act in self._then:
             act()
 
     def when_left(self, act: Callable[[], None]) -> None:
-        """Do this, too, once it is left."""
+        """Do this once it is left."""
         self._then.append(act)
 
     def do(self, act: "Callable[[Part], Any]") -> None:
@@ -122,15 +120,16 @@ class Watch:
 
     def __init__(self, tell: Callable[[Progress], None] | None, peer: int, left: threading.Event) -> None:
         self._tell, self._peer, self._left = tell, peer, left
-        self._total, self._began = 0, 0.0
+        self._done, self._total, self._began = 0, 0, 0.0
 
     def expect(self, total: int) -> None:
-        """So many bytes are to cross."""
-        self._total, self._began = total, time.monotonic()
-        self.crossed(0)
+        """So many bytes are to cross in all."""
+        self._total, self._began = total, self._began or time.monotonic()
+        self.crossed(self._done)
 
     def crossed(self, done: int) -> None:
         """So many have. Raises Abandoned where nobody waits for the rest."""
+        self._done = done
         if self._left.is_set():
             raise Abandoned("the transfer was cancelled here")
         if self._tell is not None:

@@ -21,7 +21,15 @@ class Side:
 
     def __init__(self, stall: float = LONG) -> None:
         self.lost: SimpleQueue[CheckpointHealError] = SimpleQueue()
-        self.beside = Beside(stall, self.lost.put)
+        self.beside = Beside(stall)
+
+    def listen(self) -> Lifeline:
+        told = self.beside.listen(self.lost.put)
+        assert told
+        return told
+
+    def call(self, told: Lifeline) -> None:
+        self.beside.call(self.lost.put, told)
 
     def connected(self) -> bool:
         return self.beside._lifeline is not None
@@ -37,7 +45,7 @@ def sides() -> Iterator[tuple[Side, Side]]:
 
 
 def connect(taking: Side, giving: Side) -> None:
-    giving.beside.call(taking.beside.listen())
+    giving.call(taking.listen())
     until = threading.Event()
     while not (taking.connected() and giving.connected()):
         until.wait(0.005)
@@ -52,7 +60,7 @@ def test_a_side_that_hangs_up_is_lost_to_the_other_at_once(sides: tuple[Side, Si
 
 def test_a_failure_of_the_world_hangs_up_and_anything_else_says_goodbye() -> None:
     for failure, lost in ((Overdue("late"), True), (BytesDiffer("other bytes"), False)):
-        taking, giving = Side(), Side(stall=LONG)
+        taking, giving = Side(), Side()
         connect(taking, giving)
         with pytest.raises(CheckpointHealError), taking.beside:
             raise failure
@@ -65,8 +73,7 @@ def test_a_failure_of_the_world_hangs_up_and_anything_else_says_goodbye() -> Non
 
 def test_silence_is_overdue() -> None:
     taking, giving = Side(stall=0.2), Side()
-    told = taking.beside.listen()
-    assert told
+    told = taking.listen()
     with socket.create_connection((str(told.host), told.port)) as mute:
         mute.sendall(told.call.encode())
         assert isinstance(taking.lost.get(timeout=SAFETY), Overdue)
@@ -76,13 +83,12 @@ def test_silence_is_overdue() -> None:
 
 def test_a_stranger_learns_nothing_and_the_donor_is_still_heard() -> None:
     taking, giving = Side(), Side()
-    told = taking.beside.listen()
-    assert told
+    told = taking.listen()
     with socket.create_connection((str(told.host), told.port)) as stranger:
         stranger.sendall(b"0" * 32)
         stranger.settimeout(SAFETY)
         assert stranger.recv(100) == b""
-    giving.beside.call(told)
+    giving.call(told)
     while not giving.connected():
         threading.Event().wait(0.005)
     taking.beside.cut()
@@ -94,7 +100,7 @@ def test_whoever_answers_with_another_word_is_not_taken_for_the_recipient() -> N
     giving = Side()
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         stranger.settimeout(SAFETY)
-        giving.beside.call(told(stranger.getsockname()[1]))
+        giving.call(told(stranger.getsockname()[1]))
         guest, _ = stranger.accept()
         with guest:
             guest.settimeout(SAFETY)
@@ -111,7 +117,7 @@ def test_nobody_where_the_recipient_should_wait_changes_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with giving.beside:
-        giving.beside.call(told(port))
+        giving.call(told(port))
     assert giving.lost.empty()
 
 
@@ -124,9 +130,10 @@ def test_a_host_that_lets_nobody_listen_says_nothing(monkeypatch: pytest.MonkeyP
         raise OSError("no")
 
     monkeypatch.setattr(socket, "create_server", refuse)
-    with Side().beside as beside:
-        assert beside.listen() is None
-        beside.call(None)
+    side = Side()
+    with side.beside as beside:
+        assert beside.listen(side.lost.put) is None
+        beside.call(side.lost.put, None)
 
 
 def test_the_address_is_the_interfaces_that_gloo_was_told() -> None:

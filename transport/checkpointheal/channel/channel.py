@@ -40,10 +40,15 @@ class Channel(Protocol):
 
 def send_frame(channel: Channel, frame: wire.Frame, seconds: float, version: int = wire.SPOKEN[0]) -> None:
     """Prefix and header, one after the other."""
+    for pending in post_frame(channel, frame, version):
+        pending.wait(seconds)
+
+
+def post_frame(channel: Channel, frame: wire.Frame, version: int = wire.SPOKEN[0]) -> list[Pending]:
+    """Start sending prefix and header. Who posts one frame after the other waits for them in that order."""
     raw = torch.frombuffer(bytearray(wire.encode(frame, version)), dtype=torch.uint8)
     parts = [part for part in (raw[: wire.PREFIX_BYTES], raw[wire.PREFIX_BYTES :]) if part.numel()]
-    for pending in [channel.send(part) for part in parts]:
-        pending.wait(seconds)
+    return [channel.send(part) for part in parts]
 
 
 def tell(channel: Channel, frame: wire.Frame, seconds: float) -> None:

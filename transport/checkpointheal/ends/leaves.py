@@ -24,6 +24,7 @@ class NewState:
     """
 
     bridged: tuple[Difference, ...] = ()
+    filled: tuple[torch.Tensor, ...] = ()
 
     def __init__(self, meshes: Meshes) -> None:
         self._meshes = meshes

@@ -6,12 +6,15 @@ What arrives is staged in memory of its own, one storage per region, and touches
 
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 import torch
+from pydantic import JsonValue
 
 from checkpointheal import digest
-from checkpointheal.contract.layout import Manifest, Region
+from checkpointheal.contract.layout import Manifest, Region, Schema
+from checkpointheal.ends import memory, mixed
 from checkpointheal.ends.ends import WINDOW
 from checkpointheal.errors import BadFrame
 from checkpointheal.manifest import Described
@@ -73,14 +76,39 @@ class _Buckets:
         """The one that was used longest ago."""
         self._turn = (self._turn + 1) % WINDOW
         if self._turn not in self._buffers:
-            self._buffers[self._turn] = torch.empty(self._chunk_bytes, dtype=torch.uint8)
+            self._buffers[self._turn] = memory.new(self._chunk_bytes)
         return self._buffers[self._turn][:length]
+
+
+def copied(described: Described) -> Described:
+    """The same state in memory of its own, read now: whoever changes the live one changes nothing here."""
+    regions = [memory.new(live.numel()).copy_(live) for live in described.regions]
+    return replace(described, regions=tuple(regions))
+
+
+class Given(Protocol):
+    """A state that lies in regions of this process."""
+
+    @property
+    def schema(self) -> Schema:
+        """How it lies."""
+        ...
+
+    @property
+    def values(self) -> tuple[JsonValue, ...]:
+        """Its plain values, as a manifest has them."""
+        ...
+
+    @property
+    def regions(self) -> Sequence[torch.Tensor]:
+        """1-D uint8 views of its memory, in the schema's order."""
+        ...
 
 
 class LiveSource:
     """A described state in this process. Who changes it meanwhile is found out by the recipient, from the digests."""
 
-    def __init__(self, described: Described, chunk_bytes: int = digest.CHUNK_BYTES) -> None:
+    def __init__(self, described: Given, chunk_bytes: int = digest.CHUNK_BYTES) -> None:
         self._described = described
         self._cut = Cut(described.schema.regions, described.schema.data_bytes, chunk_bytes)
         self._buckets = _Buckets(chunk_bytes)
@@ -93,6 +121,10 @@ class LiveSource:
     def digests(self) -> tuple[str, ...]:
         """One per chunk, read now."""
         return tuple(digest.digest_bytes(self.chunk(index).numpy().data) for index in range(self._cut.count))
+
+    def length(self, index: int) -> int:
+        """Bytes of this chunk."""
+        return self._cut.length(index)
 
     def chunk(self, index: int) -> torch.Tensor:
         """Live memory where it can be, else a bucket."""
@@ -119,15 +151,22 @@ class StagedSink:
 
     def prepare(self, offer: Offer) -> Sequence[str]:
         """Nothing lies here yet; but chunks that are not needed need not cross."""
+        return self._make_room(offer, self._open(offer))
+
+    def _open(self, offer: Offer) -> frozenset[int]:
+        """The regions that are needed, once everything was checked."""
         schema = offer.manifest.schema_
         check(schema, len(offer.manifest.values))
         needed = frozenset(self._fits(offer.manifest))
         self._cut = Cut(schema.regions, schema.data_bytes, offer.chunk_bytes)
         self._buckets = _Buckets(offer.chunk_bytes)
+        return needed
+
+    def _make_room(self, offer: Offer, needed: frozenset[int]) -> Sequence[str]:
+        schema = offer.manifest.schema_
         try:
             self.regions = [
-                torch.empty(region.nbytes if index in needed else 0, dtype=torch.uint8)
-                for index, region in enumerate(schema.regions)
+                memory.new(region.nbytes if index in needed else 0) for index, region in enumerate(schema.regions)
             ]
         except RuntimeError as error:
             raise BadFrame(f"{schema.data_bytes} bytes are offered, more than this process can have") from error
@@ -140,6 +179,9 @@ class StagedSink:
         whole = self._cut.whole(index)
         if whole is not None and self.regions[whole.region].numel():
             return self.regions[whole.region][whole.in_region :][: whole.nbytes]
+        return self._bucket(index)
+
+    def _bucket(self, index: int) -> torch.Tensor:
         self._landing[index] = self._buckets.take(self._cut.length(index))
         return self._landing[index]
 
@@ -158,3 +200,7 @@ class StagedSink:
 
     def seal(self, offer: Offer) -> None:
         """What is staged is whole; who staged it puts it to use."""
+
+    def give_up(self, error: BaseException) -> mixed.Memory:
+        """It will not be whole; the live memory that is a mixture now: none, since nothing live was touched."""
+        return ()

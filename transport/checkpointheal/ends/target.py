@@ -1,6 +1,6 @@
-"""How is a live state filled in place?
+"""Does an offered state fit a live one, and how does the live one become it?
 
-Wholly, once everything is here and verified, or not at all. Must not know how the bytes came.
+From regions that are whole and verified: the live ones themselves, or staged ones. Must not know how the bytes came.
 """
 
 import contextlib
@@ -29,26 +29,39 @@ class Target:
 
     def __init__(self, state: Any) -> None:
         """Raises UnsupportedLeaf that names a leaf that cannot be filled."""
-        self._live: Described = describe(state)
+        self.live: Described = describe(state)
+
+    @property
+    def filled(self) -> Sequence[torch.Tensor]:
+        """The live memory that holds what came, once it is filled: all of it."""
+        return self.live.regions
+
+    def lies_like(self, offered: Schema) -> bool:
+        """Whether region by region is tensor by tensor: always, where both sides run one program."""
+        own = self.live.schema
+        places = [[(entry.region, entry.offset) for entry in schema.tensors] for schema in (offered, own)]
+        sizes = [[region.nbytes for region in schema.regions] for schema in (offered, own)]
+        return places[0] == places[1] and sizes[0] == sizes[1]
 
     def require_fit(self, offered: Manifest) -> Collection[int]:
         """The regions that are needed: all. Raises SchemaDiffers, naming each difference."""
-        if differences := compare(offered.schema_, self._live.schema, memory=False):
+        if differences := compare(offered.schema_, self.live.schema, memory=False):
             raise SchemaDiffers(differences)
         for value in offered.values:
             values.decode(value)
         return range(len(offered.schema_.regions))
 
     def fill(self, manifest: Manifest, regions: Sequence[torch.Tensor]) -> Any:
-        """Copy verified regions into the live memory; the state dict, its tensors the target's own."""
+        """Copy verified regions into live memory, where they are not it; the state dict with the target's tensors."""
         plain = [values.decode(value) for value in manifest.values]
-        if _lies_alike(manifest.schema_, self._live.schema):
-            for live, staged in zip(self._live.regions, regions, strict=True):
-                live.copy_(staged)
+        if self.lies_like(manifest.schema_):
+            for live, came in zip(self.live.regions, regions, strict=True):
+                if came is not live:
+                    live.copy_(came)
         else:
             for index, entry in enumerate(manifest.schema_.tensors):
-                _copy_bytes(self._live, index, entry, regions)
-        return grow(manifest.schema_.tree, _Own(self._live, plain))
+                _copy_bytes(self.live, index, entry, regions)
+        return grow(manifest.schema_.tree, _Own(self.live, plain))
 
 
 class LenientTarget:
@@ -63,6 +76,11 @@ class LenientTarget:
     def bridged(self) -> tuple[Difference, ...]:
         """What the offered state and this one differ in, known once it has been offered."""
         return self._plan.bridged
+
+    @property
+    def filled(self) -> Sequence[torch.Tensor]:
+        """The live memory that holds what came, once it is filled: not known to be all of it where it was bridged."""
+        return () if self._plan.bridged else self._live.regions
 
     def require_fit(self, offered: Manifest) -> Collection[int]:
         """The regions that are needed. Raises SchemaDiffers, naming each difference that nothing bridges."""
@@ -101,13 +119,6 @@ class LenientTarget:
                 yield _differ(own, "stride", f"{entry.stride}", f"{own.stride}, whose elements share memory")
             elif not _casts(BY_NAME[entry.dtype], BY_NAME[own.dtype]):
                 yield _differ(own, "dtype", entry.dtype, f"{own.dtype}, to which torch does not cast it")
-
-
-def _lies_alike(offered: Schema, own: Schema) -> bool:
-    """Whether region by region is tensor by tensor: always, where both sides run one program."""
-    places = [[(entry.region, entry.offset) for entry in schema.tensors] for schema in (offered, own)]
-    sizes = [[region.nbytes for region in schema.regions] for schema in (offered, own)]
-    return places[0] == places[1] and sizes[0] == sizes[1]
 
 
 def _copy_bytes(live: Described, index: int, offered: TensorEntry, regions: Sequence[torch.Tensor]) -> None:

@@ -2,6 +2,17 @@
 
 from checkpointheal.session.donor import DonorSession
 from checkpointheal.session.heard import refusal
+from checkpointheal.session.pool import Pool
 from checkpointheal.session.recipient import Expected, RecipientSession, Verdict
+from checkpointheal.session.vote import elected, require_elected
 
-__all__ = ["DonorSession", "Expected", "RecipientSession", "Verdict", "refusal"]
+__all__ = [
+    "DonorSession",
+    "Expected",
+    "Pool",
+    "RecipientSession",
+    "Verdict",
+    "elected",
+    "refusal",
+    "require_elected",
+]

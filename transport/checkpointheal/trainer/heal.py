@@ -133,7 +133,8 @@ class Heal:
         A step that the job had reached before a heal is kept, but is not new: what runs once per step has run. The
         training loop stands still for one copy of the replicated state; where no slot is free the generation is
         skipped, and the loop never waits for one. Once the epoch is over, the process ends here, by SystemExit.
-        Raises NotRestored; in the first commit also UnsupportedLeaf or PrivateStateTooLarge.
+        Raises NotRestored; TargetInvalid where a receive of this process broke and left the state half filled; in the
+        first commit also UnsupportedLeaf or PrivateStateTooLarge.
         """
         if not self._asked:
             raise NotRestored("commit() came before restore(): call restore() once, before the training loop")

@@ -25,7 +25,15 @@ from checkpointheal.contract.trainer import (
     Sealed,
     Unkept,
 )
-from checkpointheal.errors import AlreadyAttached, CheckpointHealError, Misuse, NoArena, PrivateStateTooLarge
+from checkpointheal.ends import mixed
+from checkpointheal.errors import (
+    AlreadyAttached,
+    CheckpointHealError,
+    Misuse,
+    NoArena,
+    PrivateStateTooLarge,
+    TargetInvalid,
+)
 from checkpointheal.manifest import Described, describe, pack, write_out
 from checkpointheal.trainer.line import Line
 from checkpointheal.trainer.parts import Parts
@@ -78,11 +86,14 @@ class Keeping:
         """Make this step's generation. The training loop stands still for one copy of the replicated state.
 
         `is_over` tells, once the copy is whole, whether the epoch has ended meanwhile. Raises Misuse, in the first
-        commit alone, where the program must be mended; whatever fails later is said once.
+        commit alone, where the program must be mended; whatever fails later is said once. TargetInvalid in any: this is
+        no state to keep.
         """
         try:
             self._keep(epoch, step, is_over)
             self._has_kept = True
+        except TargetInvalid:
+            raise
         except Misuse as error:
             if not self._has_kept and not isinstance(error, AlreadyAttached):
                 raise
@@ -99,6 +110,7 @@ class Keeping:
     def _keep(self, epoch: int, step: int, is_over: Callable[[], bool]) -> None:
         begun = time.monotonic()
         described = self._described = describe(self._parts.replicated_state(), self._described)
+        mixed.require_whole(described.regions)
         if self._form is None or self._form.schema is not described.schema:
             self._form = _Form(described.schema)
         if not self._reserve(self._form.slot_bytes):

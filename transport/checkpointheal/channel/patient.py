@@ -1,0 +1,98 @@
+"""How is a wait given up without giving up the channel?
+
+After a wait that timed out gloo closes every way of the group, to all ranks. So a thread waits for the peer as long as
+it takes, and who asked waits for the thread as long as it likes. What is given up stays under way: nothing new may be
+said to that peer before it is over. Must not know what the bytes mean.
+"""
+
+import threading
+from queue import SimpleQueue
+
+import torch
+
+from checkpointheal.channel.channel import Channel, Pending
+from checkpointheal.errors import CheckpointHealError, Overdue
+
+_FOR_GOOD = 1e8
+"""Three years: the longest that every channel takes for an answer."""
+
+
+class Patient:
+    """A channel to one rank whose waits end by our own clock."""
+
+    def __init__(self, channel: Channel, peer: int) -> None:
+        self._channel, self._peer = channel, peer
+        self._owed: SimpleQueue[Owed | None] = SimpleQueue()
+        self._under_way: set[Owed] = set()
+        self._lost: CheckpointHealError | None = None
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def send(self, buffer: torch.Tensor) -> "Owed":
+        """Start sending. Raises PeerLost."""
+        return self._await(self._channel.send(buffer))
+
+    def receive(self, into: torch.Tensor) -> "Owed":
+        """Start receiving. Raises PeerLost."""
+        return self._await(self._channel.receive(into))
+
+    def lose(self, error: CheckpointHealError) -> None:
+        """The peer is known to be gone: whoever waits for it, or will, is told."""
+        with self._lock:
+            self._lost = error
+            for owed in self._under_way:
+                owed.end(error)
+
+    def close(self) -> None:
+        """Let the thread go once all is over, and the channel where it belongs to the transfer."""
+        self._owed.put(None)
+        self._channel.close()
+
+    def _await(self, pending: Pending) -> "Owed":
+        owed = Owed(pending, self._peer)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, daemon=True, name="checkpointheal-patient")
+            self._thread.start()
+        with self._lock:
+            self._under_way.add(owed)
+            if self._lost is not None:
+                owed.end(self._lost)
+        self._owed.put(owed)
+        return owed
+
+    def _run(self) -> None:
+        """One after the other: what was begun later is over later, or it fails as well."""
+        while (owed := self._owed.get()) is not None:
+            owed.finish()
+            with self._lock:
+                self._under_way.discard(owed)
+
+
+class Owed:
+    """Bytes on their way, waited for by the thread."""
+
+    def __init__(self, pending: Pending, peer: int) -> None:
+        self._pending, self._peer = pending, peer
+        self._error: BaseException | None = None
+        self._over = threading.Event()
+
+    def finish(self) -> None:
+        """In the thread: wait for as long as it takes."""
+        try:
+            self._pending.wait(_FOR_GOOD)
+        except BaseException as error:  # the outermost of this thread: whoever waits raises it
+            self.end(error)
+        self._over.set()
+
+    def end(self, error: BaseException) -> None:
+        """This is its outcome, if there is none yet."""
+        if not self._over.is_set():
+            self._error = error
+            self._over.set()
+
+    def wait(self, seconds: float) -> None:
+        """Until it is over. Raises Overdue, after which it is still under way, or PeerLost."""
+        if not self._over.wait(max(0.0, seconds)):
+            raise Overdue(f"nothing came from or went to rank {self._peer} for {seconds:.1f} s")
+        if self._error is not None:
+            raise self._error
