@@ -50,10 +50,9 @@ class Giver:
         """A tensor made of tensors. Raises UnknownClass or BadFrame."""
         cls: Any = find(name, self._known, path).kind
         try:
-            made = cls.__tensor_unflatten__(inner, context, torch.Size(outer.shape), outer.stride)
+            return as_outer(cls.__tensor_unflatten__(inner, context, torch.Size(outer.shape), outer.stride), outer)
         except UNFIT as error:
             raise BadFrame(f"{path} cannot be made of its tensors, as {name} ({error})") from error
-        return as_outer(made, outer)
 
     def distributed(self, local: Any, outer: Outer, path: str) -> Any:
         """A DTensor, given its local tensor."""
