@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-import builders_pg
 from checkpointheal import PGTransport, digest, donor, manifest, wire
 from checkpointheal.arena import header, seals
 from checkpointheal.channel.group import GroupChannel
@@ -30,7 +29,7 @@ from fuzz.peer import Scripted
 
 PATIENCE = timedelta(seconds=5)
 SMALL = 1 << 16
-"""Bytes of a data section that is really made, and elements of a tensor that are really read."""
+"""Bytes of a data section that is really made,; of a tensor, elements that are really read."""
 
 
 class WrongOutcome(Exception):
@@ -183,22 +182,22 @@ def _identity(state: Any) -> object:
 
 def _read_through(node: Any) -> None:
     """Touch every element that there is: one outside of its memory would be felt."""
-    for path, tensor in _tensors(node):
-        _require(tensor.numel() >= 0, path)
-        if tensor.numel() <= SMALL and builders_pg.raw(tensor) is None:
-            raise WrongOutcome(path)
+    for tensor in _tensors(node):
+        if tensor.numel() <= SMALL:
+            with contextlib.suppress(RuntimeError):  # some dtypes can only be held
+                tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
-def _tensors(node: Any) -> Sequence[tuple[str, torch.Tensor]]:
+def _tensors(node: Any) -> Sequence[torch.Tensor]:
     if type(node) in (torch.Tensor, torch.nn.Parameter):
-        return [("", node)]
+        return [node]
     inner = node.values() if isinstance(node, Mapping) else node if isinstance(node, list | tuple) else ()
     return [found for each in inner for found in _tensors(each)]
 
 
-def _require(holds: bool, what: str = "") -> None:
+def _require(holds: bool) -> None:
     if not holds:
-        raise WrongOutcome(what)
+        raise WrongOutcome("what came of this input never may")
 
 
 _DESCRIBED = manifest.describe(states.small())

@@ -37,6 +37,8 @@ def compare(offered: Schema, target: Schema, *, memory: bool = True) -> tuple[Di
     if trees[0] != trees[1]:
         return tuple(_differences(offered, target))
     pairs = list(zip(offered.tensors, target.tensors, strict=True))
+    if misnamed := tuple(_misnamed(pairs)):
+        return misnamed
     differences = [*(each for pair in pairs for each in _entry(*pair)), *_ties(offered, target)]
     return tuple(differences or (_places(offered, target) if memory else ()))
 
@@ -157,6 +159,13 @@ def _entry(offered: TensorEntry, target: TensorEntry) -> Iterator[Difference]:
     for what, (theirs, ours) in facts.items():
         if theirs != ours:
             yield Difference(path=target.path, what=what, offered=str(theirs), target=str(ours))
+
+
+def _misnamed(pairs: Sequence[tuple[TensorEntry, TensorEntry]]) -> Iterator[Difference]:
+    """Tensors whose paths are not those of their tree, which nobody writes who means well."""
+    for offered, target in pairs:
+        if offered.path != target.path:
+            yield _differ(target.path, "container", f"a tensor named {offered.path}", "a tensor")
 
 
 def _placed(entry: TensorEntry) -> str:
