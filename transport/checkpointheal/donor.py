@@ -29,11 +29,11 @@ def give(channel: Channel, source: Source, offer: Offer, terms: Terms) -> int:
         tell(channel, refusal(error), terms.stall)
         raise
     send_frame(channel, answer, terms.left(time.monotonic()), session.version)
-    wanted = session.wanted(receive_frame(channel, terms.left(time.monotonic())))
-    terms.expect(offer.bytes_of(wanted))
-    crossed = _stream(channel, source, wanted, terms)
-    session.release(receive_frame(channel, terms.left(time.monotonic())))
-    return crossed
+    stream = _Stream(channel, source, terms)
+    while (wanted := session.asked(receive_frame(channel, terms.left(time.monotonic())))) is not None:
+        stream.expect(offer.bytes_of(wanted))
+        stream.send(wanted)
+    return stream.crossed
 
 
 def decline(channel: Channel, terms: Terms, error: CheckpointHealError) -> None:
@@ -42,26 +42,41 @@ def decline(channel: Channel, terms: Terms, error: CheckpointHealError) -> None:
     tell(channel, refusal(error), terms.stall)
 
 
-def _stream(channel: Channel, source: Source, wanted: Sequence[int], terms: Terms) -> int:
-    pace = Pace(terms.bytes_per_second, time.monotonic())
-    flying: deque[tuple[Pending, int]] = deque()
-    crossed = 0
-    for index in wanted:
-        if len(flying) == WINDOW:
-            crossed += _land(flying, terms, crossed)
-        chunk = source.chunk(index)
+class _Stream:
+    """The chunks of one transfer, under one cap however often more are asked for."""
+
+    def __init__(self, channel: Channel, source: Source, terms: Terms) -> None:
+        self._channel, self._source, self._terms = channel, source, terms
+        self._pace = Pace(terms.bytes_per_second, time.monotonic())
+        self._flying: deque[tuple[Pending, int]] = deque()
+        self._asked: int | None = None
+        self.crossed = 0
+
+    def expect(self, count: int) -> None:
+        """So many bytes more. A sign of life is not worth telling, the first word is."""
+        if count or self._asked is None:
+            self._asked = (self._asked or 0) + count
+            self._terms.expect(self._asked)
+
+    def send(self, wanted: Sequence[int]) -> None:
+        """Send them; returns when they are gone."""
+        for index in wanted:
+            if len(self._flying) == WINDOW:
+                self._land()
+            chunk = self._source.chunk(index)
+            self._keep_to_the_cap(chunk.numel())
+            self._flying.append((self._channel.send(chunk), chunk.numel()))
+        while self._flying:
+            self._land()
+
+    def _keep_to_the_cap(self, count: int) -> None:
         now = time.monotonic()
-        time.sleep(min(delay := pace.delay(now, chunk.numel()), left := terms.left(now)))
+        time.sleep(min(delay := self._pace.delay(now, count), left := self._terms.left(now)))
         if delay > left:
-            raise Overdue(f"the deadline passed after {crossed} bytes: the cap lets no more through in its time")
-        flying.append((channel.send(chunk), chunk.numel()))
-    while flying:
-        crossed += _land(flying, terms, crossed)
-    return crossed
+            raise Overdue(f"the deadline passed after {self.crossed} bytes: the cap lets no more through in its time")
 
-
-def _land(flying: deque[tuple[Pending, int]], terms: Terms, crossed: int) -> int:
-    pending, count = flying.popleft()
-    pending.wait(terms.chunk(time.monotonic()))
-    terms.progress(crossed + count)
-    return count
+    def _land(self) -> None:
+        pending, count = self._flying.popleft()
+        pending.wait(self._terms.chunk(time.monotonic()))
+        self.crossed += count
+        self._terms.progress(self.crossed)

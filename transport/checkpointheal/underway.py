@@ -83,15 +83,16 @@ class Watch:
 
     def __init__(self, tell: Callable[[Progress], None] | None, peer: int, left: threading.Event) -> None:
         self._tell, self._peer, self._left = tell, peer, left
-        self._total, self._began = 0, 0.0
+        self._done, self._total, self._began = 0, 0, 0.0
 
     def expect(self, total: int) -> None:
-        """So many bytes are to cross."""
-        self._total, self._began = total, time.monotonic()
-        self.crossed(0)
+        """So many bytes are to cross in all."""
+        self._total, self._began = total, self._began or time.monotonic()
+        self.crossed(self._done)
 
     def crossed(self, done: int) -> None:
         """So many have. Raises Abandoned where nobody waits for the rest."""
+        self._done = done
         if self._left.is_set():
             raise Abandoned("the transfer was cancelled here")
         if self._tell is not None:

@@ -52,6 +52,7 @@ def served(*frames: wire.Frame) -> tuple[object, int]:
         ((HELLO, build.OFFER), BadFrame),
         ((HELLO, builders_wire.a_want([0, COUNT + 1])), BadFrame),
         ((HELLO, builders_wire.a_want([1 << 50, 1 << 60])), BadFrame),
+        ((HELLO, builders_wire.a_want(), builders_wire.a_want([COUNT, COUNT + 1])), BadFrame),
         ((HELLO.model_copy(update={"attempt": 2}), builders_wire.a_want([0, 1])), Abandoned),
         ((HELLO.model_copy(update={"spoken": (9,)}), builders_wire.a_want([0, 1])), UnknownVersion),
     ],
@@ -63,6 +64,7 @@ def served(*frames: wire.Frame) -> tuple[object, int]:
         "offers",
         "wants a chunk too many",
         "wants chunks without end",
+        "wants a chunk that does not exist after all that there are",
         "an old attempt",
         "another version",
     ],
@@ -87,5 +89,14 @@ def test_a_false_receipt_is_not_a_success() -> None:
 )
 def test_only_the_one_lawful_order_frees_a_donor_without_an_error(frames: list[wire.Frame]) -> None:
     outcome, _ = served(*frames)
-    lawful = len(frames) >= 3 and frames[0] == HELLO and isinstance(frames[1], wire.Want) and frames[2] == RECEIPT
-    assert isinstance(outcome, int) is lawful
+    until = frames.index(RECEIPT) if RECEIPT in frames else 0
+    wanted = frames[1:until]
+    lawful = bool(wanted) and frames[0] == HELLO and all(isinstance(frame, wire.Want) for frame in wanted)
+    twice = wanted.count(builders_wire.a_want([0, 3])) > 1
+    assert isinstance(outcome, int) is (lawful and not twice)
+
+
+def test_no_recipient_gets_more_bytes_than_there_are() -> None:
+    outcome, chunks = served(HELLO, builders_wire.a_want([0, 3]), builders_wire.a_want([2, 4]), RECEIPT)
+    assert str(outcome) == "chunk 2 is wanted a second time"
+    assert chunks <= 3

@@ -32,22 +32,30 @@ def a_donor(state: str) -> DonorSession:
 
 
 def hear(session: DonorSession, act: str, frame: Frame) -> object:
-    return {"greet": session.greet, "wanted": session.wanted, "release": session.release}[act](frame)
+    acts = {"greet": session.greet, "wanted": session.wanted, "release": session.release, "asked": session.asked}
+    return acts[act](frame)
 
 
-DUE = {("Idle", "greet"): "Hello", ("Holding", "wanted"): "Want", ("Streaming", "release"): "Receipt"}
-NEXT = {"Idle": "Holding", "Holding": "Streaming", "Streaming": "Released"}
+NEXT = {
+    ("Idle", "greet", "Hello"): "Holding",
+    ("Holding", "wanted", "Want"): "Streaming",
+    ("Holding", "asked", "Want"): "Streaming",
+    ("Streaming", "wanted", "Want"): "Streaming",
+    ("Streaming", "asked", "Want"): "Streaming",
+    ("Streaming", "release", "Receipt"): "Released",
+    ("Streaming", "asked", "Receipt"): "Released",
+}
 
 
 @pytest.mark.parametrize("name", FRAMES)
-@pytest.mark.parametrize("act", ["greet", "wanted", "release"])
+@pytest.mark.parametrize("act", ["greet", "wanted", "release", "asked"])
 @pytest.mark.parametrize("state", ["Idle", "Holding", "Streaming", "Released"])
 def test_only_the_frame_that_is_due_goes_on_and_a_refusal_ends(state: str, act: str, name: str) -> None:
     """Every state, everything that the shell may ask, every frame."""
     session = a_donor(state)
-    if DUE.get((state, act)) == name:
+    if (state, act, name) in NEXT:
         hear(session, act, FRAMES[name])
-        assert session.state == NEXT[state]
+        assert session.state == NEXT[state, act, name]
     elif name == "Refuse" and state != "Released":
         with pytest.raises(PeerRefused, match="ArenaDoesNotFit: no room") as raised:
             hear(session, act, FRAMES[name])
@@ -61,8 +69,8 @@ def test_only_the_frame_that_is_due_goes_on_and_a_refusal_ends(state: str, act: 
 def test_a_refusal_names_what_came_and_what_was_due() -> None:
     with pytest.raises(BadFrame, match="Offer came while Idle, Hello was due"):
         a_donor("Idle").greet(OFFER)
-    with pytest.raises(BadFrame, match="Want came while Streaming, where Receipt or Refuse may come"):
-        a_donor("Streaming").wanted(build.a_want())
+    with pytest.raises(BadFrame, match="Receipt came while Holding, where Refuse or Want may come"):
+        a_donor("Holding").asked(RECEIPT)
     with pytest.raises(BadFrame, match="Hello came while Released, where nothing may come"):
         a_donor("Released").greet(HELLO)
 
@@ -92,6 +100,23 @@ def test_the_agreed_version_is_the_highest_common_one() -> None:
 
 def test_wanted_chunks_are_sent_in_order() -> None:
     assert a_donor("Holding").wanted(build.a_want([0, 2], [5, 6], [9, 12])) == (0, 1, 5, 9, 10, 11)
+
+
+def test_chunks_are_wanted_again_and_again_until_the_receipt() -> None:
+    session = a_donor("Holding")
+    assert session.asked(build.a_want([2, 4])) == (2, 3)
+    assert session.asked(build.a_want()) == (), "a sign of life"
+    assert session.asked(build.a_want([0, 1], [5, 6])) == (0, 5)
+    assert session.asked(RECEIPT) is None
+    assert session.state == "Released"
+
+
+def test_no_chunk_is_given_a_second_time() -> None:
+    session = a_donor("Holding")
+    session.wanted(build.a_want([2, 4]))
+    with pytest.raises(BadFrame, match="chunk 3 is wanted a second time"):
+        session.wanted(build.a_want([3, 6]))
+    assert session.wanted(build.a_want([4, 6])) == (4, 5)
 
 
 def test_nothing_may_be_wanted() -> None:

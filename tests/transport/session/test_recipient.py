@@ -147,6 +147,23 @@ def test_chunks_come_in_the_order_in_which_they_were_wanted() -> None:
         session.verdict()
 
 
+def test_more_is_wanted_while_the_rest_arrives_and_comes_in_the_order_in_which_it_was_wanted() -> None:
+    session = a_recipient("Comparing")
+    assert session.want((4, 5)) == build.a_want([4, 6])
+    assert session.want((0, 2)) == build.a_want([0, 1], [2, 3])
+    assert session.want(()) == build.a_want(), "a sign of life"
+    assert session.due == (4, 5, 0, 2)
+    for index in session.due:
+        session.arrive(index, OFFER.chunks[index])
+    assert session.verdict().frame == Receipt(state_digest=OFFER.identity.state_digest)
+
+
+@pytest.mark.parametrize("state", ["Waiting", "Loaded", "Aborted"])
+def test_nothing_is_wanted_before_an_offer_and_after_the_verdict(state: str) -> None:
+    with pytest.raises(BadFrame, match=f"Wanted came while {state}"):
+        a_recipient(state).want((0,))
+
+
 def test_nothing_may_arrive_that_was_not_wanted() -> None:
     session = a_recipient("Receiving")
     with pytest.raises(BadFrame, match="chunk 0 arrived while nothing was due"):

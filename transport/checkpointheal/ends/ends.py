@@ -66,7 +66,7 @@ class Terms:
     frame: float = math.inf
     """How long the next frame may take: the other side reads its state through in the meantime."""
     expect: Callable[[int], None] = lambda _bytes: None
-    """Told, before the first chunk, how many bytes are to cross."""
+    """Told how many bytes are to cross in all, before the first chunk and whenever more are asked for."""
 
     def left(self, now: float) -> float:
         """How long a frame may take now."""

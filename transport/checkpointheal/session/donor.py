@@ -14,6 +14,7 @@ class DonorSession:
 
     def __init__(self, offer: Offer) -> None:
         self._offer, self._walk = offer, Walk(DONOR)
+        self._given: set[int] = set()
         self.version = 0
 
     @property
@@ -31,14 +32,29 @@ class DonorSession:
         self._walk.take("Hello")
         return self._offer
 
+    def asked(self, frame: Frame) -> tuple[int, ...] | None:
+        """Indices of the chunks to send now; None: the recipient has everything. Raises as the two below do."""
+        if isinstance(frame, Receipt):
+            self.release(frame)
+            return None
+        return self.wanted(frame)
+
     def wanted(self, frame: Frame) -> tuple[int, ...]:
-        """Indices of the chunks to send, in order. Raises BadFrame for a chunk that does not exist."""
+        """Indices of the chunks to send, in order.
+
+        Raises BadFrame for a chunk that does not exist, and for one that was wanted before: no recipient can make a
+        donor send more than its state.
+        """
         want = expect(self._walk, frame, Want)
         count = len(self._offer.chunks)
         if want.ranges and want.ranges[-1].end > count:
             raise BadFrame(f"chunk {want.ranges[-1].end - 1} is wanted of {count}")
+        indices = tuple(index for wanted in want.ranges for index in range(wanted.first, wanted.end))
+        if again := self._given.intersection(indices):
+            raise BadFrame(f"chunk {min(again)} is wanted a second time")
         self._walk.take("Want")
-        return tuple(index for wanted in want.ranges for index in range(wanted.first, wanted.end))
+        self._given.update(indices)
+        return indices
 
     def release(self, frame: Frame) -> None:
         """The recipient has everything. Raises BytesDiffer where it has something else."""

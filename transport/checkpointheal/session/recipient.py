@@ -4,6 +4,7 @@ Whatever arrives is judged by the digests of the offer, and the offer by the ide
 which channel carries the frames, where the bytes lie, or the time.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -42,7 +43,7 @@ class RecipientSession:
     def __init__(self, expected: Expected) -> None:
         self._expected, self._walk = expected, Walk(RECIPIENT)
         self._offer: Offer | None = None
-        self._due: list[int] = []
+        self._due: deque[int] = deque()
         self._differing: list[int] = []
 
     @property
@@ -60,7 +61,7 @@ class RecipientSession:
     @property
     def due(self) -> tuple[int, ...]:
         """Wanted chunks that have not arrived, in order."""
-        return tuple(reversed(self._due))
+        return tuple(self._due)
 
     @property
     def chunk_seconds(self) -> float:
@@ -85,15 +86,21 @@ class RecipientSession:
         offered = self.offer.chunks
         self._walk.take("Compared")
         missing = [i for i, chunk in enumerate(offered) if i >= len(present) or present[i] != chunk]
-        self._due = missing[::-1]
+        self._due.extend(missing)
         return Want(ranges=tuple(_runs(missing)))
+
+    def want(self, indices: Sequence[int]) -> Want:
+        """These next, ascending, where somebody else decides what is missing; none: a sign of life."""
+        self._walk.take("Wanted")
+        self._due.extend(indices)
+        return Want(ranges=tuple(_runs(indices)))
 
     def arrive(self, index: int, found: str) -> bool:
         """A wanted chunk arrived with this digest; whether it is the offered one. Raises BadFrame out of order."""
-        if not self._due or self._due[-1] != index:
-            raise BadFrame(f"chunk {index} arrived while {self._due[-1] if self._due else 'nothing'} was due")
+        if not self._due or self._due[0] != index:
+            raise BadFrame(f"chunk {index} arrived while {self._due[0] if self._due else 'nothing'} was due")
         self._walk.take("Arrived")
-        self._due.pop()
+        self._due.popleft()
         same = found == self.offer.chunks[index]
         if not same:
             self._differing.append(index)

@@ -1,6 +1,7 @@
 """In which order may things happen in a session?
 
     donor       Idle -> Holding -> Streaming -> Released
+                                   again for every further Want
     recipient   Waiting -> Comparing -> Receiving -> Loaded
 
 Aborted from where the other side may refuse, or the verdict is no. Rules that live here: everything that changes a
@@ -20,14 +21,14 @@ ABORTED = "Aborted"
 DONOR: Table = {
     "Idle": {"Hello": "Holding", "Refuse": ABORTED},
     "Holding": {"Want": "Streaming", "Refuse": ABORTED},
-    "Streaming": {"Receipt": "Released", "Refuse": ABORTED},
+    "Streaming": {"Want": "Streaming", "Receipt": "Released", "Refuse": ABORTED},
     "Released": {},
     ABORTED: {},
 }
 RECIPIENT: Table = {
     "Waiting": {"Offer": "Comparing", "Refuse": ABORTED},
-    "Comparing": {"Compared": "Receiving"},
-    "Receiving": {"Arrived": "Receiving", "Verified": "Loaded", "Differed": ABORTED},
+    "Comparing": {"Compared": "Receiving", "Wanted": "Receiving"},
+    "Receiving": {"Wanted": "Receiving", "Arrived": "Receiving", "Verified": "Loaded", "Differed": ABORTED},
     "Loaded": {},
     ABORTED: {},
 }

@@ -4,6 +4,7 @@
     donor     -> Offer          the manifest, and a digest for every chunk of the data section
     recipient -> Want           the chunks that do not lie here yet
     donor     -> those chunks, in order, bare
+    recipient -> Want           again, as often as it likes; with nothing in it, a sign of life
     recipient -> Receipt        all of it is here, verified
     either    -> Refuse         instead of its next frame, and the attempt is over
 
@@ -70,7 +71,7 @@ class Range(Frozen):
 
 
 class Want(Frozen):
-    """The chunks to send, ascending, none twice; none at all where everything lies here already."""
+    """The chunks to send next, ascending, none twice; none at all where there is nothing to ask for, or not yet."""
 
     ranges: tuple[Range, ...]
 
