@@ -10,7 +10,7 @@ from checkpointheal.contract.layout import ALIGNMENT, Outer, Schema, TensorEntry
 from checkpointheal.errors import BadFrame
 from checkpointheal.manifest.dtypes import BY_NAME
 from checkpointheal.manifest.growing import Giver, grow
-from checkpointheal.manifest.reach import reach
+from checkpointheal.manifest.reach import is_countable, reach
 
 TENSOR_LIMIT = 1_000_000
 
@@ -44,6 +44,10 @@ def _check_entry(schema: Schema, entry: TensorEntry) -> None:
         raise BadFrame(f"{entry.path} lies in region {entry.region} of {len(schema.regions)}")
     if len(entry.shape) != len(entry.stride):
         raise BadFrame(f"{entry.path} has {len(entry.shape)} dimensions and {len(entry.stride)} strides")
+    if not is_countable(entry.shape, entry.stride):
+        raise BadFrame(f"{entry.path} has more elements than torch can count")
+    if entry.requires_grad and not (dtype.is_floating_point or dtype.is_complex):
+        raise BadFrame(f"{entry.path} needs gradients, which no {entry.dtype} can have")
     region = schema.regions[entry.region]
     if entry.offset + reach(entry) > region.nbytes:
         raise BadFrame(f"{entry.path} reaches past the end of its region")

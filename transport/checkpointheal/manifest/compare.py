@@ -37,7 +37,9 @@ def compare(offered: Schema, target: Schema, *, memory: bool = True) -> tuple[Di
     if trees[0] != trees[1]:
         return tuple(_differences(offered, target))
     pairs = list(zip(offered.tensors, target.tensors, strict=True))
-    differences = [*(each for pair in pairs for each in _entry(*pair)), *_ties(offered, target)]
+    if misnamed := [_misnamed(*pair) for pair in pairs if pair[0].path != pair[1].path]:
+        return tuple(misnamed)
+    differences = [*(each for pair in pairs for each in of_entries(*pair)), *_ties(offered, target)]
     return tuple(differences or (_places(offered, target) if memory else ()))
 
 
@@ -56,7 +58,7 @@ def _differences(offered: Schema, target: Schema) -> Iterator[Difference]:
     ]
     yield from named
     for path in sorted(ours.keys() & theirs.keys()):
-        yield from _entry(theirs[path], ours[path])
+        yield from of_entries(theirs[path], ours[path])
     if ours.keys() == theirs.keys():
         yield from _ties(offered, target)
     nested = list(containers(offered.tree, target.tree))
@@ -147,7 +149,13 @@ def _names(offered: Sequence[str], target: Sequence[str], kind: str) -> Iterator
         yield Difference(path=path, what="unexpected", offered=f"a {kind}", target="not there")
 
 
-def _entry(offered: TensorEntry, target: TensorEntry) -> Iterator[Difference]:
+def _misnamed(offered: TensorEntry, target: TensorEntry) -> Difference:
+    """A tensor whose path is not that of its place in the tree, which nobody writes who means well."""
+    return _differ(target.path, "container", f"a tensor named {offered.path}", "a tensor")
+
+
+def of_entries(offered: TensorEntry, target: TensorEntry) -> Iterator[Difference]:
+    """Every difference of two tensors, whatever the places where they stand."""
     facts = {
         "dtype": (offered.dtype, target.dtype),
         "shape": (offered.shape, target.shape),

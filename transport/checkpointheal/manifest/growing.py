@@ -5,7 +5,7 @@ Whoever grows it says what stands for each leaf and each object. Must not trust 
 
 import json
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -50,10 +50,9 @@ class Giver:
         """A tensor made of tensors. Raises UnknownClass or BadFrame."""
         cls: Any = find(name, self._known, path).kind
         try:
-            made = cls.__tensor_unflatten__(inner, context, torch.Size(outer.shape), outer.stride)
+            return as_outer(cls.__tensor_unflatten__(inner, context, torch.Size(outer.shape), outer.stride), outer)
         except UNFIT as error:
             raise BadFrame(f"{path} cannot be made of its tensors, as {name} ({error})") from error
-        return as_outer(made, outer)
 
     def distributed(self, local: Any, outer: Outer, path: str) -> Any:
         """A DTensor, given its local tensor."""
@@ -98,12 +97,20 @@ def _mapping(tag: str, content: list[JsonValue], giver: Giver, path: str, depth:
         if not isinstance(pair, list) or len(pair) != 2:
             raise BadFrame("the tree holds a mapping whose entries are no pairs")
         key = _key(pair[0], giver, path)
-        if not isinstance(key, Hashable):
+        if not _is_hashable(key):
             raise BadFrame(f"the tree holds a mapping with a {type(key).__name__} as a key")
         made[key] = grow(pair[1], giver, join(path, key), depth + 1)
     if len(made) != len(content):
         raise BadFrame("the tree holds a mapping that has a key twice")
     return made
+
+
+def _is_hashable(key: object) -> bool:
+    try:
+        hash(key)  # a tuple says that it is hashable, whatever it holds
+    except TypeError:
+        return False
+    return True
 
 
 def _key(node: JsonValue, giver: Giver, path: str) -> Any:

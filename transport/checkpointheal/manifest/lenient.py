@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from checkpointheal.contract.layout import Difference, Schema, TensorEntry
-from checkpointheal.manifest.compare import compare
+from checkpointheal.manifest.compare import compare, of_entries
 from checkpointheal.manifest.reach import reach
 
 _BRIDGED = frozenset(("missing", "unexpected", "dtype", "stride", "container"))
@@ -30,7 +30,8 @@ def plan(offered: Schema, target: Schema) -> Plan:
     """Which leaves go where, by name, and which differences that bridges."""
     paths = [[entry.path for entry in schema.tensors] for schema in (offered, target)]
     tensors = tuple(_pairs(*paths))
-    differences = compare(offered, target, memory=False)
+    paired = (each for theirs, ours in tensors for each in of_entries(offered.tensors[theirs], target.tensors[ours]))
+    differences = tuple(dict.fromkeys((*compare(offered, target, memory=False), *paired)))
     clashes = tuple(_clashes(offered, target, tensors))
     refused = tuple(each for each in differences if each.what not in {*_BRIDGED, "tie"}) + clashes
     return Plan(

@@ -3,8 +3,14 @@
 From shape and strides alone, as somebody else may have written them. Must not know live tensors.
 """
 
+import math
+from collections.abc import Sequence
+
 from checkpointheal.contract.layout import TensorEntry
 from checkpointheal.manifest.dtypes import BY_NAME
+
+_MOST = 1 << 58
+"""Elements of 16 bytes whose bytes still are a number of 63 bits."""
 
 
 def reach(entry: TensorEntry) -> int:
@@ -23,3 +29,10 @@ def may_overlap_itself(entry: TensorEntry) -> bool:
             return True
         behind += (size - 1) * stride
     return False
+
+
+def is_countable(shape: Sequence[int], stride: Sequence[int]) -> bool:
+    """Whether torch can number its elements, and the places where they would lie, in bytes too. Empty ones included."""
+    sizes = [max(size, 1) for size in shape]
+    last = sum((size - 1) * abs(step) for size, step in zip(sizes, stride, strict=True))
+    return max(math.prod(sizes), last, *map(abs, stride), 0) < _MOST

@@ -6,6 +6,7 @@ tensors.
 
 import base64
 import math
+import re
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -69,6 +70,8 @@ def _read_word(name: object, kind: type) -> object:
 
 _UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, struct.error)
 _NAN = struct.pack(">d", math.nan).hex()
+_ELEMENT = re.compile(r"[<>|=][biufcmMSUV]\d{1,9}(\[\d{0,9}[A-Za-z]{1,2}\])?")
+"""A numpy dtype as `dtype.str` writes it: of anything else numpy would read a program's expression."""
 _RUN = 32
 _RUNS = (list, tuple)
 
@@ -85,8 +88,10 @@ def _read_array(parts: list[JsonValue]) -> Any:
     kind, shape, content = parts
     if not isinstance(shape, list) or any(type(each) is not int or each < 0 for each in shape):
         raise ValueError(f"{shape!r} is no shape")
+    if not isinstance(kind, str) or not _ELEMENT.fullmatch(kind):
+        raise ValueError(f"{kind!r} is no dtype of an array")
     raw = base64.b64decode(str(content), validate=True)
-    return np.frombuffer(raw, dtype=np.dtype(str(kind))).reshape(shape).copy()  # type: ignore[arg-type]
+    return np.frombuffer(raw, dtype=np.dtype(kind)).reshape(shape).copy()  # type: ignore[arg-type]
 
 
 def _scalar(value: object) -> JsonValue:
