@@ -15,7 +15,17 @@ import builders_ends
 import builders_pg as build
 import children
 from checkpointheal import PGTransport, Progress
-from checkpointheal.errors import Abandoned, DonorsDisagree, Misuse, Overdue, PeerLost, PeerRefused, SchemaDiffers
+from checkpointheal.errors import (
+    Abandoned,
+    BytesDiffer,
+    DonorsDisagree,
+    Misuse,
+    Overdue,
+    PeerLost,
+    PeerRefused,
+    SchemaDiffers,
+    TargetInvalid,
+)
 
 CHUNK = 8 << 20
 
@@ -277,3 +287,53 @@ def test_an_error_of_the_users_own_target_frees_both_sides_of_a_relay() -> None:
     )
     assert "LookupError: no such model" in str(gave)
     assert "LookupError: no such model" in str(took)
+
+
+def changed_at(state: dict[str, Any], number: int, group: Any) -> build.Recording:
+    """A donor whose tensors change before its n-th message."""
+
+    def change(sent: int) -> None:
+        if sent == number:
+            state["w"].data.fill_(9.0)
+
+    return build.Recording(group, change)
+
+
+def test_a_live_target_that_no_donor_completes_is_spoiled_and_the_next_receive_brings_what_lacks() -> None:
+    groups, live, states = builders_ends.gloo_groups(3), zeros(), [a_state(), a_state()]
+    receiver = build.a_transport(groups[2], live)
+    *_, took = builders_ends.side_by_side(
+        *[send(changed_at(states[rank], 4, groups[rank]), states[rank], 2) for rank in range(2)],
+        lambda: receiver.recv_checkpoint([0, 1]),
+    )
+    assert isinstance(took, BytesDiffer)
+    values = {*map(str, live["w"].tolist())}
+    assert values <= {"1.0", "nan"}, "verified, or nothing"
+    assert "nan" in values
+    guarded = torch.nn.Identity()
+    receiver.guard(guarded)
+    with pytest.raises(TargetInvalid):
+        guarded(live["w"])
+    sent = [build.Recording(group) for group in groups[:2]]
+    *_, received = builders_ends.side_by_side(
+        *[send(each, a_state(), 2) for each in sent], lambda: receiver.recv_checkpoint([0, 1], delta=True)
+    )
+    assert build.same(received, a_state())
+    assert sum(each.sent.count(CHUNK) for each in sent) < 6
+
+
+def test_a_chain_that_breaks_in_the_middle_spoils_every_live_target_and_none_holds_anything_unverified() -> None:
+    groups, lives, state = builders_ends.gloo_groups(3), [zeros(), zeros()], a_state()
+    middle, end = (build.a_transport(group, live) for group, live in zip(groups[1:], lives, strict=True))
+    gave, took, last = builders_ends.side_by_side(
+        send(changed_at(state, 5, groups[0]), state, 1),
+        lambda: middle.recv_checkpoint(0, relay_to=[2]),
+        lambda: end.recv_checkpoint(1),
+    )
+    assert isinstance(gave, PeerRefused)
+    assert isinstance(took, BytesDiffer)
+    assert isinstance(last, BytesDiffer)
+    for live in lives:
+        values = {*map(str, live["w"].tolist())}
+        assert values <= {"1.0", "nan"}, "verified, or nothing"
+        assert "nan" in values

@@ -5,8 +5,11 @@ it takes, and who asked waits for the thread as long as it likes. What is given 
 said to that peer before it is over. Must not know what the bytes mean.
 """
 
+import atexit
+import contextlib
 import threading
-from queue import SimpleQueue
+from collections import deque
+from weakref import WeakSet
 
 import torch
 
@@ -15,6 +18,7 @@ from checkpointheal.errors import CheckpointHealError, Overdue
 
 _FOR_GOOD = 1e8
 """Three years: the longest that every channel takes for an answer."""
+_AT_EXIT = 1.0
 
 
 class Patient:
@@ -22,10 +26,9 @@ class Patient:
 
     def __init__(self, channel: Channel, peer: int) -> None:
         self._channel, self._peer = channel, peer
-        self._owed: SimpleQueue[Owed | None] = SimpleQueue()
-        self._under_way: set[Owed] = set()
-        self._lost: CheckpointHealError | None = None
         self._lock = threading.Lock()
+        self._owed: deque[Owed] = deque()
+        self._lost: CheckpointHealError | None = None
         self._thread: threading.Thread | None = None
 
     def send(self, buffer: torch.Tensor) -> "Owed":
@@ -40,32 +43,47 @@ class Patient:
         """The peer is known to be gone: whoever waits for it, or will, is told."""
         with self._lock:
             self._lost = error
-            for owed in self._under_way:
+            for owed in self._owed:
                 owed.end(error)
 
     def close(self) -> None:
-        """Let the thread go once all is over, and the channel where it belongs to the transfer."""
-        self._owed.put(None)
+        """Hang up, where the channel belongs to the transfer alone."""
         self._channel.close()
+
+    def end(self) -> None:
+        """Let what is still waited for fail, as the channel knows it: by a timeout, which may end the whole group."""
+        with self._lock:
+            thread = self._thread
+        if thread is not None:
+            with contextlib.suppress(Exception):  # that it fails is what it is for
+                self._channel.receive(torch.empty(1, dtype=torch.uint8)).wait(0.001)
+            thread.join(_AT_EXIT)
 
     def _await(self, pending: Pending) -> "Owed":
         owed = Owed(pending, self._peer)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, daemon=True, name="checkpointheal-patient")
-            self._thread.start()
         with self._lock:
-            self._under_way.add(owed)
+            self._owed.append(owed)
             if self._lost is not None:
                 owed.end(self._lost)
-        self._owed.put(owed)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, daemon=True, name="checkpointheal-patient")
+                self._thread.start()
+                _waiting.add(self)
         return owed
 
     def _run(self) -> None:
-        """One after the other: what was begun later is over later, or it fails as well."""
-        while (owed := self._owed.get()) is not None:
+        """One after the other, until nothing is owed: what was begun later is over later, or it fails as well."""
+        while (owed := self._next()) is not None:
             owed.finish()
             with self._lock:
-                self._under_way.discard(owed)
+                self._owed.popleft()
+
+    def _next(self) -> "Owed | None":
+        with self._lock:
+            if self._owed:
+                return self._owed[0]
+            self._thread = None
+            return None
 
 
 class Owed:
@@ -96,3 +114,13 @@ class Owed:
             raise Overdue(f"nothing came from or went to rank {self._peer} for {seconds:.1f} s")
         if self._error is not None:
             raise self._error
+
+
+_waiting: "WeakSet[Patient]" = WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """A thread that woke up inside torch while Python goes down would take the process with it, by an abort."""
+    for patient in list(_waiting):
+        patient.end()
