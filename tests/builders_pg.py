@@ -1,5 +1,7 @@
 """Process groups of threads that count what crosses them, and a state sent through one."""
 
+import gc
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from queue import SimpleQueue
@@ -9,6 +11,7 @@ import torch
 
 import builders_ends
 from checkpointheal import PGTransport
+from checkpointheal.ends import mixed
 from checkpointheal.errors import PeerLost
 
 CPU = torch.device("cpu")
@@ -132,3 +135,12 @@ def raw(tensor: torch.Tensor) -> bytes:
     bits = tensor.detach().view(torch.uint8) if tensor.itemsize == 1 else tensor.detach()  # int4 can do nothing else
     flat = bits.contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+
+
+def until_gone(memory: mixed.Memory) -> None:
+    """A thread that was left holds its target until its own timeout."""
+    until = time.monotonic() + 60
+    while not all(span.is_gone for span in memory):
+        assert time.monotonic() < until, "somebody holds it"
+        gc.collect()
+        time.sleep(0.01)

@@ -2,10 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,7 +13,6 @@ import torch.distributed as dist
 
 import builders_ends
 import builders_pg as build
-import children
 from checkpointheal import PGTransport, Progress
 from checkpointheal.errors import Abandoned, CheckpointHealError, PeerLost
 
@@ -21,33 +20,41 @@ LONG = 300.0
 """Seconds of the group and of the transport: who waited for them would fail by SOON."""
 SOON = 60.0
 STATE = {f"t{i}": torch.ones(4 << 20) for i in range(4)}
-Act = Callable[[PGTransport], Any]
-GIVE: Act = lambda transport: transport.send_checkpoint([1], STATE)  # noqa: E731 two of a kind
-TAKE: Act = lambda transport: transport.recv_checkpoint(0)  # noqa: E731
+VICTIM = """
+import os, signal, sys
+import torch.distributed as dist
+import builders_ends, builders_pg as build
+from checkpointheal import PGTransport
+from transport.pg_transport.test_liveness import LONG, exchange
 
-
-def dies_in_mid_transfer(progress: Progress) -> None:
+def die(progress):
     if progress.done:
         os.kill(os.getpid(), signal.SIGKILL)
 
+store, rank = sys.argv[1], int(sys.argv[2])
+group = builders_ends.gloo_rank(dist.FileStore(store, 2), rank, 2, LONG)
+exchange(PGTransport(group, build.timedelta(seconds=LONG), build.CPU, progress=die), rank)
+"""
+TESTS = Path(__file__).parents[2]
 
-@pytest.mark.parametrize("turn", range(3))  # gloo itself notices about every second time
-@pytest.mark.parametrize(("victim", "acts", "survives"), [(0, GIVE, TAKE), (1, TAKE, GIVE)], ids=["donor", "recipient"])
-def test_a_killed_peer_is_lost_at_once(victim: int, acts: Act, survives: Act, turn: int, tmp_path: Path) -> None:
+
+def exchange(transport: PGTransport, rank: int) -> object:
+    """Rank 0 gives, rank 1 takes."""
+    return transport.recv_checkpoint(0) if rank else transport.send_checkpoint([1], STATE)
+
+
+@pytest.mark.parametrize("turn", range(2))  # gloo itself notices about every second time
+@pytest.mark.parametrize("victim", [0, 1], ids=["donor", "recipient"])
+def test_a_killed_peer_is_lost_at_once(victim: int, turn: int, tmp_path: Path) -> None:
     store = str(tmp_path / f"store-{turn}")
-
-    def die() -> None:
-        torch.set_num_threads(1)  # a forked process has none of its parent's threads
-        group = builders_ends.gloo_rank(dist.FileStore(store, 2), victim, 2, LONG)
-        acts(PGTransport(group, build.timedelta(seconds=LONG), build.CPU, progress=dies_in_mid_transfer))
-
-    child = children.fork(die)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
+    child = subprocess.Popen([sys.executable, "-c", VICTIM, store, str(victim)], env=environment)
     group = builders_ends.gloo_rank(dist.FileStore(store, 2), 1 - victim, 2, LONG)
     began = time.monotonic()
     with pytest.raises(PeerLost):
-        survives(build.a_transport(group, seconds=LONG))
+        exchange(build.a_transport(group, seconds=LONG), 1 - victim)
     assert time.monotonic() - began < SOON
-    assert children.wait(child) == -signal.SIGKILL
+    assert child.wait() == -signal.SIGKILL
 
 
 def test_a_recipient_that_is_cancelled_frees_its_donor_at_once() -> None:

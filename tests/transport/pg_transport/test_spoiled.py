@@ -1,8 +1,6 @@
 """A target that could not be completed is no state, and everybody is told until it is one again."""
 
 import copy
-import gc
-import threading
 from typing import Any
 
 import pytest
@@ -189,10 +187,7 @@ def test_memory_that_is_gone_is_in_no_mixture() -> None:
     receiver = build.broken_after(1, target, a_state(NEW))
     receiver._state_dict = None
     del target
-    for thread in threading.enumerate():
-        if thread.name == "checkpointheal":  # it was left, and holds the target until its own timeout
-            thread.join()
-    gc.collect()
+    build.until_gone(receiver._spoiled)
     receiver.guard(module := torch.nn.Linear(1, 1))
     module(torch.ones(1))
     mixed.healed([torch.ones(1, dtype=torch.uint8)])
