@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-FUZZ := $(VENV)/fuzz
 
 CLUSTER ?= checkpointheal
 TAG ?= dev
@@ -50,16 +49,6 @@ check: $(STAMP) ## what CI runs besides the tests: format, lint, types, import c
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-fuzz: $(FUZZ)/.installed ## search for inputs that do what none may, N for each aim (20000; AIM=frames|recipient|donor|manifest|arena)
-	PYTHONPATH=tests nice -n 19 $(FUZZ)/bin/python -m fuzz $(AIM) --runs $(or $(N),20000)
-
-# The search's own library stays out of ours: its environment sees ours, not the other way round.
-$(FUZZ)/.installed: $(STAMP)
-	$(BIN)/python -m venv $(FUZZ)
-	$(BIN)/python -c 'import sysconfig; p = sysconfig.get_path("purelib"); print(f"import site; site.addsitedir({p!r})")' > $$(echo $(FUZZ)/lib/python*/site-packages)/ours.pth
-	$(FUZZ)/bin/python -m pip install --quiet --disable-pip-version-check 'atheris>=3'
-	@touch $@
-
 bench: $(STAMP) ## what a commit and a heal cost here, as ratios of runs side by side
 	$(BIN)/python -m bench
 
@@ -74,6 +63,18 @@ bench-page: ## docs/benchmarks.md from the figures that were kept (KEEP=yes)
 
 bench-termination: $(STAMP) ## what an agent adds to the end of a Job, on the cluster of `make cluster` (N pairs)
 	PYTHONPATH=tests $(BIN)/python -m bench.termination $(or $(N),20)
+
+FUZZ := $(VENV)/fuzz
+
+fuzz: $(FUZZ)/.installed ## search for inputs that do what none may, N for each aim (20000; AIM=frames|recipient|donor|manifest|arena)
+	PYTHONPATH=tests nice -n 19 $(FUZZ)/bin/python -m fuzz $(AIM) --runs $(or $(N),20000)
+
+# The search's own library stays out of ours: its environment sees ours, not the other way round.
+$(FUZZ)/.installed: $(STAMP)
+	$(BIN)/python -m venv $(FUZZ)
+	$(BIN)/python -c 'import sysconfig; p = sysconfig.get_path("purelib"); print(f"import site; site.addsitedir({p!r})")' > $$(echo $(FUZZ)/lib/python*/site-packages)/ours.pth
+	$(FUZZ)/bin/python -m pip install --quiet --disable-pip-version-check 'atheris>=3'
+	@touch $@
 
 generated: $(STAMP) ## write what is made of the code: definitions, reference, the tables of remedies and of the chart's values
 	$(BIN)/python -m checkpointheal_operator.api.generate
