@@ -16,7 +16,7 @@ export CLUSTER TAG KIND_NODE_IMAGE
 BASES := --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --build-arg TORCH_IMAGE=$(TORCH_IMAGE) --build-arg TORCH_INDEX=$(TORCH_INDEX)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test cover kills check bench bench-heal bench-scale bench-termination bench-page fmt \
+.PHONY: help setup demo test cover kills check fuzz bench bench-heal bench-scale bench-termination bench-page fmt \
   generated images cluster e2e cluster-delete
 
 help: ## show this list
@@ -71,6 +71,18 @@ bench-page: ## docs/benchmarks.md from the figures that were kept (KEEP=yes)
 
 bench-termination: $(STAMP) ## what an agent adds to the end of a Job, on the cluster of `make cluster` (N pairs)
 	PYTHONPATH=tests $(BIN)/python -m bench.termination $(or $(N),20)
+
+FUZZ := $(VENV)/fuzz
+
+fuzz: $(FUZZ)/.installed ## search for inputs that do what none may, N for each aim (20000; AIM=frames|recipient|donor|manifest|arena)
+	PYTHONPATH=tests nice -n 19 $(FUZZ)/bin/python -m fuzz $(AIM) --runs $(or $(N),20000)
+
+# The search's own library stays out of ours: its environment sees ours, not the other way round.
+$(FUZZ)/.installed: $(STAMP)
+	$(BIN)/python -m venv $(FUZZ)
+	$(BIN)/python -c 'import sysconfig; p = sysconfig.get_path("purelib"); print(f"import site; site.addsitedir({p!r})")' > $$(echo $(FUZZ)/lib/python*/site-packages)/ours.pth
+	$(FUZZ)/bin/python -m pip install --quiet --disable-pip-version-check 'atheris>=3'
+	@touch $@
 
 generated: $(STAMP) ## write what is made of the code: definitions, reference, the tables of remedies and of the chart's values
 	$(BIN)/python -m checkpointheal_operator.api.generate

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from builders_classes import registered
+from fuzz.states import KNOWN
 from fuzz.targets import AIMS
 
 _COVERED = re.compile(r"cov: (\d+) ft: (\d+) corp: (\d+)")
@@ -27,8 +29,9 @@ def main() -> int:
 def _search(aim: str, runs: int, kept: Path) -> int:
     corpus = kept / aim
     corpus.mkdir(parents=True, exist_ok=True)
-    for number, seed in enumerate(AIMS[aim].seeds()):
-        (corpus / f"seed-{number}").write_bytes(seed)
+    with registered(*KNOWN):
+        for number, seed in enumerate(AIMS[aim].seeds()):
+            (corpus / f"seed-{number}").write_bytes(seed)
     limits = [
         f"-runs={runs}",
         "-print_final_stats=1",

@@ -11,6 +11,8 @@ from random import Random
 import atheris
 
 with atheris.instrument_imports(include=["checkpointheal"], enable_loader_override=False):
+    from checkpointheal import register_class
+    from fuzz.states import KNOWN
     from fuzz.targets import AIMS
 
 ROOM = 2 << 30
@@ -25,6 +27,8 @@ def main() -> None:
     def change(raw: bytes, limit: int, seed: int) -> bytes:
         return bytes(aim.mutate(raw, limit, Random(seed), atheris.Mutate))
 
+    for known in KNOWN:
+        register_class(known)
     _bound_memory()
     atheris.Setup([sys.argv[0], *sys.argv[2:]], lambda raw: aim.run(bytes(raw)), custom_mutator=change)
     atheris.Fuzz()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 import builders_classes as classes
-from checkpointheal import digest, register_class, wire
+from checkpointheal import digest, wire
 from checkpointheal.arena import header
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.layout import Identity, Manifest, Schema
@@ -23,9 +23,8 @@ from fuzz import scripts
 CHUNK = 64
 HEAL, ATTEMPT, STEP = "library", 1, 0
 """What the library's door says for the caller."""
-_KNOWN = (classes.Pair, classes.Colour, classes.Rights, classes.Row, classes.Plan, classes.Wrapped)
-for each in _KNOWN:
-    register_class(each)
+KNOWN = (classes.Pair, classes.Colour, classes.Rights, classes.Row, classes.Plan, classes.Wrapped)
+"""Classes that a search registers first."""
 
 
 def small() -> dict[str, Any]:

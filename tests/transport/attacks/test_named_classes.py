@@ -3,7 +3,7 @@
 import copy
 import re
 import sys
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import torch
@@ -17,8 +17,8 @@ from checkpointheal.contract.layout import Manifest, Schema
 from checkpointheal.ends.leaves import NewState
 from checkpointheal.ends.placements import Meshes
 from checkpointheal.ends.target import LenientTarget, Target
-from checkpointheal.errors import CheckpointHealError, SchemaDiffers, UnknownClass
-from checkpointheal.manifest import describe
+from checkpointheal.errors import BadFrame, CheckpointHealError, SchemaDiffers, UnknownClass
+from checkpointheal.manifest import describe, rebuild
 from checkpointheal.manifest.check import check
 
 STATE = {
@@ -57,6 +57,26 @@ def test_a_class_that_a_donor_names_is_never_imported_nor_called(name: str) -> N
             taken(schema, Target(STATE))
         assert type(taken(schema, LenientTarget(STATE))["pair"]) is a.Pair, "what fits by name, in its own classes"
     assert "turtle" not in sys.modules
+
+
+class Counts(a.Wrapped):
+    """As a Wrapped, but its elements are integers, which have no gradients."""
+
+    @staticmethod
+    def __new__(cls, values: torch.Tensor, scale: torch.Tensor, block: int) -> Self:
+        return torch.Tensor._make_wrapper_subclass(cls, values.shape, dtype=torch.int8)
+
+
+@pytest.mark.parametrize("outside", [{"requires_grad": True}, {"requires_grad": True, "parameter": True}], ids=str)
+def test_a_made_tensor_that_cannot_be_as_it_is_told_is_refused(outside: dict[str, bool]) -> None:
+    wrapped = Counts(torch.ones(2, dtype=torch.int8), torch.ones(1), 1)
+    with a.registered(Counts, a.Colour):
+        described = describe({"w": wrapped})
+        raw = described.schema.model_dump(mode="json")
+        raw["tree"]["d"][0][1]["x"][3] |= outside
+        data = bytearray(described.schema.data_bytes)
+        with pytest.raises(BadFrame, match="w cannot be made of its tensors"):
+            rebuild(Schema.model_validate(raw), described.values, data)
 
 
 JSON = any_.recursive(

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from checkpointheal.contract.layout import Schema
 from checkpointheal.errors import BadFrame, BytesDiffer, SchemaDiffers, UnknownVersion
 from checkpointheal.manifest import compare, describe, pack, rebuild, unpack, write_out
+from checkpointheal.manifest.lenient import plan
 from checkpointheal.manifest.packed import LIMIT
 
 WEIGHT = torch.arange(24.0).reshape(4, 6)
@@ -61,6 +62,15 @@ HOSTILE = {
     "a stride past its region": (("tensors", 0, "stride"), [7, 1], "past the end"),
     "strides of another rank": (("tensors", 0, "stride"), [1], "2 dimensions and 1 strides"),
     "an offset between elements": (("tensors", 1, "offset"), 2, "not aligned"),
+    "gradients of integers": (
+        ("tensors", 2), {**RAW["tensors"][2], "dtype": "uint8", "requires_grad": True}, "which no uint8 can have",
+    ),
+    "elements without number": (
+        ("tensors", 0), {**RAW["tensors"][0], "shape": [2**40, 2**40], "stride": [0, 0]}, "more elements than torch",
+    ),
+    "no elements, in endless rows": (
+        ("tensors", 0), {**RAW["tensors"][0], "shape": [0, 2**62], "stride": [2**70, 1]}, "more elements than torch",
+    ),
     "a tree that names a tensor twice": (("tree",), {"l": [{"T": 0}, {"T": 0}]}, "names 2 tensors"),
     "a tree that names no tensor": (("tree",), {"l": []}, "names 0 tensors"),
     "a tree with a foreign tag": (("tree",), {"os.system": ["ls"]}, "none of ours"),
@@ -70,6 +80,7 @@ HOSTILE = {
     "a tree without end": (("tree",), None, "no node of ours"),
     "a mapping without pairs": (("tree",), {"d": [1]}, "no pairs"),
     "a mapping with a list as a key": (("tree",), {"d": [[{"ints": [1]}, {"T": 0}]]}, "with a list as a key"),
+    "a list inside of a key": (("tree",), {"d": [[{"tu": [{"ints": [1]}]}, {"T": 0}]]}, "with a tuple as a key"),
     "an object without a name": (("tree",), {"c": [3, {"T": 0}]}, "by what is no name"),
     "an object with an endless name": (("tree",), {"c": ["x" * 257, {"T": 0}]}, "by what is no name"),
     "an object with more than its parts": (("tree",), {"c": ["a", {"T": 0}, {"T": 1}]}, "with 3 parts of 2"),
@@ -84,7 +95,7 @@ HOSTILE = {
     "a mapping with a key twice": (("tree",), {"d": [["a", {"T": 0}], ["a", {"T": 1}]]}, "a key twice"),
     "a mapping whose key is no value": (("tree",), {"d": [[{"os": 1}, {"T": 0}]]}, "no value of ours"),
     "value paths of another number": (("value_paths",), [], "values of 0"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("path", "to", "sentence"), HOSTILE.values(), ids=HOSTILE)
@@ -112,6 +123,7 @@ VALUES = [
     {"i": "x"}, {"i": "9" * 5000}, {"f": "0x1p99999"}, {"f": None}, {"c": []}, {"c": [1, 2]}, {"b": "!"}, {"ints": 3},
     {"ints": [{}]}, {"run": "ab"}, {"np": []}, {"np": ["O", [1], "AAAAAAAAAAA="]}, {"np": ["<f4", [2], "AAAAAA=="]},
     {"np": ["<f4", [-7], "AAAAAA=="]}, {"np": ["nonsense", [1], "AA=="]}, {"np": ["<f4", [10**30], ""]}, {"n": 3},
+    {"np": ["i4,(01)i4", [1], "AAAAAAAAAAA="]}, {"np": ["(2,)i4", [1], "AAAAAAAAAAA="]}, {"np": [3, [1], "AA=="]},
     {"n": {"np": ["O", [], ""]}}, {"size": "a"}, {"size": [-1, "b"]}, {"dtype": "save"}, {"dtype": 3}, {"tu": [3]},
     {"device": "x:y"}, {"f": "nan:00"}, {"device": 99}, {"pickle": "gASVBQ=="}, {}, {"i": "1", "f": "1"},
     [1], 1, 1.5,
@@ -231,6 +243,20 @@ def test_neighbours_in_one_storage_are_tied_to_nobody_but_make_another_data_sect
     assert compare(neighbours, apart, memory=False) == ()
     told = [str(each) for each in compare(neighbours, apart)]
     assert "b: storage is byte 16 of 32 in storage 0, here byte 0 of 16 in storage 1" in told
+
+
+def test_a_tensor_with_another_name_than_its_place_has_differs_though_every_place_is_the_same():
+    schema = Schema.model_validate(changed("tensors", 2, "path", to="w"))
+    told = ["b: container is a tensor named w, here a tensor"]
+    assert [str(each) for each in compare(schema, DESCRIBED.schema)] == told
+    assert [str(each) for each in plan(schema, DESCRIBED.schema).bridged] == told
+
+
+def test_tensors_of_one_name_are_paired_with_all_that_they_are():
+    offered, target = (describe({1: torch.ones(3), "1": torch.ones(n)}).schema for n in (4, 4))
+    assert plan(offered, target).refused == ()
+    offered = describe({"1": torch.ones(4), 1: torch.ones(3)}).schema
+    assert {each.what for each in plan(offered, target).refused} == {"shape"}
 
 
 def test_other_values_of_the_same_kind_are_no_difference():
