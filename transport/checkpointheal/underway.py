@@ -130,8 +130,12 @@ class Watch:
     def crossed(self, done: int) -> None:
         """So many have. Raises Abandoned where nobody waits for the rest."""
         self._done = done
-        if self._left.is_set():
-            raise Abandoned("the transfer was cancelled here")
+        self._require_awaited()
         if self._tell is not None:
             seconds = time.monotonic() - self._began
             self._tell(Progress(done, self._total, done / seconds if seconds else 0.0, self._peer))
+            self._require_awaited()  # who is told may have called it off
+
+    def _require_awaited(self) -> None:
+        if self._left.is_set():
+            raise Abandoned("the transfer was cancelled here")

@@ -1,9 +1,12 @@
 """Two processes that share a process group hear of one another's end over a connection of its own."""
 
+import contextlib
 import ipaddress
+import resource
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
@@ -140,3 +143,16 @@ def test_the_address_is_the_interfaces_that_gloo_was_told() -> None:
     assert own_address("lo") == "127.0.0.1"
     assert own_address("no such interface") == "127.0.0.1"
     ipaddress.ip_address(own_address(""))
+
+
+def test_a_process_with_more_than_a_thousand_files_open_hears_as_well(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as files:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+        for _ in range(1100):
+            files.enter_context((tmp_path / "file").open("w"))
+        taking, giving = Side(), Side()
+        connect(taking, giving)
+        taking.beside.cut()
+        assert isinstance(giving.lost.get(timeout=SAFETY), PeerLost)
+        giving.beside.cut()

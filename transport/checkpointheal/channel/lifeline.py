@@ -53,11 +53,12 @@ class Lifeline:
             self._on_end(error)
 
     def _why_it_ended(self) -> CheckpointHealError | None:
-        heard = time.monotonic()
+        heard, awaited = time.monotonic(), select.poll()  # select() knows no descriptor above 1023
+        awaited.register(self._connection, select.POLLIN)
         while not self._closed.is_set():
             self._beat()
             # The socket is asked before the clock: who was stopped itself must not blame the peer.
-            if select.select([self._connection], [], [], self._stall / 5)[0]:
+            if awaited.poll(self._stall / 5 * 1000):
                 said = self._read()
                 if not said or _BYE in said:
                     return self._peer_left(said)
