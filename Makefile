@@ -56,7 +56,7 @@ bench: $(PEERS)/.installed ## what a commit and a transfer cost here beside what
 # Others' libraries stay out of ours: their environment sees ours, not the other way round.
 $(PEERS)/.installed: $(STAMP)
 	$(BIN)/python -m venv $(PEERS)
-	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(echo $(PEERS)/lib/python*/site-packages)/ours.pth
+	$(BIN)/python -c 'import sysconfig; p = sysconfig.get_path("purelib"); print(f"import site; site.addsitedir({p!r})")' > $$(echo $(PEERS)/lib/python*/site-packages)/ours.pth
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check torchft
 	@touch $@
 
