@@ -84,7 +84,7 @@ class Relay:
     def accept(self, offer: Offer, regions: Sequence[torch.Tensor], present: Sequence[str]) -> None:
         """It was found fitting, and this much of it lies here."""
         with self._changed:
-            self._here.update(i for i, chunk in enumerate(present) if chunk == offer.chunks[i])
+            self._here.update(set(range(len(offer.chunks))).difference(offer.missing(present)))
             self._accepted = offer, _Landed(offer.manifest.schema_, offer.manifest.values, regions)
             self._changed.notify_all()
 

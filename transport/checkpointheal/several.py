@@ -13,7 +13,6 @@ from checkpointheal.gathering import Gathering
 from checkpointheal.lane import Lane, Peer
 from checkpointheal.recipient import Taken
 from checkpointheal.session import Expected
-from checkpointheal.wire import Offer
 
 _FEWEST = 2
 """Chunks under way per donor, however many donors there are: one arrives while the next is asked for."""
@@ -50,7 +49,7 @@ def _gather(gathering: Gathering, sink: Sink, run: int, began: float) -> Taken |
     offer = gathering.elected()
     if offer is None:
         return None
-    gathering.share(offer, _missing(offer, sink.prepare(offer)), run)
+    gathering.share(offer, offer.missing(sink.prepare(offer)), run)
     offered = time.monotonic()
     if not gathering.whole():
         return None
@@ -58,7 +57,3 @@ def _gather(gathering: Gathering, sink: Sink, run: int, began: float) -> Taken |
     sink.seal(offer)
     gathering.seal()
     return Taken(offer, gathering.bytes_here, offered - began, arrived - offered, time.monotonic() - arrived)
-
-
-def _missing(offer: Offer, present: Sequence[str]) -> list[int]:
-    return [i for i, chunk in enumerate(offer.chunks) if i >= len(present) or present[i] != chunk]

@@ -40,8 +40,7 @@ class LiveSink(StagedSink):
             self._take_over(offer, source, present)
             return present or staged
         self._is_in_place, self.regions = True, list(self._target.live.regions)
-        held = zip(offer.chunks, present, strict=False)
-        self._lacking = set(range(len(offer.chunks))) - {i for i, (theirs, ours) in enumerate(held) if theirs == ours}
+        self._lacking = set(offer.missing(present))
         return present
 
     def place(self, index: int) -> torch.Tensor:
@@ -69,10 +68,9 @@ class LiveSink(StagedSink):
 
     def _take_over(self, offer: Offer, source: LiveSource, present: Sequence[str]) -> None:
         """What need not cross lies in the target: stage it from there."""
-        for index, (theirs, ours) in enumerate(zip(offer.chunks, present, strict=False)):
-            if theirs == ours:
-                self.place(index).copy_(source.chunk(index))
-                super().keep(index)
+        for index in sorted(set(range(len(offer.chunks))).difference(offer.missing(present))):
+            self.place(index).copy_(source.chunk(index))
+            super().keep(index)
 
 
 def _told(error: BaseException) -> str:

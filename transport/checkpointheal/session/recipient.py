@@ -86,9 +86,8 @@ class RecipientSession:
 
     def compare(self, present: Sequence[str]) -> Want:
         """What is missing, given the digests of the chunks that lie here, which may be fewer than there are."""
-        offered = self.offer.chunks
+        missing = self.offer.missing(present)
         self._walk.take("Compared")
-        missing = [i for i, chunk in enumerate(offered) if i >= len(present) or present[i] != chunk]
         self._due.extend(missing)
         return Want(ranges=tuple(_runs(missing)))
 

@@ -11,7 +11,7 @@
 Rules that live here: whatever one frame can say wrong by itself. Must not know how frames travel, nor torch.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Self
 
 from pydantic import Field, IPvAnyAddress, StringConstraints, model_validator
@@ -69,6 +69,10 @@ class Offer(Frozen):
         if len(self.chunks) != needed:
             raise ValueError(f"{len(self.chunks)} chunks are listed, the data section has {needed}")
         return self
+
+    def missing(self, present: Sequence[Digest]) -> list[int]:
+        """Chunks that do not lie where these digests were taken, ascending; there may be fewer digests than chunks."""
+        return [i for i, chunk in enumerate(self.chunks) if i >= len(present) or present[i] != chunk]
 
     def bytes_of(self, chunks: Iterable[int]) -> int:
         """How many bytes these chunks have."""
