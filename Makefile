@@ -50,13 +50,15 @@ check: $(STAMP) ## what CI runs besides the tests: format, lint, types, import c
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+see_ours = $(BIN)/python -c 'import sysconfig; p = sysconfig.get_path("purelib"); print(f"import site; site.addsitedir({p!r})")' > $$(echo $(1)/lib/python*/site-packages)/ours.pth
+
 bench: $(PEERS)/.installed ## what a commit and a transfer cost here beside what others do, as ratios of runs side by side (ONLY=transfer)
 	$(PEERS)/bin/python -m bench $(ONLY)
 
 # Others' libraries stay out of ours: their environment sees ours, not the other way round.
 $(PEERS)/.installed: $(STAMP)
 	$(BIN)/python -m venv $(PEERS)
-	$(BIN)/python -c 'import sysconfig; p = sysconfig.get_path("purelib"); print(f"import site; site.addsitedir({p!r})")' > $$(echo $(PEERS)/lib/python*/site-packages)/ours.pth
+	$(call see_ours,$(PEERS))
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check torchft
 	@touch $@
 
@@ -80,7 +82,7 @@ fuzz: $(FUZZ)/.installed ## search for inputs that do what none may, N for each 
 # The search's own library stays out of ours: its environment sees ours, not the other way round.
 $(FUZZ)/.installed: $(STAMP)
 	$(BIN)/python -m venv $(FUZZ)
-	$(BIN)/python -c 'import sysconfig; p = sysconfig.get_path("purelib"); print(f"import site; site.addsitedir({p!r})")' > $$(echo $(FUZZ)/lib/python*/site-packages)/ours.pth
+	$(call see_ours,$(FUZZ))
 	$(FUZZ)/bin/python -m pip install --quiet --disable-pip-version-check 'atheris>=3'
 	@touch $@
 
