@@ -67,7 +67,9 @@ def given(state: Any) -> list[bytes]:
     """All that an honest donor of it says."""
     described = describe(state)
     offer, source = offer_of(described), LiveSource(described, CHUNK)
-    return scripts.framed(offer) + [source.chunk(at).numpy().tobytes() for at in range(len(offer.chunks))]
+    return scripts.framed(offer) + [
+        part.numpy().tobytes() for at in range(len(offer.chunks)) for part in source.parts(at)
+    ]
 
 
 def asked(state: Any) -> list[bytes]:

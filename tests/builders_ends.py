@@ -45,8 +45,8 @@ class BytesSource:
     def manifest(self) -> Manifest:
         return OFFER.manifest
 
-    def chunk(self, index: int) -> torch.Tensor:
-        return torch.frombuffer(self._data, dtype=torch.uint8)[index * CHUNK :][:CHUNK]
+    def parts(self, index: int) -> Sequence[torch.Tensor]:
+        return [torch.frombuffer(self._data, dtype=torch.uint8)[index * CHUNK :][:CHUNK]]
 
 
 class BytesSink:
@@ -66,8 +66,8 @@ class BytesSink:
         self.prepared = True
         return digest.chunk_digests(self.data, offer.chunk_bytes)
 
-    def place(self, index: int) -> torch.Tensor:
-        return torch.frombuffer(self.data, dtype=torch.uint8)[index * CHUNK :][:CHUNK]
+    def places(self, index: int) -> Sequence[torch.Tensor]:
+        return [torch.frombuffer(self.data, dtype=torch.uint8)[index * CHUNK :][:CHUNK]]
 
     def keep(self, index: int) -> None:
         self.kept.append(index)

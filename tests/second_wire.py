@@ -10,6 +10,7 @@ import struct
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import xxhash
@@ -17,7 +18,7 @@ import xxhash
 HELLO, OFFER, WANT, RECEIPT, REFUSE = 1, 2, 3, 4, 5
 MESSAGE, HERE, GOODBYE = 0, 1, 2
 PREFIX, HEAD = struct.Struct("<4sHHQ"), struct.Struct("<BQ")
-HEADER_LIMIT, ALIGNMENT = 67108864, 64
+HEADER_LIMIT, ALIGNMENT, LARGE = 67108864, 64, 1048576
 WORDS = {"float32": ("F32", 4), "bfloat16": ("BF16", 2), "int64": ("I64", 8), "uint8": ("U8", 1), "bool": ("BOOL", 1)}
 Json = Any
 
@@ -284,7 +285,8 @@ def give(stream: Stream, state: Any, transfer: Json, chunk_bytes: int = 256, ste
     kind, said = receive_frame(stream, WANT)
     while kind == WANT:
         for index in _wanted(said):
-            stream.send(pieces[index])
+            for part in parts(manifest["schema"]["regions"], index * chunk_bytes, len(pieces[index])):
+                stream.send(pieces[index][part])
             sent.append(index)
         kind, said = receive_frame(stream, WANT, RECEIPT)
     if said["state_digest"] != offer["identity"]["state_digest"]:
@@ -305,7 +307,10 @@ def take(stream: Stream, transfer: Json, runs: int = 1) -> tuple[Any, Json]:
         end = min(len(chunks), first + (runs or len(chunks)))
         send_frame(stream, WANT, {"ranges": [{"first": first, "end": end}]})
         for index in range(first, end):
-            piece = stream.receive(min(offer["chunk_bytes"], size - index * offer["chunk_bytes"]))
+            start = index * offer["chunk_bytes"]
+            length = min(offer["chunk_bytes"], size - start)
+            messages = parts(offer["manifest"]["schema"]["regions"], start, length)
+            piece = b"".join(stream.receive(part.stop - part.start) for part in messages)
             if digest(piece) != chunks[index]:
                 raise Refused(f"chunk {index} differs")
             data += piece
@@ -313,6 +318,19 @@ def take(stream: Stream, transfer: Json, runs: int = 1) -> tuple[Any, Json]:
         send_frame(stream, WANT, {"ranges": []})
     send_frame(stream, RECEIPT, {"state_digest": offer["identity"]["state_digest"]})
     return heard(offer["manifest"], data), offer["identity"]
+
+
+def parts(regions: Sequence[Json], start: int, length: int) -> list[slice]:
+    """The messages that the chunk from `start` on crosses as, counted from its first byte."""
+    cuts = [0]
+    for region in regions:
+        low, high = (
+            max(start, region["offset"]) - start,
+            min(start + length, region["offset"] + region["nbytes"]) - start,
+        )
+        if high - low >= LARGE:
+            cuts += [low, high]
+    return [slice(low, high) for low, high in pairwise([*cuts, length]) if low < high]
 
 
 def _wanted(want: Json) -> Iterator[int]:

@@ -5,7 +5,7 @@ torch: whatever has a buffer can be digested.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import xxhash
 from pydantic import JsonValue
@@ -22,6 +22,14 @@ Buffer = bytes | bytearray | memoryview
 def digest_bytes(buffer: Buffer) -> Digest:
     """128 bits over the buffer, in hexadecimal."""
     return xxhash.xxh3_128_hexdigest(buffer)
+
+
+def digest_parts(parts: Iterable[Buffer]) -> Digest:
+    """The same of buffers that follow each other."""
+    found = xxhash.xxh3_128()
+    for part in parts:
+        found.update(part)
+    return found.hexdigest()
 
 
 def chunk_digests(buffer: Buffer, chunk_bytes: int = CHUNK_BYTES) -> tuple[Digest, ...]:

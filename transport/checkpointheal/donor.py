@@ -49,7 +49,7 @@ class _Stream:
     def __init__(self, channel: Channel, source: Source, terms: Terms) -> None:
         self._channel, self._source, self._terms = channel, source, terms
         self._pace = Pace(terms.bytes_per_second, time.monotonic())
-        self._flying: deque[tuple[Pending, int]] = deque()
+        self._flying: deque[tuple[list[Pending], int]] = deque()
         self._asked: int | None = None
         self.crossed = 0
 
@@ -64,9 +64,10 @@ class _Stream:
         for index in wanted:
             if len(self._flying) == WINDOW:
                 self._land()
-            chunk = self._source.chunk(index)
-            self._keep_to_the_cap(chunk.numel())
-            self._flying.append((self._channel.send(chunk), chunk.numel()))
+            parts = self._source.parts(index)
+            count = sum(part.numel() for part in parts)
+            self._keep_to_the_cap(count)
+            self._flying.append(([self._channel.send(part) for part in parts], count))
         while self._flying:
             self._land()
 
@@ -77,7 +78,8 @@ class _Stream:
             raise Overdue(f"the deadline passed after {self.crossed} bytes: the cap lets no more through in its time")
 
     def _land(self) -> None:
-        pending, count = self._flying.popleft()
-        pending.wait(self._terms.chunk(time.monotonic()))
+        sending, count = self._flying.popleft()
+        for pending in sending:
+            pending.wait(self._terms.chunk(time.monotonic()))
         self.crossed += count
         self._terms.progress(self.crossed)

@@ -5,7 +5,7 @@ A lock around the vote, the pool and the sink, and the word that it is over. Mus
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -59,14 +59,14 @@ class Gathering:
                 self._changed.wait(min(left, LOOK))
         return None
 
-    def arrive(self, rank: int, index: int, chunk: torch.Tensor, same: bool) -> bool:
+    def arrive(self, rank: int, index: int, places: Sequence[torch.Tensor], same: bool) -> bool:
         """A chunk came; whether it was the first copy of the right bytes. It lies in the sink then."""
         with self._changed:
             if self._pool is None or self._error is not None:
                 return False
             fresh = self._pool.arrive(rank, index, same, time.monotonic())
             if fresh:
-                self._keep(index, chunk)
+                self._keep(index, places)
             if self._pool.whole or not same:
                 self._changed.notify_all()
             return fresh
@@ -150,10 +150,11 @@ class Gathering:
     def _is_whole(self) -> bool:
         return self._pool is not None and self._pool.whole
 
-    def _keep(self, index: int, chunk: torch.Tensor) -> None:
+    def _keep(self, index: int, places: Sequence[torch.Tensor]) -> None:
         try:
-            self._sink.place(index).copy_(chunk)
+            for final, place in zip(self._sink.places(index), places, strict=True):
+                final.copy_(place)
             self._sink.keep(index)
         except CheckpointHealError as error:
             self.fail(error)
-        self.bytes_here += chunk.numel()
+        self.bytes_here += sum(place.numel() for place in places)

@@ -7,6 +7,7 @@ the lane and are copied once they are verified: a second copy that comes late to
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -16,7 +17,8 @@ from checkpointheal import digest
 from checkpointheal.channel import Channel, Pending, post_frame, receive_frame, send_frame, tell
 from checkpointheal.channel.beside import Beside
 from checkpointheal.channel.patient import Patient
-from checkpointheal.ends import Terms
+from checkpointheal.contract.cut import Cut
+from checkpointheal.ends import Terms, memory
 from checkpointheal.errors import BytesDiffer, CheckpointHealError, Overdue, PeerLost, PeerRefused
 from checkpointheal.gathering import Gathering
 from checkpointheal.session import Expected, RecipientSession, refusal
@@ -35,6 +37,14 @@ class Peer(NamedTuple):
     beside: Beside
 
 
+class _Flying(NamedTuple):
+    """A frame on its way out, or a chunk on its way in."""
+
+    chunk: int | None
+    places: Sequence[torch.Tensor]
+    moving: Sequence[Pending]
+
+
 class Lane:
     """One donor of several, in a thread of its own."""
 
@@ -42,10 +52,11 @@ class Lane:
         """`ahead`: how many chunks may be under way."""
         self._rank, self._channel, self._terms, self._beside = peer
         self._session, self._gathering, self._ahead = RecipientSession(self._listening(expected)), gathering, ahead
-        self._flying: deque[tuple[int | None, torch.Tensor, Pending]] = deque()
+        self._flying: deque[_Flying] = deque()
         self._buffers: list[torch.Tensor] = []
         self._turn = self._brought = 0
         self._expected = False
+        self._cut: Cut | None = None
         self.error: Exception | None = None
         """What lost this donor, once the lane has ended."""
         self.thread = threading.Thread(target=self._run, daemon=True, name=f"checkpointheal-lane-{peer.rank}")
@@ -113,27 +124,28 @@ class Lane:
         """Ask, and take in right behind it: what is started in this order is over in this order."""
         if run:
             self._expect()
-        for pending in post_frame(self._channel, self._session.want(run)):
-            self._flying.append((None, torch.empty(0), pending))
+        self._flying.append(_Flying(None, (), post_frame(self._channel, self._session.want(run))))
         for index in run:
-            place = self._place(index)
-            self._flying.append((index, place, self._channel.receive(place)))
+            places = self._places(index)
+            self._flying.append(_Flying(index, places, [self._channel.receive(place) for place in places]))
 
-    def _place(self, index: int) -> torch.Tensor:
+    def _places(self, index: int) -> tuple[torch.Tensor, ...]:
         if len(self._buffers) < self._ahead:
             self._buffers.append(torch.empty(self._session.offer.chunk_bytes, dtype=torch.uint8))
         buffer = self._buffers[self._turn % self._ahead]
         self._turn += 1
-        return buffer[: self._session.offer.bytes_of([index])]
+        self._cut = self._cut or self._session.offer.cut()
+        return tuple(buffer[part.in_chunk :][: part.nbytes] for part in self._cut.parts(index))
 
     def _land(self) -> None:
-        index, place, pending = self._flying.popleft()
-        pending.wait(self._terms.chunk(time.monotonic(), self._session.chunk_seconds * (len(self._flying) + 1)))
+        index, places, moving = self._flying.popleft()
+        for pending in moving:
+            pending.wait(self._terms.chunk(time.monotonic(), self._session.chunk_seconds * (len(self._flying) + 1)))
         if index is None:
             return
-        same = self._session.arrive(index, digest.digest_bytes(place.numpy().data))
-        if self._gathering.arrive(self._rank, index, place, same):
-            self._brought += place.numel()
+        same = self._session.arrive(index, digest.digest_parts(memory.buffers(places)))
+        if self._gathering.arrive(self._rank, index, places, same):
+            self._brought += self._session.offer.bytes_of([index])
             self._report()
 
     def _expect(self) -> None:
@@ -152,7 +164,8 @@ class Lane:
     def _drain(self) -> None:
         """Take in what is under way, so that the donor comes to hear the last word."""
         while self._flying:
-            self._flying.popleft()[2].wait(self._terms.chunk(time.monotonic()))
+            for pending in self._flying.popleft().moving:
+                pending.wait(self._terms.chunk(time.monotonic()))
 
     def _left(self) -> float:
         return self._terms.left(time.monotonic())

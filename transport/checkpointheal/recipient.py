@@ -6,13 +6,15 @@ is digested where it lands, and nothing counts before all have. Must not know wh
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
 from checkpointheal import digest
 from checkpointheal.channel import Channel, Pending, receive_frame, send_frame, tell
-from checkpointheal.ends import WINDOW, Sink, Terms
+from checkpointheal.ends import WINDOW, Sink, Terms, memory
 from checkpointheal.errors import BytesDiffer, CheckpointHealError, PeerRefused
 from checkpointheal.session import Expected, RecipientSession, refusal
 from checkpointheal.wire import Offer, Refuse, Want
@@ -27,6 +29,14 @@ class Taken:
     hold_seconds: float
     transfer_seconds: float
     verify_seconds: float
+
+
+class Flying(NamedTuple):
+    """A chunk on its way."""
+
+    chunk: int
+    places: Sequence[torch.Tensor]
+    receiving: Sequence[Pending]
 
 
 def take(channel: Channel, sink: Sink, expected: Expected, terms: Terms) -> Taken:
@@ -62,26 +72,27 @@ def _judge(channel: Channel, session: RecipientSession, sink: Sink, terms: Terms
 
 def _receive(channel: Channel, session: RecipientSession, sink: Sink, terms: Terms) -> int:
     """Every wanted chunk, those after a differing one too: what lies here verified need not cross again."""
-    flying: deque[tuple[int, torch.Tensor, Pending]] = deque()
+    flying: deque[Flying] = deque()
     crossed = 0
     for index in session.due:
         if len(flying) == WINDOW:
             crossed += _land(flying, session, sink, terms)
             terms.progress(crossed)
-        place = sink.place(index)
-        flying.append((index, place, channel.receive(place)))
+        places = sink.places(index)
+        flying.append(Flying(index, places, [channel.receive(place) for place in places]))
     while flying:
         crossed += _land(flying, session, sink, terms)
         terms.progress(crossed)
     return crossed
 
 
-def _land(flying: deque[tuple[int, torch.Tensor, Pending]], session: RecipientSession, sink: Sink, terms: Terms) -> int:
-    index, place, pending = flying.popleft()
-    pending.wait(terms.chunk(time.monotonic(), session.chunk_seconds * (len(flying) + 1)))
-    if session.arrive(index, digest.digest_bytes(place.numpy().data)):
+def _land(flying: deque[Flying], session: RecipientSession, sink: Sink, terms: Terms) -> int:
+    index, places, receiving = flying.popleft()
+    for pending in receiving:
+        pending.wait(terms.chunk(time.monotonic(), session.chunk_seconds * (len(flying) + 1)))
+    if session.arrive(index, digest.digest_parts(memory.buffers(places))):
         sink.keep(index)
-    return place.numel()
+    return sum(place.numel() for place in places)
 
 
 def _conclude(channel: Channel, session: RecipientSession, sink: Sink, terms: Terms) -> None:

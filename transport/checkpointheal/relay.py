@@ -116,7 +116,7 @@ class _Tapped:
 
     def __init__(self, sink: RegionalSink, relay: Relay) -> None:
         self._sink, self._relay = sink, relay
-        self.place, self.seal = sink.place, sink.seal
+        self.places, self.seal = sink.places, sink.seal
 
     def prepare(self, offer: Offer) -> Sequence[str]:
         present = self._sink.prepare(offer)
@@ -138,10 +138,11 @@ class _Source:
         self._relay, self._landed, self._whole = relay, landed, whole
         self.manifest = landed.manifest
 
-    def chunk(self, index: int) -> torch.Tensor:
+    def parts(self, index: int) -> Sequence[torch.Tensor]:
         if self._relay.arrived(index):
-            return self._landed.chunk(index)
-        return torch.zeros(self._landed.length(index) if self._whole else 1, dtype=torch.uint8)
+            return self._landed.parts(index)
+        lengths = self._landed.lengths(index)
+        return [torch.zeros(length if self._whole else 1, dtype=torch.uint8) for length in lengths]
 
 
 def _named(error: BaseException | None) -> CheckpointHealError:

@@ -1,7 +1,7 @@
 """A state is passed on while it arrives, and a relay that fails makes nobody believe anything, over every channel."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -63,10 +63,10 @@ class Watched(LiveSource):
         super().__init__(DESCRIBED, CHUNK)
         self._before, self.number = before, 0
 
-    def chunk(self, index: int) -> torch.Tensor:
+    def parts(self, index: int) -> Sequence[torch.Tensor]:
         self._before(self.number)
         self.number += 1
-        return super().chunk(index)
+        return super().parts(index)
 
 
 def a_sink(refuses: CheckpointHealError | None = None) -> StagedSink:

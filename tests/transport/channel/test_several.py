@@ -1,7 +1,7 @@
 """Several donors give one state, whatever carries the bytes and whoever of them fails."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -57,10 +57,10 @@ class Counting(build.BytesSource):
         self.given: list[int] = []
         self._before = before
 
-    def chunk(self, index: int) -> torch.Tensor:
+    def parts(self, index: int) -> Sequence[torch.Tensor]:
         self._before(len(self.given))
         self.given.append(index)
-        return super().chunk(index)
+        return super().parts(index)
 
 
 def giving(channel: Channel, source: Source | None = None, offer: Offer = build.OFFER, **terms: Any) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from checkpointheal.ends.live import Piece
+from checkpointheal.contract.cut import Piece
 from checkpointheal.ends.spoil import spoil
 from checkpointheal.manifest import describe
 from checkpointheal.manifest.dtypes import BY_NAME

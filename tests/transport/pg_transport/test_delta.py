@@ -14,11 +14,11 @@ CHUNK = digest.CHUNK_BYTES
 
 
 def a_state(seed: int, chunks: int = 6) -> dict[str, Any]:
-    """As many chunks, most of them in one tensor, and two values."""
+    """As many chunks of one part each: a large tensor, then small ones; and two values."""
     generator = torch.Generator().manual_seed(seed)
     return {
+        "w": torch.randn((chunks - 1) * CHUNK // 4, generator=generator),
         "small": torch.randn(100, generator=generator),
-        "w": torch.randn(chunks * CHUNK // 4 - 1024, generator=generator),
         "n": torch.tensor([seed]),
         "step": seed,
         "lr": 0.5,
@@ -26,7 +26,7 @@ def a_state(seed: int, chunks: int = 6) -> dict[str, Any]:
 
 
 def crossed(target: Any, state: Any, **options: Any) -> list[int]:
-    """The bytes of each chunk that crossed; the target then is the state."""
+    """The bytes of each part that crossed; the target then is the state."""
     giving, taking = builders_ends.gloo_groups()
     recording = build.Recording(giving)
     receiver = PGTransport(taking, build.timedelta(seconds=20), build.CPU, lambda: target, **options)

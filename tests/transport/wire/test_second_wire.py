@@ -140,6 +140,20 @@ def test_our_donor_gives_it_a_state(ends: tuple[StreamGroup, second_wire.Stream]
     assert identity_of(as_torch(found, {}), digest.CHUNK_BYTES) == identity
 
 
+def test_large_tensors_of_its_state_cross_as_messages_of_their_own(
+    ends: tuple[StreamGroup, second_wire.Stream],
+) -> None:
+    group, stream = ends
+    sizes = (5, 1 << 20, 3, 700, (1 << 20) - 1, (2 << 20) + 1)
+    state = {str(at): Tensor("uint8", (size,), bytes([at + 1]) * size) for at, size in enumerate(sizes)}
+    found, _ = both(
+        lambda: ours(group).recv_checkpoint(1), lambda: second_wire.give(stream, state, LIBRARY, chunk_bytes=3 << 20)
+    )
+    assert {name: bytes(tensor.numpy()) for name, tensor in found.items()} == {
+        name: tensor.memory for name, tensor in state.items()
+    }
+
+
 @pytest.mark.parametrize("empty", [{}, {"step": 1}], ids=["nothing", "a value alone"])
 def test_a_state_without_bytes_crosses_both_ways(ends: tuple[StreamGroup, second_wire.Stream], empty: Any) -> None:
     group, stream = ends

@@ -26,8 +26,8 @@ class Source(Protocol):
         """What is given."""
         ...
 
-    def chunk(self, index: int) -> torch.Tensor:
-        """One chunk as a 1-D uint8 tensor in CPU memory, valid until WINDOW more have been asked for."""
+    def parts(self, index: int) -> Sequence[torch.Tensor]:
+        """One chunk, cut as `contract.cut` does: 1-D uint8, CPU memory, valid until WINDOW more have been asked for."""
         ...
 
 
@@ -41,8 +41,8 @@ class Sink(Protocol):
         """
         ...
 
-    def place(self, index: int) -> torch.Tensor:
-        """Where a chunk shall land: 1-D uint8, CPU memory, its own until `keep` or WINDOW more places."""
+    def places(self, index: int) -> Sequence[torch.Tensor]:
+        """Where the parts of a chunk shall land: 1-D uint8, CPU memory, its own until `keep` or WINDOW more chunks."""
         ...
 
     def keep(self, index: int) -> None:

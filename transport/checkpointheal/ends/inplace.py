@@ -8,8 +8,7 @@ comes, it is spoiled. Must not know channels.
 import threading
 from collections.abc import Sequence
 
-import torch
-
+from checkpointheal.contract.cut import Piece
 from checkpointheal.ends import mixed
 from checkpointheal.ends.live import LiveSource, StagedSink
 from checkpointheal.ends.spoil import spoil
@@ -43,9 +42,8 @@ class LiveSink(StagedSink):
         self._lacking = set(offer.missing(present))
         return present
 
-    def place(self, index: int) -> torch.Tensor:
-        """A buffer, where the regions are live ones."""
-        return self._bucket(index) if self._is_in_place else super().place(index)
+    def _is_direct(self, piece: Piece) -> bool:
+        return not self._is_in_place and super()._is_direct(piece)
 
     def keep(self, index: int) -> None:
         """Verified: into live memory. Raises Abandoned where nobody waits for it any more."""
@@ -69,7 +67,8 @@ class LiveSink(StagedSink):
     def _take_over(self, offer: Offer, source: LiveSource, present: Sequence[str]) -> None:
         """What need not cross lies in the target: stage it from there."""
         for index in sorted(set(range(len(offer.chunks))).difference(offer.missing(present))):
-            self.place(index).copy_(source.chunk(index))
+            for place, part in zip(self.places(index), source.parts(index), strict=True):
+                place.copy_(part)
             super().keep(index)
 
 

@@ -1,68 +1,26 @@
 """How is a live state given, and how does one arrive that nobody has a place for yet?
 
-A chunk is a view where one region covers it, else it is bucketed through a buffer: many small tensors cross together.
-What arrives is staged in memory of its own, one storage per region, and touches nothing live. Must not know channels.
+A large piece of a region is given as the view that it is, small ones are bucketed through a buffer: many small tensors
+cross together. What arrives is staged in memory of its own, one storage per region, and touches nothing live. Must not
+know channels.
 """
 
-from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from pydantic import JsonValue
 
 from checkpointheal import digest
-from checkpointheal.contract.layout import Manifest, Region, Schema
+from checkpointheal.contract.cut import LARGE, Cut, Part, Piece
+from checkpointheal.contract.layout import Manifest, Schema
 from checkpointheal.ends import memory, mixed
 from checkpointheal.ends.ends import WINDOW
 from checkpointheal.errors import BadFrame
 from checkpointheal.manifest import Described
 from checkpointheal.manifest.check import check
 from checkpointheal.wire import Offer
-
-
-class Piece(NamedTuple):
-    """The part of a chunk that one region holds. In bytes."""
-
-    region: int
-    in_region: int
-    in_chunk: int
-    nbytes: int
-
-
-class Cut:
-    """A data section, cut into chunks."""
-
-    def __init__(self, regions: Sequence[Region], data_bytes: int, chunk_bytes: int) -> None:
-        self._regions = [(index, region) for index, region in enumerate(regions) if region.nbytes]
-        self._starts = [region.offset for _, region in self._regions]
-        self._data_bytes, self._chunk_bytes = data_bytes, chunk_bytes
-
-    @property
-    def count(self) -> int:
-        """How many chunks."""
-        return -(-self._data_bytes // self._chunk_bytes)
-
-    def length(self, index: int) -> int:
-        """Bytes of this chunk."""
-        return min(self._chunk_bytes, self._data_bytes - index * self._chunk_bytes)
-
-    def pieces(self, index: int) -> Iterator[Piece]:
-        """What the regions give to this chunk; the rest of it is zeros."""
-        start, end = index * self._chunk_bytes, index * self._chunk_bytes + self.length(index)
-        at = max(0, bisect_right(self._starts, start) - 1)
-        while at < len(self._starts) and self._starts[at] < end:
-            number, region = self._regions[at]
-            low, high = max(start, region.offset), min(end, region.offset + region.nbytes)
-            if low < high:
-                yield Piece(number, low - region.offset, low - start, high - low)
-            at += 1
-
-    def whole(self, index: int) -> Piece | None:
-        """The region that covers all of this chunk, if one does."""
-        piece = next(self.pieces(index), None)
-        return piece if piece is not None and piece.nbytes == self.length(index) else None
 
 
 class _Buckets:
@@ -120,23 +78,41 @@ class LiveSource:
 
     def digests(self) -> tuple[str, ...]:
         """One per chunk, read now."""
-        return tuple(digest.digest_bytes(self.chunk(index).numpy().data) for index in range(self._cut.count))
+        return tuple(digest.digest_parts(memory.buffers(self.parts(index))) for index in range(self._cut.count))
 
-    def length(self, index: int) -> int:
-        """Bytes of this chunk."""
-        return self._cut.length(index)
+    def lengths(self, index: int) -> tuple[int, ...]:
+        """Bytes of each part of this chunk."""
+        return tuple(part.nbytes for part in self._cut.parts(index))
 
-    def chunk(self, index: int) -> torch.Tensor:
+    def parts(self, index: int) -> tuple[torch.Tensor, ...]:
         """Live memory where it can be, else a bucket."""
-        whole = self._cut.whole(index)
-        live = self._described.regions
-        if whole is not None and live[whole.region].device.type == "cpu":
-            return live[whole.region][whole.in_region :][: whole.nbytes]
-        bucket, pieces = self._buckets.take(self._cut.length(index)), list(self._cut.pieces(index))
-        if sum(piece.nbytes for piece in pieces) < bucket.numel():
-            bucket.zero_()
-        for piece in pieces:
-            bucket[piece.in_chunk :][: piece.nbytes].copy_(live[piece.region][piece.in_region :][: piece.nbytes])
+        parts = list(self._cut.parts(index))
+        if all(self._is_live(part) for part in parts):
+            return tuple(self._live(part.piece) for part in parts if part.piece)
+        bucket = self._packed(index)
+        return tuple(
+            self._live(part.piece) if part.piece and self._is_live(part) else bucket[part.in_chunk :][: part.nbytes]
+            for part in parts
+        )
+
+    def _is_live(self, part: Part) -> bool:
+        return part.piece is not None and self._described.regions[part.piece.region].device.type == "cpu"
+
+    def _live(self, piece: Piece) -> torch.Tensor:
+        return self._described.regions[piece.region][piece.in_region :][: piece.nbytes]
+
+    def _packed(self, index: int) -> torch.Tensor:
+        """What is not given as it lies, and zeros between."""
+        bucket = self._buckets.take(self._cut.length(index))
+        behind = 0
+        for piece in self._cut.pieces(index):
+            if behind < piece.in_chunk:
+                bucket[behind : piece.in_chunk].zero_()
+            behind = piece.in_chunk + piece.nbytes
+            live = self._live(piece)
+            if piece.nbytes < LARGE or live.device.type != "cpu":
+                bucket[piece.in_chunk : behind].copy_(live)
+        bucket[behind:].zero_()
         return bucket
 
 
@@ -158,7 +134,7 @@ class StagedSink:
         schema = offer.manifest.schema_
         check(schema, len(offer.manifest.values))
         needed = frozenset(self._fits(offer.manifest))
-        self._cut = Cut(schema.regions, schema.data_bytes, offer.chunk_bytes)
+        self._cut = offer.cut()
         self._buckets = _Buckets(offer.chunk_bytes)
         return needed
 
@@ -174,23 +150,38 @@ class StagedSink:
             return ()
         return ["" if self._is_needed(index) else chunk for index, chunk in enumerate(offer.chunks)]
 
-    def place(self, index: int) -> torch.Tensor:
-        """The region's own memory where one covers the chunk, else a bucket."""
-        whole = self._cut.whole(index)
-        if whole is not None and self.regions[whole.region].numel():
-            return self.regions[whole.region][whole.in_region :][: whole.nbytes]
-        return self._bucket(index)
-
-    def _bucket(self, index: int) -> torch.Tensor:
-        self._landing[index] = self._buckets.take(self._cut.length(index))
-        return self._landing[index]
+    def places(self, index: int) -> tuple[torch.Tensor, ...]:
+        """The region's own memory where there is any for a large piece, else a bucket."""
+        parts = list(self._cut.parts(index))
+        if all(map(self._lands, parts)):
+            return tuple(self._place(part.piece) for part in parts if part.piece)
+        bucket = self._bucket(index)
+        return tuple(
+            self._place(part.piece) if part.piece and self._lands(part) else bucket[part.in_chunk :][: part.nbytes]
+            for part in parts
+        )
 
     def keep(self, index: int) -> None:
         """Empty the bucket into its regions."""
         bucket = self._landing.pop(index, None)
         if bucket is not None:
-            for piece in filter(self._is_kept, self._cut.pieces(index)):
-                self.regions[piece.region][piece.in_region :][: piece.nbytes] = bucket[piece.in_chunk :][: piece.nbytes]
+            for piece in self._cut.pieces(index):
+                if self._is_kept(piece) and not self._is_direct(piece):
+                    self._place(piece).copy_(bucket[piece.in_chunk :][: piece.nbytes])
+
+    def _bucket(self, index: int) -> torch.Tensor:
+        self._landing[index] = self._buckets.take(self._cut.length(index))
+        return self._landing[index]
+
+    def _lands(self, part: Part) -> bool:
+        return part.piece is not None and self._is_kept(part.piece) and self._is_direct(part.piece)
+
+    def _is_direct(self, piece: Piece) -> bool:
+        """Whether it lands where it belongs, before it is verified."""
+        return piece.nbytes >= LARGE
+
+    def _place(self, piece: Piece) -> torch.Tensor:
+        return self.regions[piece.region][piece.in_region :][: piece.nbytes]
 
     def _is_needed(self, index: int) -> bool:
         return any(map(self._is_kept, self._cut.pieces(index)))

@@ -5,6 +5,7 @@ the wire brings. It is advice; without it the memory is the same, and slower to 
 """
 
 import ctypes
+from collections.abc import Iterable, Iterator
 
 import torch
 
@@ -14,6 +15,11 @@ WORTH = 2 * HUGE
 """Bytes from which on a tensor is sure to hold a whole one."""
 _MADV_HUGEPAGE = 14
 _libc = ctypes.CDLL(None)
+
+
+def buffers(tensors: Iterable[torch.Tensor]) -> Iterator[memoryview]:
+    """The memory of each: contiguous ones of the CPU."""
+    return (tensor.numpy().data for tensor in tensors)
 
 
 def new(nbytes: int) -> torch.Tensor:

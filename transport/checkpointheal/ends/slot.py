@@ -9,8 +9,9 @@ import torch
 
 from checkpointheal import digest
 from checkpointheal.arena import Arena, Reading, Writing
+from checkpointheal.contract.cut import Cut
 from checkpointheal.contract.identity import MemberId
-from checkpointheal.contract.layout import Identity, Manifest
+from checkpointheal.contract.layout import Identity, Manifest, Schema
 from checkpointheal.contract.seal import Seal
 from checkpointheal.errors import ArenaDoesNotFit, Misuse, SlotDamaged
 from checkpointheal.manifest.check import check
@@ -23,7 +24,7 @@ class SlotSource:
 
     def __init__(self, reading: Reading, chunk_bytes: int = digest.CHUNK_BYTES) -> None:
         self._reading, self._chunk_bytes = reading, chunk_bytes
-        self._bytes = as_bytes(reading.data)
+        self._memory = _Memory(reading.data, reading.schema, chunk_bytes)
 
     @property
     def manifest(self) -> Manifest:
@@ -41,9 +42,9 @@ class SlotSource:
             )
         return chunks
 
-    def chunk(self, index: int) -> torch.Tensor:
+    def parts(self, index: int) -> Sequence[torch.Tensor]:
         """The slot's own memory."""
-        return self._bytes[index * self._chunk_bytes :][: self._chunk_bytes]
+        return self._memory.parts(index)
 
 
 class SlotSink:
@@ -52,13 +53,12 @@ class SlotSink:
     def __init__(self, arena: Arena, job: str, member: MemberId, epoch: int) -> None:
         self._arena, self._job, self._member, self._epoch = arena, job, member, epoch
         self._writing: Writing | None = None
-        self._bytes = torch.empty(0, dtype=torch.uint8)
-        self._chunk_bytes = digest.CHUNK_BYTES
+        self._memory: _Memory | None = None
 
     @property
     def total(self) -> int:
         """Bytes of the whole state; 0 before `prepare`."""
-        return self._bytes.numel()
+        return self._memory.bytes.numel() if self._memory else 0
 
     def prepare(self, offer: Offer) -> Sequence[str]:
         """Take a slot, and digest what a broken transfer or an older generation left in it."""
@@ -70,12 +70,12 @@ class SlotSink:
         if self._writing is None:
             raise ArenaDoesNotFit("no slot of the arena is free: all are read, written, or hold this very step")
         data = self._writing.prepare(schema)
-        self._bytes, self._chunk_bytes = as_bytes(data), offer.chunk_bytes
+        self._memory = _Memory(data, schema, offer.chunk_bytes)
         return digest.chunk_digests(data, offer.chunk_bytes)
 
-    def place(self, index: int) -> torch.Tensor:
+    def places(self, index: int) -> Sequence[torch.Tensor]:
         """The slot's own memory."""
-        return self._bytes[index * self._chunk_bytes :][: self._chunk_bytes]
+        return self._memory.parts(index) if self._memory else ()
 
     def keep(self, index: int) -> None:
         """It lies where it belongs."""
@@ -103,3 +103,15 @@ class SlotSink:
         """Let the slot go; what arrived stays in it for the next attempt."""
         if self._writing is not None:
             self._writing.abandon()
+
+
+class _Memory:
+    """A data section in one piece."""
+
+    def __init__(self, data: memoryview, schema: Schema, chunk_bytes: int) -> None:
+        self.bytes, self._chunk_bytes = as_bytes(data), chunk_bytes
+        self._cut = Cut(schema.regions, schema.data_bytes, chunk_bytes)
+
+    def parts(self, index: int) -> tuple[torch.Tensor, ...]:
+        start = index * self._chunk_bytes
+        return tuple(self.bytes[start + part.in_chunk :][: part.nbytes] for part in self._cut.parts(index))

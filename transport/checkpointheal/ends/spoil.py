@@ -7,8 +7,8 @@ is left as it is. Must not know why it did not come.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
+from checkpointheal.contract.cut import Piece
 from checkpointheal.contract.layout import TensorEntry
-from checkpointheal.ends.live import Piece
 from checkpointheal.manifest import Described
 from checkpointheal.manifest.dtypes import BY_NAME
 from checkpointheal.manifest.reach import reach

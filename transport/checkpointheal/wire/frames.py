@@ -17,6 +17,7 @@ from typing import Annotated, Self
 from pydantic import Field, IPvAnyAddress, StringConstraints, model_validator
 
 from checkpointheal.contract.base import Attempt, Count, Digest, Frozen, Seconds
+from checkpointheal.contract.cut import Cut
 from checkpointheal.contract.layout import Identity, Manifest
 
 CHUNK_LIMIT = 256 << 20
@@ -69,6 +70,11 @@ class Offer(Frozen):
         if len(self.chunks) != needed:
             raise ValueError(f"{len(self.chunks)} chunks are listed, the data section has {needed}")
         return self
+
+    def cut(self) -> Cut:
+        """Where its chunks and their parts begin and end."""
+        schema = self.manifest.schema_
+        return Cut(schema.regions, schema.data_bytes, self.chunk_bytes)
 
     def missing(self, present: Sequence[Digest]) -> list[int]:
         """Chunks that do not lie where these digests were taken, ascending; there may be fewer digests than chunks."""
