@@ -4,9 +4,8 @@ A drop-in for `torch.distributed.checkpoint._pg_transport.PGTransport`, over the
 each storage once, nothing believed before its digest. Must not know the arena.
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -18,12 +17,9 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.utils.hooks import RemovableHandle
 
 from checkpointheal import digest, donor, recipient, several
-from checkpointheal.channel import Channel, tell
-from checkpointheal.channel.beside import Beside, Lost
-from checkpointheal.channel.group import GroupChannel
-from checkpointheal.channel.patient import Patient
+from checkpointheal.channel import tell
 from checkpointheal.contract.layout import Difference, Identity
-from checkpointheal.ends import Sink, Terms, mixed
+from checkpointheal.ends import Sink, mixed
 from checkpointheal.ends.inplace import LiveSink
 from checkpointheal.ends.leaves import NewState
 from checkpointheal.ends.live import LiveSource, StagedSink, copied
@@ -32,11 +28,11 @@ from checkpointheal.ends.target import LenientTarget, Target
 from checkpointheal.errors import CheckpointHealError, Misuse, WorldFailed
 from checkpointheal.lane import Peer
 from checkpointheal.manifest import Described, describe
+from checkpointheal.peers import Peers, calling, whom_to_tell
 from checkpointheal.recipient import Taken
 from checkpointheal.relay import Relay, all_of
 from checkpointheal.session import Expected, refusal
-from checkpointheal.standing import Standing
-from checkpointheal.underway import Part, Progress, Underway, Watch
+from checkpointheal.underway import Part, Progress
 from checkpointheal.wire import Offer
 
 _HEAL, _ATTEMPT, _STEP = "library", 1, 0
@@ -74,12 +70,10 @@ class PGTransport:
         progress: Callable[[Progress], None] | None = None,
         staged: bool = False,
     ) -> None:
-        self._group, self._timeout, self._device = pg, timeout, device
-        self._state_dict, self._strict, self._progress, self._staged = state_dict, strict, progress, staged
+        self._peers = Peers(pg, timeout, device, progress)
+        self._state_dict, self._strict, self._staged = state_dict, strict, staged
         self._meshes = Meshes(mesh, device.type)
-        self._underway = Underway()
         self._differences: tuple[Difference, ...] = ()
-        self._standing = Standing()
         self._unreached: dict[int, CheckpointHealError] = {}
         self._spoiled: mixed.Memory = ()
 
@@ -109,12 +103,12 @@ class PGTransport:
             mixed.require_whole(described.regions, self._spoiled)
         except CheckpointHealError as error:
             with suppress(CheckpointHealError):  # who cannot be told finds out by its own timeout
-                self._to_each(dst_ranks, timeout, partial(donor.decline, error=error))
+                self._peers.serve(dst_ranks, timeout, partial(_decline, error))
             raise
         described = copied(described) if snapshot else described
         offer = _offer(described)
-        self._to_each(
-            dst_ranks, timeout, lambda channel, terms: donor.give(channel, LiveSource(described), offer, terms)
+        self._peers.serve(
+            dst_ranks, timeout, lambda peer: donor.give(peer.channel, LiveSource(described), offer, peer.terms)
         )
 
     def recv_checkpoint(
@@ -138,12 +132,12 @@ class PGTransport:
         Raises SchemaDiffers or UnknownClass (and tells the donors), PeerRefused, BytesDiffer, DonorsDisagree, BadFrame,
         UnknownVersion, PeerLost, Overdue or Abandoned.
         """
-        self._underway.require_whole()
+        self._peers.underway.require_whole()
         sources = tuple(dict.fromkeys(src_rank)) if isinstance(src_rank, Sequence) else (src_rank,)
         _require_distinct(sources, relay_to)
         patient = len(sources) + len(relay_to) > 1
         givers, takers = (
-            [self._peer(rank, timeout, patient=patient) for rank in ranks] for ranks in (sources, relay_to)
+            [self._peers.reach(rank, timeout, patient=patient) for rank in ranks] for ranks in (sources, relay_to)
         )
         end = self._end(givers, takers)
         sink = self._sink(end, delta, relayed=bool(relay_to))
@@ -171,7 +165,7 @@ class PGTransport:
 
         The peers are told at once. The process group is good for nothing more, and the transport says so.
         """
-        self._underway.cancel()
+        self._peers.underway.cancel()
 
     def _take(self, givers: Sequence[Peer], takers: Sequence[Peer], sink: StagedSink) -> Taken:
         relay = Relay()
@@ -180,31 +174,31 @@ class PGTransport:
             return relay.receive(partial(self._take_from, givers, bool(takers), part), sink)
 
         taken: Taken
-        taken, *missed = self._underway.run([take, *(partial(self._pass_on, relay, taker) for taker in takers)])
+        taken, *missed = self._peers.underway.run([take, *(partial(self._pass_on, relay, taker) for taker in takers)])
         self._unreached = {taker.rank: error for taker, error in zip(takers, missed, strict=True) if error is not None}
         return taken
 
     def _take_from(self, givers: Sequence[Peer], relayed: bool, part: Part, sink: Sink) -> Taken:
         expected = Expected(_HEAL, _ATTEMPT, None)
         if len(givers) > 1:
-            return several.take(givers, sink, expected, self._standing.lanes)
+            return several.take(givers, sink, expected, self._peers.standing.lanes)
         rank, channel, terms, beside = givers[0]
         part.when_left(beside.cut)
         try:
             with beside:
-                listening = replace(expected, lifeline=beside.listen(_whom_to_tell(channel, part)))
+                listening = replace(expected, lifeline=beside.listen(whom_to_tell(givers[0], part)))
                 return recipient.take(channel, sink, listening, terms)
         except WorldFailed as error:
             if relayed:  # nothing closes the group then
-                self._standing.give_up(rank, error)
+                self._peers.standing.give_up(rank, error)
             raise
 
     def _pass_on(self, relay: Relay, taker: Peer, part: Part) -> CheckpointHealError | None:
-        with _calling(taker, part) as peer:
-            error = relay.pass_on(peer, whole=self._device.type != "cpu")
+        with calling(taker, part) as peer:
+            error = relay.pass_on(peer, whole=not self._peers.ends_messages_early)
             if isinstance(error, WorldFailed):
                 peer.beside.cut()
-                self._standing.give_up(taker.rank, error)
+                self._peers.standing.give_up(taker.rank, error)
         return error
 
     def _sink(self, end: Target | LenientTarget | NewState, delta: bool, *, relayed: bool) -> StagedSink:
@@ -223,50 +217,12 @@ class PGTransport:
             told = error if isinstance(error, CheckpointHealError) else Misuse(f"{type(error).__name__}: {error}")
             for giver in givers:
                 tell(giver.channel, refusal(told), giver.terms.stall)
-            self._underway.run([partial(_decline, taker, told) for taker in takers])
+            self._peers.underway.run([partial(_decline, told, taker) for taker in takers])
             raise
 
-    def _to_each(
-        self, ranks: Sequence[int], timeout: timedelta | None, act: Callable[[Channel, Terms], object]
-    ) -> None:
-        """Side by side: nobody's timeout runs while another one is served."""
 
-        def serve(peer: Peer, part: Part) -> object:
-            with _calling(peer, part) as calling:
-                return act(calling.channel, calling.terms)
-
-        self._underway.run([partial(serve, self._peer(rank, timeout)) for rank in ranks])
-
-    def _peer(self, rank: int, timeout: timedelta | None, *, patient: bool = False) -> Peer:
-        """The way to a rank. `patient`: it outlives a wait that is given up, and so do the ways to the others."""
-        terms = self._terms(rank, timeout)
-        self._standing.require_free(rank, terms.stall)
-        channel = GroupChannel(self._group, rank, _indexed(self._device))
-        return Peer(rank, Patient(channel, rank) if patient else channel, terms, Beside(terms.stall))
-
-    def _terms(self, peer: int, timeout: timedelta | None) -> Terms:
-        seconds = (timeout or self._timeout).total_seconds()
-        watch = Watch(self._progress, peer, self._underway.left)
-        return Terms(math.inf, seconds, watch.crossed, frame=seconds, expect=watch.expect)
-
-
-@contextmanager
-def _calling(peer: Peer, part: Part) -> Iterator[Peer]:
-    """The peer, whose lifeline is called as soon as it says where."""
-    part.when_left(peer.beside.cut)
-    with peer.beside:
-        call = partial(peer.beside.call, _whom_to_tell(peer.channel, part))
-        yield peer._replace(terms=replace(peer.terms, lifeline=call))
-
-
-def _whom_to_tell(channel: Channel, part: Part) -> Lost:
-    """Of a peer's end: the channel, where its waits can be ended, else whoever waits for all of it."""
-    return channel.lose if isinstance(channel, Patient) else part.give_up
-
-
-def _decline(taker: Peer, error: CheckpointHealError, part: Part) -> None:
-    del part
-    donor.decline(taker.channel, taker.terms, error)
+def _decline(error: CheckpointHealError, peer: Peer, *_part: Part) -> None:
+    donor.decline(peer.channel, peer.terms, error)
 
 
 def _require_distinct(sources: Sequence[int], relay_to: Sequence[int]) -> None:
@@ -274,13 +230,6 @@ def _require_distinct(sources: Sequence[int], relay_to: Sequence[int]) -> None:
         raise Misuse("no rank is named to receive from")
     if twice := set(sources) & set(relay_to):
         raise Misuse(f"rank {min(twice)} is to give the state and to be passed it")
-
-
-def _indexed(device: torch.device) -> torch.device:
-    """The very device: another thread would take `cuda` for its own current one, which is the first."""
-    if device.type == "cpu" or device.index is not None:
-        return device
-    return torch.device(device.type, torch.get_device_module(device).current_device())
 
 
 def _offer(described: Described) -> Offer:

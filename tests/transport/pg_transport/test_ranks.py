@@ -55,6 +55,8 @@ def at_each_rank(backend: str, world: int, folder: Path, act: Callable[[int, int
             store = dist.FileStore(str(folder / "store"), world)
             dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timedelta(seconds=60))
             act(rank, world, device)
+            store.set(f"done/{rank}", "")
+            store.wait([f"done/{each}" for each in range(world)])  # who leaves early breaks what others wait for
             dist.destroy_process_group()
         except BaseException:
             (folder / f"failed-{rank}").write_text(traceback.format_exc())

@@ -75,7 +75,7 @@ def cancelled(transport: Any, act: Any, ready: Callable[[], bool] = lambda: True
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    while waiting.is_alive() and not (transport._underway._waiting and ready()):
+    while waiting.is_alive() and not (transport._peers.underway._waiting and ready()):
         waiting.join(0.01)
     began = time.monotonic()
     transport.cancel()

@@ -1,0 +1,84 @@
+"""How does one rank of a process group reach the others for a transfer?
+
+Over a channel of the group, on terms of its own, with a lifeline beside it, and not at all where a transfer before has
+left something under way. Must not know what is transferred.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+
+import torch
+from torch.distributed import ProcessGroup
+
+from checkpointheal.channel.beside import Beside, Lost
+from checkpointheal.channel.group import GroupChannel
+from checkpointheal.channel.patient import Patient
+from checkpointheal.ends import Terms
+from checkpointheal.lane import Peer
+from checkpointheal.standing import Standing
+from checkpointheal.underway import Part, Progress, Underway, Watch
+
+Told = Callable[[Progress], None]
+
+
+class Peers:
+    """The ways of one transport. `standing` is what is known of the ranks, `underway` the calls that use them."""
+
+    def __init__(self, group: ProcessGroup, timeout: timedelta, device: torch.device, told: Told | None) -> None:
+        """`timeout`: the longest silence, where a call says nothing else. `told`: of every chunk."""
+        self._group, self._timeout, self._device, self._told = group, timeout, device, told
+        self.standing, self.underway = Standing(), Underway()
+
+    @property
+    def ends_messages_early(self) -> bool:
+        """Whether a message may be shorter than the room for it."""
+        return self._device.type == "cpu"
+
+    def reach(self, rank: int, timeout: timedelta | None, *, patient: bool = False) -> Peer:
+        """The way to a rank. `patient`: it outlives a wait that is given up, and so do the ways to the others.
+
+        Raises PeerLost where the rank was given up, or stays busy.
+        """
+        terms = self._terms(rank, timeout)
+        self.standing.require_free(rank, terms.stall)
+        channel = GroupChannel(self._group, rank, _indexed(self._device))
+        return Peer(rank, Patient(channel, rank) if patient else channel, terms, Beside(terms.stall))
+
+    def serve(self, ranks: Sequence[int], timeout: timedelta | None, act: Callable[[Peer], object]) -> None:
+        """Do it for each, side by side: nobody's timeout runs while another one is served."""
+
+        def serve(peer: Peer, part: Part) -> None:
+            with calling(peer, part) as called:
+                act(called)
+
+        self.underway.run([partial(serve, self.reach(rank, timeout)) for rank in ranks])
+
+    def _terms(self, peer: int, timeout: timedelta | None) -> Terms:
+        seconds = (timeout or self._timeout).total_seconds()
+        watch = Watch(self._told, peer, self.underway.left)
+        return Terms(math.inf, seconds, watch.crossed, frame=seconds, expect=watch.expect)
+
+
+@contextmanager
+def calling(peer: Peer, part: Part) -> Iterator[Peer]:
+    """The peer, whose lifeline is called as soon as it says where."""
+    part.when_left(peer.beside.cut)
+    with peer.beside:
+        call = partial(peer.beside.call, whom_to_tell(peer, part))
+        yield peer._replace(terms=replace(peer.terms, lifeline=call))
+
+
+def whom_to_tell(peer: Peer, part: Part) -> Lost:
+    """Of a peer's end: the channel, where its waits can be ended, else whoever waits for all of it."""
+    return peer.channel.lose if isinstance(peer.channel, Patient) else part.give_up
+
+
+def _indexed(device: torch.device) -> torch.device:
+    """The very device: another thread would take `cuda` for its own current one, which is the first."""
+    if device.type == "cpu" or device.index is not None:
+        return device
+    return torch.device(device.type, torch.get_device_module(device).current_device())
