@@ -17,7 +17,7 @@ BASES := --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --build-arg TORCH_IMAGE=$(TORC
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test cover kills check fuzz bench bench-heal bench-scale bench-termination bench-page fmt \
-  generated images cluster e2e cluster-delete
+  versions generated images cluster e2e cluster-delete
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,16 @@ $(FUZZ)/.installed: $(STAMP)
 	$(BIN)/python -m venv $(FUZZ)
 	$(call see_ours,$(FUZZ))
 	$(FUZZ)/bin/python -m pip install --quiet --disable-pip-version-check 'atheris>=3'
+	@touch $@
+
+OLDEST := $(VENV)/oldest
+
+versions: $(OLDEST)/.installed ## exchange states with the oldest torch that must work, both ways (5 GB to install)
+	OTHER_TORCH=$(abspath $(OLDEST))/bin/python $(BIN)/python -m pytest tests/versions
+
+$(OLDEST)/.installed: $(STAMP)
+	$(BIN)/python -m venv $(OLDEST)
+	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python 'torch==2.6.*' 'numpy>=1.26' 'pydantic>=2.10' 'xxhash>=3.4'
 	@touch $@
 
 generated: $(STAMP) ## write what is made of the code: definitions, reference, the tables of remedies and of the chart's values
