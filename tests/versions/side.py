@@ -1,6 +1,6 @@
 """One side of a transfer, to be run by any interpreter that has torch: `side.py give|take CHANNEL FOLDER`.
 
-Prints the digest of what it gave or took. The certificate of the folder is both sides' own, and what both believe.
+Writes the torch and the digest of what it gave or took. The certificate of the folder is both sides' own, and what both believe.
 """
 
 import sys
@@ -86,7 +86,7 @@ def main(role: str, channel: str, folder: Path) -> None:
             digest_of(PGTransport(group, SECONDS, torch.device("cpu"), target).recv_checkpoint(0))
             for target in (lambda: live, None)
         ]
-    print(torch.__version__, *found)
+    sys.stdout.write(" ".join([torch.__version__, *found]))
     dist.destroy_process_group()
 
 

@@ -1,4 +1,4 @@
-"""A donor and a recipient of different torches exchange a state: after an upgrade, old pods serve new ones for weeks."""
+"""Donor and recipient of different torches exchange a state: after an upgrade, old pods serve new ones for weeks."""
 
 import os
 import subprocess
