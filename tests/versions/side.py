@@ -1,6 +1,6 @@
 """One side of a transfer, to be run by any interpreter that has torch: `side.py give|take CHANNEL FOLDER`.
 
-Writes the torch and the digest of what it gave or took. The certificate of the folder is both sides' own, and what both believe.
+Writes torch's version and the digest of what it gave or took. Both show and believe the certificate of the folder.
 """
 
 import sys

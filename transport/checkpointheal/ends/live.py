@@ -26,15 +26,15 @@ from checkpointheal.wire import Offer
 class _Buckets:
     """As many buffers as chunks may be in flight, used in turn and made when first needed."""
 
-    def __init__(self, chunk_bytes: int) -> None:
-        self._chunk_bytes, self._turn = chunk_bytes, 0
+    def __init__(self, nbytes: int) -> None:
+        self._nbytes, self._turn = nbytes, 0
         self._buffers: dict[int, torch.Tensor] = {}
 
     def take(self, length: int) -> torch.Tensor:
         """The one that was used longest ago."""
         self._turn = (self._turn + 1) % WINDOW
         if self._turn not in self._buffers:
-            self._buffers[self._turn] = memory.new(self._chunk_bytes)
+            self._buffers[self._turn] = memory.new(self._nbytes)
         return self._buffers[self._turn][:length]
 
 
@@ -69,7 +69,7 @@ class LiveSource:
     def __init__(self, described: Given, chunk_bytes: int = digest.CHUNK_BYTES) -> None:
         self._described = described
         self._cut = Cut(described.schema.regions, described.schema.data_bytes, chunk_bytes)
-        self._buckets = _Buckets(chunk_bytes)
+        self._buckets = _Buckets(min(chunk_bytes, described.schema.data_bytes))
 
     @property
     def manifest(self) -> Manifest:
@@ -135,7 +135,7 @@ class StagedSink:
         check(schema, len(offer.manifest.values))
         needed = frozenset(self._fits(offer.manifest))
         self._cut = offer.cut()
-        self._buckets = _Buckets(offer.chunk_bytes)
+        self._buckets = _Buckets(min(offer.chunk_bytes, schema.data_bytes))
         return needed
 
     def _make_room(self, offer: Offer, needed: frozenset[int]) -> Sequence[str]:
