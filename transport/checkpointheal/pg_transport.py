@@ -18,6 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 from checkpointheal import digest, donor, recipient, several
 from checkpointheal.channel import tell
+from checkpointheal.channel.patient import Patient
 from checkpointheal.contract.layout import Difference, Identity
 from checkpointheal.ends import Sink, mixed
 from checkpointheal.ends.inplace import LiveSink
@@ -35,8 +36,8 @@ from checkpointheal.session import Expected, refusal
 from checkpointheal.underway import Part, Progress
 from checkpointheal.wire import Offer
 
-_HEAL, _ATTEMPT, _STEP = "library", 1, 0
-"""A process group has no attempts and a state dict no step: who calls knows what it sends."""
+_HEAL, _ATTEMPT = "library", 1
+"""A process group has no attempts."""
 
 
 class PGTransport:
@@ -88,12 +89,20 @@ class PGTransport:
         return self._unreached
 
     def send_checkpoint(
-        self, dst_ranks: Sequence[int], state_dict: Any, *, timeout: timedelta | None = None, snapshot: bool = False
+        self,
+        dst_ranks: Sequence[int],
+        state_dict: Any,
+        *,
+        timeout: timedelta | None = None,
+        snapshot: bool = False,
+        step: int = 0,
     ) -> None:
         """Send it to every rank at once; returns when each has it, verified.
 
         Nobody may change the tensors meanwhile: a recipient that sees it refuses. With `snapshot` they are copied
-        first, and free as soon as the first progress is told. Raises UnsupportedLeaf or TargetInvalid (and tells the
+        first, and free as soon as the first progress is told. `step` is the state's, for recipients that ask for one.
+
+        Raises UnsupportedLeaf or TargetInvalid (and tells the
         recipients), PeerRefused, PeerLost or Overdue: the first one's error, after all have ended; or Abandoned.
         """
         if not dst_ranks:
@@ -106,7 +115,7 @@ class PGTransport:
                 self._peers.serve(dst_ranks, timeout, partial(_decline, error))
             raise
         described = copied(described) if snapshot else described
-        offer = _offer(described)
+        offer = _offer(described, step)
         self._peers.serve(
             dst_ranks, timeout, lambda peer: donor.give(peer.channel, LiveSource(described), offer, peer.terms)
         )
@@ -118,6 +127,7 @@ class PGTransport:
         timeout: timedelta | None = None,
         delta: bool = False,
         relay_to: Sequence[int] = (),
+        step: int | None = None,
     ) -> Any:
         """Receive one; the state dict, with the target's own tensors where there is a target.
 
@@ -127,10 +137,10 @@ class PGTransport:
         No byte reaches live memory before it is verified. If the rest never comes, a target that was touched is
         spoiled: what did not come is NaN, and `send_checkpoint` and `guard` raise TargetInvalid until a receive has
         completed. With `delta`, only chunks that differ from what lies in the target cross: after a broken transfer,
-        those that had not come.
+        those that had not come. With `step`, a donor that sends another one is refused, before a byte crosses.
 
-        Raises SchemaDiffers or UnknownClass (and tells the donors), PeerRefused, BytesDiffer, DonorsDisagree, BadFrame,
-        UnknownVersion, PeerLost, Overdue or Abandoned.
+        Raises SchemaDiffers, UnknownClass or, for another step, Abandoned (and tells the donors), PeerRefused,
+        BytesDiffer, DonorsDisagree, BadFrame, UnknownVersion, PeerLost, Overdue or Abandoned.
         """
         self._peers.underway.require_whole()
         sources = tuple(dict.fromkeys(src_rank)) if isinstance(src_rank, Sequence) else (src_rank,)
@@ -142,7 +152,7 @@ class PGTransport:
         end = self._end(givers, takers)
         sink = self._sink(end, delta, relayed=bool(relay_to))
         try:
-            taken = self._take(givers, takers, sink)
+            taken = self._take(givers, takers, sink, Expected(_HEAL, _ATTEMPT, None, step=step))
             state = end.fill(taken.offer.manifest, sink.regions)
         except BaseException as error:  # an interrupt leaves a mixture, too
             self._spoiled = sink.give_up(error) or self._spoiled
@@ -167,19 +177,18 @@ class PGTransport:
         """
         self._peers.underway.cancel()
 
-    def _take(self, givers: Sequence[Peer], takers: Sequence[Peer], sink: StagedSink) -> Taken:
+    def _take(self, givers: Sequence[Peer], takers: Sequence[Peer], sink: StagedSink, expected: Expected) -> Taken:
         relay = Relay()
 
         def take(part: Part) -> Taken:
-            return relay.receive(partial(self._take_from, givers, bool(takers), part), sink)
+            return relay.receive(partial(self._take_from, givers, expected, part), sink)
 
         taken: Taken
         taken, *missed = self._peers.underway.run([take, *(partial(self._pass_on, relay, taker) for taker in takers)])
         self._unreached = {taker.rank: error for taker, error in zip(takers, missed, strict=True) if error is not None}
         return taken
 
-    def _take_from(self, givers: Sequence[Peer], relayed: bool, part: Part, sink: Sink) -> Taken:
-        expected = Expected(_HEAL, _ATTEMPT, None)
+    def _take_from(self, givers: Sequence[Peer], expected: Expected, part: Part, sink: Sink) -> Taken:
         if len(givers) > 1:
             return several.take(givers, sink, expected, self._peers.standing.lanes)
         rank, channel, terms, beside = givers[0]
@@ -189,7 +198,7 @@ class PGTransport:
                 listening = replace(expected, lifeline=beside.listen(whom_to_tell(givers[0], part)))
                 return recipient.take(channel, sink, listening, terms)
         except WorldFailed as error:
-            if relayed:  # nothing closes the group then
+            if isinstance(channel, Patient):  # nothing closes the group then
                 self._peers.standing.give_up(rank, error)
             raise
 
@@ -232,14 +241,14 @@ def _require_distinct(sources: Sequence[int], relay_to: Sequence[int]) -> None:
         raise Misuse(f"rank {min(twice)} is to give the state and to be passed it")
 
 
-def _offer(described: Described) -> Offer:
+def _offer(described: Described, step: int) -> Offer:
     source = LiveSource(described)
     schema, chunks = digest.schema_digest(described.schema), source.digests()
     return Offer(
         heal=_HEAL,
         attempt=_ATTEMPT,
         identity=Identity(
-            step=_STEP, schema_digest=schema, state_digest=digest.state_digest(schema, described.values, chunks)
+            step=step, schema_digest=schema, state_digest=digest.state_digest(schema, described.values, chunks)
         ),
         manifest=source.manifest,
         chunk_bytes=digest.CHUNK_BYTES,

@@ -28,6 +28,13 @@ class Expected:
     """None: whatever the donor holds, as long as it is what it says."""
     lifeline: Lifeline | None = None
     """Where the recipient waits to be called."""
+    step: int | None = None
+    """Of the state, where no identity is assigned. None: any."""
+
+    @property
+    def due_step(self) -> int | None:
+        """The step that must be offered."""
+        return self.step if self.identity is None else self.identity.step
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ class RecipientSession:
         """The offer, believed. Raises Abandoned (another attempt or step), BytesDiffer (another state)."""
         offer = expect(self._walk, frame, Offer)
         _check_attempt(offer, self._expected)
-        _check_identity(offer, self._expected.identity)
+        _check_identity(offer, self._expected)
         self._walk.take("Offer")
         self._offer = offer
         return offer
@@ -125,7 +132,7 @@ def _check_attempt(offer: Offer, expected: Expected) -> None:
         )
 
 
-def _check_identity(offer: Offer, assigned: Identity | None) -> None:
+def _check_identity(offer: Offer, expected: Expected) -> None:
     schema = digest.schema_digest(offer.manifest.schema_)
     found = Identity(
         step=offer.identity.step,
@@ -134,10 +141,10 @@ def _check_identity(offer: Offer, assigned: Identity | None) -> None:
     )
     if offer.identity != found:
         raise BytesDiffer(f"the offer says {_named(offer.identity)}, but its manifest and chunks make {_named(found)}")
-    if assigned is not None and assigned.step != found.step:
-        raise Abandoned(f"the donor offers step {found.step}, step {assigned.step} is assigned")
-    if assigned is not None and assigned != found:
-        raise BytesDiffer(f"the donor offers {_named(found)}, assigned is {_named(assigned)}")
+    if expected.due_step not in (None, found.step):
+        raise Abandoned(f"the donor offers step {found.step}, step {expected.due_step} is assigned")
+    if expected.identity is not None and expected.identity != found:
+        raise BytesDiffer(f"the donor offers {_named(found)}, assigned is {_named(expected.identity)}")
 
 
 def _named(identity: Identity) -> str:
