@@ -16,7 +16,7 @@ export CLUSTER TAG KIND_NODE_IMAGE
 BASES := --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --build-arg TORCH_IMAGE=$(TORCH_IMAGE) --build-arg TORCH_INDEX=$(TORCH_INDEX)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test cover kills check fuzz bench bench-heal bench-scale bench-termination bench-page fmt \
+.PHONY: help setup demo test cover kills integrations check fuzz bench bench-heal bench-scale bench-termination bench-page fmt \
   versions generated images cluster e2e cluster-delete
 
 help: ## show this list
@@ -43,6 +43,9 @@ cover: $(STAMP) ## the pure rooms (core, wire, session) are covered, every line 
 
 kills: $(STAMP) ## trainers, agents and pods are killed at named points and random instants (about 20 minutes; KILLS=N times each)
 	KILLS=$(or $(KILLS),5) $(BIN)/python -m pytest -m kills -v
+
+integrations: $(PEERS)/.installed ## the adapters on the real libraries of others (torchft), from the package index
+	$(PEERS)/bin/python -m pytest tests/integrations
 
 check: $(STAMP) ## what CI runs besides the tests: format, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -8,6 +8,7 @@ pytest.importorskip("torchft", reason="torchft is not installed here: make integ
 
 import builders_torchft as build
 
+pytestmark = pytest.mark.timeout(300)  # two interpreters at a time import torch
 ENDLESS = ("--steps", "1000000", "--pause", "0.05")
 
 

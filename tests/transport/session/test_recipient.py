@@ -97,6 +97,15 @@ def test_where_nothing_is_assigned_any_true_offer_is_believed() -> None:
         RecipientSession(Expected(build.HEAL, build.ATTEMPT, None)).accept(relabelled(OFFER, state_digest=WRONG))
 
 
+def test_a_step_may_be_asked_for_where_nothing_else_is_assigned() -> None:
+    asking = Expected(build.HEAL, build.ATTEMPT, None, step=8)
+    assert RecipientSession(asking).accept(build.an_offer(step=8)).identity.step == 8
+    session = RecipientSession(asking)
+    with pytest.raises(Abandoned, match="the donor offers step 7, step 8 is assigned"):
+        session.accept(OFFER)
+    assert session.state == "Waiting"
+
+
 def test_a_donor_may_refuse() -> None:
     session = a_recipient("Waiting")
     with pytest.raises(PeerRefused, match="SlotDamaged: bytes have changed"):
