@@ -94,6 +94,9 @@ def test_who_waits_in_vain_is_told_so_in_torchfts_words() -> None:
     _, taking = build.transports(build.gloo(2))
     with pytest.raises(Overdue, match="timed out: nothing came from or went to rank 0"):
         build.receives(taking, timeout=SHORT)()
+    giving, _ = build.transports(build.gloo(2))
+    with pytest.raises(Overdue, match="timed out: nothing came from or went to rank 1"):
+        giving.send_checkpoint([1], step=7, state_dict=a_state(), timeout=SHORT)
 
 
 def test_a_group_that_a_timeout_closed_says_so_at_once_and_works_again_once_it_is_configured() -> None:

@@ -74,16 +74,16 @@ class HealTransport(CheckpointTransport[T]):  # type: ignore[misc]  # torchft is
 
         Raises as PGTransport does. A recipient that came for another step is PeerRefused.
         """
-        errors = []
         with self._transfer() as transport:
+            errors = []
             for ranks in [[rank] for rank in dst_ranks] if _in_child(self._group) else [dst_ranks]:
                 try:
                     transport.send_checkpoint(ranks, state_dict, timeout=timeout, snapshot=self._snapshot, step=step)
                 except CheckpointHealError as error:
                     errors.append(error)
-        self._snapshot |= any(isinstance(error, PeerRefused) and error.refusal == "BytesDiffer" for error in errors)
-        if errors:
-            raise errors[0]
+                    self._snapshot |= isinstance(error, PeerRefused) and error.refusal == "BytesDiffer"
+            if errors:
+                raise errors[0]
 
     def recv_checkpoint(self, src_rank: int, metadata: str, step: int, timeout: timedelta) -> T:
         """Receive one. Raises as PGTransport does, Abandoned where another step is sent, before a byte crosses.
