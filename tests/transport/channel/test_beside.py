@@ -84,6 +84,22 @@ def test_silence_is_overdue() -> None:
     giving.beside.cut()
 
 
+def test_a_sign_of_life_is_answered_once_and_an_answer_never() -> None:
+    taking = Side()
+    told = taking.listen()
+    with socket.create_connection((str(told.host), told.port)) as peer:
+        peer.settimeout(SAFETY)
+        peer.sendall(told.call.encode())
+        assert exactly(peer, 33) == told.answer.encode() + b"."
+        peer.sendall(b".")
+        assert exactly(peer, 1) == b","
+        peer.sendall(b",,,")
+        peer.shutdown(socket.SHUT_WR)
+        assert isinstance(taking.lost.get(timeout=SAFETY), PeerLost)
+        taking.beside.cut()
+        assert peer.recv(100) == b""
+
+
 def test_a_stranger_learns_nothing_and_the_donor_is_still_heard() -> None:
     taking, giving = Side(), Side()
     told = taking.listen()
@@ -113,6 +129,10 @@ def test_whoever_answers_with_another_word_is_not_taken_for_the_recipient() -> N
     assert not giving.connected()
     assert giving.lost.empty()
     giving.beside.cut()
+
+
+def exactly(peer: socket.socket, count: int) -> bytes:
+    return b"".join(peer.recv(1) for _ in range(count))
 
 
 def test_nobody_where_the_recipient_should_wait_changes_nothing() -> None:

@@ -1,8 +1,8 @@
 """Is the peer of this transfer alive?
 
 Plain gloo notices a killed peer only every second time. So both sides hold one more TCP connection, on which each says
-every now and then that it is there: its end means that the peer died, its silence that the peer stands still. Must not
-know what is transferred.
+every now and then that it is there, and answers the other, which may be less patient: its end means that the peer died,
+its silence that the peer stands still. Must not know what is transferred.
 """
 
 import contextlib
@@ -14,7 +14,9 @@ from collections.abc import Callable
 
 from checkpointheal.errors import CheckpointHealError, Overdue, PeerLost
 
-_ALIVE, _BYE = b".", b"!"
+_ALIVE, _TOO, _BYE = b".", b",", b"!"
+_BEATS = 5
+"""Words per stall limit."""
 
 
 class Lifeline:
@@ -53,15 +55,20 @@ class Lifeline:
             self._on_end(error)
 
     def _why_it_ended(self) -> CheckpointHealError | None:
-        heard, awaited = time.monotonic(), select.poll()  # select() knows no descriptor above 1023
+        heard = due = time.monotonic()
+        awaited = select.poll()  # select() knows no descriptor above 1023
         awaited.register(self._connection, select.POLLIN)
         while not self._closed.is_set():
-            self._beat()
+            if (now := time.monotonic()) >= due:
+                self._say(_ALIVE)
+                due = now + self._stall / _BEATS
             # The socket is asked before the clock: who was stopped itself must not blame the peer.
-            if awaited.poll(self._stall / 5 * 1000):
+            if awaited.poll(max(0.0, due - time.monotonic()) * 1000):
                 said = self._read()
                 if not said or _BYE in said:
                     return self._peer_left(said)
+                if _ALIVE in said:  # and nothing else: two that answer every word never rest
+                    self._say(_TOO)
                 heard = time.monotonic()
             elif time.monotonic() - heard > self._stall:
                 return Overdue(f"the peer has not been heard for {self._stall:.1f} s")
@@ -75,9 +82,9 @@ class Lifeline:
             return PeerLost("the peer's process is gone, or it has hung up")
         return None if self._closed.wait(self._stall) else PeerLost("the peer left before this side was done")
 
-    def _beat(self) -> None:
+    def _say(self, word: bytes) -> None:
         with contextlib.suppress(BlockingIOError, ConnectionError):
-            self._connection.send(_ALIVE, socket.MSG_DONTWAIT)
+            self._connection.send(word, socket.MSG_DONTWAIT)
 
     def _read(self) -> bytes:
         try:
