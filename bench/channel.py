@@ -25,6 +25,7 @@ from checkpointheal.agent.credentials import OwnKey
 from checkpointheal.agent.tls import Papers
 from checkpointheal.channel import Channel, handshake
 from checkpointheal.channel.group import GroupChannel
+from checkpointheal.channel.secured import Secured
 from checkpointheal.channel.stream import Stream
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.trust import Holder, Issued, pod_host
@@ -152,7 +153,7 @@ def connected(pipe: socket.socket, rank: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", int.from_bytes(pipe.recv(2), "little")))
 
 
-def _secured(connection: socket.socket, shown: Papers, rank: int) -> ssl.SSLSocket:
+def _secured(connection: socket.socket, shown: Papers, rank: int) -> Secured:
     if rank == 1:
         return handshake.invite(connection, shown.server(), SECONDS)
     return handshake.visit(connection, shown.client(), pod_host("uid-1"), SECONDS)
