@@ -55,8 +55,8 @@ check: $(STAMP) ## what CI runs besides the tests: format, lint, types, import c
 
 see_ours = $(BIN)/python -c 'import sysconfig; p = sysconfig.get_path("purelib"); print(f"import site; site.addsitedir({p!r})")' > $$(echo $(1)/lib/python*/site-packages)/ours.pth
 
-bench: $(PEERS)/.installed ## what a commit and a transfer cost here beside what others do, as ratios of runs side by side (ONLY=transfer)
-	$(PEERS)/bin/python -m bench $(ONLY)
+bench: $(PEERS)/.installed ## what a commit and a transfer cost here beside what others do, as ratios of runs side by side (ONLY=transfer; KEEP)
+	$(PEERS)/bin/python -m bench $(ONLY) $(if $(KEEP),--keep)
 
 # Others' libraries stay out of ours: their environment sees ours, not the other way round.
 $(PEERS)/.installed: $(STAMP)

@@ -6,8 +6,10 @@ the same code without TLS, shows what encryption costs. On a network the slower 
 
 import contextlib
 import multiprocessing
+import shutil
 import socket
 import ssl
+import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -23,6 +25,7 @@ from checkpointheal.agent.credentials import OwnKey
 from checkpointheal.agent.tls import Papers
 from checkpointheal.channel import Channel, handshake
 from checkpointheal.channel.group import GroupChannel
+from checkpointheal.channel.secured import Secured
 from checkpointheal.channel.stream import Stream
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.trust import Holder, Issued, pod_host
@@ -30,6 +33,10 @@ from checkpointheal.ends import WINDOW
 from checkpointheal_operator.gateway.authority import Authority
 
 CHUNKS, ROUNDS, SECONDS = 128, 7, 60.0
+SECURED_SHARE = 0.6
+"""Of the plain stream's rate, over TLS."""
+CIPHER, RECORD_BYTES = "aes-256-gcm", 1 << 14
+"""What OpenSSL prefers, and Python cannot have otherwise; the most of a TLS record."""
 _AUTHORITY = Authority.begin((), time.time() - 60)
 _KEPT: list[Any] = []
 """Stores that a group may still ask."""
@@ -37,7 +44,7 @@ _KEPT: list[Any] = []
 
 def rows() -> list[Row]:
     """Rates of each channel, and the ratios to gloo's."""
-    shown = _papers(0), _papers(1)
+    shown = papers(0), papers(1)
     taken: dict[str, list[float]] = {"gloo": [], "stream": [], "tls": []}
     for _ in range(ROUNDS):
         for kind, seconds in taken.items():
@@ -54,7 +61,23 @@ def rows() -> list[Row]:
         )
         for kind in ("stream", "tls")
     ]
-    return [*rates, *ratios]
+    secured = median_ratio(list(zip(taken["tls"], taken["stream"], strict=True)))
+    note = f"median of {ROUNDS} pairs; {ssl.OPENSSL_VERSION}"
+    promised = Row("time over tls to time over stream", secured, "", 1 / SECURED_SHARE, note)
+    return [*rates, *ratios, promised, *_limit(size / min(taken["stream"]))]
+
+
+def _limit(stream: float) -> list[Row]:
+    """What the ratio cannot be below while one core of each side copies and ciphers; `stream`: GB/s without TLS."""
+    if shutil.which("openssl") is None:
+        return []
+    command = ["openssl", "speed", "-mr", "-seconds", "2", "-bytes", str(RECORD_BYTES), "-evp", CIPHER]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    cipher = float(told.splitlines()[-1].rpartition(":")[2]) / 1e9
+    return [
+        Row(f"{CIPHER} alone, one core", cipher, "GB/s", None, "openssl speed"),
+        Row("least that time over tls to time over stream can be", 1 + stream / cipher, "", None, "copy, then cipher"),
+    ]
 
 
 def _round(kind: str, shown: tuple[Papers, Papers]) -> float:
@@ -130,13 +153,14 @@ def connected(pipe: socket.socket, rank: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", int.from_bytes(pipe.recv(2), "little")))
 
 
-def _secured(connection: socket.socket, shown: Papers, rank: int) -> ssl.SSLSocket:
+def _secured(connection: socket.socket, shown: Papers, rank: int) -> Secured:
     if rank == 1:
         return handshake.invite(connection, shown.server(), SECONDS)
     return handshake.visit(connection, shown.client(), pod_host("uid-1"), SECONDS)
 
 
-def _papers(rank: int) -> Papers:
+def papers(rank: int) -> Papers:
+    """What this rank shows, and whom it believes."""
     holder = Holder(job="bench", member=MemberId(replica=rank), pod_uid=f"uid-{rank}")
     key = OwnKey.new()
     issued = _AUTHORITY.issue(key.csr, holder, "127.0.0.1", time.time())

@@ -9,10 +9,11 @@ from bench.results import kept
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
-Written by `make bench-page` from what `make bench-heal N=200 KEEP=yes` and `make bench-scale KEEP=yes` kept in
-`bench/results`. Figures are as they were seen, broken promises too. A figure in seconds belongs to its machine and to
-what else ran on it: the load average of a machine of two cores is 2 where nothing waits. `make bench` compares
-runs side by side instead, and its ratios hold on any machine.
+Written by `make bench-page` from what `make bench KEEP=yes`, `make bench-heal N=200 KEEP=yes` and
+`make bench-scale KEEP=yes` kept in `bench/results`. Figures are as they were seen, broken promises too. A figure in
+seconds belongs to its machine and to what else ran on it: the load average of a machine of two cores is 2 where nothing
+waits. A ratio is one of runs side by side, and holds on any machine. What is promised as a rate, at least, stands here
+as the time that is allowed, at most.
 """
 
 

@@ -1,7 +1,6 @@
 """Two ends of a channel in two threads, and states that are nothing but bytes."""
 
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from checkpointheal import digest
 from checkpointheal.channel import Channel, handshake
 from checkpointheal.channel.group import GroupChannel
 from checkpointheal.channel.loopback import LoopBack
+from checkpointheal.channel.secured import Secured
 from checkpointheal.channel.stream import Stream
 from checkpointheal.channel.stream_group import StreamGroup
 from checkpointheal.contract.layout import Manifest
@@ -112,7 +112,7 @@ def connected() -> tuple[socket.socket, socket.socket]:
         return listener.accept()[0], calling
 
 
-def secured() -> tuple[ssl.SSLSocket, ssl.SSLSocket]:
+def secured() -> tuple[Secured, Secured]:
     """The donor's and the recipient's end of a TLS connection between their agents."""
     authority = Authority.begin((), builders_trust.NOW)
     giving, taking = (builders_trust.credentials(authority, builders_trust.a_holder(each)) for each in (0, 2))

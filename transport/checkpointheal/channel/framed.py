@@ -9,6 +9,9 @@ import ssl
 import struct
 from collections import deque
 
+from checkpointheal.channel.secured import Secured
+
+Connection = socket.socket | Secured
 MESSAGE, ALIVE, BYE = 0, 1, 2
 _HEAD = struct.Struct("<BQ")
 _NOT_NOW = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
@@ -19,7 +22,7 @@ AT_ONCE = 1 << 20
 class Outbound:
     """What goes."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._parts: deque[memoryview] = deque()
 
@@ -54,7 +57,7 @@ class Outbound:
 class Inbound:
     """What comes: a head, then what it announces, into memory that is told by `fill`."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._head = bytearray(_HEAD.size)
         self._room: memoryview | None = memoryview(self._head)

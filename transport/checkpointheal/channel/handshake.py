@@ -8,22 +8,23 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 
+from checkpointheal.channel.secured import Secured
 from checkpointheal.errors import Overdue, PeerLost, UntrustedPeer
 
 
-def invite(guest: socket.socket, context: ssl.SSLContext, seconds: float) -> ssl.SSLSocket:
+def invite(guest: socket.socket, context: ssl.SSLContext, seconds: float) -> Secured:
     """The server's side, with a context that demands a certificate. Raises UntrustedPeer, Overdue or PeerLost."""
     return _shake(guest, context, seconds, None)
 
 
-def visit(host: socket.socket, context: ssl.SSLContext, name: str, seconds: float) -> ssl.SSLSocket:
+def visit(host: socket.socket, context: ssl.SSLContext, name: str, seconds: float) -> Secured:
     """The client's side; the host's certificate bears this name. Raises UntrustedPeer, Overdue or PeerLost."""
     return _shake(host, context, seconds, name)
 
 
-def shown(connection: ssl.SSLSocket) -> Mapping[str, Any]:
+def shown(connection: Secured) -> Mapping[str, Any]:
     """The certificate that the other end showed."""
-    return connection.getpeercert() or {}
+    return connection.getpeercert()
 
 
 def names(certificate: Mapping[str, Any], kind: str) -> list[str]:
@@ -31,13 +32,14 @@ def names(certificate: Mapping[str, Any], kind: str) -> list[str]:
     return [name for its_kind, name in certificate.get("subjectAltName", ()) if its_kind == kind]
 
 
-def _shake(connection: socket.socket, context: ssl.SSLContext, seconds: float, name: str | None) -> ssl.SSLSocket:
-    connection.settimeout(max(seconds, 0.001))
+def _shake(connection: socket.socket, context: ssl.SSLContext, seconds: float, name: str | None) -> Secured:
     try:
-        return context.wrap_socket(connection, server_side=name is None, server_hostname=name)
+        secured = Secured(connection, context, name)
+        secured.shake(seconds)
     except (TimeoutError, OSError) as error:
         connection.close()
         raise _why(error, seconds) from error
+    return secured
 
 
 def _why(error: OSError, seconds: float) -> UntrustedPeer | Overdue | PeerLost:

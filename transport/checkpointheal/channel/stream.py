@@ -17,6 +17,7 @@ from collections import deque
 import torch
 
 from checkpointheal.channel import framed
+from checkpointheal.channel.framed import Connection
 from checkpointheal.errors import Abandoned, BadFrame, CheckpointHealError, Overdue, PeerLost
 
 BEATS = 5
@@ -27,7 +28,7 @@ _HEARD_OUT = 1 << 16
 class Stream:
     """A way to one peer, until `close` or `abort`. The connection is its own from now on."""
 
-    def __init__(self, connection: socket.socket, stall: float, peer: str = "the peer") -> None:
+    def __init__(self, connection: Connection, stall: float, peer: str = "the peer") -> None:
         """`stall`: seconds of the peer's silence that are too many; `peer`: what errors call it."""
         connection.settimeout(0)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -19,6 +19,7 @@ from torch.distributed import ProcessGroup, Store  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import Backend, Work
 
 from checkpointheal.channel.handshake import invite, names, shown, visit
+from checkpointheal.channel.secured import Secured
 from checkpointheal.channel.stream import Moving, Stream
 from checkpointheal.errors import CheckpointHealError, Misuse, Overdue, PeerLost
 
@@ -152,7 +153,7 @@ def _hear(trust: Trust, listener: socket.socket, rank: int, end: float) -> tuple
         secured.close()
 
 
-def _who(trust: Trust, guest: ssl.SSLSocket) -> int | None:
+def _who(trust: Trust, guest: Secured) -> int | None:
     """The rank that it says it is, if its certificate says so too."""
     try:
         told = guest.recv(_RANK.size)
