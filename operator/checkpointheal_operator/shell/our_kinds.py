@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -93,8 +93,8 @@ class OurKinds:
     def _follow(self, loop: asyncio.AbstractEventLoop, stop: Stop) -> None:
         """In a thread of its own. Returns when told, raises what ended kopf."""
 
-        def told(watch: Watch) -> Callable[..., None]:
-            def event(event: Mapping[str, Any], **_: Any) -> None:
+        def told(watch: Watch) -> Callable[..., Awaitable[None]]:
+            async def event(event: Mapping[str, Any], **_: Any) -> None:  # or kopf takes a thread for each
                 with contextlib.suppress(RuntimeError):  # nobody listens any more
                     loop.call_soon_threadsafe(watch.take, event["type"], dict(event["object"]))
 

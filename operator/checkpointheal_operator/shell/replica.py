@@ -32,7 +32,7 @@ from checkpointheal_operator.shell.mirrored import Mirrored
 from checkpointheal_operator.shell.operating import Operator
 from checkpointheal_operator.shell.our_kinds import OurKinds
 from checkpointheal_operator.shell.settings import OperatorSettings
-from checkpointheal_operator.shell.splice import Address, splicing
+from checkpointheal_operator.shell.splice import Address, entrance
 from checkpointheal_operator.shell.tokens import Tokens
 from checkpointheal_operator.shell.trust import trust_of
 from checkpointheal_operator.shell.watching import Watch
@@ -61,7 +61,6 @@ class Replica:
         self._tokens = Tokens(cluster, self.mirrors[PODS], settings.audience, time.monotonic, self.metrics.reviewed)
         self._trust = trust_of(cluster, settings, time.time)
         self.operator: Operator | None = None
-        self._leader_port = 0
         self.gateway_port = self.health_port = 0
         """Where agents and probes come, once they can."""
         self._be_measured()
@@ -71,10 +70,10 @@ class Replica:
         ours = {kind: self._watches[kind] for kind in (CHECKPOINTHEALS, HEALS)}
         async with (
             self._health(),
-            splicing(Address(self.settings.host, self.settings.gateway_port), self._leader) as port,
+            entrance(Address(self.settings.host, self.settings.gateway_port), self._leader) as self._entrance,
             asyncio.TaskGroup() as tasks,
         ):
-            self.gateway_port = port
+            self.gateway_port = self._entrance.port
             tasks.create_task(self._watches[PODS].run())
             tasks.create_task(OurKinds(self._access, ours).run())
             tasks.create_task(self.leadership.lead(self._lead))
@@ -144,14 +143,14 @@ class Replica:
         app = make_app(operator.hub, self._authenticate, certify)
         app.middlewares.insert(0, self.metrics.counting())
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        try:
-            await runner.setup()
-            await web.TCPSite(runner, self.settings.host, self.settings.leader_port, ssl_context=tls).start()
-            self._leader_port = runner.addresses[0][1]
-            yield
-        finally:
-            self._leader_port = 0
-            await runner.cleanup()
+        async with self._entrance.taken() as listener:
+            try:
+                await runner.setup()
+                await web.TCPSite(runner, self.settings.host, self.settings.leader_port, ssl_context=tls).start()
+                await web.SockSite(runner, listener, ssl_context=tls).start()
+                yield
+            finally:
+                await runner.cleanup()
 
     async def _authenticate(self, token: str) -> Caller | None:
         """Not to be able to tell is not to say no: the agent comes again."""
@@ -161,8 +160,7 @@ class Replica:
             raise web.HTTPServiceUnavailable(text=f"the token cannot be reviewed now: {error.reason}") from error
 
     def _leader(self) -> Address | None:
-        if self._leader_port:
-            return Address(self.settings.pod_ip, self._leader_port)
+        """Another replica; this one takes its agents itself."""
         name, _, host = self.leadership.holder.partition("/")
         return Address(host, self.settings.leader_port) if host and name != self.settings.pod_name else None
 
