@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import cast
 
 from aiohttp import web
 
@@ -32,7 +33,7 @@ from checkpointheal_operator.shell.mirrored import Mirrored
 from checkpointheal_operator.shell.operating import Operator
 from checkpointheal_operator.shell.our_kinds import OurKinds
 from checkpointheal_operator.shell.settings import OperatorSettings
-from checkpointheal_operator.shell.splice import Address, entrance
+from checkpointheal_operator.shell.splice import Address, Gateway, entrance
 from checkpointheal_operator.shell.tokens import Tokens
 from checkpointheal_operator.shell.trust import trust_of
 from checkpointheal_operator.shell.watching import Watch
@@ -67,16 +68,15 @@ class Replica:
 
     async def run(self) -> None:
         """Until cancelled. Raises what can only be a fault of ours."""
-        ours = {kind: self._watches[kind] for kind in (CHECKPOINTHEALS, HEALS)}
-        async with (
-            self._health(),
-            entrance(Address(self.settings.host, self.settings.gateway_port), self._leader) as self._entrance,
-            asyncio.TaskGroup() as tasks,
-        ):
-            self.gateway_port = self._entrance.port
-            tasks.create_task(self._watches[PODS].run())
-            tasks.create_task(OurKinds(self._access, ours).run())
-            tasks.create_task(self.leadership.lead(self._lead))
+        here = Address(self.settings.host, self.settings.gateway_port)
+        with entrance(here, self._leader) as self._entrance:
+            async with self._health(), asyncio.TaskGroup() as tasks:
+                self.gateway_port = self._entrance.port
+                tasks.create_task(self._entrance.run())
+                for kind in (PODS, HEALS):
+                    tasks.create_task(self._watches[kind].run())
+                tasks.create_task(OurKinds(self._access, {CHECKPOINTHEALS: self._watches[CHECKPOINTHEALS]}).run())
+                tasks.create_task(self.leadership.lead(self._lead))
 
     def is_stuck(self) -> bool:
         """Whether the API has been silent, or one of our tasks has stood still, for so long that a restart may help.
@@ -143,14 +143,13 @@ class Replica:
         app = make_app(operator.hub, self._authenticate, certify)
         app.middlewares.insert(0, self.metrics.counting())
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        async with self._entrance.taken() as listener:
-            try:
-                await runner.setup()
-                await web.TCPSite(runner, self.settings.host, self.settings.leader_port, ssl_context=tls).start()
-                await web.SockSite(runner, listener, ssl_context=tls).start()
+        try:
+            await runner.setup()
+            await web.TCPSite(runner, self.settings.host, self.settings.leader_port, ssl_context=tls).start()
+            with self._entrance.leads_to(Gateway(cast("web.Server", runner.server), tls)):
                 yield
-            finally:
-                await runner.cleanup()
+        finally:
+            await runner.cleanup()
 
     async def _authenticate(self, token: str) -> Caller | None:
         """Not to be able to tell is not to say no: the agent comes again."""

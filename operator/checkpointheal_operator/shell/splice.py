@@ -1,4 +1,4 @@
-"""How does an agent that came to a follower reach the leader? Its connection goes on to it, byte by byte.
+"""Where does an agent's connection go? To the gateway where this replica leads, else on to the leader, byte by byte.
 
 Every replica listens where agents come; only the leader's inner port has a gateway behind it, so a connection takes one
 step and can never go in a circle. Who leads takes what comes here itself: a step more would cost the reading and
@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable
+import ssl
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 log = logging.getLogger("checkpointheal.gateway")
@@ -17,7 +18,12 @@ log = logging.getLogger("checkpointheal.gateway")
 CONNECT_SECONDS = 3.0
 AT_ONCE = 1 << 16
 WAITING = 128
-"""Connections that may wait to be taken."""
+"""Connections that may wait to be accepted."""
+AGAIN_AFTER = 1.0
+"""Seconds, where no more connections can be accepted now."""
+
+
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Address(NamedTuple):
@@ -27,12 +33,19 @@ class Address(NamedTuple):
     port: int
 
 
+class Gateway(NamedTuple):
+    """What serves a connection, over TLS where there is a context."""
+
+    protocol: Callable[[], asyncio.BaseProtocol]
+    tls: ssl.SSLContext | None
+
+
 class Entrance:
-    """Where agents come. One socket for as long as it is open: who takes connections may change, and none is lost."""
+    """Where agents come. `leader` tells who else leads, if anybody does."""
 
     def __init__(self, listener: socket.socket, leader: Callable[[], Address | None]) -> None:
         self._listener, self._leader = listener, leader
-        self._passing: asyncio.Server | None = None
+        self._gateway: Gateway | None = None
 
     @property
     def port(self) -> int:
@@ -40,51 +53,69 @@ class Entrance:
         port: int = self._listener.getsockname()[1]
         return port
 
-    @contextlib.asynccontextmanager
-    async def taken(self) -> AsyncIterator[socket.socket]:
-        """Whoever leads listens on this socket; nothing is passed on meanwhile."""
-        self.stop()
+    @contextlib.contextmanager
+    def leads_to(self, gateway: Gateway) -> Iterator[None]:
+        """Whoever comes meanwhile is served here, and nobody is passed on."""
+        self._gateway = gateway
         try:
-            with self._listener.dup() as listener:
-                yield listener
+            yield
         finally:
-            await self.pass_on()
+            self._gateway = None
 
-    async def pass_on(self) -> None:
-        """Each connection goes to whoever leads when it comes."""
-        self._passing = await asyncio.start_server(self._came, sock=self._listener.dup(), backlog=WAITING)
+    async def run(self) -> None:
+        """Until cancelled, and with it all that is passed on."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                try:
+                    came, _ = await asyncio.get_running_loop().sock_accept(self._listener)
+                except OSError as error:
+                    log.warning("no connection can be accepted now: %s", error)
+                    await asyncio.sleep(AGAIN_AFTER)
+                else:
+                    tasks.create_task(self._admit(came))
 
-    def stop(self) -> None:
-        """Take no more; what is passed on goes on."""
-        if self._passing is not None:
-            self._passing.close()
+    async def _admit(self, came: socket.socket) -> None:
+        """What fails at a connection is its end, and nobody else's."""
+        try:
+            if (gateway := self._gateway) is not None:
+                await self._serve(came, gateway)
+            elif (where := self._leader()) is not None:
+                await _pass_on(came, where)
+            else:
+                came.close()
+        except OSError as error:
+            came.close()
+            log.debug("a connection ended before it began: %s", error)
 
-    async def _came(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.closing(writer):
-            if (where := self._leader()) is not None:
-                await _pass_on((reader, writer), where)
+    async def _serve(self, came: socket.socket, gateway: Gateway) -> None:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_accepted_socket(gateway.protocol, came, ssl=gateway.tls)
+        if self._gateway is not gateway:  # it ended during the handshake: a hub that nobody feeds must answer nobody
+            transport.abort()
 
 
-@contextlib.asynccontextmanager
-async def entrance(here: Address, leader: Callable[[], Address | None]) -> AsyncIterator[Entrance]:
-    """Listen at `here` and pass each connection on until it is taken."""
+@contextlib.contextmanager
+def entrance(here: Address, leader: Callable[[], Address | None]) -> Iterator[Entrance]:
+    """Listen at `here`."""
     family = socket.AF_INET6 if ":" in here.host else socket.AF_INET
     with socket.create_server(here, family=family, backlog=WAITING) as listener:
-        opened = Entrance(listener, leader)
-        await opened.pass_on()
+        listener.setblocking(False)
+        yield Entrance(listener, leader)
+
+
+async def _pass_on(came: socket.socket, where: Address) -> None:
+    near = await asyncio.open_connection(sock=came)
+    with contextlib.closing(near[1]):
         try:
-            yield opened
-        finally:
-            opened.stop()
+            async with asyncio.timeout(CONNECT_SECONDS):
+                far = await asyncio.open_connection(*where)
+        except (OSError, TimeoutError) as error:
+            log.debug("the leader at %s:%d does not answer: %s", *where, error)
+            return
+        await _join(near, far)
 
 
-async def _pass_on(near: tuple[asyncio.StreamReader, asyncio.StreamWriter], where: Address) -> None:
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            far = await asyncio.open_connection(*where)
-    except (OSError, TimeoutError) as error:
-        log.debug("the leader at %s:%d does not answer: %s", *where, error)
-        return
+async def _join(near: Stream, far: Stream) -> None:
     with contextlib.closing(far[1]):
         ways = {asyncio.ensure_future(_pump(near[0], far[1])), asyncio.ensure_future(_pump(far[0], near[1]))}
         try:
