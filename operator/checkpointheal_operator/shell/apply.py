@@ -48,7 +48,8 @@ class Desk:
 
     def __init__(self, cluster: Cluster, objects: JobObjects) -> None:
         self._cluster = cluster
-        self._policy, self._heals = objects.policy, dict(objects.heals)
+        self._policy = objects.policy
+        self._heals = {name: each.object for name, each in objects.heals.items()}
 
     async def apply(self, decision: Decision, view: JobView, now: float) -> JobView:
         """Write `decision` down, which was made of `view`. The view that comes back is what stands there now."""

@@ -3,7 +3,8 @@
 Only `on.event`: nothing is written on any object, so a namespace can be deleted when the operator is gone. kopf runs in
 a thread with a loop of its own, because where it ends, it ends every task of its loop, and it ends with the first error
 in a stream. Then it is started anew. What it does not tell, a deletion while its stream was broken, is found by listing
-them once in a while: they are few. Heals, of which there are many, it does not follow. Must not know what the objects mean.
+them once in a while: they are few. Heals, of which there are many, it does not follow. Must not know what the objects
+mean.
 """
 
 import asyncio
