@@ -8,6 +8,7 @@ import asyncio
 import json
 import sys
 from typing import Any
+from uuid import uuid4
 
 from aiohttp import web
 
@@ -24,22 +25,28 @@ class QuickApi(FakeApi):
     def __init__(self, cluster: WatchedCluster) -> None:
         super().__init__(cluster, bookmark_every=5.0)
         self._encoded: dict[tuple[str, str], bytes] = {}
-        self._lists: dict[tuple[object, ...], list[bytes]] = {}
+        self._lists: dict[str, tuple[str, list[bytes]]] = {}
         self.given = 0
 
     def _list(self, request: web.Request, asked: Asked) -> web.Response:
-        key = (asked.kind, asked.namespace, request.query.get("labelSelector", ""))
-        start = int(request.query.get("continue", "0"))
-        if not start:
+        """All parts of a list are as of its beginning: what is made meanwhile would else count as gone."""
+        name, _, start = request.query.get("continue", "").partition("/")
+        if not name:
             found = [each for each in self.cluster.all(asked.kind) if _picked(each, asked.namespace, request)]
-            self._lists[key] = [self._bytes(each) for each in found]
-        items = self._lists[key]
-        end = start + int(request.query.get("limit", str(len(items) or 1)))
-        metadata = {"resourceVersion": str(self.cluster.version)} | ({"continue": str(end)} if end < len(items) else {})
+            name, start = uuid4().hex, "0"
+            self._lists[name] = str(self.cluster.version), [self._bytes(each) for each in found]
+        version, items = self._lists[name]
+        part = items[int(start) :][: int(request.query.get("limit", str(len(items) or 1)))]
+        end = int(start) + len(part)
+        metadata = {"resourceVersion": version}
+        if end < len(items):
+            metadata["continue"] = f"{name}/{end}"
+        else:
+            del self._lists[name]
         head = json.dumps({"apiVersion": asked.kind.api, "kind": f"{asked.kind.kind}List", "metadata": metadata})
         if asked.kind == PODS:
-            self.given += len(items[start:end])
-        body = head[:-1].encode() + b', "items": [' + b",".join(items[start:end]) + b"]}"
+            self.given += len(part)
+        body = head[:-1].encode() + b', "items": [' + b",".join(part) + b"]}"
         return web.Response(body=body, content_type="application/json")
 
     def _bytes(self, found: Json) -> bytes:

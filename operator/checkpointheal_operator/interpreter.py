@@ -4,6 +4,7 @@ Its own settings are for small programs. Each of these was found by `bench/scale
 """
 
 import gc
+import logging
 import sys
 from asyncio import sslproto
 
@@ -18,10 +19,12 @@ def prepare() -> None:
     The collector walks over all that was imported again and again while a list of pods is read, hundreds of thousands
     of small objects that refer to nothing back: that took four fifths of the time. The loop that serves agents lets go
     of the interpreter at each turn, and waits up to the switch interval, 5 ms, to have it back while kopf's thread
-    works. And asyncio keeps 256 KiB for each connection over TLS, of which an agent has two.
+    works. And asyncio keeps 256 KiB for each connection over TLS, of which an agent has two. No line of ours tells in
+    which thread or process it was written; logging finds it out for each.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(NEW_OBJECTS)
     sys.setswitchinterval(SWITCH_SECONDS)
     sslproto.SSLProtocol.max_size = TLS_BUFFER
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False

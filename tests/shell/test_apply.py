@@ -26,7 +26,7 @@ from checkpointheal_operator.shell.cluster import (
     TooManyRequests,
     Unreachable,
 )
-from checkpointheal_operator.shell.gather import read_job
+from checkpointheal_operator.shell.gather import Reader
 from checkpointheal_operator.shell.look import LATER, REFUSED, SOON, pause
 from checkpointheal_operator.shell.objects import Listening, view_of
 from fake_cluster import FakeCluster
@@ -42,12 +42,12 @@ def a_cluster(view: JobView, **spec: object) -> FakeCluster:
 
 
 async def desk_of(cluster: FakeCluster) -> Desk:
-    return Desk(cluster, await read_job(cluster, WHERE, JOB))
+    return Desk(cluster, await Reader().read(cluster, WHERE, JOB))
 
 
 async def read(cluster: FakeCluster, view: JobView) -> JobView:
     listening = Listening(view.leader_since, view.heard)
-    return view_of(await read_job(cluster, WHERE, JOB), listening, NOW)
+    return view_of(await Reader().read(cluster, WHERE, JOB), listening, NOW)
 
 
 async def settled(cluster: FakeCluster, view: JobView) -> JobView:

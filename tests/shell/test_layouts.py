@@ -16,7 +16,7 @@ from checkpointheal_operator.core.view import Heard
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS
 from checkpointheal_operator.shell.layouts import Difference, difference
 from checkpointheal_operator.shell.look import Looked, Surroundings, look
-from checkpointheal_operator.shell.objects import JobObjects, Listening, claims, view_of
+from checkpointheal_operator.shell.objects import JobObjects, Listening, claims, known_pod, view_of
 from checkpointheal_operator.shell.operating import _by_uid
 from fake_cluster import FakeCluster
 
@@ -38,7 +38,7 @@ def an_annotated_pod(member: str) -> Json:
 
 def objects(pods: list[Json], ranks: int | None) -> JobObjects:
     layout = {} if ranks is None else {"layout": {"ranks": ranks}}
-    return JobObjects(CheckpointHeal.model_validate(a_policy(**layout)), pods=tuple(pods))
+    return JobObjects(CheckpointHeal.model_validate(a_policy(**layout)), pods=tuple(map(known_pod, pods)))
 
 
 def found(pods: list[Json], ranks: int | None, *reports: Heard) -> Difference | None:

@@ -11,15 +11,24 @@ from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.core.view import PodFacts
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, PODS, NotThere
-from checkpointheal_operator.shell.gather import read_job
+from checkpointheal_operator.shell.gather import Reader
 from checkpointheal_operator.shell.mirror import slim_pod
-from checkpointheal_operator.shell.objects import REVISIONS, JobObjects, Listening, claims, heals_of, view_of
+from checkpointheal_operator.shell.objects import (
+    REVISIONS,
+    JobObjects,
+    Listening,
+    claims,
+    known_heal,
+    known_pod,
+    owned,
+    view_of,
+)
 from fake_cluster import FakeCluster
 
 
 def objects(*pods: Json, job: str = "") -> JobObjects:
     policy = CheckpointHeal.model_validate(a_policy() | {"status": {"job": job}})
-    return JobObjects(policy, pods=pods)
+    return JobObjects(policy, pods=tuple(map(known_pod, pods)))
 
 
 def members(given: JobObjects) -> list[str]:
@@ -97,11 +106,12 @@ def test_only_reports_of_the_jobs_own_pods_count_be_they_there_or_gone():
 def test_a_heal_of_another_policy_or_one_that_cannot_be_read_is_left_out(caplog):
     policy = CheckpointHeal.model_validate(a_policy() | {"metadata": {"name": JOB, "uid": "mine"}})
     theirs, broken = (
-        {"metadata": {"name": name, "ownerReferences": [{"uid": uid}]}, "spec": {}}
+        {"metadata": {"name": name, "ownerReferences": [{"uid": "x"}, *({"uid": uid} for _ in range(2))]}, "spec": {}}
         for name, uid in (("theirs", "other"), ("broken", "mine"))
     )
+    assert list(owned(policy, [theirs, broken, {"metadata": {"name": "nobody's"}}])) == [broken]
     with caplog.at_level(logging.WARNING):
-        assert heals_of(policy, [theirs, broken]) == {}
+        assert known_heal(broken) is None
     assert [record.args[0] for record in caplog.records if record.args] == ["broken"]
 
 
@@ -112,10 +122,10 @@ def test_only_pods_that_opted_in_and_are_selected_are_read():
     for name, labels in (("not-in", {"app": JOB}), ("not-ours", {"app": "x", "checkpointheal.dev/inject": "true"})):
         body = pod_object(of("9/0", name=name, uid=name))
         cluster.put(PODS, body | {"metadata": body["metadata"] | {"labels": labels}})
-    found = asyncio.run(read_job(cluster, WHERE, JOB))
-    assert [pod["metadata"]["name"] for pod in found.pods] == ["pod-0-0", "pod-1-0", "pod-2-0"]
+    found = asyncio.run(Reader().read(cluster, WHERE, JOB))
+    assert [pod.object["metadata"]["name"] for pod in found.pods] == ["pod-0-0", "pod-1-0", "pod-2-0"]
 
 
 def test_without_a_policy_there_is_nothing_to_read():
     with pytest.raises(NotThere):
-        asyncio.run(read_job(FakeCluster(), WHERE, JOB))
+        asyncio.run(Reader().read(FakeCluster(), WHERE, JOB))

@@ -37,7 +37,12 @@ def is_news(before: Heard | None, after: Heard) -> bool:
     """
     if before is None or after.at >= before.at + HEARTBEAT:
         return True
-    return after.report != before.report.model_copy(update={"sequence": after.report.sequence})
+    return _said(after) != _said(before)
+
+
+def _said(heard: Heard) -> dict[str, object]:
+    """All but the number of the report. Asked for every report of every agent, so nothing is copied for it."""
+    return {name: said for name, said in heard.report if name != "sequence"}
 
 
 def remember(view: JobView, now: float) -> JobView:

@@ -4,6 +4,7 @@ Facts (pods, reports) come from `gather`; records (epoch, heals) are what earlie
 one clock of the caller's choice. Nothing here draws a conclusion.
 """
 
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import Field
@@ -45,11 +46,17 @@ class Policy(Frozen):
 
     def members(self) -> tuple[MemberId, ...]:
         """Every place in the job, in order."""
-        return tuple(MemberId(replica=r, rank=k) for r in range(self.replicas) for k in range(self.ranks))
+        return _places(self.replicas, self.ranks)
 
     def patience(self, size: int) -> float:
         """Seconds that `size` bytes may take."""
         return max(self.transfer_seconds_at_least, size / self.transfer_floor_bytes_per_second)
+
+
+@lru_cache(maxsize=256)
+def _places(replicas: int, ranks: int) -> tuple[MemberId, ...]:
+    """The same for all jobs of that shape; every decision asks."""
+    return tuple(MemberId(replica=r, rank=k) for r in range(replicas) for k in range(ranks))
 
 
 class Trouble(Frozen):

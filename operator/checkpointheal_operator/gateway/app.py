@@ -69,7 +69,7 @@ def make_app(hub: Hub, authenticate: Authenticate, certify: Certify | None = Non
         if (said.job, said.pod_uid) != request[_CALLER][:2]:
             raise _forbidden(request[_CALLER], said)
         hub.take(said)
-        return web.json_response({"taken": said.sequence})
+        return web.Response(body=b'{"taken": %d}' % said.sequence, content_type="application/json")
 
     async def orders(request: web.Request) -> web.Response:
         try:

@@ -20,7 +20,7 @@ from checkpointheal_operator.plugin.pod_words import PodStanding, Problem, opted
 from checkpointheal_operator.plugin.remedies import remedy
 from checkpointheal_operator.plugin.seen import Seen
 from checkpointheal_operator.plugin.words import age, counted, listed
-from checkpointheal_operator.shell.objects import JobObjects, claims
+from checkpointheal_operator.shell.objects import JobObjects, claims, known_pod
 
 GOOD = {"Training": "True", "Protected": "True", "Degraded": "False"}
 """What a condition should be; of others either is fine."""
@@ -65,7 +65,7 @@ class Job:
 def job_of(policy: CheckpointHeal, seen: Seen) -> Job:
     """What belongs to the policy."""
     pods = seen.pods_of(policy)
-    wanted = tuple(pod for pod in pods if opted_in(pod))
+    wanted = tuple(known_pod(pod) for pod in pods if opted_in(pod))
     name, facts = claims(JobObjects(policy, pods=wanted))
     standings = tuple(standing_of(pod) for pod in pods)
     return Job(policy, seen.heals_of(policy), standings, facts, name)

@@ -33,6 +33,7 @@ from checkpointheal_operator.shell.telling import (
     Told,
     event,
     held_event,
+    is_job_due,
     is_job_news,
     is_progress_due,
     is_progress_news,
@@ -48,7 +49,8 @@ class Desk:
 
     def __init__(self, cluster: Cluster, objects: JobObjects) -> None:
         self._cluster = cluster
-        self._policy, self._heals = objects.policy, dict(objects.heals)
+        self._policy = objects.policy
+        self._heals = {name: each.object for name, each in objects.heals.items()}
 
     async def apply(self, decision: Decision, view: JobView, now: float) -> JobView:
         """Write `decision` down, which was made of `view`. The view that comes back is what stands there now."""
@@ -72,7 +74,7 @@ class Desk:
         `held`: why the job waits for a person's word, where it does.
         """
         said = Told(view, now, held)
-        if is_job_news(job_status(said, self._policy), self._policy.status):
+        if is_job_due(said, self._policy):
             await self._write_job(said)
         for record in view.heals:
             if record.is_open:

@@ -4,13 +4,15 @@ Reading and understanding are apart: what was read goes to `objects`. Must not k
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.api.policy import matches
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, Cluster, Ref
-from checkpointheal_operator.shell.objects import JobObjects, heals_of
+from checkpointheal_operator.shell.objects import JobObjects, KnownHeal, KnownPod, known_heal, known_pod, owned
 from checkpointheal_operator.shell.overlap import overlap
+from checkpointheal_operator.shell.readings import Readings
 
 INJECT = "checkpointheal.dev/inject"
 OPTED_IN = f"{INJECT}=true"
@@ -19,13 +21,26 @@ POLICY_LABEL = "checkpointheal.dev/policy"
 """Borne by each Heal."""
 
 
-async def read_job(cluster: Cluster, namespace: str, name: str) -> JobObjects:
-    """All objects of the job under that policy. Raises ClusterError, NotThere where there is no such policy."""
-    found = await cluster.get(Ref(CHECKPOINTHEALS, namespace, name))
-    policy = CheckpointHeal.model_validate(found)
-    heals = heals_of(policy, await cluster.list(HEALS, namespace))
-    pods = selected(policy, await cluster.list(PODS, namespace, OPTED_IN))
-    return JobObjects(policy, heals, pods, overlap(found, pods, await cluster.list(CHECKPOINTHEALS, namespace)))
+@dataclass(frozen=True)
+class Reader:
+    """One job's. What was read of an object is kept while that object is."""
+
+    policies: Readings[CheckpointHeal] = field(default_factory=lambda: Readings(CheckpointHeal.model_validate))
+    heals: Readings[KnownHeal | None] = field(default_factory=lambda: Readings(known_heal))
+    pods: Readings[KnownPod] = field(default_factory=lambda: Readings(known_pod))
+
+    async def read(self, cluster: Cluster, namespace: str, name: str) -> JobObjects:
+        """All objects of the job under that policy. Raises ClusterError, NotThere where there is no such policy."""
+        found = await cluster.get(Ref(CHECKPOINTHEALS, namespace, name))
+        (policy,) = self.policies.of((found,))
+        heals = self.heals.of(owned(policy, await cluster.list(HEALS, namespace)))
+        pods = selected(policy, await cluster.list(PODS, namespace, OPTED_IN))
+        return JobObjects(
+            policy,
+            {each.object.metadata.name: each for each in heals if each is not None},
+            tuple(self.pods.of(pods)),
+            overlap(found, pods, await cluster.list(CHECKPOINTHEALS, namespace)),
+        )
 
 
 def selected(policy: CheckpointHeal, pods: Iterable[Json]) -> tuple[Json, ...]:

@@ -17,6 +17,7 @@ from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
 from checkpointheal_operator.core.view import JobView
 from checkpointheal_operator.measures.operating import OK
 from checkpointheal_operator.shell.cluster import ClusterError
+from checkpointheal_operator.shell.gather import Reader
 from checkpointheal_operator.shell.look import Looked, Surroundings, look, pause
 from checkpointheal_operator.shell.mirror import Place
 from checkpointheal_operator.shell.objects import Listening
@@ -43,7 +44,7 @@ class Keeper:
     """One policy's."""
 
     def __init__(self, around: Surroundings, place: Place, ties: Ties) -> None:
-        self._around, self._place, self._ties = replace(around, wrote=self._wrote), place, ties
+        self._around, self._place, self._ties = replace(around, wrote=self._wrote, reader=Reader()), place, ties
         self._noticed = asyncio.Event()
         self._failures, self._took = 0, 0.0
         self._waits_for = ""

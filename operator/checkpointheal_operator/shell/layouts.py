@@ -8,12 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from checkpointheal.contract.identity import MemberId
-from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.identity import RANKS, REPLICA, Placed
-from checkpointheal_operator.core.pod_manifest import Metadata
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import Heard
-from checkpointheal_operator.shell.objects import JobObjects, placed
+from checkpointheal_operator.shell.objects import JobObjects, KnownPod, placed
 
 LAYOUT = "spec.layout.ranks"
 
@@ -40,19 +38,19 @@ def difference(objects: JobObjects, heard: Iterable[Heard]) -> Difference | None
     reported = {each.report.pod_uid: each.report.member for each in heard}
     _job, pods = placed(objects)
     here = sorted(
-        ((where, pod) for where, pod in pods if "deletionTimestamp" not in pod["metadata"]),
-        key=lambda each: str(each[1]["metadata"]["name"]),
+        ((where, pod) for where, pod in pods if "deletionTimestamp" not in pod.object["metadata"]),
+        key=lambda each: str(each[1].object["metadata"]["name"]),
     )
     return next(_differences(here, objects.policy.spec.layout.ranks, reported), None)
 
 
 def _differences(
-    pods: list[tuple[Placed, Json]], ranks: int | None, reported: Mapping[str, MemberId]
+    pods: list[tuple[Placed, KnownPod]], ranks: int | None, reported: Mapping[str, MemberId]
 ) -> Iterator[Difference]:
     first: tuple[str, int] | None = None
     for where, pod in pods:
-        name, own = pod["metadata"]["name"], _ranks_of(pod)
-        agent = reported.get(pod["metadata"]["uid"], where.member)
+        name, own = pod.object["metadata"]["name"], _ranks_of(pod)
+        agent = reported.get(pod.object["metadata"]["uid"], where.member)
         if agent != where.member:
             yield Difference(name, _made_otherwise(agent, where.member))
         if ranks is not None and own not in (None, ranks):
@@ -65,10 +63,9 @@ def _differences(
                 yield Difference(name, _unlike(own, *first))
 
 
-def _ranks_of(pod: Json) -> int | None:
+def _ranks_of(pod: KnownPod) -> int | None:
     """What its place was calculated with; None where annotations say the place itself."""
-    marks = Metadata.model_validate(pod["metadata"]).marks()
-    return None if REPLICA in marks else int(marks.get(RANKS, "1"))
+    return None if REPLICA in pod.marks else int(pod.marks.get(RANKS, "1"))
 
 
 def _other_ranks(member: MemberId, ranks: int, own: int) -> str:

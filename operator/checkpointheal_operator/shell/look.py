@@ -25,7 +25,7 @@ from checkpointheal_operator.shell.cluster import (
     Refused,
     TooManyRequests,
 )
-from checkpointheal_operator.shell.gather import read_job
+from checkpointheal_operator.shell.gather import Reader
 from checkpointheal_operator.shell.layouts import Difference, difference
 from checkpointheal_operator.shell.objects import Listening, view_of
 from checkpointheal_operator.shell.overlap import Overlap
@@ -39,13 +39,14 @@ SOON, LATER, REFUSED = 0.1, 1.0, 10.0
 class Surroundings:
     """What every job's operator needs: the API, and the time in seconds since 1970; and where it counts.
 
-    `wrote` hears of each decision as soon as it stands in the API, with what stands there.
+    `wrote` hears of each decision as soon as it stands in the API, with what stands there. `reader` is one job's.
     """
 
     cluster: Cluster
     clock: Callable[[], float]
     metrics: OperatorMetrics = field(default_factory=OperatorMetrics)
     wrote: Callable[[Decision, JobView], None] = lambda _decision, _view: None
+    reader: Reader = field(default_factory=Reader)
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Looked:
 
 async def look(around: Surroundings, namespace: str, name: str, listening: Listening) -> Looked:
     """Bring the job as far as it goes now. Raises ClusterError; what was written before stands, and is seen next."""
-    objects = await read_job(around.cluster, namespace, name)
+    objects = await around.reader.read(around.cluster, namespace, name)
     desk = Desk(around.cluster, objects)
     view = view_of(objects, listening, around.clock())
     if objects.overlap is not None:

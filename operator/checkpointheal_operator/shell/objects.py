@@ -7,6 +7,7 @@ they were read.
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -19,10 +20,10 @@ from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.api.heal_record import heal_record, with_epoch
 from checkpointheal_operator.api.policy import policy_of
 from checkpointheal_operator.core.hearing import remember
-from checkpointheal_operator.core.identity import RANKS, Placed, place
+from checkpointheal_operator.core.identity import RANKS, Placed, Unplaced, place
 from checkpointheal_operator.core.pod_manifest import Metadata
 from checkpointheal_operator.core.pod_trouble import trouble
-from checkpointheal_operator.core.view import EpochRecord, Heard, JobView, PodFacts
+from checkpointheal_operator.core.view import EpochRecord, HealRecord, Heard, JobView, PodFacts
 from checkpointheal_operator.shell.overlap import Overlap
 
 log = logging.getLogger("checkpointheal.operator")
@@ -36,13 +37,29 @@ REVISIONS = (
 """Labels that differ between pods of two templates: of a StatefulSet, a Deployment, a LeaderWorkerSet."""
 
 
+class KnownHeal(NamedTuple):
+    """A heal as it stands there, and as the core knows it."""
+
+    object: Heal
+    record: HealRecord
+
+
+class KnownPod(NamedTuple):
+    """A pod that claims a place, or none: its marks, which tell it, and what else is known of it."""
+
+    object: Json
+    marks: Mapping[str, str]
+    where: Placed | Unplaced
+    facts: PodFacts | None
+
+
 @dataclass(frozen=True)
 class JobObjects:
     """One job as the API server has it."""
 
     policy: CheckpointHeal
-    heals: Mapping[str, Heal] = field(default_factory=dict)
-    pods: tuple[Json, ...] = ()
+    heals: Mapping[str, KnownHeal] = field(default_factory=dict)
+    pods: tuple[KnownPod, ...] = ()
     overlap: Overlap | None = None
     """An older policy that has taken some of the pods: they are its, and the job is left alone."""
 
@@ -60,7 +77,7 @@ def view_of(objects: JobObjects, listening: Listening, now: float) -> JobView:
     status = objects.policy.status
     job, pods = claims(objects)
     epoch = epoch_record(status)
-    heals = tuple(with_epoch(heal_record(each), status.epoch) for each in objects.heals.values())
+    heals = tuple(with_epoch(each.record, status.epoch) for each in objects.heals.values())
     seen = [pod.member for pod in pods] + [each.member for each in epoch.members]
     view = JobView(
         job=job,
@@ -83,38 +100,51 @@ def claims(objects: JobObjects) -> tuple[str, tuple[PodFacts, ...]]:
     mistake must neither receive the first one's state nor end its epoch.
     """
     job, pods = placed(objects)
-    return job, tuple(_facts(pod, where.member) for where, pod in pods)
+    return job, tuple(pod.facts for _, pod in pods if pod.facts is not None)
 
 
-def placed(objects: JobObjects) -> tuple[str, tuple[tuple[Placed, Json], ...]]:
+def placed(objects: JobObjects) -> tuple[str, tuple[tuple[Placed, KnownPod], ...]]:
     """The job, and its pods with the places that their own marks tell, as their agents and certificates have them."""
-    found = [(place(Metadata.model_validate(pod["metadata"])), pod) for pod in objects.pods if not _has_failed(pod)]
+    found = [(pod.where, pod) for pod in objects.pods if not _has_failed(pod.object)]
     known_places = [(where, pod) for where, pod in found if isinstance(where, Placed)]
     known = objects.policy.status.job
     if not any(where.job == known for where, _ in known_places):
-        oldest = min(known_places, key=lambda each: (_made_at(each[1]), each[0].job), default=None)
+        oldest = min(known_places, key=lambda each: (_made_at(each[1].object), each[0].job), default=None)
         known = oldest[0].job if oldest else known
     return known, tuple((where, pod) for where, pod in known_places if where.job == known)
 
 
 def _annotated_ranks(objects: JobObjects) -> int:
     """Members per replica, as the pods were made: a replica of which only a part is there is not complete."""
-    every = (Metadata.model_validate(pod["metadata"]).marks() for _, pod in placed(objects)[1])
-    return max((int(marks.get(RANKS, "1")) for marks in every), default=1)
+    return max((int(pod.marks.get(RANKS, "1")) for _, pod in placed(objects)[1]), default=1)
 
 
-def heals_of(policy: CheckpointHeal, heals: Iterable[Json]) -> dict[str, Heal]:
-    """The heals that this policy owns. One that cannot be read is left out and told: it is opened anew."""
-    found: dict[str, Heal] = {}
+def known_pod(pod: Json) -> KnownPod:
+    """What it says."""
+    metadata = Metadata.model_validate(pod["metadata"])
+    where = place(metadata)
+    return KnownPod(pod, metadata.marks(), where, _facts(pod, where.member) if isinstance(where, Placed) else None)
+
+
+def known_heal(heal: Json) -> KnownHeal | None:
+    """One that cannot be read is left out and told: it is opened anew."""
+    try:
+        found = Heal.model_validate(heal)
+    except ValidationError as error:
+        name = heal["metadata"]["name"]
+        log.warning("heal %s cannot be read: %s", name, error, extra=about(heal=name))
+        return None
+    return KnownHeal(found, heal_record(found))
+
+
+def owned(policy: CheckpointHeal, heals: Iterable[Json]) -> Iterator[Json]:
+    """The heals that are this policy's. There may be thousands of other ones beside them."""
+    uid = policy.metadata.uid
     for each in heals:
-        owners = each["metadata"].get("ownerReferences", ())
-        if any(owner.get("uid") == policy.metadata.uid for owner in owners):
-            try:
-                found[each["metadata"]["name"]] = Heal.model_validate(each)
-            except ValidationError as error:
-                name = each["metadata"]["name"]
-                log.warning("heal %s cannot be read: %s", name, error, extra=about(heal=name))
-    return found
+        for owner in each["metadata"].get("ownerReferences", ()):
+            if owner.get("uid") == uid:
+                yield each
+                break
 
 
 def _made_at(pod: Json) -> float:

@@ -1,16 +1,17 @@
-"""How are CheckpointHeals and Heals followed? By kopf, whose events go into mirrors.
+"""How are CheckpointHeals followed? By kopf, whose events go into a mirror.
 
 Only `on.event`: nothing is written on any object, so a namespace can be deleted when the operator is gone. kopf runs in
 a thread with a loop of its own, because where it ends, it ends every task of its loop, and it ends with the first error
 in a stream. Then it is started anew. What it does not tell, a deletion while its stream was broken, is found by listing
-both kinds once in a while: they are few. Must not know what the objects mean.
+them once in a while: they are few. Heals, of which there are many, it does not follow. Must not know what the objects
+mean.
 """
 
 import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -93,8 +94,8 @@ class OurKinds:
     def _follow(self, loop: asyncio.AbstractEventLoop, stop: Stop) -> None:
         """In a thread of its own. Returns when told, raises what ended kopf."""
 
-        def told(watch: Watch) -> Callable[..., None]:
-            def event(event: Mapping[str, Any], **_: Any) -> None:
+        def told(watch: Watch) -> Callable[..., Awaitable[None]]:
+            async def event(event: Mapping[str, Any], **_: Any) -> None:  # or kopf takes a thread for each
                 with contextlib.suppress(RuntimeError):  # nobody listens any more
                     loop.call_soon_threadsafe(watch.take, event["type"], dict(event["object"]))
 

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import cast
 
 from aiohttp import web
 
@@ -32,7 +33,7 @@ from checkpointheal_operator.shell.mirrored import Mirrored
 from checkpointheal_operator.shell.operating import Operator
 from checkpointheal_operator.shell.our_kinds import OurKinds
 from checkpointheal_operator.shell.settings import OperatorSettings
-from checkpointheal_operator.shell.splice import Address, splicing
+from checkpointheal_operator.shell.splice import Address, Gateway, entrance
 from checkpointheal_operator.shell.tokens import Tokens
 from checkpointheal_operator.shell.trust import trust_of
 from checkpointheal_operator.shell.watching import Watch
@@ -61,23 +62,21 @@ class Replica:
         self._tokens = Tokens(cluster, self.mirrors[PODS], settings.audience, time.monotonic, self.metrics.reviewed)
         self._trust = trust_of(cluster, settings, time.time)
         self.operator: Operator | None = None
-        self._leader_port = 0
         self.gateway_port = self.health_port = 0
         """Where agents and probes come, once they can."""
         self._be_measured()
 
     async def run(self) -> None:
         """Until cancelled. Raises what can only be a fault of ours."""
-        ours = {kind: self._watches[kind] for kind in (CHECKPOINTHEALS, HEALS)}
-        async with (
-            self._health(),
-            splicing(Address(self.settings.host, self.settings.gateway_port), self._leader) as port,
-            asyncio.TaskGroup() as tasks,
-        ):
-            self.gateway_port = port
-            tasks.create_task(self._watches[PODS].run())
-            tasks.create_task(OurKinds(self._access, ours).run())
-            tasks.create_task(self.leadership.lead(self._lead))
+        here = Address(self.settings.host, self.settings.gateway_port)
+        with entrance(here, self._leader) as self._entrance:
+            async with self._health(), asyncio.TaskGroup() as tasks:
+                self.gateway_port = self._entrance.port
+                tasks.create_task(self._entrance.run())
+                for kind in (PODS, HEALS):
+                    tasks.create_task(self._watches[kind].run())
+                tasks.create_task(OurKinds(self._access, {CHECKPOINTHEALS: self._watches[CHECKPOINTHEALS]}).run())
+                tasks.create_task(self.leadership.lead(self._lead))
 
     def is_stuck(self) -> bool:
         """Whether the API has been silent, or one of our tasks has stood still, for so long that a restart may help.
@@ -147,10 +146,9 @@ class Replica:
         try:
             await runner.setup()
             await web.TCPSite(runner, self.settings.host, self.settings.leader_port, ssl_context=tls).start()
-            self._leader_port = runner.addresses[0][1]
-            yield
+            with self._entrance.leads_to(Gateway(cast("web.Server", runner.server), tls)):
+                yield
         finally:
-            self._leader_port = 0
             await runner.cleanup()
 
     async def _authenticate(self, token: str) -> Caller | None:
@@ -161,8 +159,7 @@ class Replica:
             raise web.HTTPServiceUnavailable(text=f"the token cannot be reviewed now: {error.reason}") from error
 
     def _leader(self) -> Address | None:
-        if self._leader_port:
-            return Address(self.settings.pod_ip, self._leader_port)
+        """Another replica; this one takes its agents itself."""
         name, _, host = self.leadership.holder.partition("/")
         return Address(host, self.settings.leader_port) if host and name != self.settings.pod_name else None
 

@@ -1,19 +1,29 @@
-"""How does an agent that came to a follower reach the leader? Its connection goes on to it, byte by byte.
+"""Where does an agent's connection go? To the gateway where this replica leads, else on to the leader, byte by byte.
 
 Every replica listens where agents come; only the leader's inner port has a gateway behind it, so a connection takes one
-step and can never go in a circle. Must not know what is said: it is encrypted.
+step and can never go in a circle. Who leads takes what comes here itself: a step more would cost the reading and
+writing of every byte twice. Must not know what is said: it is encrypted.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+import socket
+import ssl
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 log = logging.getLogger("checkpointheal.gateway")
 
 CONNECT_SECONDS = 3.0
 AT_ONCE = 1 << 16
+WAITING = 128
+"""Connections that may wait to be accepted."""
+AGAIN_AFTER = 1.0
+"""Seconds, where no more connections can be accepted now."""
+
+
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Address(NamedTuple):
@@ -23,29 +33,89 @@ class Address(NamedTuple):
     port: int
 
 
-@contextlib.asynccontextmanager
-async def splicing(here: Address, leader: Callable[[], Address | None]) -> AsyncIterator[int]:
-    """Listen at `here` and pass each connection on to whoever leads when it comes; the port listened on."""
+class Gateway(NamedTuple):
+    """What serves a connection, over TLS where there is a context."""
 
-    async def came(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.closing(writer):
-            if (where := leader()) is not None:
-                await _pass_on((reader, writer), where)
-
-    server = await asyncio.start_server(came, *here)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
+    protocol: Callable[[], asyncio.BaseProtocol]
+    tls: ssl.SSLContext | None
 
 
-async def _pass_on(near: tuple[asyncio.StreamReader, asyncio.StreamWriter], where: Address) -> None:
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            far = await asyncio.open_connection(*where)
-    except (OSError, TimeoutError) as error:
-        log.debug("the leader at %s:%d does not answer: %s", *where, error)
-        return
+class Entrance:
+    """Where agents come. `leader` tells who else leads, if anybody does."""
+
+    def __init__(self, listener: socket.socket, leader: Callable[[], Address | None]) -> None:
+        self._listener, self._leader = listener, leader
+        self._gateway: Gateway | None = None
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    @contextlib.contextmanager
+    def leads_to(self, gateway: Gateway) -> Iterator[None]:
+        """Whoever comes meanwhile is served here, and nobody is passed on."""
+        self._gateway = gateway
+        try:
+            yield
+        finally:
+            self._gateway = None
+
+    async def run(self) -> None:
+        """Until cancelled, and with it all that is passed on."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                try:
+                    came, _ = await asyncio.get_running_loop().sock_accept(self._listener)
+                except OSError as error:
+                    log.warning("no connection can be accepted now: %s", error)
+                    await asyncio.sleep(AGAIN_AFTER)
+                else:
+                    tasks.create_task(self._admit(came))
+
+    async def _admit(self, came: socket.socket) -> None:
+        """What fails at a connection is its end, and nobody else's."""
+        try:
+            if (gateway := self._gateway) is not None:
+                await self._serve(came, gateway)
+            elif (where := self._leader()) is not None:
+                await _pass_on(came, where)
+            else:
+                came.close()
+        except OSError as error:
+            came.close()
+            log.debug("a connection ended before it began: %s", error)
+
+    async def _serve(self, came: socket.socket, gateway: Gateway) -> None:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_accepted_socket(gateway.protocol, came, ssl=gateway.tls)
+        if self._gateway is not gateway:  # it ended during the handshake: a hub that nobody feeds must answer nobody
+            transport.abort()
+
+
+@contextlib.contextmanager
+def entrance(here: Address, leader: Callable[[], Address | None]) -> Iterator[Entrance]:
+    """Listen at `here`."""
+    family = socket.AF_INET6 if ":" in here.host else socket.AF_INET
+    with socket.create_server(here, family=family, backlog=WAITING) as listener:
+        listener.setblocking(False)
+        yield Entrance(listener, leader)
+
+
+async def _pass_on(came: socket.socket, where: Address) -> None:
+    near = await asyncio.open_connection(sock=came)
+    with contextlib.closing(near[1]):
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                far = await asyncio.open_connection(*where)
+        except (OSError, TimeoutError) as error:
+            log.debug("the leader at %s:%d does not answer: %s", *where, error)
+            return
+        await _join(near, far)
+
+
+async def _join(near: Stream, far: Stream) -> None:
     with contextlib.closing(far[1]):
         ways = {asyncio.ensure_future(_pump(near[0], far[1])), asyncio.ensure_future(_pump(far[0], near[1]))}
         try:

@@ -37,11 +37,9 @@ class Told:
 
 def job_status(said: Told, stored: CheckpointHeal) -> CheckpointHealStatus:
     """The whole status of the policy, its memory included."""
-    generation = stored.metadata.generation
-    conditions = told(job_conditions(said.view, said.now, said.held), stored.status.conditions, said.now, generation)
     return CheckpointHealStatus(
-        observed_generation=generation,
-        conditions=conditions,
+        observed_generation=stored.metadata.generation,
+        conditions=_job_conditions(said, stored),
         job=said.view.job,
         epoch=epoch_status(said.view.epoch, stored.status.epoch) if said.view.epoch.number else None,
         remembered=tuple(map(witness, said.view.remembered)),
@@ -53,6 +51,16 @@ def standing_back_status(found: tuple[Fact, ...], now: float, stored: Checkpoint
     conditions = told(found, stored.status.conditions, now, stored.metadata.generation)
     update = {"conditions": conditions, "observed_generation": stored.metadata.generation}
     return stored.status.model_copy(update=update)
+
+
+def is_job_due(said: Told, stored: CheckpointHeal) -> bool:
+    """Whether its status is worth a write though nothing was decided. Of most looks it is not: nothing else is made."""
+    found = CheckpointHealStatus(
+        conditions=_job_conditions(said, stored),
+        job=said.view.job,
+        remembered=tuple(map(witness, said.view.remembered)),
+    )
+    return is_job_news(found, stored.status)
 
 
 def is_job_news(status: CheckpointHealStatus, stored: CheckpointHealStatus) -> bool:
@@ -164,6 +172,11 @@ def _of_pod(pod: tuple[str, str, str], notice: Notice, now: float) -> Json:
         "lastTimestamp": stamp,
         "count": 1,
     }
+
+
+def _job_conditions(said: Told, stored: CheckpointHeal) -> tuple[Condition, ...]:
+    found = job_conditions(said.view, said.now, said.held)
+    return told(found, stored.status.conditions, said.now, stored.metadata.generation)
 
 
 def _open(condition: Condition) -> Condition:
