@@ -1,6 +1,7 @@
 """Children of the test's own process, forked, so that what they need is imported already."""
 
 import atexit
+import gc
 import os
 import sys
 import traceback
@@ -12,6 +13,7 @@ def fork(act: Callable[[], None]) -> int:
     child = os.fork()
     if child:
         return child
+    gc.freeze()  # the parent's garbage holds groups whose threads are not here: collecting it crashes
     status = 1
     try:
         atexit._clear()
