@@ -5,11 +5,9 @@ however it ends. Must not know what they do.
 """
 
 import contextlib
-import ctypes
 import json
 import multiprocessing
 import os
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.links.network import Link, NoNetwork, leave_for_own, wire
+from bench.machine import end_with_parent
 
 Told = dict[str, Any]
 Prepare = Callable[[Told], Callable[[], Told]]
 """Given what is told, prepares; what it returns does it, and returns what is answered."""
 SECONDS = 120.0
-_PR_SET_PDEATHSIG = 1
 _BEFORE_OTHERS = -10
 """Who has a network of its own is root: what else runs on this machine disturbs less, and all alike."""
 
@@ -102,7 +100,7 @@ def _bridge() -> Prepare:
 
 
 def _serve(words: socket.socket, others: socket.socket, begin: Callable[[], Prepare], linked: bool) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     others.close()
     with words.makefile("rwb", buffering=0) as lines:
         try:

@@ -1,8 +1,6 @@
 """Who takes when? The parent takes what a child gives, way by way, round by round, and reads the clock."""
 
-import ctypes
 import multiprocessing
-import signal
 import socket
 import statistics
 import tempfile
@@ -14,6 +12,7 @@ from pathlib import Path
 import torch
 
 from bench.channel import connected, gloo
+from bench.machine import end_with_parent
 from bench.table import Row, median_ratio
 from bench.transfer.states import CASES, Case, State
 from bench.transfer.ways import WAYS, Link, Way
@@ -27,7 +26,6 @@ PROMISED = {
     ("10,000 tensors of 4 KB", "ours, in place", "PyTorch's, in place"): 1 / 10,
 }
 """Time over time, at most."""
-PR_SET_PDEATHSIG = 1
 HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
@@ -105,7 +103,7 @@ def _linked(case: Case, ways: dict[str, Way]) -> Iterator[Link]:
 
 def _serve(case: Case, ways: dict[str, Way], words: socket.socket, folder: Path) -> None:
     """Give whatever is asked for, until nobody asks."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     state = case.make()

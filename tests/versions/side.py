@@ -12,10 +12,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from checkpointheal import PGTransport, digest
+from checkpointheal import PGTransport
 from checkpointheal.channel import stream_group
-from checkpointheal.ends.live import LiveSource
 from checkpointheal.manifest import describe
+from checkpointheal.trainer.apply import state_digest
 
 SECONDS = timedelta(seconds=60)
 NAME = "rank"
@@ -41,13 +41,6 @@ def a_state(seed: int) -> dict[str, Any]:
         "rng": torch.get_rng_state(),
         "plain": (seed, 0.1, float("inf"), None, b"x", torch.float16, torch.Size([2, 3])),
     }
-
-
-def digest_of(state: Any) -> str:
-    described = describe(state)
-    return digest.state_digest(
-        digest.schema_digest(described.schema), described.values, LiveSource(described).digests()
-    )
 
 
 def a_trust(folder: Path) -> stream_group.Trust:
@@ -80,10 +73,10 @@ def main(role: str, channel: str, folder: Path) -> None:
     if role == "give":
         PGTransport(group, SECONDS, torch.device("cpu")).send_checkpoint([1], given)
         PGTransport(group, SECONDS, torch.device("cpu")).send_checkpoint([1], given)
-        found = [digest_of(given)] * 2
+        found = [state_digest(describe(given))] * 2
     else:
         found = [
-            digest_of(PGTransport(group, SECONDS, torch.device("cpu"), target).recv_checkpoint(0))
+            state_digest(describe(PGTransport(group, SECONDS, torch.device("cpu"), target).recv_checkpoint(0)))
             for target in (lambda: live, None)
         ]
     sys.stdout.write(" ".join([torch.__version__, *found]))

@@ -9,11 +9,11 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 
-from checkpointheal import digest
 from checkpointheal.channel import Channel, Pending, post_frame, receive_frame, send_frame, tell
 from checkpointheal.channel.beside import Beside
 from checkpointheal.channel.patient import Patient
@@ -56,7 +56,6 @@ class Lane:
         self._buffers: list[torch.Tensor] = []
         self._turn = self._brought = 0
         self._expected = False
-        self._cut: Cut | None = None
         self.error: Exception | None = None
         """What lost this donor, once the lane has ended."""
         self.thread = threading.Thread(target=self._run, daemon=True, name=f"checkpointheal-lane-{peer.rank}")
@@ -129,12 +128,15 @@ class Lane:
             places = self._places(index)
             self._flying.append(_Flying(index, places, [self._channel.receive(place) for place in places]))
 
+    @cached_property
+    def _cut(self) -> Cut:
+        return self._session.offer.cut()
+
     def _places(self, index: int) -> tuple[torch.Tensor, ...]:
         if len(self._buffers) < self._ahead:
             self._buffers.append(torch.empty(self._session.offer.chunk_bytes, dtype=torch.uint8))
         buffer = self._buffers[self._turn % self._ahead]
         self._turn += 1
-        self._cut = self._cut or self._session.offer.cut()
         return tuple(buffer[part.in_chunk :][: part.nbytes] for part in self._cut.parts(index))
 
     def _land(self) -> None:
@@ -143,7 +145,7 @@ class Lane:
             pending.wait(self._terms.chunk(time.monotonic(), self._session.chunk_seconds * (len(self._flying) + 1)))
         if index is None:
             return
-        same = self._session.arrive(index, digest.digest_parts(memory.buffers(places)))
+        same = self._session.arrive(index, memory.digest_of(places))
         if self._gathering.arrive(self._rank, index, places, same):
             self._brought += self._session.offer.bytes_of([index])
             self._report()

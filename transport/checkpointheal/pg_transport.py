@@ -102,8 +102,8 @@ class PGTransport:
         Nobody may change the tensors meanwhile: a recipient that sees it refuses. With `snapshot` they are copied
         first, and free as soon as the first progress is told. `step` is the state's, for recipients that ask for one.
 
-        Raises UnsupportedLeaf or TargetInvalid (and tells the
-        recipients), PeerRefused, PeerLost or Overdue: the first one's error, after all have ended; or Abandoned.
+        Raises UnsupportedLeaf or TargetInvalid (and tells the recipients), PeerRefused, PeerLost or Overdue: the first
+        one's error, after all have ended; or Abandoned.
         """
         if not dst_ranks:
             return

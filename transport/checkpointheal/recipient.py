@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import torch
 
-from checkpointheal import digest
 from checkpointheal.channel import Channel, Pending, receive_frame, send_frame, tell
 from checkpointheal.ends import WINDOW, Sink, Terms, memory
 from checkpointheal.errors import BytesDiffer, CheckpointHealError, PeerRefused
@@ -90,7 +89,7 @@ def _land(flying: deque[Flying], session: RecipientSession, sink: Sink, terms: T
     index, places, receiving = flying.popleft()
     for pending in receiving:
         pending.wait(terms.chunk(time.monotonic(), session.chunk_seconds * (len(flying) + 1)))
-    if session.arrive(index, digest.digest_parts(memory.buffers(places))):
+    if session.arrive(index, memory.digest_of(places)):
         sink.keep(index)
     return sum(place.numel() for place in places)
 

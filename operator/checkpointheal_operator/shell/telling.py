@@ -37,13 +37,10 @@ class Told:
 
 def job_status(said: Told, stored: CheckpointHeal) -> CheckpointHealStatus:
     """The whole status of the policy, its memory included."""
-    return CheckpointHealStatus(
-        observed_generation=stored.metadata.generation,
-        conditions=_job_conditions(said, stored),
-        job=said.view.job,
-        epoch=epoch_status(said.view.epoch, stored.status.epoch) if said.view.epoch.number else None,
-        remembered=tuple(map(witness, said.view.remembered)),
-    )
+    update: dict[str, object] = {"observed_generation": stored.metadata.generation}
+    if said.view.epoch.number:
+        update["epoch"] = epoch_status(said.view.epoch, stored.status.epoch)
+    return _job_news(said, stored).model_copy(update=update)
 
 
 def standing_back_status(found: tuple[Fact, ...], now: float, stored: CheckpointHeal) -> CheckpointHealStatus:
@@ -55,12 +52,7 @@ def standing_back_status(found: tuple[Fact, ...], now: float, stored: Checkpoint
 
 def is_job_due(said: Told, stored: CheckpointHeal) -> bool:
     """Whether its status is worth a write though nothing was decided. Of most looks it is not: nothing else is made."""
-    found = CheckpointHealStatus(
-        conditions=_job_conditions(said, stored),
-        job=said.view.job,
-        remembered=tuple(map(witness, said.view.remembered)),
-    )
-    return is_job_news(found, stored.status)
+    return is_job_news(_job_news(said, stored), stored.status)
 
 
 def is_job_news(status: CheckpointHealStatus, stored: CheckpointHealStatus) -> bool:
@@ -174,9 +166,14 @@ def _of_pod(pod: tuple[str, str, str], notice: Notice, now: float) -> Json:
     }
 
 
-def _job_conditions(said: Told, stored: CheckpointHeal) -> tuple[Condition, ...]:
+def _job_news(said: Told, stored: CheckpointHeal) -> CheckpointHealStatus:
+    """What of the status can be worth a write of its own."""
     found = job_conditions(said.view, said.now, said.held)
-    return told(found, stored.status.conditions, said.now, stored.metadata.generation)
+    return CheckpointHealStatus(
+        conditions=told(found, stored.status.conditions, said.now, stored.metadata.generation),
+        job=said.view.job,
+        remembered=tuple(map(witness, said.view.remembered)),
+    )
 
 
 def _open(condition: Condition) -> Condition:

@@ -16,8 +16,7 @@ CHUNKS = some.sampled_from([LARGE // 2, LARGE, 3 * LARGE - 1, 8 * LARGE])
 
 
 def a_cut(sizes: Sequence[int], chunk_bytes: int) -> Cut:
-    schema = build.a_schema(*sizes)
-    return Cut(schema.regions, schema.data_bytes, chunk_bytes)
+    return Cut(build.a_schema(*sizes), chunk_bytes)
 
 
 @given(SIZES, CHUNKS)

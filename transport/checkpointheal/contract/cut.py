@@ -5,10 +5,10 @@ lies between is packed into one part. Both sides cut alike. Must not know memory
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from checkpointheal.contract.layout import Region
+from checkpointheal.contract.layout import Schema
 
 LARGE = 1 << 20
 """Bytes of a region in one chunk from which on they are a part: copying them costs more than a message."""
@@ -21,6 +21,11 @@ class Piece(NamedTuple):
     in_region: int
     in_chunk: int
     nbytes: int
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is a part of its own."""
+        return self.nbytes >= LARGE
 
 
 class Part(NamedTuple):
@@ -35,15 +40,20 @@ class Part(NamedTuple):
 class Cut:
     """One data section."""
 
-    def __init__(self, regions: Sequence[Region], data_bytes: int, chunk_bytes: int) -> None:
-        self._regions = [(index, region) for index, region in enumerate(regions) if region.nbytes]
+    def __init__(self, schema: Schema, chunk_bytes: int) -> None:
+        self._regions = [(index, region) for index, region in enumerate(schema.regions) if region.nbytes]
         self._starts = [region.offset for _, region in self._regions]
-        self._data_bytes, self._chunk_bytes = data_bytes, chunk_bytes
+        self._data_bytes, self._chunk_bytes = schema.data_bytes, chunk_bytes
 
     @property
     def count(self) -> int:
         """How many chunks."""
         return -(-self._data_bytes // self._chunk_bytes)
+
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest chunk: what a buffer for any needs, whatever length a chunk is said to have."""
+        return min(self._chunk_bytes, self._data_bytes)
 
     def length(self, index: int) -> int:
         """Bytes of this chunk."""
@@ -64,7 +74,7 @@ class Cut:
         """All of this chunk, in order."""
         at, length = 0, self.length(index)
         for piece in self.pieces(index):
-            if piece.nbytes >= LARGE:
+            if piece.is_large:
                 if at < piece.in_chunk:
                     yield Part(at, piece.in_chunk - at, None)
                 yield Part(piece.in_chunk, piece.nbytes, piece)

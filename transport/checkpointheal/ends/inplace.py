@@ -8,6 +8,8 @@ comes, it is spoiled. Must not know channels.
 import threading
 from collections.abc import Sequence
 
+import torch
+
 from checkpointheal.contract.cut import Piece
 from checkpointheal.ends import mixed
 from checkpointheal.ends.live import LiveSource, StagedSink
@@ -42,8 +44,9 @@ class LiveSink(StagedSink):
         self._lacking = set(offer.missing(present))
         return present
 
-    def _is_direct(self, piece: Piece) -> bool:
-        return not self._is_in_place and super()._is_direct(piece)
+    def _own(self, piece: Piece) -> torch.Tensor | None:
+        """None in place: live memory is written once it is verified."""
+        return None if self._is_in_place else super()._own(piece)
 
     def keep(self, index: int) -> None:
         """Verified: into live memory. Raises Abandoned where nobody waits for it any more."""

@@ -5,7 +5,7 @@ cross together. What arrives is staged in memory of its own, one storage per reg
 know channels.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -13,7 +13,7 @@ import torch
 from pydantic import JsonValue
 
 from checkpointheal import digest
-from checkpointheal.contract.cut import LARGE, Cut, Part, Piece
+from checkpointheal.contract.cut import Cut, Part, Piece
 from checkpointheal.contract.layout import Manifest, Schema
 from checkpointheal.ends import memory, mixed
 from checkpointheal.ends.ends import WINDOW
@@ -36,6 +36,19 @@ class _Buckets:
         if self._turn not in self._buffers:
             self._buffers[self._turn] = memory.new(self._nbytes)
         return self._buffers[self._turn][:length]
+
+
+def _of(regions: Sequence[torch.Tensor], piece: Piece) -> torch.Tensor:
+    return regions[piece.region][piece.in_region :][: piece.nbytes]
+
+
+def _laid(
+    parts: Iterable[Part], own: Callable[[Piece], torch.Tensor | None], bucket: Callable[[], torch.Tensor]
+) -> tuple[torch.Tensor, ...]:
+    """Each part in memory of its own, else in the chunk's bucket, which is taken only where a part needs it."""
+    found = [(part, own(part.piece) if part.piece else None) for part in parts]
+    chunk = bucket() if any(lies is None for _, lies in found) else torch.empty(0)
+    return tuple(chunk[part.in_chunk :][: part.nbytes] if lies is None else lies for part, lies in found)
 
 
 def copied(described: Described) -> Described:
@@ -68,8 +81,8 @@ class LiveSource:
 
     def __init__(self, described: Given, chunk_bytes: int = digest.CHUNK_BYTES) -> None:
         self._described = described
-        self._cut = Cut(described.schema.regions, described.schema.data_bytes, chunk_bytes)
-        self._buckets = _Buckets(min(chunk_bytes, described.schema.data_bytes))
+        self._cut = Cut(described.schema, chunk_bytes)
+        self._buckets = _Buckets(self._cut.longest)
 
     @property
     def manifest(self) -> Manifest:
@@ -78,7 +91,7 @@ class LiveSource:
 
     def digests(self) -> tuple[str, ...]:
         """One per chunk, read now."""
-        return tuple(digest.digest_parts(memory.buffers(self.parts(index))) for index in range(self._cut.count))
+        return tuple(memory.digest_of(self.parts(index)) for index in range(self._cut.count))
 
     def lengths(self, index: int) -> tuple[int, ...]:
         """Bytes of each part of this chunk."""
@@ -86,20 +99,12 @@ class LiveSource:
 
     def parts(self, index: int) -> tuple[torch.Tensor, ...]:
         """Live memory where it can be, else a bucket."""
-        parts = list(self._cut.parts(index))
-        if all(self._is_live(part) for part in parts):
-            return tuple(self._live(part.piece) for part in parts if part.piece)
-        bucket = self._packed(index)
-        return tuple(
-            self._live(part.piece) if part.piece and self._is_live(part) else bucket[part.in_chunk :][: part.nbytes]
-            for part in parts
-        )
+        return _laid(self._cut.parts(index), self._own, lambda: self._packed(index))
 
-    def _is_live(self, part: Part) -> bool:
-        return part.piece is not None and self._described.regions[part.piece.region].device.type == "cpu"
-
-    def _live(self, piece: Piece) -> torch.Tensor:
-        return self._described.regions[piece.region][piece.in_region :][: piece.nbytes]
+    def _own(self, piece: Piece) -> torch.Tensor | None:
+        """Its live memory, where it is given as it lies."""
+        live = _of(self._described.regions, piece)
+        return live if piece.is_large and live.device.type == "cpu" else None
 
     def _packed(self, index: int) -> torch.Tensor:
         """What is not given as it lies, and zeros between."""
@@ -109,9 +114,8 @@ class LiveSource:
             if behind < piece.in_chunk:
                 bucket[behind : piece.in_chunk].zero_()
             behind = piece.in_chunk + piece.nbytes
-            live = self._live(piece)
-            if piece.nbytes < LARGE or live.device.type != "cpu":
-                bucket[piece.in_chunk : behind].copy_(live)
+            if self._own(piece) is None:
+                bucket[piece.in_chunk : behind].copy_(_of(self._described.regions, piece))
         bucket[behind:].zero_()
         return bucket
 
@@ -135,7 +139,7 @@ class StagedSink:
         check(schema, len(offer.manifest.values))
         needed = frozenset(self._fits(offer.manifest))
         self._cut = offer.cut()
-        self._buckets = _Buckets(min(offer.chunk_bytes, schema.data_bytes))
+        self._buckets = _Buckets(self._cut.longest)
         return needed
 
     def _make_room(self, offer: Offer, needed: frozenset[int]) -> Sequence[str]:
@@ -152,36 +156,23 @@ class StagedSink:
 
     def places(self, index: int) -> tuple[torch.Tensor, ...]:
         """The region's own memory where there is any for a large piece, else a bucket."""
-        parts = list(self._cut.parts(index))
-        if all(map(self._lands, parts)):
-            return tuple(self._place(part.piece) for part in parts if part.piece)
-        bucket = self._bucket(index)
-        return tuple(
-            self._place(part.piece) if part.piece and self._lands(part) else bucket[part.in_chunk :][: part.nbytes]
-            for part in parts
-        )
+        return _laid(self._cut.parts(index), self._own, lambda: self._bucket(index))
 
     def keep(self, index: int) -> None:
         """Empty the bucket into its regions."""
         bucket = self._landing.pop(index, None)
         if bucket is not None:
             for piece in self._cut.pieces(index):
-                if self._is_kept(piece) and not self._is_direct(piece):
-                    self._place(piece).copy_(bucket[piece.in_chunk :][: piece.nbytes])
+                if self._is_kept(piece) and self._own(piece) is None:
+                    _of(self.regions, piece).copy_(bucket[piece.in_chunk :][: piece.nbytes])
 
     def _bucket(self, index: int) -> torch.Tensor:
         self._landing[index] = self._buckets.take(self._cut.length(index))
         return self._landing[index]
 
-    def _lands(self, part: Part) -> bool:
-        return part.piece is not None and self._is_kept(part.piece) and self._is_direct(part.piece)
-
-    def _is_direct(self, piece: Piece) -> bool:
-        """Whether it lands where it belongs, before it is verified."""
-        return piece.nbytes >= LARGE
-
-    def _place(self, piece: Piece) -> torch.Tensor:
-        return self.regions[piece.region][piece.in_region :][: piece.nbytes]
+    def _own(self, piece: Piece) -> torch.Tensor | None:
+        """Its own memory, where it lands there before it is verified."""
+        return _of(self.regions, piece) if piece.is_large and self._is_kept(piece) else None
 
     def _is_needed(self, index: int) -> bool:
         return any(map(self._is_kept, self._cut.pieces(index)))

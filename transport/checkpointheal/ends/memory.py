@@ -5,9 +5,12 @@ the wire brings. It is advice; without it the memory is the same, and slower to 
 """
 
 import ctypes
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import torch
+
+from checkpointheal import digest
+from checkpointheal.contract.base import Digest
 
 HUGE = 2 << 20
 """Bytes of a huge page."""
@@ -17,9 +20,9 @@ _MADV_HUGEPAGE = 14
 _libc = ctypes.CDLL(None)
 
 
-def buffers(tensors: Iterable[torch.Tensor]) -> Iterator[memoryview]:
-    """The memory of each: contiguous ones of the CPU."""
-    return (tensor.numpy().data for tensor in tensors)
+def digest_of(parts: Iterable[torch.Tensor]) -> Digest:
+    """Of the bytes of these, one after the other: contiguous ones of the CPU."""
+    return digest.digest_parts(part.numpy().data for part in parts)
 
 
 def new(nbytes: int) -> torch.Tensor:

@@ -110,7 +110,7 @@ class _Memory:
 
     def __init__(self, data: memoryview, schema: Schema, chunk_bytes: int) -> None:
         self.bytes, self._chunk_bytes = as_bytes(data), chunk_bytes
-        self._cut = Cut(schema.regions, schema.data_bytes, chunk_bytes)
+        self._cut = Cut(schema, chunk_bytes)
 
     def parts(self, index: int) -> tuple[torch.Tensor, ...]:
         start = index * self._chunk_bytes

@@ -73,8 +73,7 @@ class Offer(Frozen):
 
     def cut(self) -> Cut:
         """Where its chunks and their parts begin and end."""
-        schema = self.manifest.schema_
-        return Cut(schema.regions, schema.data_bytes, self.chunk_bytes)
+        return Cut(self.manifest.schema_, self.chunk_bytes)
 
     def missing(self, present: Sequence[Digest]) -> list[int]:
         """Chunks that do not lie where these digests were taken, ascending; there may be fewer digests than chunks."""
