@@ -111,7 +111,7 @@ def _distributed(manifest: dict[str, Any]) -> dict[str, Any]:
         "mesh_dim_names": ["dp"], "mesh_coordinate": [0],
     }  # fmt: skip
     schema = json.loads(json.dumps(manifest["schema"]))
-    schema["tensors"][0] |= {"kind": "dtensor", "placement": placement}
+    schema["forms"][0] |= {"kind": "dtensor", "placement": placement}
     outer = {"shape": [8, 6], "stride": [6, 1], "requires_grad": False, "parameter": False, "placement": placement}
     shard = {"offsets": [0], "sizes": [6], "holder": "rank:0/cpu"}
     sharding = {

@@ -98,7 +98,7 @@ def manifests(raw: bytes) -> None:
             with contextlib.suppress(CheckpointHealError):
                 needed = end.require_fit(offered)
                 if schema.data_bytes <= SMALL:
-                    sizes = [region.nbytes if at in needed else 0 for at, region in enumerate(schema.regions)]
+                    sizes = [nbytes if at in needed else 0 for at, nbytes in enumerate(schema.regions.nbytes)]
                     _read_through(end.fill(offered, [torch.zeros(size, dtype=torch.uint8) for size in sizes]))
         if schema.data_bytes <= SMALL:
             data = bytearray(schema.data_bytes)
@@ -161,7 +161,7 @@ def _told(messages: Sequence[bytes]) -> object:
     if len(data) != schema.data_bytes:
         return None
     return NewState(Meshes(None, "cpu")).fill(
-        offer.manifest, [_bytes(data[each.offset :][: each.nbytes]) for each in schema.regions]
+        offer.manifest, [_bytes(data[each.offset :][: each.nbytes]) for each in schema.each_region]
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from checkpointheal import digest
 from checkpointheal.arena import Arena, Reading, Writing
 from checkpointheal.contract.identity import MemberId
-from checkpointheal.contract.layout import ALIGNMENT, Region, Schema, TensorEntry
+from checkpointheal.contract.layout import Form, Regions, Schema, Tensors
 from checkpointheal.contract.seal import Seal
 
 TORCH_NAMES = {"F32": ("float32", 4), "BF16": ("bfloat16", 2), "U8": ("uint8", 1), "I64": ("int64", 8)}
@@ -16,21 +16,28 @@ def a_schema(*sizes: int, dtype: str = "F32", name: str = "w") -> Schema:
     """One tensor per size (in elements), each in a region of its own."""
     word, item = TORCH_NAMES[dtype]
     sizes = sizes or (3, 1000, 0, 17)
-    regions, tensors, offset = [], [], 0
-    for index, count in enumerate(sizes):
-        offset = -(-offset // ALIGNMENT) * ALIGNMENT
-        regions.append(Region(dtype=dtype, offset=offset, nbytes=count * item))
-        path = f"{name}{index}"
-        tensors.append(TensorEntry(path=path, region=index, dtype=word, shape=(count,), stride=(1,), offset=0))
-        offset += count * item
-    tree = {"D": [[f"{name}{index}", {"T": index}] for index in range(len(sizes))]}
-    return Schema(tree=tree, tensors=tuple(tensors), regions=tuple(regions), data_bytes=offset, value_paths=())
+    forms = {count: Form(dtype=word, shape=(count,), stride=(1,)) for count in sizes}
+    regions = Regions(dtypes=(dtype,) * len(sizes), nbytes=tuple(count * item for count in sizes))
+    tensors = Tensors(
+        paths=tuple(f"{name}{index}" for index in range(len(sizes))),
+        forms=tuple(list(forms).index(count) for count in sizes),
+        regions=tuple(range(len(sizes))),
+        offsets=(0,) * len(sizes),
+    )
+    return Schema(
+        tree={"D": [[path, {"T": index}] for index, path in enumerate(tensors.paths)]},
+        forms=tuple(forms.values()),
+        tensors=tensors,
+        regions=regions,
+        data_bytes=regions.end,
+        value_paths=(),
+    )
 
 
 def pattern(schema: Schema, step: int) -> bytes:
     """A data section that no other step has: its regions, zeros between."""
     data = bytearray(schema.data_bytes)
-    for region in schema.regions:
+    for region in schema.each_region:
         data[region.offset : region.offset + region.nbytes] = bytes([step % 251 + 1]) * region.nbytes
     return bytes(data)
 
@@ -54,7 +61,7 @@ def a_seal(schema: Schema, writing: Writing, step: int, **changes: object) -> Se
 def fill(schema: Schema, writing: Writing, step: int) -> None:
     """Copy region by region, as a trainer does: padding is nobody's."""
     data, wanted = writing.prepare(schema), pattern(schema, step)
-    for region in schema.regions:
+    for region in schema.each_region:
         data[region.offset : region.offset + region.nbytes] = wanted[region.offset : region.offset + region.nbytes]
 
 

@@ -14,7 +14,7 @@ CHUNK = 256
 def a_schema(*sizes: int) -> Schema:
     """As the arena's, with a tree that the manifest reads."""
     schema = builders_arena.a_schema(*sizes)
-    tree = {"d": [[entry.path, {"T": index}] for index, entry in enumerate(schema.tensors)]}
+    tree = {"d": [[path, {"T": index}] for index, path in enumerate(schema.tensors.paths)]}
     return schema.model_copy(update={"tree": tree})
 
 

@@ -18,7 +18,7 @@ import xxhash
 HELLO, OFFER, WANT, RECEIPT, REFUSE = 1, 2, 3, 4, 5
 MESSAGE, HERE, GOODBYE = 0, 1, 2
 PREFIX, HEAD = struct.Struct("<4sHHQ"), struct.Struct("<BQ")
-HEADER_LIMIT, ALIGNMENT, LARGE = 67108864, 64, 1048576
+HEADER_LIMIT, ALIGNMENT, LARGE, RUN = 67108864, 64, 1048576, 8
 WORDS = {"float32": ("F32", 4), "bfloat16": ("BF16", 2), "int64": ("I64", 8), "uint8": ("U8", 1), "bool": ("BOOL", 1)}
 Json = Any
 
@@ -130,8 +130,9 @@ def receive_frame(stream: Stream, *due: int) -> tuple[int, Json]:
 class Telling:
     """What the walk through a state finds."""
 
-    tensors: list[Json] = field(default_factory=list)
-    regions: list[Json] = field(default_factory=list)
+    forms: list[Json] = field(default_factory=list)
+    tensors: Json = field(default_factory=lambda: {"paths": [], "forms": [], "regions": [], "offsets": []})
+    regions: Json = field(default_factory=lambda: {"dtypes": [], "nbytes": []})
     memories: list[bytes] = field(default_factory=list)
     values: list[Json] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
@@ -139,48 +140,88 @@ class Telling:
     def node(self, thing: Any, path: str) -> Json:
         match thing:
             case Tensor():
-                self.tensors.append(self._entry(thing, path))
-                return {"T": len(self.tensors) - 1}
+                return {"T": self._number(thing, path)}
             case dict():
                 tag = {OrderedDict: "od", Counter: "ct"}.get(type(thing), "d")
-                return {tag: [[value(key), self.node(each, under(path, key))] for key, each in thing.items()]}
+                pairs = [[value(key), self.node(each, under(path, key))] for key, each in thing.items()]
+                return {tag: [each for row in in_rows(pairs, 1) for each in named_run(row)]}
             case list() | tuple():
                 tag = "l" if isinstance(thing, list) else "t"
-                return {tag: [self.node(each, under(path, at)) for at, each in enumerate(thing)]}
+                nodes = [[self.node(each, under(path, at))] for at, each in enumerate(thing)]
+                return {tag: [each for row in in_rows(nodes, 0) for each in run(row)]}
         self.values.append(value(thing))
         self.paths.append(path)
         return {"V": len(self.values) - 1}
 
-    def _entry(self, tensor: Tensor, path: str) -> Json:
-        return {
-            "path": path,
-            "region": self._region(tensor),
+    def _number(self, tensor: Tensor, path: str) -> int:
+        form = {
             "dtype": tensor.dtype,
             "shape": list(tensor.shape),
             "stride": tensor.strides(),
-            "offset": tensor.offset,
             "kind": "tensor",
             "requires_grad": False,
             "placement": None,
         }
+        if form not in self.forms:
+            self.forms.append(form)
+        columns = {
+            "paths": path,
+            "forms": self.forms.index(form),
+            "regions": self._region(tensor),
+            "offsets": tensor.offset,
+        }
+        for name, told_of_it in columns.items():
+            self.tensors[name].append(told_of_it)
+        return len(self.tensors["paths"]) - 1
 
     def _region(self, tensor: Tensor) -> int:
         for at, memory in enumerate(self.memories):
             if memory is tensor.memory:
                 return at
-        last = self.regions[-1] if self.regions else {"offset": 0, "nbytes": 0}
-        end = last["offset"] + last["nbytes"]
         self.memories.append(tensor.memory)
-        self.regions.append(
-            {"dtype": WORDS[tensor.dtype][0], "offset": end + -end % ALIGNMENT, "nbytes": len(tensor.memory)}
-        )
-        return len(self.regions) - 1
+        self.regions["dtypes"].append(WORDS[tensor.dtype][0])
+        self.regions["nbytes"].append(len(tensor.memory))
+        return len(self.memories) - 1
 
     def data(self) -> bytes:
         section = bytearray()
-        for region, memory in zip(self.regions, self.memories, strict=True):
-            section += bytes(region["offset"] - len(section)) + memory
+        for place, memory in zip(places(self.regions), self.memories, strict=True):
+            section += bytes(place.start - len(section)) + memory
         return bytes(section)
+
+
+def in_rows(children: Sequence[Json], at: int) -> Iterator[list[Json]]:
+    """Children of a container: tensors that follow each other together, any other alone. `at`: where a node stands."""
+    row: list[Json] = []
+    for child in children:
+        text_or_none = at == 0 or isinstance(child[0], str)
+        if row and not ("T" in child[at] and "T" in row[-1][at] and text_or_none):
+            yield row
+            row = []
+        row.append(child)
+        if not ("T" in child[at] and text_or_none):
+            yield row
+            row = []
+    if row:
+        yield row
+
+
+def named_run(row: list[Json]) -> list[Json]:
+    return [[[key for key, _ in row], {"R": row[0][1]["T"]}]] if len(row) >= RUN else row
+
+
+def run(row: list[Json]) -> list[Json]:
+    return [{"R": [row[0][0]["T"], len(row)]}] if len(row) >= RUN else [node for (node,) in row]
+
+
+def places(regions: Json) -> list[slice]:
+    """Where the regions lie in the data section."""
+    found, end = [], 0
+    for length in regions["nbytes"]:
+        start = end + -end % ALIGNMENT
+        end = start + length
+        found.append(slice(start, end))
+    return found
 
 
 def told(state: Any) -> tuple[Json, bytes]:
@@ -190,6 +231,7 @@ def told(state: Any) -> tuple[Json, bytes]:
     data = telling.data()
     schema = {
         "tree": tree,
+        "forms": telling.forms,
         "tensors": telling.tensors,
         "regions": telling.regions,
         "data_bytes": len(data),
@@ -223,28 +265,46 @@ def value(thing: Any) -> Json:
 
 def heard(manifest: Json, data: bytes) -> Any:
     schema = manifest["schema"]
-    regions = [data[each["offset"] :][: each["nbytes"]] for each in schema["regions"]]
+    regions = [data[place] for place in places(schema["regions"])]
+    tensors = [_tensor(schema["forms"][form], regions[region], offset) for _, form, region, offset in rows(schema)]
 
     def node(written: Json) -> Any:
         ((tag, content),) = written.items()
         makers: dict[str, Callable[[], Any]] = {
-            "T": lambda: _tensor(schema["tensors"][content], regions),
+            "T": lambda: tensors[content],
             "V": lambda: plain(manifest["values"][content]),
-            "d": lambda: {plain(key): node(each) for key, each in content},
-            "od": lambda: OrderedDict((plain(key), node(each)) for key, each in content),
-            "ct": lambda: Counter({plain(key): node(each) for key, each in content}),
-            "l": lambda: [node(each) for each in content],
-            "t": lambda: tuple(node(each) for each in content),
+            "d": lambda: dict(pairs(content)),
+            "od": lambda: OrderedDict(pairs(content)),
+            "ct": lambda: Counter(dict(pairs(content))),
+            "l": lambda: list(children(content)),
+            "t": lambda: tuple(children(content)),
         }
         return makers[tag]()
+
+    def pairs(content: Json) -> Iterator[tuple[Any, Any]]:
+        for key, each in content:
+            if isinstance(key, list):
+                yield from zip(key, tensors[each["R"] :][: len(key)], strict=True)
+            else:
+                yield plain(key), node(each)
+
+    def children(content: Json) -> Iterator[Any]:
+        for each in content:
+            if "R" in each:
+                first, count = each["R"]
+                yield from tensors[first : first + count]
+            else:
+                yield node(each)
 
     return node(schema["tree"])
 
 
-def _tensor(entry: Json, regions: Sequence[bytes]) -> Tensor:
-    return Tensor(
-        entry["dtype"], tuple(entry["shape"]), regions[entry["region"]], entry["offset"], tuple(entry["stride"])
-    )
+def rows(schema: Json) -> Iterator[tuple[Json, ...]]:
+    return zip(*(schema["tensors"][name] for name in ("paths", "forms", "regions", "offsets")), strict=True)
+
+
+def _tensor(form: Json, region: bytes, offset: int) -> Tensor:
+    return Tensor(form["dtype"], tuple(form["shape"]), region, offset, tuple(form["stride"]))
 
 
 def plain(written: Json) -> Any:
@@ -320,14 +380,11 @@ def take(stream: Stream, transfer: Json, runs: int = 1) -> tuple[Any, Json]:
     return heard(offer["manifest"], data), offer["identity"]
 
 
-def parts(regions: Sequence[Json], start: int, length: int) -> list[slice]:
+def parts(regions: Json, start: int, length: int) -> list[slice]:
     """The messages that the chunk from `start` on crosses as, counted from its first byte."""
     cuts = [0]
-    for region in regions:
-        low, high = (
-            max(start, region["offset"]) - start,
-            min(start + length, region["offset"] + region["nbytes"]) - start,
-        )
+    for place in places(regions):
+        low, high = max(start, place.start) - start, min(start + length, place.stop) - start
         if high - low >= LARGE:
             cuts += [low, high]
     return [slice(low, high) for low, high in pairwise([*cuts, length]) if low < high]

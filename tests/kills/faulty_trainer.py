@@ -60,10 +60,11 @@ class Points:
         """A copy of regions that passes the point when half of them are done."""
 
         def passing(live: Any, data: Any) -> None:
-            middle = len(live.regions) // 2
-            for part in (slice(0, middle), slice(middle, None)):
-                schema = live.schema.model_copy(update={"regions": live.schema.regions[part]})
-                copy(dataclasses.replace(live, schema=schema, regions=live.regions[part]), data)
+            for count in (len(live.regions) // 2, len(live.regions)):
+                columns = live.schema.regions.model_dump()
+                regions = type(live.schema.regions)(**{name: each[:count] for name, each in columns.items()})
+                schema = live.schema.model_copy(update={"regions": regions})
+                copy(dataclasses.replace(live, schema=schema, regions=live.regions[:count]), data)
                 self.pass_by(point)
 
         return passing

@@ -594,7 +594,7 @@ class OnDevice:
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_device_s_state_is_sealed_only_while_no_collective_was_aborted(attach, agent, monkeypatch, ended):
     def copy_all(live, data):
-        for region, memory in zip(live.schema.regions, live.regions, strict=True):
+        for region, memory in zip(live.schema.each_region, live.regions, strict=True):
             data[region.offset : region.offset + region.nbytes] = memory.numpy().tobytes()
 
     def describe_on_device(state, previous=None):

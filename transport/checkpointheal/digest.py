@@ -6,11 +6,12 @@ torch: whatever has a buffer can be digested.
 
 import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import xxhash
 from pydantic import JsonValue
 
-from checkpointheal.contract.base import Digest
+from checkpointheal.contract.base import Digest, Frozen
 from checkpointheal.contract.layout import Schema
 
 CHUNK_BYTES = 8 << 20
@@ -40,12 +41,20 @@ def chunk_digests(buffer: Buffer, chunk_bytes: int = CHUNK_BYTES) -> tuple[Diges
 
 def schema_digest(schema: Schema) -> Digest:
     """What two states must share to hold the same names, shapes, dtypes, strides, ties and containers."""
-    return digest_bytes(_canonical(schema.model_dump(mode="json")))
+    told = {name: _dumped(getattr(schema, name)) for name in Schema.model_fields}
+    return digest_bytes(_canonical(told))
 
 
 def state_digest(schema: Digest, values: Sequence[JsonValue], chunks: Sequence[Digest]) -> Digest:
     """Equal for equal states, whoever made them: schema, plain values and the ordered chunk digests."""
     return digest_bytes(_canonical([schema, list(values), list(chunks)]))
+
+
+def _dumped(field: Any) -> JsonValue:
+    """A field as JSON. The tree is JSON already, and the largest of all: it is not walked once more."""
+    if isinstance(field, tuple):
+        return [_dumped(each) for each in field]
+    return field.model_dump() if isinstance(field, Frozen) else field
 
 
 def _canonical(node: JsonValue) -> bytes:

@@ -217,7 +217,7 @@ def _digest_of(reading: Reading, chunk_digests: Sequence[Digest]) -> Digest:
 
 def _tensors_of(schema: Schema) -> Iterator[Tensor]:
     first: dict[int, str] = {}
-    for entry in schema.tensors:
+    for entry in schema.each_tensor:
         tied_to = first.setdefault(entry.region, entry.path)
         yield Tensor(
             path=entry.path,

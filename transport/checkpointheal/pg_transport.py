@@ -213,7 +213,8 @@ class PGTransport:
     def _sink(self, end: Target | LenientTarget | NewState, delta: bool, *, relayed: bool) -> StagedSink:
         if isinstance(end, Target):
             return LiveSink(end, staged=self._staged, delta=delta)
-        return StagedSink(all_of(end.require_fit) if relayed else end.require_fit)
+        room = end.room if isinstance(end, NewState) else None
+        return StagedSink(all_of(end.require_fit) if relayed else end.require_fit, room)
 
     def _end(self, givers: Sequence[Peer], takers: Sequence[Peer]) -> Target | LenientTarget | NewState:
         """Where it goes. The user's own function speaks here: whatever it raises, nobody need wait for it."""

@@ -87,7 +87,7 @@ def slow_commit(directory: Path, schema: Schema, step: int, fate: Fate) -> None:
     taken = arena.begin()
     assert taken is not None
     data, wanted = taken.prepare(schema), build.pattern(schema, step)
-    for region in schema.regions:
+    for region in schema.each_region:
         middle = region.offset + region.nbytes // 2
         for start, end in ((region.offset, middle), (middle, region.offset + region.nbytes)):
             fate.passes()

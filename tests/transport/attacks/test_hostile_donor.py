@@ -104,28 +104,34 @@ def told_truly(schema: Schema, data_bytes: int | None = None, values: tuple[obje
 
 
 SCHEMA = builders_wire.a_schema(4, 8)
-FIRST = SCHEMA.regions[0]
 
 
-def with_region(**changes: object) -> Schema:
-    return SCHEMA.model_copy(update={"regions": (FIRST.model_copy(update=changes), *SCHEMA.regions[1:])})
+def changed(field: str, column: str, to: object) -> Schema:
+    """With another first entry in one column."""
+    columns = getattr(SCHEMA, field)
+    others = (to, *getattr(columns, column)[1:])
+    return SCHEMA.model_copy(update={field: columns.model_copy(update={column: others})})
 
 
-def with_tensor(**changes: object) -> Schema:
-    return SCHEMA.model_copy(update={"tensors": (SCHEMA.tensors[0].model_copy(update=changes), *SCHEMA.tensors[1:])})
+def formed(**changes: object) -> Schema:
+    """With another first form."""
+    return SCHEMA.model_copy(update={"forms": (SCHEMA.forms[0].model_copy(update=changes), *SCHEMA.forms[1:])})
 
 
 UNSOUND: dict[str, Callable[[], bytes]] = {
-    "overlapping regions": lambda: told_truly(with_region(nbytes=80)),
-    "a hole between regions": lambda: told_truly(with_region(offset=64)),
+    "a region too long": lambda: told_truly(changed("regions", "nbytes", 80)),
+    "a form that is not there": lambda: told_truly(changed("tensors", "forms", 2)),
+    "a run of more tensors than there are": lambda: told_truly(
+        SCHEMA.model_copy(update={"tree": {"l": [{"R": [0, 10**12]}]}})
+    ),
     "more data than regions": lambda: told_truly(SCHEMA, data_bytes=SCHEMA.data_bytes + 1),
     "less data than regions": lambda: told_truly(SCHEMA, data_bytes=SCHEMA.data_bytes - 1),
-    "an unknown dtype": lambda: told_truly(with_tensor(dtype="object")),
-    "a region that is not there": lambda: told_truly(with_tensor(region=2)),
-    "a tensor past its region": lambda: told_truly(with_tensor(shape=(5,))),
-    "a stride past its region": lambda: told_truly(with_tensor(stride=(1 << 40,))),
-    "fewer strides than dimensions": lambda: told_truly(with_tensor(stride=())),
-    "a misaligned tensor": lambda: told_truly(with_tensor(shape=(1,), offset=2)),
+    "an unknown dtype": lambda: told_truly(formed(dtype="object")),
+    "a region that is not there": lambda: told_truly(changed("tensors", "regions", 2)),
+    "a tensor past its region": lambda: told_truly(formed(shape=(5,))),
+    "a stride past its region": lambda: told_truly(formed(stride=(1 << 40,))),
+    "fewer strides than dimensions": lambda: told_truly(formed(stride=())),
+    "a misaligned tensor": lambda: told_truly(changed("tensors", "offsets", 2)),
     "a leaf twice": lambda: told_truly(SCHEMA.model_copy(update={"tree": {"l": [{"T": 0}, {"T": 0}]}})),
     "a leaf too few": lambda: told_truly(SCHEMA.model_copy(update={"tree": {"l": [{"T": 0}]}})),
     "an unknown container": lambda: told_truly(SCHEMA.model_copy(update={"tree": {"os.system": ["id"]}})),

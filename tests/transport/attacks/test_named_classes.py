@@ -36,7 +36,7 @@ def taken(schema: Schema, end: Any) -> Any:
     manifest = Manifest(schema=schema, values=DESCRIBED.values)
     check(schema, len(DESCRIBED.values))
     needed = end.require_fit(manifest)
-    sizes = [region.nbytes if index in needed else 0 for index, region in enumerate(schema.regions)]
+    sizes = [nbytes if index in needed else 0 for index, nbytes in enumerate(schema.regions.nbytes)]
     return end.fill(manifest, [torch.zeros(size, dtype=torch.uint8) for size in sizes])
 
 

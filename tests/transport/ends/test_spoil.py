@@ -69,7 +69,7 @@ def test_neighbouring_chunks_in_any_order_are_one_range() -> None:
 def test_only_the_tensors_of_the_state_are_filled_where_they_lie() -> None:
     base = torch.zeros(16)
     state = {"a": base[1:3], "n": torch.ones(4, dtype=torch.int32), "b": base[5:7], "e": torch.empty(0)}
-    spoiled(state, *((at, 0, region.nbytes) for at, region in enumerate(describe(state).schema.regions)))
+    spoiled(state, *((at, 0, nbytes) for at, nbytes in enumerate(describe(state).schema.regions.nbytes)))
     assert [at for at, is_nan in enumerate(are_nan(base)) if is_nan] == [1, 2, 5, 6]
     assert state["n"].tolist() == [1] * 4
 

@@ -95,7 +95,7 @@ def test_tied_tensors_cross_once_and_are_tied_again():
 def test_views_of_one_flat_buffer_cross_as_one_region_of_what_they_cover():
     flat = torch.rand(1000)
     described = describe({"a": flat[:100], "b": flat[100:200], "far": flat[900:]})
-    assert [region.nbytes for region in described.schema.regions] == [800, 400 + 900 * 4 % 16]
+    assert list(described.schema.regions.nbytes) == [800, 400 + 900 * 4 % 16]
 
 
 @given(
@@ -221,7 +221,7 @@ def test_a_nest_without_end_is_refused():
 
 
 def test_parameters_and_their_need_of_gradients_are_told():
-    entries = describe({"p": torch.nn.Parameter(torch.ones(2)), "b": torch.ones(2)}).schema.tensors
+    entries = describe({"p": torch.nn.Parameter(torch.ones(2)), "b": torch.ones(2)}).schema.each_tensor
     assert [(entry.kind, entry.requires_grad) for entry in entries] == [("parameter", True), ("tensor", False)]
 
 

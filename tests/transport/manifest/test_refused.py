@@ -47,29 +47,32 @@ SHARDING = {
     "pinned": False, "strides": [1], "shards": [PLACE], "local": [PLACE],
 }  # fmt: skip
 HOSTILE = {
-    "a dtype that is none": (("tensors", 0, "dtype"), "float33", "dtype 'float33'"),
-    "a dtype that is another thing of torch": (("tensors", 0, "dtype"), "save", "dtype 'save'"),
-    "a region that is not there": (("tensors", 0, "region"), 9, "lies in region 9 of 2"),
-    "a region far away": (("regions", 1, "offset"), 2**62, "its place is 128"),
-    "a region on another": (("regions", 1, "offset"), 64, "its place is 128"),
-    "a region without alignment": (("regions", 1, "offset"), 100, "its place is 128"),
-    "a region of negative length": (("regions", 0, "nbytes"), -1, "greater than or equal to 0"),
+    "a dtype that is none": (("forms", 0, "dtype"), "float33", "dtype 'float33'"),
+    "a dtype that is another thing of torch": (("forms", 0, "dtype"), "save", "dtype 'save'"),
+    "a region that is not there": (("tensors", "regions", 0), 9, "lies in region 9 of 2"),
+    "a form that is not there": (("tensors", "forms", 1), 9, "has form 9 of 3"),
+    "a negative form": (("tensors", "forms", 1), -1, "greater than or equal to 0"),
+    "tensors without an offset": (("tensors", "offsets"), [0], "different lengths"),
+    "tensors without a form": (("tensors", "forms"), [], "different lengths"),
+    "a region without a dtype": (("regions", "dtypes"), ["F32"], "1 regions have a dtype, 2 have a length"),
+    "a region without end": (("regions", "nbytes", 0), 2**62, f"end at byte {2**62 + 6}"),
+    "a region of negative length": (("regions", "nbytes", 0), -1, "greater than or equal to 0"),
     "a longer data section": (("data_bytes",), 2**40, "the data section at 1099511627776"),
-    "a tensor past its region": (("tensors", 0, "offset"), 4, "past the end"),
-    "a shape past its region": (("tensors", 0, "shape"), [2**40, 6], "past the end"),
-    "a negative shape": (("tensors", 0, "shape"), [-4, 6], "greater than or equal to 0"),
-    "a negative stride": (("tensors", 0, "stride"), [-6, 1], "greater than or equal to 0"),
-    "a stride past its region": (("tensors", 0, "stride"), [7, 1], "past the end"),
-    "strides of another rank": (("tensors", 0, "stride"), [1], "2 dimensions and 1 strides"),
-    "an offset between elements": (("tensors", 1, "offset"), 2, "not aligned"),
+    "a tensor past its region": (("tensors", "offsets", 0), 4, "past the end"),
+    "a shape past its region": (("forms", 0, "shape"), [2**40, 6], "past the end"),
+    "a negative shape": (("forms", 0, "shape"), [-4, 6], "greater than or equal to 0"),
+    "a negative stride": (("forms", 0, "stride"), [-6, 1], "greater than or equal to 0"),
+    "a stride past its region": (("forms", 0, "stride"), [7, 1], "past the end"),
+    "strides of another rank": (("forms", 0, "stride"), [1], "2 dimensions and 1 strides"),
+    "an offset between elements": (("tensors", "offsets", 1), 2, "not aligned"),
     "gradients of integers": (
-        ("tensors", 2), {**RAW["tensors"][2], "dtype": "uint8", "requires_grad": True}, "which no uint8 can have",
+        ("forms", 2), {**RAW["forms"][2], "dtype": "uint8", "requires_grad": True}, "which no uint8 can have",
     ),
     "elements without number": (
-        ("tensors", 0), {**RAW["tensors"][0], "shape": [2**40, 2**40], "stride": [0, 0]}, "more elements than torch",
+        ("forms", 0), {**RAW["forms"][0], "shape": [2**40, 2**40], "stride": [0, 0]}, "more elements than torch",
     ),
     "no elements, in endless rows": (
-        ("tensors", 0), {**RAW["tensors"][0], "shape": [0, 2**62], "stride": [2**70, 1]}, "more elements than torch",
+        ("forms", 0), {**RAW["forms"][0], "shape": [0, 2**62], "stride": [2**70, 1]}, "more elements than torch",
     ),
     "a tree that names a tensor twice": (("tree",), {"l": [{"T": 0}, {"T": 0}]}, "names 2 tensors"),
     "a tree that names no tensor": (("tree",), {"l": []}, "names 0 tensors"),
@@ -78,6 +81,17 @@ HOSTILE = {
     "a tree whose tensor is no number": (("tree",), {"T": "0"}, "without children"),
     "a tree whose tensor is a truth": (("tree",), {"T": True}, "without children"),
     "a tree without end": (("tree",), None, "no node of ours"),
+    "a run of too many tensors": (("tree",), {"l": [{"R": [0, 10**12]}]}, "names 1000000000000 tensors"),
+    "a run again and again": (("tree",), {"l": [{"R": [0, 3]}] * 1000}, "names 6 tensors"),
+    "a run of others": (("tree",), {"l": [{"R": [7, 3]}]}, "names 3 tensors"),
+    "a run before the first": (("tree",), {"l": [{"R": [-1, 3]}]}, "none of ours"),
+    "a run that has no container": (("tree",), {"R": [0, 3]}, "none of ours"),
+    "a run as a value": (("tree",), {"d": [["a", {"R": [0, 3]}]]}, "none of ours"),
+    "a run of keys without tensors": (("tree",), {"d": [[["a", "b", "c"], {"T": 0}]]}, "that name no tensors"),
+    "a run of keys that are no text": (("tree",), {"d": [[["a", {"i": "1"}, "c"], {"R": 0}]]}, "that name no tensors"),
+    "a run of more keys than tensors": (("tree",), {"d": [[list("abcd"), {"R": 0}]]}, "names 4 tensors"),
+    "a run with a key twice": (("tree",), {"d": [[list("aba"), {"R": 0}]]}, "a key twice"),
+    "a run with a key of another": (("tree",), {"d": [["a", {"V": 0}], [list("abc"), {"R": 0}]]}, "a key twice"),
     "a mapping without pairs": (("tree",), {"d": [1]}, "no pairs"),
     "a mapping with a list as a key": (("tree",), {"d": [[{"ints": [1]}, {"T": 0}]]}, "with a list as a key"),
     "a list inside of a key": (("tree",), {"d": [[{"tu": [{"ints": [1]}]}, {"T": 0}]]}, "with a tuple as a key"),
@@ -163,8 +177,8 @@ def test_any_change_anywhere_is_refused_or_stays_inside_the_data_section(path, t
     schema = Schema.model_validate(raw)
     section = torch.zeros(schema.data_bytes, dtype=torch.uint8)
     rebuild(schema, DESCRIBED.values, section)
-    for entry in schema.tensors:
-        region = schema.regions[entry.region]
+    for entry in schema.each_tensor:
+        region = schema.each_region[entry.region]
         assert region.offset + entry.offset <= len(section)
 
 
@@ -246,7 +260,7 @@ def test_neighbours_in_one_storage_are_tied_to_nobody_but_make_another_data_sect
 
 
 def test_a_tensor_with_another_name_than_its_place_has_differs_though_every_place_is_the_same():
-    schema = Schema.model_validate(changed("tensors", 2, "path", to="w"))
+    schema = Schema.model_validate(changed("tensors", "paths", 2, to="w"))
     told = ["b: container is a tensor named w, here a tensor"]
     assert [str(each) for each in compare(schema, DESCRIBED.schema)] == told
     assert [str(each) for each in plan(schema, DESCRIBED.schema).bridged] == told

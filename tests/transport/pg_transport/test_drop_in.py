@@ -114,12 +114,12 @@ def test_values_that_are_not_tensors_come_back_exactly(value: object) -> None:
 def test_a_tensor_is_described_by_shape_dtype_offset_stride_and_bytes() -> None:
     base = torch.arange(24, dtype=torch.int16)
     described = describe({"nested": {"rows": base[2:].view(2, 11).T, "ones": torch.ones(3)}, "value": 1})
-    rows, ones = described.schema.tensors
+    rows, ones = described.schema.each_tensor
     assert (rows.path, rows.dtype, rows.shape, rows.stride) == ("nested.rows", "int16", (11, 2), (1, 11))
-    region = described.schema.regions[rows.region]
+    region = described.schema.each_region[rows.region]
     assert (rows.offset, region.nbytes) == (4, 48), "it begins where memory is aligned for any dtype"
     assert described.regions[rows.region].data_ptr() == base.data_ptr()
-    assert (ones.path, described.schema.regions[ones.region].nbytes) == ("nested.ones", 12)
+    assert (ones.path, described.schema.each_region[ones.region].nbytes) == ("nested.ones", 12)
     assert described.schema.value_paths == ("value",)
 
 

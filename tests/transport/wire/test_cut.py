@@ -41,7 +41,7 @@ def test_a_piece_is_a_part_of_its_own_where_it_is_large_and_only_there(sizes: li
 def test_the_pieces_of_a_region_are_all_of_it(sizes: list[int], chunk_bytes: int) -> None:
     cut = a_cut(sizes, chunk_bytes)
     pieces = [piece for index in range(cut.count) for piece in cut.pieces(index)]
-    for region, size in enumerate(region.nbytes for region in build.a_schema(*sizes).regions):
+    for region, size in enumerate(build.a_schema(*sizes).regions.nbytes):
         mine = [piece for piece in pieces if piece.region == region]
         assert [piece.in_region for piece in mine] == [0, *accumulate(piece.nbytes for piece in mine)][: len(mine)]
         assert sum(piece.nbytes for piece in mine) == size
@@ -50,7 +50,7 @@ def test_the_pieces_of_a_region_are_all_of_it(sizes: list[int], chunk_bytes: int
 @given(SIZES, CHUNKS)
 def test_who_reads_only_the_page_cuts_alike(sizes: list[int], chunk_bytes: int) -> None:
     cut = a_cut(sizes, chunk_bytes)
-    regions = [region.model_dump() for region in build.a_schema(*sizes).regions]
+    regions = build.a_schema(*sizes).regions.model_dump()
     for index in range(cut.count):
         parts = second_wire.parts(regions, index * chunk_bytes, cut.length(index))
         assert [(part.start, part.stop - part.start) for part in parts] == [each[:2] for each in cut.parts(index)]

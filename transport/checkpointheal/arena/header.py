@@ -67,7 +67,7 @@ class Header(NamedTuple):
 def lay_out(schema: Schema) -> Header:
     """Name every byte of the data section. Raises Misuse where regions overlap, or the header would be too long."""
     entries: Entry = {"__metadata__": {METADATA_KEY: _dump(schema.model_dump(mode="json"))}}
-    entries |= {f"region.{index:04d}": _entry(region) for index, region in enumerate(schema.regions)}
+    entries |= {f"region.{index:04d}": _entry(region) for index, region in enumerate(schema.each_region)}
     entries |= {f"pad.{gap.after:04d}": _padding(gap) for gap in gaps(schema)}
     text = _dump(entries)[1:-1]
     header_bytes = round_up(8 + len(text.encode()) + _TAIL_ROOM)
@@ -79,7 +79,7 @@ def lay_out(schema: Schema) -> Header:
 def gaps(schema: Schema) -> Iterator[Gap]:
     """The padding of the data section. Raises Misuse where regions overlap or leave it."""
     position = 0
-    for index, region in enumerate((*schema.regions, Region(dtype="U8", offset=schema.data_bytes, nbytes=0))):
+    for index, region in enumerate((*schema.each_region, Region(dtype="U8", offset=schema.data_bytes, nbytes=0))):
         if region.offset < position:
             raise Misuse(f"region {index} starts at byte {region.offset}, but {position} bytes lie before it")
         if region.offset > position:

@@ -4,8 +4,9 @@ A region that fills much of a chunk is a part of its own, so that its bytes leav
 lies between is packed into one part. Both sides cut alike. Must not know memory.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from itertools import compress
 from typing import NamedTuple
 
 from checkpointheal.contract.layout import Schema
@@ -28,6 +29,44 @@ class Piece(NamedTuple):
         return self.nbytes >= LARGE
 
 
+class Pieces(NamedTuple):
+    """All that the regions have in a chunk, in columns: there may be very many. In bytes."""
+
+    regions: Sequence[int]
+    in_region: Sequence[int]
+    in_chunk: Sequence[int]
+    nbytes: Sequence[int]
+
+    def each(self) -> Iterator[Piece]:
+        """One by one."""
+        return map(Piece, *self)
+
+    def parted(self) -> tuple["Pieces", "Pieces"]:
+        """The large ones, and the others."""
+        if max(self.nbytes, default=0) < LARGE:
+            return _NONE, self
+        is_large = [count >= LARGE for count in self.nbytes]
+        return self.only(is_large), self.only([not each for each in is_large])
+
+    def without(self, taken: Callable[[Piece], bool]) -> "Pieces":
+        """Those but the large ones that are taken."""
+        if max(self.nbytes, default=0) < LARGE:
+            return self
+        return self.only([not (piece.is_large and taken(piece)) for piece in self.each()])
+
+    def only(self, chosen: Sequence[bool]) -> "Pieces":
+        """Those, by their order."""
+        return Pieces(*(list(compress(column, chosen)) for column in self))
+
+    def gaps(self, length: int) -> list[tuple[int, int]]:
+        """What of a chunk of this length is no region's: from where on, and how many bytes."""
+        ends = [0, *map(int.__add__, self.in_chunk, self.nbytes)]
+        return [(end, at - end) for end, at in zip(ends, [*self.in_chunk, length], strict=True) if end < at]
+
+
+_NONE = Pieces((), (), (), ())
+
+
 class Part(NamedTuple):
     """What crosses as one message. In bytes."""
 
@@ -41,8 +80,13 @@ class Cut:
     """One data section."""
 
     def __init__(self, schema: Schema, chunk_bytes: int) -> None:
-        self._regions = [(index, region) for index, region in enumerate(schema.regions) if region.nbytes]
-        self._starts = [region.offset for _, region in self._regions]
+        offsets, nbytes = schema.regions.offsets, schema.regions.nbytes
+        self._numbers: Sequence[int] = range(len(nbytes))
+        if 0 in nbytes:
+            self._numbers = [index for index, length in enumerate(nbytes) if length]
+            offsets, nbytes = (tuple(column[index] for index in self._numbers) for column in (offsets, nbytes))
+        self._starts, self._lengths = offsets, nbytes
+        self._has_large = max(nbytes, default=0) >= LARGE
         self._data_bytes, self._chunk_bytes = schema.data_bytes, chunk_bytes
 
     @property
@@ -59,25 +103,35 @@ class Cut:
         """Bytes of this chunk."""
         return min(self._chunk_bytes, self._data_bytes - index * self._chunk_bytes)
 
-    def pieces(self, index: int) -> Iterator[Piece]:
+    def columns(self, index: int) -> Pieces:
         """What the regions give to this chunk; the rest of it is zeros."""
         start, end = index * self._chunk_bytes, index * self._chunk_bytes + self.length(index)
-        at = max(0, bisect_right(self._starts, start) - 1)
-        while at < len(self._starts) and self._starts[at] < end:
-            number, region = self._regions[at]
-            low, high = max(start, region.offset), min(end, region.offset + region.nbytes)
-            if low < high:
-                yield Piece(number, low - region.offset, low - start, high - low)
-            at += 1
+        first, behind = max(0, bisect_right(self._starts, start) - 1), bisect_left(self._starts, end)
+        if first < behind and self._starts[first] + self._lengths[first] <= start:
+            first += 1
+        if first >= behind:
+            return _NONE
+        in_region, lengths = [0] * (behind - first), list(self._lengths[first:behind])
+        in_chunk = [at - start for at in self._starts[first:behind]]
+        if in_chunk[0] < 0:
+            in_region[0], in_chunk[0], lengths[0] = -in_chunk[0], 0, lengths[0] + in_chunk[0]
+        lengths[-1] = min(lengths[-1], end - start - in_chunk[-1])
+        return Pieces(self._numbers[first:behind], in_region, in_chunk, lengths)
+
+    def pieces(self, index: int) -> Iterator[Piece]:
+        """The same one by one."""
+        return self.columns(index).each()
 
     def parts(self, index: int) -> Iterator[Part]:
         """All of this chunk, in order."""
         at, length = 0, self.length(index)
-        for piece in self.pieces(index):
-            if piece.is_large:
-                if at < piece.in_chunk:
-                    yield Part(at, piece.in_chunk - at, None)
-                yield Part(piece.in_chunk, piece.nbytes, piece)
-                at = piece.in_chunk + piece.nbytes
+        for piece in self._large(index):
+            if at < piece.in_chunk:
+                yield Part(at, piece.in_chunk - at, None)
+            yield Part(piece.in_chunk, piece.nbytes, piece)
+            at = piece.in_chunk + piece.nbytes
         if at < length:
             yield Part(at, length - at, None)
+
+    def _large(self, index: int) -> Iterator[Piece]:
+        return (piece for piece in self.pieces(index) if piece.is_large) if self._has_large else iter(())

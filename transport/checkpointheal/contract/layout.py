@@ -6,7 +6,9 @@ describes is one flat run of bytes: regions in order, each at a multiple of ALIG
 Must not know torch: dtypes and placements are words here.
 """
 
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import Literal, NamedTuple
 
 from pydantic import Field, JsonValue
 
@@ -16,12 +18,41 @@ ALIGNMENT = 64
 """Every region starts at a multiple of this many bytes, so that any dtype may view it in place."""
 
 
-class Region(Frozen):
+class Region(NamedTuple):
     """One distinct range of storage. It crosses once, however many tensors view it."""
 
-    dtype: str = Field(description="Base dtype in safetensors' spelling where all views share it, else U8.")
-    offset: Count = Field(description="First byte, from the start of the data section.")
-    nbytes: Count = Field(description="Length in bytes.")
+    dtype: str
+    """Base dtype in safetensors' spelling where all views share it, else U8."""
+    offset: int
+    """First byte, from the start of the data section."""
+    nbytes: int
+
+
+class Regions(Frozen):
+    """All regions in columns, in order: each begins at the first multiple of ALIGNMENT behind the one before it."""
+
+    dtypes: tuple[str, ...]
+    nbytes: tuple[Count, ...]
+
+    def __len__(self) -> int:
+        return len(self.nbytes)
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """First byte of each, from the start of the data section."""
+        return tuple(_places(self.nbytes))
+
+    @property
+    def end(self) -> int:
+        """Behind the last one: the length of the data section."""
+        return self.offsets[-1] + self.nbytes[-1] if self.nbytes else 0
+
+
+def _places(lengths: Iterable[int]) -> Iterator[int]:
+    at = 0
+    for length in lengths:
+        yield at
+        at += length + -length % ALIGNMENT
 
 
 class Placement(Frozen):
@@ -35,18 +66,44 @@ class Placement(Frozen):
     mesh_coordinate: tuple[Count, ...] | None
 
 
-class TensorEntry(Frozen):
-    """One tensor of the tree, as a view of a region."""
+Kind = Literal["tensor", "parameter", "dtensor", "dtensor parameter"]
 
-    path: str = Field(description="Dotted path in the tree; for people and for comparing by name.")
-    region: Count = Field(description="Index of the region that holds its bytes.")
+
+class Form(Frozen):
+    """What many tensors have in common: said once for all of them."""
+
     dtype: str = Field(description="torch's name without the prefix, e.g. `bfloat16`.")
     shape: tuple[Count, ...]
     stride: tuple[Count, ...] = Field(description="In elements.")
-    offset: Count = Field(description="First byte, from the start of the region.")
-    kind: Literal["tensor", "parameter", "dtensor", "dtensor parameter"] = "tensor"
+    kind: Kind = "tensor"
     requires_grad: bool = False
     placement: Placement | None = Field(default=None, description="Set for a DTensor.")
+
+
+class Tensors(Frozen):
+    """All tensors in columns of one length, in the order of their numbers."""
+
+    paths: tuple[str, ...] = Field(description="Dotted paths in the tree; for people and for comparing by name.")
+    forms: tuple[Count, ...] = Field(description="Index of the form that each has.")
+    regions: tuple[Count, ...] = Field(description="Index of the region that holds its bytes.")
+    offsets: tuple[Count, ...] = Field(description="First byte, from the start of the region.")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+class TensorEntry(NamedTuple):
+    """One tensor of the tree, as a view of a region."""
+
+    path: str
+    region: int
+    dtype: str
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+    kind: Kind
+    requires_grad: bool
+    placement: Placement | None
 
 
 class Outer(Frozen):
@@ -86,10 +143,29 @@ class Schema(Frozen):
     tree: JsonValue = Field(
         description="Containers and objects, tagged; leaves are `{T: i}` for tensor i and `{V: i}` for value i."
     )
-    tensors: tuple[TensorEntry, ...]
-    regions: tuple[Region, ...]
+    forms: tuple[Form, ...]
+    tensors: Tensors
+    regions: Regions
     data_bytes: Count = Field(description="Length of the data section, padding included.")
     value_paths: tuple[str, ...] = Field(description="Dotted path of each value leaf, in index order.")
+
+    @cached_property
+    def each_tensor(self) -> tuple[TensorEntry, ...]:
+        """The tensors one by one. It takes a while where they are many, and must have been checked."""
+        columns = self.tensors
+        rows = zip(columns.paths, columns.forms, columns.regions, columns.offsets, strict=True)
+        return tuple(_entry(path, self.forms[form], region, offset) for path, form, region, offset in rows)
+
+    @cached_property
+    def each_region(self) -> tuple[Region, ...]:
+        """The regions one by one."""
+        return tuple(map(Region, self.regions.dtypes, self.regions.offsets, self.regions.nbytes))
+
+
+def _entry(path: str, form: Form, region: int, offset: int) -> TensorEntry:
+    return TensorEntry(
+        path, region, form.dtype, form.shape, form.stride, offset, form.kind, form.requires_grad, form.placement
+    )
 
 
 class Manifest(Frozen):

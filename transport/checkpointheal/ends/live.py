@@ -13,14 +13,18 @@ import torch
 from pydantic import JsonValue
 
 from checkpointheal import digest
-from checkpointheal.contract.cut import Cut, Part, Piece
+from checkpointheal.contract.cut import Cut, Part, Piece, Pieces
 from checkpointheal.contract.layout import Manifest, Schema
 from checkpointheal.ends import memory, mixed
 from checkpointheal.ends.ends import WINDOW
 from checkpointheal.errors import BadFrame
 from checkpointheal.manifest import Described
 from checkpointheal.manifest.check import check
+from checkpointheal.manifest.packing import clear, gather, scatter
 from checkpointheal.wire import Offer
+
+Room = Callable[[Schema], Sequence[torch.Tensor]]
+"""Makes memory for every region of a schema: 1-D uint8 views. Raises RuntimeError where there is not so much."""
 
 
 class _Buckets:
@@ -103,31 +107,29 @@ class LiveSource:
 
     def _own(self, piece: Piece) -> torch.Tensor | None:
         """Its live memory, where it is given as it lies."""
+        if not piece.is_large:
+            return None
         live = _of(self._described.regions, piece)
-        return live if piece.is_large and live.device.type == "cpu" else None
+        return live if live.device.type == "cpu" else None
 
     def _packed(self, index: int) -> torch.Tensor:
         """What is not given as it lies, and zeros between."""
-        bucket = self._buckets.take(self._cut.length(index))
-        behind = 0
-        for piece in self._cut.pieces(index):
-            if behind < piece.in_chunk:
-                bucket[behind : piece.in_chunk].zero_()
-            behind = piece.in_chunk + piece.nbytes
-            if self._own(piece) is None:
-                bucket[piece.in_chunk : behind].copy_(_of(self._described.regions, piece))
-        bucket[behind:].zero_()
+        length = self._cut.length(index)
+        bucket, pieces = self._buckets.take(length), self._cut.columns(index)
+        clear(bucket, pieces.gaps(length))
+        gather(bucket, pieces.without(lambda large: self._own(large) is not None), self._described.regions)
         return bucket
 
 
 class StagedSink:
     """New memory for a state, one storage per region, so that each received tensor lives and dies by itself."""
 
-    def __init__(self, fits: Callable[[Manifest], Collection[int]]) -> None:
-        """`fits` tells which regions are needed, or raises SchemaDiffers or UnknownClass."""
-        self._fits = fits
-        self.regions: list[torch.Tensor] = []
+    def __init__(self, fits: Callable[[Manifest], Collection[int]], room: Room | None = None) -> None:
+        """`fits` tells which regions are needed, or raises SchemaDiffers or UnknownClass; `room` makes all of them."""
+        self._fits, self._room = fits, room
+        self.regions: Sequence[torch.Tensor] = ()
         self._landing: dict[int, torch.Tensor] = {}
+        self._unneeded: frozenset[int] = frozenset()
 
     def prepare(self, offer: Offer) -> Sequence[str]:
         """Nothing lies here yet; but chunks that are not needed need not cross."""
@@ -145,13 +147,17 @@ class StagedSink:
     def _make_room(self, offer: Offer, needed: frozenset[int]) -> Sequence[str]:
         schema = offer.manifest.schema_
         try:
-            self.regions = [
-                memory.new(region.nbytes if index in needed else 0) for index, region in enumerate(schema.regions)
-            ]
+            if self._room is not None and len(needed) == len(schema.regions):
+                self.regions = self._room(schema)
+            else:
+                self.regions = [
+                    memory.new(nbytes if at in needed else 0) for at, nbytes in enumerate(schema.regions.nbytes)
+                ]
         except RuntimeError as error:
             raise BadFrame(f"{schema.data_bytes} bytes are offered, more than this process can have") from error
         if len(needed) == len(schema.regions):
             return ()
+        self._unneeded = frozenset(range(len(schema.regions))).difference(needed)
         return ["" if self._is_needed(index) else chunk for index, chunk in enumerate(offer.chunks)]
 
     def places(self, index: int) -> tuple[torch.Tensor, ...]:
@@ -162,9 +168,13 @@ class StagedSink:
         """Empty the bucket into its regions."""
         bucket = self._landing.pop(index, None)
         if bucket is not None:
-            for piece in self._cut.pieces(index):
-                if self._is_kept(piece) and self._own(piece) is None:
-                    _of(self.regions, piece).copy_(bucket[piece.in_chunk :][: piece.nbytes])
+            scatter(bucket, self._in_bucket(index), self.regions)
+
+    def _in_bucket(self, index: int) -> Pieces:
+        pieces = self._cut.columns(index)
+        if self._unneeded:
+            pieces = pieces.only([each not in self._unneeded for each in pieces.regions])
+        return pieces.without(lambda large: self._own(large) is not None)
 
     def _bucket(self, index: int) -> torch.Tensor:
         self._landing[index] = self._buckets.take(self._cut.length(index))
@@ -178,7 +188,7 @@ class StagedSink:
         return any(map(self._is_kept, self._cut.pieces(index)))
 
     def _is_kept(self, piece: Piece) -> bool:
-        return self.regions[piece.region].numel() > 0
+        return piece.region not in self._unneeded
 
     def seal(self, offer: Offer) -> None:
         """What is staged is whole; who staged it puts it to use."""

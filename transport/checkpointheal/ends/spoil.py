@@ -25,13 +25,13 @@ def spoil(live: Described, lacking: Iterable[Piece]) -> None:
     for piece in lacking:
         ranges.setdefault(piece.region, []).append((piece.in_region, piece.in_region + piece.nbytes))
     if not _fill(live, {region: list(_merged(parts)) for region, parts in ranges.items()}):
-        _fill(live, {index: [(0, region.nbytes)] for index, region in enumerate(live.schema.regions)})
+        _fill(live, {index: [(0, nbytes)] for index, nbytes in enumerate(live.schema.regions.nbytes)})
 
 
 def _fill(live: Described, lacking: Mapping[int, Sequence[_Range]]) -> bool:
     """Whether there was anything to fill."""
     found = False
-    for entry in live.schema.tensors:
+    for entry in live.schema.each_tensor:
         for start, end in _shared(entry, lacking.get(entry.region, ())) if _has_nan(entry) else ():
             live.regions[entry.region][start:end].fill_(0x80 if entry.dtype in _NEGATIVE_ZERO else 0xFF)
             found = True

@@ -39,9 +39,9 @@ class Target:
     def lies_like(self, offered: Schema) -> bool:
         """Whether region by region is tensor by tensor: always, where both sides run one program."""
         own = self.live.schema
-        places = [[(entry.region, entry.offset) for entry in schema.tensors] for schema in (offered, own)]
-        sizes = [[region.nbytes for region in schema.regions] for schema in (offered, own)]
-        return places[0] == places[1] and sizes[0] == sizes[1]
+        theirs, ours = offered.tensors, own.tensors
+        alike = (theirs.regions, theirs.offsets) == (ours.regions, ours.offsets)
+        return alike and offered.regions.nbytes == own.regions.nbytes
 
     def require_fit(self, offered: Manifest) -> Collection[int]:
         """The regions that are needed: all. Raises SchemaDiffers, naming each difference."""
@@ -54,12 +54,13 @@ class Target:
     def fill(self, manifest: Manifest, regions: Sequence[torch.Tensor]) -> Any:
         """Copy verified regions into live memory, where they are not it; the state dict with the target's tensors."""
         plain = [values.decode(value) for value in manifest.values]
-        if self.lies_like(manifest.schema_):
+        if regions is self.live.regions:
+            pass
+        elif self.lies_like(manifest.schema_):
             for live, came in zip(self.live.regions, regions, strict=True):
-                if came is not live:
-                    live.copy_(came)
+                live.copy_(came)
         else:
-            for index, entry in enumerate(manifest.schema_.tensors):
+            for index, entry in enumerate(manifest.schema_.each_tensor):
                 _copy_bytes(self.live, index, entry, regions)
         return grow(manifest.schema_.tree, _Own(self.live, plain))
 
@@ -90,7 +91,7 @@ class LenientTarget:
             raise SchemaDiffers(refused)
         for value in offered.values:
             values.decode(value)
-        return {offered.schema_.tensors[theirs].region for theirs, _ in self._plan.tensors}
+        return {offered.schema_.tensors.regions[theirs] for theirs, _ in self._plan.tensors}
 
     def fill(self, manifest: Manifest, regions: Sequence[torch.Tensor]) -> Any:
         """Copy what fits by name, cast where need be; the target's own containers, with the values that came."""
@@ -99,20 +100,20 @@ class LenientTarget:
             plain[ours] = values.decode(manifest.values[theirs])
         with torch.no_grad():
             for theirs, ours in self._plan.tensors:
-                self._write(ours, manifest.schema_.tensors[theirs], regions)
+                self._write(ours, manifest.schema_.each_tensor[theirs], regions)
         return grow(self._live.schema.tree, _Own(self._live, plain))
 
     def _write(self, index: int, offered: TensorEntry, regions: Sequence[torch.Tensor]) -> None:
-        own = self._live.schema.tensors[index]
+        own = self._live.schema.each_tensor[index]
         if (own.dtype, own.stride) == (offered.dtype, offered.stride):
             _copy_bytes(self._live, index, offered, regions)
         else:
             given = view_of(offered, regions[offered.region])
-            local_of(self._live.leaves.tensors[index][1]).detach().copy_(given)
+            local_of(self._live.leaves.tensors[index]).detach().copy_(given)
 
     def _unwritable(self, offered: Manifest) -> Iterator[Difference]:
         for theirs, ours in self._plan.tensors:
-            entry, own = offered.schema_.tensors[theirs], self._live.schema.tensors[ours]
+            entry, own = offered.schema_.each_tensor[theirs], self._live.schema.each_tensor[ours]
             if (own.dtype, own.stride) == (entry.dtype, entry.stride):
                 continue
             if may_overlap_itself(own):
@@ -122,7 +123,7 @@ class LenientTarget:
 
 
 def _copy_bytes(live: Described, index: int, offered: TensorEntry, regions: Sequence[torch.Tensor]) -> None:
-    own = live.schema.tensors[index]
+    own = live.schema.each_tensor[index]
     count = reach(own)
     live.regions[own.region][own.offset :][:count].copy_(regions[offered.region][offered.offset :][:count])
 
@@ -148,7 +149,7 @@ class _Own(Giver):
 
     def __init__(self, target: Described, plain: Sequence[Any]) -> None:
         leaves = target.leaves
-        super().__init__([tensor for _, tensor in leaves.tensors], plain, leaves.known)
+        super().__init__(leaves.tensors, plain, leaves.known)
         self._wholes: Iterator[torch.Tensor] = iter(leaves.wholes)
 
     def wrapper(self, name: str, context: Any, inner: Any, outer: Outer, path: str) -> Any:

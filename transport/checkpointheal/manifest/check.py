@@ -3,10 +3,10 @@
 Everything is checked before a byte is allocated. Must not trust a number.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from checkpointheal.contract.layout import ALIGNMENT, Outer, Schema, TensorEntry
+from checkpointheal.contract.layout import Outer, Schema
 from checkpointheal.errors import BadFrame
 from checkpointheal.manifest.dtypes import BY_NAME
 from checkpointheal.manifest.growing import Giver, grow
@@ -17,46 +17,58 @@ TENSOR_LIMIT = 1_000_000
 
 def check(schema: Schema, value_count: int) -> None:
     """Raise BadFrame that names what is wrong: dtypes, ranges, strides, regions, or a tree with other leaves."""
-    if len(schema.tensors) > TENSOR_LIMIT or len(schema.regions) > TENSOR_LIMIT:
-        raise BadFrame(f"the schema has more than {TENSOR_LIMIT} tensors or regions")
+    if max(len(schema.tensors), len(schema.regions), len(schema.forms)) > TENSOR_LIMIT:
+        raise BadFrame(f"the schema has more than {TENSOR_LIMIT} tensors, forms or regions")
     _check_regions(schema)
-    for entry in schema.tensors:
-        _check_entry(schema, entry)
+    _check_tensors(schema)
     _check_tree(schema, value_count)
 
 
 def _check_regions(schema: Schema) -> None:
-    end = 0
-    for index, region in enumerate(schema.regions):
-        expected = end + -end % ALIGNMENT
-        if region.offset != expected:
-            raise BadFrame(f"region {index} begins at byte {region.offset}, its place is {expected}")
-        end = region.offset + region.nbytes
-    if end != schema.data_bytes:
-        raise BadFrame(f"the regions end at byte {end}, the data section at {schema.data_bytes}")
+    regions = schema.regions
+    if len(regions.dtypes) != len(regions.nbytes):
+        raise BadFrame(f"{len(regions.dtypes)} regions have a dtype, {len(regions.nbytes)} have a length")
+    if regions.end != schema.data_bytes:
+        raise BadFrame(f"the regions end at byte {regions.end}, the data section at {schema.data_bytes}")
 
 
-def _check_entry(schema: Schema, entry: TensorEntry) -> None:
-    dtype = BY_NAME.get(entry.dtype)
+def _check_tensors(schema: Schema) -> None:
+    columns = schema.tensors
+    if len({len(columns.paths), len(columns.forms), len(columns.regions), len(columns.offsets)}) > 1:
+        raise BadFrame("the columns that describe the tensors have different lengths")
+    known: dict[int, tuple[int, int]] = {}
+    starts, lengths = schema.regions.offsets, schema.regions.nbytes
+    for path, number, region, offset in zip(
+        columns.paths, columns.forms, columns.regions, columns.offsets, strict=True
+    ):
+        size, reaches = known.get(number) or known.setdefault(number, _measured(schema, path, number))
+        if region >= len(lengths):
+            raise BadFrame(f"{path} lies in region {region} of {len(lengths)}")
+        if offset + reaches > lengths[region]:
+            raise BadFrame(f"{path} reaches past the end of its region")
+        if (starts[region] + offset) % size:
+            raise BadFrame(f"{path} is not aligned to its elements of {size} bytes")
+
+
+def _measured(schema: Schema, path: str, number: int) -> tuple[int, int]:
+    """Bytes of an element of this form, and of what a tensor of it reaches: each form is checked once."""
+    if number >= len(schema.forms):
+        raise BadFrame(f"{path} has form {number} of {len(schema.forms)}")
+    form = schema.forms[number]
+    dtype = BY_NAME.get(form.dtype)
     if dtype is None:
-        raise BadFrame(f"{entry.path} has dtype {entry.dtype!r}, which this build does not know")
-    if entry.region >= len(schema.regions):
-        raise BadFrame(f"{entry.path} lies in region {entry.region} of {len(schema.regions)}")
-    if len(entry.shape) != len(entry.stride):
-        raise BadFrame(f"{entry.path} has {len(entry.shape)} dimensions and {len(entry.stride)} strides")
-    if not is_countable(entry.shape, entry.stride):
-        raise BadFrame(f"{entry.path} has more elements than torch can count")
-    if entry.requires_grad and not (dtype.is_floating_point or dtype.is_complex):
-        raise BadFrame(f"{entry.path} needs gradients, which no {entry.dtype} can have")
-    region = schema.regions[entry.region]
-    if entry.offset + reach(entry) > region.nbytes:
-        raise BadFrame(f"{entry.path} reaches past the end of its region")
-    if (region.offset + entry.offset) % dtype.itemsize:
-        raise BadFrame(f"{entry.path} is not aligned to its elements of {dtype.itemsize} bytes")
+        raise BadFrame(f"{path} has dtype {form.dtype!r}, which this build does not know")
+    if len(form.shape) != len(form.stride):
+        raise BadFrame(f"{path} has {len(form.shape)} dimensions and {len(form.stride)} strides")
+    if not is_countable(form.shape, form.stride):
+        raise BadFrame(f"{path} has more elements than torch can count")
+    if form.requires_grad and not (dtype.is_floating_point or dtype.is_complex):
+        raise BadFrame(f"{path} needs gradients, which no {form.dtype} can have")
+    return dtype.itemsize, reach(form)
 
 
 def _check_tree(schema: Schema, value_count: int) -> None:
-    found = _Found()
+    found = _Found(len(schema.tensors))
     grow(schema.tree, found)
     if sorted(found.tensors) != list(range(len(schema.tensors))):
         raise BadFrame(f"the tree names {len(found.tensors)} tensors, the schema describes {len(schema.tensors)}")
@@ -67,12 +79,19 @@ def _check_tree(schema: Schema, value_count: int) -> None:
 class _Found(Giver):
     """Counts the leaves, and makes nothing: a class need not be known to who only keeps the state."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
+        self._count = count
         self.tensors: list[int] = []
         self.plain: list[int] = []
 
     def tensor(self, index: int) -> Any:
         self.tensors.append(index)
+
+    def run(self, first: int, count: int) -> Sequence[Any]:
+        if len(self.tensors) + count > self._count:
+            raise BadFrame(f"the tree names {len(self.tensors) + count} tensors, the schema describes {self._count}")
+        self.tensors.extend(range(first, first + count))
+        return [None] * count
 
     def value(self, index: int) -> Any:
         self.plain.append(index)

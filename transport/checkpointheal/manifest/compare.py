@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from checkpointheal.contract.layout import Difference, Schema, TensorEntry
+from checkpointheal.contract.layout import Difference, Form, Schema, TensorEntry
+from checkpointheal.manifest.growing import runless
 from checkpointheal.manifest.reach import reach
 from checkpointheal.manifest.tree import join
 
@@ -31,16 +32,28 @@ def compare(offered: Schema, target: Schema, *, memory: bool = True) -> tuple[Di
     With `memory`, tensors that share a storage must lie in it alike even where none of their bytes are the same: then
     the two have one data section, and one digest.
     """
-    trees = offered.tree, target.tree
-    if offered.tree != target.tree and (told := _untold(offered.tree)) == _untold(target.tree):
-        trees = told, told
-    if trees[0] != trees[1]:
+    if offered.tree != target.tree and _untold(offered.tree) != _untold(target.tree):
         return tuple(_differences(offered, target))
-    pairs = list(zip(offered.tensors, target.tensors, strict=True))
-    if misnamed := [_misnamed(*pair) for pair in pairs if pair[0].path != pair[1].path]:
-        return tuple(misnamed)
+    if offered.tensors.paths != target.tensors.paths:
+        pairs = zip(offered.each_tensor, target.each_tensor, strict=True)
+        return tuple(_misnamed(*pair) for pair in pairs if pair[0].path != pair[1].path)
+    if _look_alike(offered, target) and _lie_alike(offered, target):
+        return ()
+    pairs = zip(offered.each_tensor, target.each_tensor, strict=True)
     differences = [*(each for pair in pairs for each in of_entries(*pair)), *_ties(offered, target)]
     return tuple(differences or (_places(offered, target) if memory else ()))
+
+
+def _look_alike(offered: Schema, target: Schema) -> bool:
+    """Whether no two tensors differ, wherever they lie: forms are few, tensors may be very many."""
+    pairs = set(zip(offered.tensors.forms, target.tensors.forms, strict=True))
+    return all(_facts(offered.forms[theirs]) == _facts(target.forms[ours]) for theirs, ours in pairs)
+
+
+def _lie_alike(offered: Schema, target: Schema) -> bool:
+    theirs, ours = offered.tensors, target.tensors
+    alike = (theirs.regions, theirs.offsets) == (ours.regions, ours.offsets)
+    return alike and offered.regions.nbytes == target.regions.nbytes
 
 
 def _untold(tree: Any) -> Any:
@@ -51,7 +64,7 @@ def _untold(tree: Any) -> Any:
 
 
 def _differences(offered: Schema, target: Schema) -> Iterator[Difference]:
-    ours, theirs = {e.path: e for e in target.tensors}, {e.path: e for e in offered.tensors}
+    ours, theirs = {e.path: e for e in target.each_tensor}, {e.path: e for e in offered.each_tensor}
     named = [
         *_names(sorted(theirs), sorted(ours), "tensor"),
         *_names(sorted(offered.value_paths), sorted(target.value_paths), "value"),
@@ -61,7 +74,7 @@ def _differences(offered: Schema, target: Schema) -> Iterator[Difference]:
         yield from of_entries(theirs[path], ours[path])
     if ours.keys() == theirs.keys():
         yield from _ties(offered, target)
-    nested = list(containers(offered.tree, target.tree))
+    nested = list(containers(runless(offered.tree), runless(target.tree)))
     yield from nested
     if not named and not nested:
         yield Difference(path="the state", what="container", offered="numbered otherwise", target="not so")
@@ -156,18 +169,18 @@ def _misnamed(offered: TensorEntry, target: TensorEntry) -> Difference:
 
 def of_entries(offered: TensorEntry, target: TensorEntry) -> Iterator[Difference]:
     """Every difference of two tensors, whatever the places where they stand."""
-    facts = {
-        "dtype": (offered.dtype, target.dtype),
-        "shape": (offered.shape, target.shape),
-        "stride": (offered.stride, target.stride) if offered.shape == target.shape else ((), ()),
-        "placement": (_placed(offered), _placed(target)),
-    }
-    for what, (theirs, ours) in facts.items():
-        if theirs != ours:
-            yield Difference(path=target.path, what=what, offered=str(theirs), target=str(ours))
+    theirs, ours = _facts(offered), _facts(target)
+    for what in theirs:
+        if theirs[what] != ours[what] and (what != "stride" or offered.shape == target.shape):
+            yield Difference(path=target.path, what=what, offered=str(theirs[what]), target=str(ours[what]))
 
 
-def _placed(entry: TensorEntry) -> str:
+def _facts(entry: TensorEntry | Form) -> Mapping[str, Any]:
+    """What must be the same."""
+    return {"dtype": entry.dtype, "shape": entry.shape, "stride": entry.stride, "placement": _placed(entry)}
+
+
+def _placed(entry: TensorEntry | Form) -> str:
     placed = entry.placement
     return (
         "local"
@@ -188,7 +201,7 @@ def _groups(schema: Schema) -> dict[str, tuple[tuple[str, int], ...]]:
     """Each tensor's group: all whose bytes overlap, directly or through others, from the group's first byte on."""
     found: dict[str, tuple[tuple[str, int], ...]] = {}
     regions: dict[int, list[TensorEntry]] = {}
-    for entry in schema.tensors:
+    for entry in schema.each_tensor:
         regions.setdefault(entry.region, []).append(entry)
     for entries in regions.values():
         for group in _overlapping(sorted(entries, key=lambda entry: entry.offset)):
@@ -209,9 +222,9 @@ def _overlapping(ascending: Sequence[TensorEntry]) -> Iterator[list[TensorEntry]
 
 
 def _places(offered: Schema, target: Schema) -> Iterator[Difference]:
-    for theirs, ours in zip(offered.tensors, target.tensors, strict=True):
+    for theirs, ours in zip(offered.each_tensor, target.each_tensor, strict=True):
         places = [
-            (entry.region, entry.offset, schema.regions[entry.region].nbytes)
+            (entry.region, entry.offset, schema.regions.nbytes[entry.region])
             for entry, schema in ((theirs, offered), (ours, target))
         ]
         if places[0] != places[1]:

@@ -28,9 +28,11 @@ class Plan:
 
 def plan(offered: Schema, target: Schema) -> Plan:
     """Which leaves go where, by name, and which differences that bridges."""
-    paths = [[entry.path for entry in schema.tensors] for schema in (offered, target)]
+    paths = [schema.tensors.paths for schema in (offered, target)]
     tensors = tuple(_pairs(*paths))
-    paired = (each for theirs, ours in tensors for each in of_entries(offered.tensors[theirs], target.tensors[ours]))
+    paired = (
+        each for theirs, ours in tensors for each in of_entries(offered.each_tensor[theirs], target.each_tensor[ours])
+    )
     differences = tuple(dict.fromkeys((*compare(offered, target, memory=False), *paired)))
     clashes = tuple(_clashes(offered, target, tensors))
     refused = tuple(each for each in differences if each.what not in {*_BRIDGED, "tie"}) + clashes
@@ -60,7 +62,7 @@ def _clashes(offered: Schema, target: Schema, pairs: Sequence[tuple[int, int]]) 
     """Tensors of the target that share bytes, where what is offered for them does not share them in the same way."""
     by_region: dict[int, list[tuple[TensorEntry, TensorEntry]]] = {}
     for theirs, ours in pairs:
-        pair = offered.tensors[theirs], target.tensors[ours]
+        pair = offered.each_tensor[theirs], target.each_tensor[ours]
         by_region.setdefault(pair[1].region, []).append(pair)
     for group in by_region.values():
         group.sort(key=lambda pair: pair[1].offset)

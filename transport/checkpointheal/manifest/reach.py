@@ -6,14 +6,14 @@ From shape and strides alone, as somebody else may have written them. Must not k
 import math
 from collections.abc import Sequence
 
-from checkpointheal.contract.layout import TensorEntry
+from checkpointheal.contract.layout import Form, TensorEntry
 from checkpointheal.manifest.dtypes import BY_NAME
 
 _MOST = 1 << 58
 """Elements of 16 bytes whose bytes still are a number of 63 bits."""
 
 
-def reach(entry: TensorEntry) -> int:
+def reach(entry: Form | TensorEntry) -> int:
     """Bytes from its first element to behind its last one; 0 where it has none."""
     if 0 in entry.shape:
         return 0

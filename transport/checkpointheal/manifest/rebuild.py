@@ -50,7 +50,7 @@ def _views(schema: Schema, data: Data) -> list[torch.Tensor]:
     section = as_bytes(data)
     if section.numel() != schema.data_bytes:
         raise BadFrame(f"the data section has {section.numel()} bytes, the schema says {schema.data_bytes}")
-    return [_view(schema, entry, section) for entry in schema.tensors]
+    return [_view(schema, entry, section) for entry in schema.each_tensor]
 
 
 def as_bytes(data: Data) -> torch.Tensor:
@@ -71,6 +71,6 @@ def _view(schema: Schema, entry: TensorEntry, section: torch.Tensor) -> torch.Te
     if 0 in entry.shape:
         tensor = torch.empty_strided(entry.shape, entry.stride, dtype=dtype, device=section.device)
     else:
-        start = section.storage_offset() + schema.regions[entry.region].offset + entry.offset
+        start = section.storage_offset() + schema.regions.offsets[entry.region] + entry.offset
         tensor = empty.set_(section.untyped_storage(), start // dtype.itemsize, entry.shape, entry.stride)
     return tensor.requires_grad_(entry.requires_grad) if entry.requires_grad else tensor

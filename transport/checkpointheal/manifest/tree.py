@@ -1,12 +1,13 @@
 """How does a nest of containers and objects become a tagged tree, and back?
 
 Tags: d dict, od OrderedDict, ct Counter, l list, t tuple; leaves are {T: i} for tensor i, {V: i} for value i and {K: v}
-for a constant; c is an object of a class, x a tensor made of tensors, dt a DTensor of such a one, sh a ShardedTensor.
-Order is kept. Must not know where bytes lie, nor what an object is made into.
+for a constant; R is a run of tensors, which are told together; c is an object of a class, x a tensor made of tensors,
+dt a DTensor of such a one, sh a ShardedTensor. Order is kept. Must not know where bytes lie, nor what an object is made
+into.
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -19,6 +20,8 @@ from checkpointheal.manifest import classes, values, wholes
 from checkpointheal.manifest.classes import UNFIT, Codec
 
 DEPTH_LIMIT = 64
+RUN = 8
+"""So many plain tensors in a row, in one container, are a run."""
 _SEQUENCES: Mapping[type, str] = {list: "l", tuple: "t"}
 _MAPPINGS: Mapping[type, str] = {dict: "d", OrderedDict: "od", Counter: "ct"}
 
@@ -27,7 +30,8 @@ _MAPPINGS: Mapping[type, str] = {dict: "d", OrderedDict: "od", Counter: "ct"}
 class Leaves:
     """What the walk found, in order."""
 
-    tensors: list[tuple[str, torch.Tensor]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    tensors: list[torch.Tensor] = field(default_factory=list)
     values: list[JsonValue] = field(default_factory=list)
     value_paths: list[str] = field(default_factory=list)
     known: dict[str, Codec] = field(default_factory=dict)
@@ -45,15 +49,62 @@ def plant(node: object, leaves: Leaves, path: str = "", depth: int = 0) -> JsonV
     if isinstance(node, torch.Tensor):
         return _plant_tensor(node, leaves, path, depth)
     if isinstance(node, dict) and type(node) in _MAPPINGS:
-        pairs: list[JsonValue] = [
-            [_key(key, leaves, path), plant(child, leaves, join(path, key), depth + 1)] for key, child in node.items()
-        ]
-        return {_MAPPINGS[type(node)]: pairs}
+        return {_MAPPINGS[type(node)]: _plant_mapping(node, leaves, path, depth)}
     if isinstance(node, list | tuple) and type(node) in _SEQUENCES and not values.is_run_of_numbers(node):
-        children = [plant(child, leaves, join(path, i), depth + 1) for i, child in enumerate(node)]
-        return {_SEQUENCES[type(node)]: children}
+        return {_SEQUENCES[type(node)]: _plant_sequence(node, leaves, path, depth)}
     codec = None if values.is_plain(node) else classes.codec_of(node)
     return _plant_value(node, leaves, path) if codec is None else _plant_object(node, codec, leaves, path, depth)
+
+
+def _plant_mapping(node: Mapping[Any, Any], leaves: Leaves, path: str, depth: int) -> list[JsonValue]:
+    pairs: list[JsonValue] = []
+    row: list[str] = []
+    before = f"{path}." if path else ""
+    for key, child in node.items():
+        if type(child) in wholes.PLAIN and type(key) is str and _takes(leaves, depth):
+            row.append(key)
+            leaves.paths.append(before + key)
+            leaves.tensors.append(child)
+        else:
+            row = _end_row(row, pairs, leaves)
+            pairs.append([_key(key, leaves, path), plant(child, leaves, join(path, key), depth + 1)])
+    _end_row(row, pairs, leaves)
+    return pairs
+
+
+def _end_row(keys: list[str], pairs: list[JsonValue], leaves: Leaves) -> list[str]:
+    """Tensors that followed each other, as a run if they are many; a new row."""
+    first = len(leaves.tensors) - len(keys)
+    if len(keys) >= RUN:
+        pairs.append([keys, {"R": first}])  # type: ignore[list-item]
+    else:
+        pairs.extend([key, {"T": first + at}] for at, key in enumerate(keys))
+    return []
+
+
+def _plant_sequence(node: Sequence[Any], leaves: Leaves, path: str, depth: int) -> list[JsonValue]:
+    children: list[JsonValue] = []
+    row = 0
+    for at, child in enumerate(node):
+        if type(child) in wholes.PLAIN and _takes(leaves, depth):
+            row += 1
+            leaves.paths.append(join(path, at))
+            leaves.tensors.append(child)
+        else:
+            children += _row(row, leaves)
+            row = 0
+            children.append(plant(child, leaves, join(path, at), depth + 1))
+    return [*children, *_row(row, leaves)]
+
+
+def _row(count: int, leaves: Leaves) -> list[JsonValue]:
+    first = len(leaves.tensors) - count
+    return [{"R": [first, count]}] if count >= RUN else [{"T": first + at} for at in range(count)]
+
+
+def _takes(leaves: Leaves, depth: int) -> bool:
+    """Whether a child may be a tensor here; `plant` says why not."""
+    return depth < DEPTH_LIMIT and not leaves.constant
 
 
 def _plant_value(node: object, leaves: Leaves, path: str) -> JsonValue:
@@ -78,7 +129,8 @@ def _plant_tensor(tensor: torch.Tensor, leaves: Leaves, path: str, depth: int) -
     if leaves.constant:
         raise UnsupportedLeaf(path, "tensor among the constants of another tensor")
     if wholes.is_leaf(tensor):
-        leaves.tensors.append((path, tensor))
+        leaves.paths.append(path)
+        leaves.tensors.append(tensor)
         return {"T": len(leaves.tensors) - 1}
     if wholes.is_sharded(tensor):
         planted = _plant_sharded(tensor, leaves, path, depth)

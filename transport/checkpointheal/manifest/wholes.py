@@ -11,12 +11,13 @@ import torch
 from checkpointheal.contract.layout import Outer, Placement, Sharding, ShardPlace
 from checkpointheal.manifest.dtypes import name_of
 
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
+PLAIN = (torch.Tensor, torch.nn.Parameter)
+"""torch's own classes: a view of memory and nothing else."""
 
 
 def is_plain(tensor: torch.Tensor) -> bool:
     """Whether it is torch's own class: a view of memory and nothing else."""
-    return type(tensor) in _PLAIN
+    return type(tensor) in PLAIN
 
 
 def is_leaf(tensor: torch.Tensor) -> bool:

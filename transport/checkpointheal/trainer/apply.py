@@ -84,10 +84,10 @@ def _differing(parts: Parts, given: Given) -> list[str]:
     section = as_bytes(given.data)
     wrong = {
         index
-        for index, (region, memory) in enumerate(zip(live.schema.regions, live.regions, strict=True))
+        for index, (region, memory) in enumerate(zip(live.schema.each_region, live.regions, strict=True))
         if not torch.equal(memory.cpu(), section[region.offset : region.offset + region.nbytes])
     }
-    tensors = [entry.path for entry in given.schema.tensors if entry.region in wrong]
+    tensors = [entry.path for entry in given.schema.each_tensor if entry.region in wrong]
     return [*tensors, *_other_values(given, live)]
 
 

@@ -1,0 +1,111 @@
+"""Which ranges of memory do tensors need, and which of them share one?
+
+Ranges of a storage that overlap or adjoin are one region; each is numbered by the first tensor that it serves. Most
+tensors have a storage of their own: these are told from the rest before anything is sorted. Must not know trees.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from checkpointheal.manifest.dtypes import Element
+from checkpointheal.manifest.looks import Seen
+from checkpointheal.manifest.places import Places
+
+_GRAIN = 16
+"""Regions begin at a multiple of the largest element's size within their storage, so that every view stays aligned."""
+
+
+class Laid(NamedTuple):
+    """Regions in columns, and where each tensor lies in which."""
+
+    places: Places
+    dtypes: tuple[str, ...]
+    lengths: tuple[int, ...]
+    of: tuple[int, ...]
+    offsets: tuple[int, ...]
+
+
+class _Span(NamedTuple):
+    """A range of one storage, and the tensors in it."""
+
+    first: int
+    start: int
+    end: int
+    members: Sequence[int]
+
+
+def lay_out(seen: Seen) -> Laid:
+    """Where everything lies."""
+    reaches = [each.reach for each in seen.looks]
+    ends = [start + reaches[number] for start, number in zip(seen.starts, seen.of, strict=True)]
+    starts = [start - start % _GRAIN if start < end else end for start, end in zip(seen.starts, ends, strict=True)]
+    shared = [span for members in _shared(seen, reaches) for span in _merged(starts, ends, members)]
+    if not shared:
+        return _alone(seen, starts, ends)
+    taken = {at for span in shared for at in span.members}
+    alone = (_Span(at, starts[at], ends[at], (at,)) for at in range(len(ends)) if at not in taken)
+    return _together(seen, sorted((*shared, *alone)))
+
+
+def _shared(seen: Seen, reaches: Sequence[int]) -> list[list[int]]:
+    """The tensors of each storage that has several."""
+    keys: Sequence[Any] = seen.bases
+    if len(seen.devices) > 1:
+        keys = [(base, storage.device) for base, storage in zip(seen.bases, seen.storages, strict=True)]
+    owners: dict[Any, int] = {}
+    found: dict[Any, list[int]] = {}
+    for at, (key, number) in enumerate(zip(keys, seen.of, strict=True)):
+        if reaches[number] and (first := owners.setdefault(key, at)) != at:
+            found.setdefault(key, [first]).append(at)
+    return list(found.values())
+
+
+def _merged(starts: Sequence[int], ends: Sequence[int], members: Sequence[int]) -> Iterator[_Span]:
+    ascending = sorted((starts[at], ends[at], at) for at in members)
+    low, high, _ = ascending[0]
+    inside: list[int] = []
+    for start, end, at in ascending:
+        if start > high:
+            yield _Span(min(inside), low, high, inside)
+            low, inside = start, []
+        high = max(high, end)
+        inside.append(at)
+    yield _Span(min(inside), low, high, inside)
+
+
+def _alone(seen: Seen, starts: Sequence[int], ends: Sequence[int]) -> Laid:
+    """Every tensor is a region."""
+    lengths = tuple(map(int.__sub__, ends, starts))
+    elements = [each.element for each in seen.looks]
+    dtypes = tuple(_base((elements[number],), length) for number, length in zip(seen.of, lengths, strict=True))
+    offsets = tuple(max(0, own - start) for own, start in zip(seen.starts, starts, strict=True))
+    return Laid(_places(seen, seen.storages, starts, lengths), dtypes, lengths, tuple(range(len(ends))), offsets)
+
+
+def _together(seen: Seen, spans: Sequence[_Span]) -> Laid:
+    """Some share a region."""
+    of, offsets = [0] * len(seen.of), [0] * len(seen.of)
+    for number, span in enumerate(spans):
+        for at in span.members:
+            of[at] = number
+            offsets[at] = max(0, seen.starts[at] - span.start) if span.start < span.end else 0
+    lengths = tuple(span.end - span.start for span in spans)
+    dtypes = tuple(
+        _base({seen.looks[seen.of[at]].element for at in span.members}, length)
+        for span, length in zip(spans, lengths, strict=True)
+    )
+    storages = [seen.storages[span.first] for span in spans]
+    places = _places(seen, storages, [span.start for span in spans], lengths)
+    return Laid(places, dtypes, lengths, tuple(of), tuple(offsets))
+
+
+def _places(seen: Seen, storages: Sequence[Any], starts: Sequence[int], lengths: Sequence[int]) -> Places:
+    return Places(storages, starts, lengths, on_cpu=all(device.type == "cpu" for device in seen.devices))
+
+
+def _base(elements: Sequence[Element] | set[Element], length: int) -> str:
+    if len(elements) == 1:
+        (element,) = elements
+        if element.safetensors and length % element.size == 0:
+            return element.safetensors
+    return "U8"
