@@ -118,6 +118,7 @@ def formed(**changes: object) -> Schema:
     return SCHEMA.model_copy(update={"forms": (SCHEMA.forms[0].model_copy(update=changes), *SCHEMA.forms[1:])})
 
 
+ENDLESS = {"l": [{"R": [0, 10**12]}]}
 UNSOUND: dict[str, Callable[[], bytes]] = {
     "a region too long": lambda: told_truly(changed("regions", "nbytes", 80)),
     "a form that is not there": lambda: told_truly(changed("tensors", "forms", 2)),

@@ -4,9 +4,9 @@ Must not know how the bytes came.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -34,7 +34,7 @@ class NewState:
 
     def __init__(self, meshes: Meshes) -> None:
         self._meshes = meshes
-        self._made: dict[int, torch.Tensor] = {}
+        self._made: Sequence[torch.Tensor | None] = ()
 
     def require_fit(self, offered: Manifest) -> Collection[int]:
         """The regions that are needed: all. Everything of `fill` is rehearsed without the bytes.
@@ -50,51 +50,52 @@ class NewState:
 
     def room(self, schema: Schema) -> Places:
         """New memory, one storage per region: as the very tensor, where it has the region to itself."""
-        self._made = dict(_alone(schema))
-        owners = {schema.tensors.regions[at]: tensor for at, tensor in self._made.items()}
+        self._made = _alone(schema)
+        numbers, sizes = schema.tensors.regions, schema.regions.nbytes
+        storages: list[Any] = [None] * len(sizes)
+        for number, tensor in zip(numbers, self._made, strict=True):
+            if tensor is not None:
+                storages[number] = tensor.untyped_storage()
         storages = [
-            (owners[at] if at in owners else memory.new(nbytes)).untyped_storage()
-            for at, nbytes in enumerate(schema.regions.nbytes)
+            memory.new(sizes[at]).untyped_storage() if each is None else each for at, each in enumerate(storages)
         ]
-        return Places(storages, [0] * len(storages), schema.regions.nbytes, on_cpu=True)
+        return Places(storages, [0] * len(storages), sizes, on_cpu=True)
 
     def fill(self, manifest: Manifest, regions: Sequence[torch.Tensor]) -> Any:
         """The state dict, given verified regions."""
         plain = [values.decode(value) for value in manifest.values]
         schema = manifest.schema_
         tensors = [
-            self._made[at] if at in self._made else _leaf(schema.each_tensor[at], regions, self._meshes)
-            for at in range(len(schema.tensors))
+            _leaf(schema.each_tensor[at], regions, self._meshes) if made is None else made
+            for at, made in enumerate(self._made or [None] * len(schema.tensors))
         ]
         return grow(schema.tree, _New(tensors, plain, self._meshes))
 
 
-def _alone(schema: Schema) -> Iterator[tuple[int, torch.Tensor]]:
-    """New tensors, by their numbers, of those that nobody shares memory with: as many are made at once as can be."""
+def _alone(schema: Schema) -> list[torch.Tensor | None]:
+    """New tensors, where nobody shares memory with them and they are no more than memory."""
     columns, sizes = schema.tensors, schema.regions.nbytes
-    shared = Counter(columns.regions) if len(set(columns.regions)) < len(columns.regions) else {}
+    if len(set(columns.regions)) < len(columns.regions):
+        times = Counter(columns.regions)
+        shared = {region for region, count in times.items() if count > 1}
+    else:
+        shared = set()
     makers = [_maker(form) for form in schema.forms]
-    for at, (number, region, offset) in enumerate(zip(columns.forms, columns.regions, columns.offsets, strict=True)):
-        maker = makers[number]
-        if maker is not None and maker.nbytes == sizes[region] and not offset and shared.get(region, 1) == 1:
-            yield at, maker.make()
+    found: list[torch.Tensor | None] = []
+    for number, region, offset in zip(columns.forms, columns.regions, columns.offsets, strict=True):
+        nbytes, make = makers[number]
+        found.append(None if offset or nbytes != sizes[region] or region in shared else make())
+    return found
 
 
-class _Maker(NamedTuple):
-    """Makes tensors of one form."""
-
-    nbytes: int
-    make: Callable[[], torch.Tensor]
-
-
-def _maker(form: Form) -> _Maker | None:
-    """None: by way of its region's bytes."""
-    if form.kind != "tensor" or form.requires_grad or 0 in form.shape or (nbytes := reach(form)) >= LARGE:
-        return None
+def _maker(form: Form) -> tuple[int, Callable[[], torch.Tensor]]:
+    """How many bytes tensors of this form have, and what makes one; -1: it is made by way of its region."""
+    if form.kind != "tensor" or form.requires_grad or 0 in form.shape or reach(form) >= LARGE:
+        return -1, torch.Tensor
     first = torch.empty_strided(form.shape, form.stride, dtype=BY_NAME[form.dtype])
     if torch.empty_like(first).stride() == form.stride:
-        return _Maker(nbytes, partial(torch.empty_like, first))
-    return _Maker(nbytes, partial(torch.empty_strided, form.shape, form.stride, dtype=first.dtype))
+        return reach(form), partial(torch.empty_like, first)
+    return reach(form), partial(torch.empty_strided, form.shape, form.stride, dtype=first.dtype)
 
 
 class _New(Giver):

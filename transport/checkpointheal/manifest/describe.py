@@ -61,11 +61,14 @@ def describe(state: Mapping[str, Any], previous: Described | None = None) -> Des
     if previous is not None and previous.schema.tree == tree and previous.seen == seen:
         return Described(previous.schema, tuple(leaves.values), previous.regions, seen, leaves)
     laid = lay_out(seen)
-    regions = Regions(dtypes=laid.dtypes, nbytes=laid.lengths)
-    schema = Schema(
+    regions = Regions.model_construct(dtypes=laid.dtypes, nbytes=laid.lengths)
+    columns = Tensors.model_construct(
+        paths=tuple(leaves.paths), forms=tuple(seen.of), regions=laid.of, offsets=laid.offsets
+    )
+    schema = Schema.model_construct(  # our own numbers, and very many: nobody need check them
         tree=tree,
         forms=tuple(each.form for each in seen.looks),
-        tensors=Tensors(paths=tuple(leaves.paths), forms=tuple(seen.of), regions=laid.of, offsets=laid.offsets),
+        tensors=columns,
         regions=regions,
         data_bytes=regions.end,
         value_paths=tuple(leaves.value_paths),

@@ -34,12 +34,22 @@ class Seen:
     numbers: dict[Form, int] = field(default_factory=dict)
     of: list[int] = field(default_factory=list)
     """The number of each one's look."""
-    starts: list[int] = field(default_factory=list)
-    """First byte, from the start of the storage."""
+    skips: list[int] = field(default_factory=list)
+    """Elements of the storage before each one's first."""
     bases: list[int] = field(default_factory=list)
     """Addresses of the storages."""
     storages: list[torch.UntypedStorage] = field(default_factory=list, compare=False)
     devices: set[torch.device] = field(default_factory=set)
+
+    def starts(self) -> list[int]:
+        """First byte of each, from the start of its storage."""
+        sizes = [each.element.size for each in self.looks]
+        return [skip * sizes[number] for skip, number in zip(self.skips, self.of, strict=True)]
+
+    def ends(self) -> list[int]:
+        """Behind the last byte of each."""
+        reaches = [each.reach for each in self.looks]
+        return [start + reaches[number] for start, number in zip(self.starts(), self.of, strict=True)]
 
 
 def look(paths: Sequence[str], tensors: Sequence[torch.Tensor]) -> Seen:
@@ -47,38 +57,37 @@ def look(paths: Sequence[str], tensors: Sequence[torch.Tensor]) -> Seen:
 
     Raises UnsupportedLeaf that names path and type of one that cannot cross.
     """
-    seen, numbers = Seen(), dict[Any, int]()
+    seen = Seen()
+    known: dict[Any, int] = {}
     for path, tensor in zip(paths, tensors, strict=True):
         try:
             local = tensor if type(tensor) in wholes.PLAIN else _local(path, tensor)
-            key = _key(tensor, local)
-            number = numbers.get(key)
+            key = (
+                type(tensor), local.dtype, local.shape, local.stride(), tensor.requires_grad, local.device,
+                local.layout, local.is_conj(), local.is_neg(), None if tensor is local else _laid_out(tensor),
+            )  # fmt: skip
+            number = known.get(key)
             if number is None:
-                number = numbers[key] = _number(seen, path, tensor)
+                number = known[key] = _number(seen, path, tensor)
             storage = local.untyped_storage()
-            _, element, reaches = seen.looks[number]
-            start = int(local.storage_offset()) * element.size
-            if start + reaches > storage.nbytes():
-                raise UnsupportedLeaf(path, f"{wholes.told(local)} (its memory was given back)")
             seen.bases.append(storage.data_ptr())
+            seen.skips.append(local.storage_offset())  # type: ignore[arg-type]
         except RuntimeError as error:  # a nest of tensors, or one without memory
             raise _refusal(path, tensor, error) from error
         seen.of.append(number)
-        seen.starts.append(start)
         seen.storages.append(storage)
+    _require_memory(paths, tensors, seen)
     return seen
 
 
-def _key(tensor: torch.Tensor, local: torch.Tensor) -> Any:
-    """What tells apart the looks of two tensors."""
-    seen = (
-        type(tensor), local.dtype, local.shape, local.stride(), tensor.requires_grad, local.device, local.layout,
-        local.is_conj(), local.is_neg(),
-    )  # fmt: skip
-    return seen if tensor is local else (seen, *_laid_out(tensor))
+def _require_memory(paths: Sequence[str], tensors: Sequence[torch.Tensor], seen: Seen) -> None:
+    for at, (end, storage) in enumerate(zip(seen.ends(), seen.storages, strict=True)):
+        if end > storage.nbytes():
+            raise UnsupportedLeaf(paths[at], f"{wholes.told(tensors[at])} (its memory was given back)")
 
 
 def _laid_out(tensor: Any) -> Any:
+    """How a DTensor's whole is cut; what it takes to tell two apart, and no more."""
     return tensor.placements, tensor.device_mesh, tensor.shape, tensor.stride()
 
 
@@ -115,7 +124,8 @@ def _local(path: str, tensor: torch.Tensor) -> torch.Tensor:
 def _refusal(path: str, tensor: torch.Tensor, error: RuntimeError) -> UnsupportedLeaf:
     if tensor.layout != torch.strided:
         return UnsupportedLeaf(path, wholes.told(tensor))
-    return UnsupportedLeaf(path, f"{wholes.told(tensor)} ({str(error)[:80]})")
+    told = str(error)[:80] if tensor.is_nested else "it has no memory"
+    return UnsupportedLeaf(path, f"{wholes.told(tensor)} ({told})")
 
 
 def _kind(tensor: torch.Tensor) -> Kind:

@@ -46,7 +46,9 @@ class Places(Sequence[torch.Tensor]):
         """Where these pieces lie; None: not all of it in CPU memory. Raises Misuse where memory was taken away."""
         if not self._on_cpu:
             return None
-        starts = [self._starts[at] + inside for at, inside in zip(pieces.regions, pieces.in_region, strict=True)]
+        starts = [self._starts[at] for at in pieces.regions]
+        if any(pieces.in_region):
+            starts = list(map(int.__add__, starts, pieces.in_region))
         storages = [self._storages[at] for at in pieces.regions]
         if any(
             start + count > storage.nbytes()

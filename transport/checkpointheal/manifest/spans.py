@@ -36,10 +36,9 @@ class _Span(NamedTuple):
 
 def lay_out(seen: Seen) -> Laid:
     """Where everything lies."""
-    reaches = [each.reach for each in seen.looks]
-    ends = [start + reaches[number] for start, number in zip(seen.starts, seen.of, strict=True)]
-    starts = [start - start % _GRAIN if start < end else end for start, end in zip(seen.starts, ends, strict=True)]
-    shared = [span for members in _shared(seen, reaches) for span in _merged(starts, ends, members)]
+    ends = seen.ends()
+    starts = [min(start - start % _GRAIN, end) for start, end in zip(seen.starts(), ends, strict=True)]
+    shared = [span for members in _shared(seen) for span in _merged(starts, ends, members)]
     if not shared:
         return _alone(seen, starts, ends)
     taken = {at for span in shared for at in span.members}
@@ -47,17 +46,19 @@ def lay_out(seen: Seen) -> Laid:
     return _together(seen, sorted((*shared, *alone)))
 
 
-def _shared(seen: Seen, reaches: Sequence[int]) -> list[list[int]]:
-    """The tensors of each storage that has several."""
+def _shared(seen: Seen) -> list[list[int]]:
+    """The tensors of each storage that has several; one without elements needs none."""
     keys: Sequence[Any] = seen.bases
     if len(seen.devices) > 1:
         keys = [(base, storage.device) for base, storage in zip(seen.bases, seen.storages, strict=True)]
-    owners: dict[Any, int] = {}
+    reaches = [each.reach for each in seen.looks]
+    if all(reaches) and len(set(keys)) == len(keys):
+        return []
     found: dict[Any, list[int]] = {}
     for at, (key, number) in enumerate(zip(keys, seen.of, strict=True)):
-        if reaches[number] and (first := owners.setdefault(key, at)) != at:
-            found.setdefault(key, [first]).append(at)
-    return list(found.values())
+        if reaches[number]:
+            found.setdefault(key, []).append(at)
+    return [members for members in found.values() if len(members) > 1]
 
 
 def _merged(starts: Sequence[int], ends: Sequence[int], members: Sequence[int]) -> Iterator[_Span]:
@@ -76,34 +77,38 @@ def _merged(starts: Sequence[int], ends: Sequence[int], members: Sequence[int]) 
 def _alone(seen: Seen, starts: Sequence[int], ends: Sequence[int]) -> Laid:
     """Every tensor is a region."""
     lengths = tuple(map(int.__sub__, ends, starts))
-    elements = [each.element for each in seen.looks]
-    dtypes = tuple(_base((elements[number],), length) for number, length in zip(seen.of, lengths, strict=True))
-    offsets = tuple(max(0, own - start) for own, start in zip(seen.starts, starts, strict=True))
-    return Laid(_places(seen, seen.storages, starts, lengths), dtypes, lengths, tuple(range(len(ends))), offsets)
+    pairs = list(zip(seen.of, lengths, strict=True))
+    bases = {pair: _base({seen.looks[pair[0]].element}, pair[1]) for pair in set(pairs)}
+    offsets = tuple(_offsets(seen, starts))
+    places = _places(seen, seen.storages, starts, lengths)
+    return Laid(places, tuple(bases[pair] for pair in pairs), lengths, tuple(range(len(ends))), offsets)
 
 
 def _together(seen: Seen, spans: Sequence[_Span]) -> Laid:
     """Some share a region."""
-    of, offsets = [0] * len(seen.of), [0] * len(seen.of)
+    of, starts = [0] * len(seen.of), [0] * len(seen.of)
     for number, span in enumerate(spans):
         for at in span.members:
-            of[at] = number
-            offsets[at] = max(0, seen.starts[at] - span.start) if span.start < span.end else 0
+            of[at], starts[at] = number, span.start
     lengths = tuple(span.end - span.start for span in spans)
-    dtypes = tuple(
-        _base({seen.looks[seen.of[at]].element for at in span.members}, length)
-        for span, length in zip(spans, lengths, strict=True)
-    )
+    elements = ({seen.looks[seen.of[at]].element for at in span.members} for span in spans)
     storages = [seen.storages[span.first] for span in spans]
     places = _places(seen, storages, [span.start for span in spans], lengths)
-    return Laid(places, dtypes, lengths, tuple(of), tuple(offsets))
+    return Laid(places, tuple(map(_base, elements, lengths)), lengths, tuple(of), tuple(_offsets(seen, starts)))
+
+
+def _offsets(seen: Seen, starts: Sequence[int]) -> Iterator[int]:
+    """First byte of each tensor in its region; 0 where it has no element."""
+    reaches = [each.reach for each in seen.looks]
+    for own, start, number in zip(seen.starts(), starts, seen.of, strict=True):
+        yield own - start if reaches[number] else 0
 
 
 def _places(seen: Seen, storages: Sequence[Any], starts: Sequence[int], lengths: Sequence[int]) -> Places:
     return Places(storages, starts, lengths, on_cpu=all(device.type == "cpu" for device in seen.devices))
 
 
-def _base(elements: Sequence[Element] | set[Element], length: int) -> str:
+def _base(elements: set[Element], length: int) -> str:
     if len(elements) == 1:
         (element,) = elements
         if element.safetensors and length % element.size == 0:
