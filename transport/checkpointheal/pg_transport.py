@@ -115,9 +115,13 @@ class PGTransport:
                 self._peers.serve(dst_ranks, timeout, partial(_decline, error))
             raise
         described = copied(described) if snapshot else described
-        offer = _offer(described, step)
+        first = LiveSource(described)
+        offer = _offer(first, described, step)
+        read = iter([first])  # one recipient's: what it packed to be digested it need not pack again
         self._peers.serve(
-            dst_ranks, timeout, lambda peer: donor.give(peer.channel, LiveSource(described), offer, peer.terms)
+            dst_ranks,
+            timeout,
+            lambda peer: donor.give(peer.channel, next(read, None) or LiveSource(described), offer, peer.terms),
         )
 
     def recv_checkpoint(
@@ -242,8 +246,7 @@ def _require_distinct(sources: Sequence[int], relay_to: Sequence[int]) -> None:
         raise Misuse(f"rank {min(twice)} is to give the state and to be passed it")
 
 
-def _offer(described: Described, step: int) -> Offer:
-    source = LiveSource(described)
+def _offer(source: LiveSource, described: Described, step: int) -> Offer:
     schema, chunks = digest.schema_digest(described.schema), source.digests()
     return Offer(
         heal=_HEAL,

@@ -81,12 +81,12 @@ class Form(Frozen):
 
 
 class Tensors(Frozen):
-    """All tensors in columns of one length, in the order of their numbers."""
+    """All tensors in columns of one length, in the order of their numbers. The columns are in that of the alphabet."""
 
-    paths: tuple[str, ...] = Field(description="Dotted paths in the tree; for people and for comparing by name.")
     forms: tuple[Count, ...] = Field(description="Index of the form that each has.")
-    regions: tuple[Count, ...] = Field(description="Index of the region that holds its bytes.")
     offsets: tuple[Count, ...] = Field(description="First byte, from the start of the region.")
+    paths: tuple[str, ...] = Field(description="Dotted paths in the tree; for people and for comparing by name.")
+    regions: tuple[Count, ...] = Field(description="Index of the region that holds its bytes.")
 
     def __len__(self) -> int:
         return len(self.paths)

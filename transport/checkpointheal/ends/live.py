@@ -28,18 +28,27 @@ Room = Callable[[Schema], Sequence[torch.Tensor]]
 
 
 class _Buckets:
-    """As many buffers as chunks may be in flight, used in turn and made when first needed."""
+    """As many buffers as chunks may be in flight, made when first needed. The one that was used longest ago is next."""
 
     def __init__(self, nbytes: int) -> None:
-        self._nbytes, self._turn = nbytes, 0
+        self._nbytes = nbytes
         self._buffers: dict[int, torch.Tensor] = {}
 
-    def take(self, length: int) -> torch.Tensor:
-        """The one that was used longest ago."""
-        self._turn = (self._turn + 1) % WINDOW
-        if self._turn not in self._buffers:
-            self._buffers[self._turn] = memory.new(self._nbytes)
-        return self._buffers[self._turn][:length]
+    def find(self, index: int) -> torch.Tensor | None:
+        """The chunk's own, if it has one still."""
+        found = self._buffers.pop(index, None)
+        if found is not None:
+            self._buffers[index] = found
+        return found
+
+    def take(self, index: int) -> torch.Tensor:
+        """One for this chunk, whatever is in it."""
+        found = self.find(index)
+        if found is None:
+            full = len(self._buffers) == WINDOW
+            found = self._buffers.pop(next(iter(self._buffers))) if full else memory.new(self._nbytes)
+            self._buffers[index] = found
+        return found
 
 
 def _of(regions: Sequence[torch.Tensor], piece: Piece) -> torch.Tensor:
@@ -94,8 +103,9 @@ class LiveSource:
         return Manifest(schema=self._described.schema, values=self._described.values)
 
     def digests(self) -> tuple[str, ...]:
-        """One per chunk, read now."""
-        return tuple(memory.digest_of(self.parts(index)) for index in range(self._cut.count))
+        """One per chunk, read now: the last one first, so that those that are asked for first are packed already."""
+        descending = [memory.digest_of(self.parts(index)) for index in reversed(range(self._cut.count))]
+        return tuple(reversed(descending))
 
     def lengths(self, index: int) -> tuple[int, ...]:
         """Bytes of each part of this chunk."""
@@ -113,9 +123,11 @@ class LiveSource:
         return live if live.device.type == "cpu" else None
 
     def _packed(self, index: int) -> torch.Tensor:
-        """What is not given as it lies, and zeros between."""
+        """What is not given as it lies, and zeros between; as it was digested, where it still lies in its bucket."""
         length = self._cut.length(index)
-        bucket, pieces = self._buckets.take(length), self._cut.columns(index)
+        if (packed := self._buckets.find(index)) is not None:
+            return packed[:length]
+        bucket, pieces = self._buckets.take(index)[:length], self._cut.columns(index)
         clear(bucket, pieces.gaps(length))
         gather(bucket, pieces.without(lambda large: self._own(large) is not None), self._described.regions)
         return bucket
@@ -177,7 +189,7 @@ class StagedSink:
         return pieces.without(lambda large: self._own(large) is not None)
 
     def _bucket(self, index: int) -> torch.Tensor:
-        self._landing[index] = self._buckets.take(self._cut.length(index))
+        self._landing[index] = self._buckets.take(index)[: self._cut.length(index)]
         return self._landing[index]
 
     def _own(self, piece: Piece) -> torch.Tensor | None:

@@ -36,17 +36,17 @@ def _check_tensors(schema: Schema) -> None:
     columns = schema.tensors
     if len({len(columns.paths), len(columns.forms), len(columns.regions), len(columns.offsets)}) > 1:
         raise BadFrame("the columns that describe the tensors have different lengths")
-    known: dict[int, tuple[int, int]] = {}
-    starts, lengths = schema.regions.offsets, schema.regions.nbytes
-    for path, number, region, offset in zip(
-        columns.paths, columns.forms, columns.regions, columns.offsets, strict=True
-    ):
-        size, reaches = known.get(number) or known.setdefault(number, _measured(schema, path, number))
-        if region >= len(lengths):
-            raise BadFrame(f"{path} lies in region {region} of {len(lengths)}")
-        if offset + reaches > lengths[region]:
+    if max(columns.regions, default=-1) >= len(schema.regions):
+        at = next(at for at, region in enumerate(columns.regions) if region >= len(schema.regions))
+        raise BadFrame(f"{columns.paths[at]} lies in region {columns.regions[at]} of {len(schema.regions)}")
+    lengths = map(schema.regions.nbytes.__getitem__, columns.regions)
+    lying = dict(zip(zip(columns.forms, columns.offsets, lengths, strict=True), columns.paths, strict=True))
+    measured: dict[int, tuple[int, int]] = {}
+    for (number, offset, length), path in lying.items():  # few, where tensors are very many
+        size, reaches = measured.get(number) or measured.setdefault(number, _measured(schema, path, number))
+        if offset + reaches > length:
             raise BadFrame(f"{path} reaches past the end of its region")
-        if (starts[region] + offset) % size:
+        if offset % size:  # a region is aligned for every dtype
             raise BadFrame(f"{path} is not aligned to its elements of {size} bytes")
 
 

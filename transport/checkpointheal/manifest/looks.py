@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from checkpointheal.contract.layout import Form, Kind
@@ -15,6 +17,8 @@ from checkpointheal.errors import UnsupportedLeaf
 from checkpointheal.manifest import wholes
 from checkpointheal.manifest.dtypes import ELEMENTS, Element, name_of
 from checkpointheal.manifest.reach import reach
+
+Column = npt.NDArray[np.int64]
 
 
 class Look(NamedTuple):
@@ -41,15 +45,14 @@ class Seen:
     storages: list[torch.UntypedStorage] = field(default_factory=list, compare=False)
     devices: set[torch.device] = field(default_factory=set)
 
-    def starts(self) -> list[int]:
+    def starts(self) -> Column:
         """First byte of each, from the start of its storage."""
-        sizes = [each.element.size for each in self.looks]
-        return [skip * sizes[number] for skip, number in zip(self.skips, self.of, strict=True)]
+        sizes = np.array([each.element.size for each in self.looks], dtype=np.int64)
+        return np.array(self.skips, dtype=np.int64) * sizes[self.of]
 
-    def ends(self) -> list[int]:
-        """Behind the last byte of each."""
-        reaches = [each.reach for each in self.looks]
-        return [start + reaches[number] for start, number in zip(self.starts(), self.of, strict=True)]
+    def reaches(self) -> Column:
+        """Bytes of each, from its first element to behind its last one."""
+        return np.array([each.reach for each in self.looks], dtype=np.int64)[self.of]
 
 
 def look(paths: Sequence[str], tensors: Sequence[torch.Tensor]) -> Seen:
@@ -81,9 +84,9 @@ def look(paths: Sequence[str], tensors: Sequence[torch.Tensor]) -> Seen:
 
 
 def _require_memory(paths: Sequence[str], tensors: Sequence[torch.Tensor], seen: Seen) -> None:
-    for at, (end, storage) in enumerate(zip(seen.ends(), seen.storages, strict=True)):
-        if end > storage.nbytes():
-            raise UnsupportedLeaf(paths[at], f"{wholes.told(tensors[at])} (its memory was given back)")
+    there = np.array([storage.nbytes() for storage in seen.storages], dtype=np.int64)
+    for at in map(int, np.flatnonzero(seen.starts() + seen.reaches() > there)):
+        raise UnsupportedLeaf(paths[at], f"{wholes.told(tensors[at])} (its memory was given back)")
 
 
 def _laid_out(tensor: Any) -> Any:

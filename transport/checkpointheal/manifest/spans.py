@@ -7,6 +7,8 @@ tensors have a storage of their own: these are told from the rest before anythin
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from checkpointheal.manifest.dtypes import Element
 from checkpointheal.manifest.looks import Seen
 from checkpointheal.manifest.places import Places
@@ -36,9 +38,11 @@ class _Span(NamedTuple):
 
 def lay_out(seen: Seen) -> Laid:
     """Where everything lies."""
-    ends = seen.ends()
-    starts = [min(start - start % _GRAIN, end) for start, end in zip(seen.starts(), ends, strict=True)]
-    shared = [span for members in _shared(seen) for span in _merged(starts, ends, members)]
+    reaches, own = seen.reaches(), seen.starts()
+    high = own + reaches
+    low = np.minimum(own - own % _GRAIN, high)
+    starts, ends = low.tolist(), high.tolist()
+    shared = [span for members in _shared(seen, reaches.tolist()) for span in _merged(starts, ends, members)]
     if not shared:
         return _alone(seen, starts, ends)
     taken = {at for span in shared for at in span.members}
@@ -46,17 +50,16 @@ def lay_out(seen: Seen) -> Laid:
     return _together(seen, sorted((*shared, *alone)))
 
 
-def _shared(seen: Seen) -> list[list[int]]:
+def _shared(seen: Seen, reaches: Sequence[int]) -> list[list[int]]:
     """The tensors of each storage that has several; one without elements needs none."""
     keys: Sequence[Any] = seen.bases
     if len(seen.devices) > 1:
         keys = [(base, storage.device) for base, storage in zip(seen.bases, seen.storages, strict=True)]
-    reaches = [each.reach for each in seen.looks]
-    if all(reaches) and len(set(keys)) == len(keys):
+    if len(set(keys)) == len(keys):
         return []
     found: dict[Any, list[int]] = {}
-    for at, (key, number) in enumerate(zip(keys, seen.of, strict=True)):
-        if reaches[number]:
+    for at, (key, reaches_far) in enumerate(zip(keys, reaches, strict=True)):
+        if reaches_far:
             found.setdefault(key, []).append(at)
     return [members for members in found.values() if len(members) > 1]
 
@@ -77,11 +80,11 @@ def _merged(starts: Sequence[int], ends: Sequence[int], members: Sequence[int]) 
 def _alone(seen: Seen, starts: Sequence[int], ends: Sequence[int]) -> Laid:
     """Every tensor is a region."""
     lengths = tuple(map(int.__sub__, ends, starts))
-    pairs = list(zip(seen.of, lengths, strict=True))
-    bases = {pair: _base({seen.looks[pair[0]].element}, pair[1]) for pair in set(pairs)}
-    offsets = tuple(_offsets(seen, starts))
+    kinds = list(zip(seen.of, lengths, strict=True))
+    words = {kind: _base({seen.looks[kind[0]].element}, kind[1]) for kind in set(kinds)}
+    dtypes = tuple(map(words.__getitem__, kinds))
     places = _places(seen, seen.storages, starts, lengths)
-    return Laid(places, tuple(bases[pair] for pair in pairs), lengths, tuple(range(len(ends))), offsets)
+    return Laid(places, dtypes, lengths, tuple(range(len(ends))), _offsets(seen, starts))
 
 
 def _together(seen: Seen, spans: Sequence[_Span]) -> Laid:
@@ -94,14 +97,13 @@ def _together(seen: Seen, spans: Sequence[_Span]) -> Laid:
     elements = ({seen.looks[seen.of[at]].element for at in span.members} for span in spans)
     storages = [seen.storages[span.first] for span in spans]
     places = _places(seen, storages, [span.start for span in spans], lengths)
-    return Laid(places, tuple(map(_base, elements, lengths)), lengths, tuple(of), tuple(_offsets(seen, starts)))
+    return Laid(places, tuple(map(_base, elements, lengths)), lengths, tuple(of), _offsets(seen, starts))
 
 
-def _offsets(seen: Seen, starts: Sequence[int]) -> Iterator[int]:
+def _offsets(seen: Seen, starts: Sequence[int]) -> tuple[int, ...]:
     """First byte of each tensor in its region; 0 where it has no element."""
-    reaches = [each.reach for each in seen.looks]
-    for own, start, number in zip(seen.starts(), starts, seen.of, strict=True):
-        yield own - start if reaches[number] else 0
+    inside = seen.starts() - np.array(starts, dtype=np.int64)
+    return tuple(np.where(seen.reaches() > 0, inside, 0).tolist())
 
 
 def _places(seen: Seen, storages: Sequence[Any], starts: Sequence[int], lengths: Sequence[int]) -> Places:
