@@ -123,7 +123,8 @@ def _mapping(tag: str, content: list[JsonValue], giver: Giver, path: str, depth:
             raise BadFrame("the tree holds a mapping whose entries are no pairs")
         if isinstance(pair[0], list):
             found = _named_run(pair[0], pair[1], giver, depth)
-            dict.update(made, found)  # a Counter's own would count
+            for name, tensor in found.items():  # a Counter's update would count
+                made[name] = tensor
             count += len(pair[0])
             continue
         key = _key(pair[0], giver, path)
