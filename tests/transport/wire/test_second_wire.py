@@ -35,6 +35,12 @@ STATE: dict[Any, Any] = {
         "mask": Tensor("bool", (3,), b"\1\0\1"),
     },
     "groups": [OrderedDict(lr=0.1, betas=(0.9, -0.0)), {3: None, (1, 2): True, ("é\x7f\U0001f600", 1): b"\0k"}],
+    "many": {
+        **{f"layers.{i}.weight": Tensor("float32", (6,), struct.pack("<6f", *range(i, i + 6))) for i in range(9)},
+        0: Tensor("uint8", (1,), b"\7"),
+        "tied": Tensor("float32", (6,), MEMORY),
+    },
+    "rows": ["begin", *[Tensor("float32", (3,), MEMORY, 12 * (i % 2)) for i in range(8)], "end"],
     "seen": Counter(a=2**70),
     "words": ["", float("inf"), 1j, 'quotes " and \\ and \n'],
 }
