@@ -40,7 +40,7 @@ class LiveSink(StagedSink):
             staged = self._make_room(offer, needed)
             self._take_over(offer, source, present)
             return present or staged
-        self._is_in_place, self.regions = True, self._target.live.regions
+        self._is_in_place, self._regions = True, lambda: self._target.live.regions
         self._lacking = set(offer.missing(present))
         return present
 

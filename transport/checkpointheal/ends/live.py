@@ -7,13 +7,14 @@ know channels.
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from typing import Protocol
 
 import torch
 from pydantic import JsonValue
 
 from checkpointheal import digest
-from checkpointheal.contract.cut import Cut, Part, Piece, Pieces
+from checkpointheal.contract.cut import LARGE, Cut, Part, Piece, Pieces
 from checkpointheal.contract.layout import Manifest, Schema
 from checkpointheal.ends import memory, mixed
 from checkpointheal.ends.ends import WINDOW
@@ -133,15 +134,31 @@ class LiveSource:
         return bucket
 
 
+def _only(needed: Collection[int], schema: Schema) -> Sequence[torch.Tensor]:
+    return [memory.new(nbytes if at in needed else 0) for at, nbytes in enumerate(schema.regions.nbytes)]
+
+
+def _had(schema: Schema, make: Room) -> Sequence[torch.Tensor]:
+    try:
+        return make(schema)
+    except RuntimeError as error:
+        raise BadFrame(f"{schema.data_bytes} bytes are offered, more than this process can have") from error
+
+
 class StagedSink:
     """New memory for a state, one storage per region, so that each received tensor lives and dies by itself."""
 
     def __init__(self, fits: Callable[[Manifest], Collection[int]], room: Room | None = None) -> None:
         """`fits` tells which regions are needed, or raises SchemaDiffers or UnknownClass; `room` makes all of them."""
         self._fits, self._room = fits, room
-        self.regions: Sequence[torch.Tensor] = ()
+        self._regions: Callable[[], Sequence[torch.Tensor]] = tuple
         self._landing: dict[int, torch.Tensor] = {}
         self._unneeded: frozenset[int] = frozenset()
+
+    @property
+    def regions(self) -> Sequence[torch.Tensor]:
+        """One for each of the offered schema, once it is prepared. Raises BadFrame where there is no room for it."""
+        return self._regions()
 
     def prepare(self, offer: Offer) -> Sequence[str]:
         """Nothing lies here yet; but chunks that are not needed need not cross."""
@@ -157,16 +174,14 @@ class StagedSink:
         return needed
 
     def _make_room(self, offer: Offer, needed: frozenset[int]) -> Sequence[str]:
+        """Memory for large regions at once, for a host of small ones while the first of them cross."""
         schema = offer.manifest.schema_
-        try:
-            if self._room is not None and len(needed) == len(schema.regions):
-                self.regions = self._room(schema)
-            else:
-                self.regions = [
-                    memory.new(nbytes if at in needed else 0) for at, nbytes in enumerate(schema.regions.nbytes)
-                ]
-        except RuntimeError as error:
-            raise BadFrame(f"{schema.data_bytes} bytes are offered, more than this process can have") from error
+        make = self._room if self._room and len(needed) == len(schema.regions) else partial(_only, needed)
+        self._regions = cache(partial(_had, schema, make))
+        if max(schema.regions.nbytes, default=0) < LARGE:
+            _had(schema, lambda _schema: (memory.new(schema.data_bytes),))
+        else:
+            self._regions()
         if len(needed) == len(schema.regions):
             return ()
         self._unneeded = frozenset(range(len(schema.regions))).difference(needed)
