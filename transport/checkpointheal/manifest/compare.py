@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from checkpointheal.contract.layout import Difference, Form, Schema, TensorEntry
-from checkpointheal.manifest.growing import runless
 from checkpointheal.manifest.reach import reach
+from checkpointheal.manifest.runs import runless
 from checkpointheal.manifest.tree import join
 
 _TOLD = {

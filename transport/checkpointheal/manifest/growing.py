@@ -16,6 +16,7 @@ from checkpointheal.contract.layout import Outer, Sharding
 from checkpointheal.errors import BadFrame
 from checkpointheal.manifest import values
 from checkpointheal.manifest.classes import NAME_LIMIT, UNFIT, Known, find
+from checkpointheal.manifest.runs import run_of
 from checkpointheal.manifest.tree import DEPTH_LIMIT, join
 
 _EMPTY: Mapping[str, Callable[[], dict[Any, Any]]] = {"d": dict, "od": OrderedDict, "ct": Counter}
@@ -100,20 +101,11 @@ def grow(tree: JsonValue, giver: Giver, path: str = "", depth: int = 0) -> Any:
 def _sequence(content: list[JsonValue], giver: Giver, path: str, depth: int) -> list[Any]:
     grown: list[Any] = []
     for child in content:
-        if (run := _run_of(child)) is not None and depth < DEPTH_LIMIT:
+        if (run := run_of(child)) is not None and depth < DEPTH_LIMIT:
             grown.extend(giver.run(*run))
         else:
             grown.append(grow(child, giver, join(path, len(grown)), depth + 1))
     return grown
-
-
-def _run_of(node: JsonValue) -> tuple[int, int] | None:
-    """First and number of a run of tensors; None: it is none."""
-    told = node.get("R") if isinstance(node, dict) and len(node) == 1 else None
-    if not isinstance(told, list) or len(told) != 2:
-        return None
-    first, count = told
-    return (first, count) if type(first) is int and type(count) is int and first >= 0 and count >= 0 else None
 
 
 def _mapping(tag: str, content: list[JsonValue], giver: Giver, path: str, depth: int) -> Any:
@@ -139,37 +131,13 @@ def _mapping(tag: str, content: list[JsonValue], giver: Giver, path: str, depth:
 
 def _named_run(keys: list[JsonValue], node: JsonValue, giver: Giver, depth: int) -> dict[Any, Any]:
     """A run of tensors by their keys."""
-    run = _run_of({"R": [node["R"], len(keys)]}) if isinstance(node, dict) and node.keys() == {"R"} else None
+    run = run_of({"R": [node["R"], len(keys)]}) if isinstance(node, dict) and node.keys() == {"R"} else None
     if run is None or depth >= DEPTH_LIMIT or not all(type(key) is str for key in keys):
         raise BadFrame("the tree holds a mapping with keys in a row that name no tensors")
     found = dict(zip(keys, giver.run(*run), strict=True))
     if len(found) != len(keys):
         raise BadFrame("the tree holds a mapping that has a key twice")
     return found
-
-
-def runless(node: JsonValue) -> Any:
-    """A tree that adds up, with each tensor told by itself, so that two can be compared child by child."""
-    if not isinstance(node, dict):
-        return node
-    ((tag, content),) = node.items()
-    if tag in _EMPTY:
-        return {tag: [each for pair in content for each in _spread(*pair)]}  # type: ignore[union-attr, misc]
-    if tag in ("l", "t"):
-        return {tag: [each for child in content for each in _children(child)]}  # type: ignore[union-attr]
-    at = _INNER.get(tag)
-    return node if at is None else {tag: [*content[:at], runless(content[at]), *content[at + 1 :]]}  # type: ignore[index, misc]
-
-
-def _children(child: JsonValue) -> list[Any]:
-    run = _run_of(child)
-    return [runless(child)] if run is None else [{"T": run[0] + at} for at in range(run[1])]
-
-
-def _spread(key: Any, node: Any) -> list[Any]:
-    if isinstance(key, list):
-        return [[each, {"T": node["R"] + at}] for at, each in enumerate(key)]
-    return [[key, runless(node)]]
 
 
 def _is_hashable(key: object) -> bool:
@@ -224,5 +192,3 @@ def _read(model: type[M], node: JsonValue, path: str) -> M:
 
 
 _OBJECTS: Mapping[str, int] = {"c": 2, "x": 4, "dt": 2, "sh": 2}
-_INNER: Mapping[str, int] = {"c": 1, "x": 2, "dt": 1}
-"""Where in its content an object's tree of tensors stands."""
