@@ -1,4 +1,4 @@
-"""A rank is lost in the middle of a step: the others keep their process, and the job ends as if nothing had happened."""
+"""A rank is lost in the middle of a step: the others keep their process, and the job ends as if nothing had been."""
 
 import asyncio
 import json

@@ -126,7 +126,7 @@ class GroupElsewhere(Misuse):
 
 
 class BucketsRebuilt(Misuse):
-    """A DDP that gives its gradients other buckets after its first step: a member that comes back has the first ones."""
+    """A DDP that gives its gradients other buckets after its first step; a member that comes back has the first."""
 
 
 class TorchTooOld(Misuse):

@@ -12,9 +12,9 @@ from checkpointheal_operator.core.view import EpochMember, HealRecord
 
 
 def why_lost(moment: Moment, member: MemberId) -> Cause | Reason | None:
-    """The cause; `FollowedPeer` where it only followed; None where this life of it never left an epoch.
+    """The cause; `FollowedPeer` where it only followed; None where this life of it is still there.
 
-    A process that outlived its epoch and asks again has only followed: on level 2 the survivors do.
+    So are the survivors of level 2, which outlive their epoch and ask again.
     """
     known, place = moment.view.epoch.member(member), moment.places[member]
     if known is None or place.pod is None or place.report is None:
@@ -23,7 +23,7 @@ def why_lost(moment: Moment, member: MemberId) -> Cause | Reason | None:
         changed = place.pod.revision and known.revision and place.pod.revision != known.revision
         return Cause.ROLLED_OUT if changed else Cause.REPLACED
     if place.report.trainer.incarnation == known.incarnation:
-        return Reason.FOLLOWED_PEER if place.report.trainer.request != known.request else None
+        return None
     if known.incarnation in moment.view.epoch.restarts:
         return Cause.STOPPED
     return _why_ended(moment, member, place.report.trainer.exit)

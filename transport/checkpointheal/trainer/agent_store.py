@@ -1,7 +1,7 @@
 """How do torch's process groups find their peers in an epoch?
 
-By a store of torch's kind whose words go to this trainer's agent, and from there to the agent that holds the rendezvous.
-The end of the epoch ends every wait here. Must not know process groups.
+By a store of torch's kind whose words go to this trainer's agent, and from there to the agent that holds the
+rendezvous. The end of the epoch ends every wait here. Must not know process groups.
 """
 
 import itertools
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Literal
 
-import torch.distributed as dist
+from torch.distributed import Store  # type: ignore[attr-defined]
 
 from checkpointheal.contract.trainer import StoreAsk
 from checkpointheal.errors import RendezvousFailed
@@ -22,7 +22,7 @@ _NUMBERS = itertools.count(1)
 """Never again in the life of this process: an answer that comes late is nobody else's."""
 
 
-class AgentStore(dist.Store):
+class AgentStore(Store):
     """The store of one epoch. Raises RendezvousFailed, which reaches torch as a failed store."""
 
     def __init__(self, line: Line, epoch: int, is_over: Callable[[], bool]) -> None:

@@ -18,14 +18,17 @@ from checkpointheal.trainer.ending import LAST_WORDS, is_of_a_collective
 from checkpointheal.trainer.faults import Faults
 
 CAUSE_GRACE = 1.0
-"""Seconds that an error of the user's own code waits for the word that the epoch is over: garbage may have raised it."""
+"""Seconds that an error waits for the word that the epoch is over: garbage may have raised it."""
 LOST_GRACE = 20.0
 """The same once a collective was lost: a pod whose agent is silent too is given up after some seconds only."""
 _PRESS_EVERY = 0.1
 
 
 class Epoch:
-    """`number`, and the `step` that the state belongs to. `end_collectives` is called again and again once it is over."""
+    """`number`, and the `step` that the state belongs to.
+
+    `end_collectives` is called again and again once it is over; `wake`, so that who waits for a peer looks up.
+    """
 
     def __init__(self, number: int, end_collectives: Callable[[], None], wake: Callable[[], None]) -> None:
         self.number, self.step = number, 0
@@ -33,11 +36,13 @@ class Epoch:
         self.finishes: Callable[[], None] = lambda: None
         """Called where the body ended without an error: do all members end here?"""
         self.is_last = False
+        self._entered = False
         self._end_collectives, self._wake = end_collectives, wake
         self._over, self._left = threading.Event(), threading.Event()
 
     def __enter__(self) -> Self:
         """Train in it."""
+        self._entered = True
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
@@ -62,6 +67,11 @@ class Epoch:
     def was_ended(self) -> bool:
         """Whether the agent says, within the grace that there is reason for, that it is over."""
         return self._over.wait(LOST_GRACE if self.faults.noted is not None else CAUSE_GRACE)
+
+    def require_entered(self) -> None:
+        """Raise Misuse where its body did not stand in `with epoch:`, for then nobody knows how it ended."""
+        if not self._entered:
+            raise errors.Misuse("an epoch went by without `with epoch:`: put the training loop of each epoch into it")
 
     def require_whole(self) -> None:
         """Raise EpochOver where a collective of this epoch was lost: no update may be made of what came out of it."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed import HashStore, PrefixStore, Store  # type: ignore[attr-defined]
 
 from checkpointheal.errors import GroupElsewhere, Misuse
 from checkpointheal.trainer.faults import Faults
@@ -23,17 +24,17 @@ class Groups:
     def __init__(self, rank: int, size: int) -> None:
         self.rank, self.size = rank, size
         self._groups: list[StableGroup] = []
-        self._store: dist.Store | None = None
+        self._store: Store | None = None
         self._faults = Faults()
-        self._inside: list[dist.ProcessGroup] = []
+        self._inside: list[Any] = []
         self._connections: Connections | None = None
         if not hasattr(dist.Backend, BACKEND.upper()):
             devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
             dist.Backend.register_backend(BACKEND, self._create, extended_api=True, devices=devices)
         # A store of this process alone: making a stable group asks nobody.
-        dist.init_process_group(BACKEND, store=dist.HashStore(), rank=rank, world_size=size)
+        dist.init_process_group(BACKEND, store=HashStore(), rank=rank, world_size=size)
 
-    def open(self, store: dist.Store, faults: Faults) -> None:
+    def open(self, store: Store, faults: Faults) -> None:
         """Put an inside into each, over this epoch's store. Raises RuntimeError where members are missing."""
         self._connections, self._inside = Connections(), []
         self._faults = faults
@@ -46,11 +47,11 @@ class Groups:
         if self._connections is not None:
             self._connections.all_made()
 
-    def between(self, name: str, ranks: list[int]) -> dist.ProcessGroup | None:
+    def between(self, name: str, ranks: list[int]) -> Any:
         """A group of this epoch alone, of these of the world's ranks; None where this one is not among them."""
         if self._store is None or self.rank not in ranks:
             return None
-        return make_inside(dist.PrefixStore(name, self._store), ranks.index(self.rank), len(ranks))
+        return make_inside(PrefixStore(name, self._store), ranks.index(self.rank), len(ranks))
 
     def refuse(self, faults: Faults) -> None:
         """There is nobody to speak with in this epoch; `faults.refusal` says why."""
@@ -69,8 +70,8 @@ class Groups:
             group.fill(None, self._faults)
         self._inside = []
 
-    def _fill(self, group: StableGroup, store: dist.Store) -> None:
-        inside = make_inside(dist.PrefixStore(group.group_name, store), group.rank(), group.size())
+    def _fill(self, group: StableGroup, store: Store) -> None:
+        inside = make_inside(PrefixStore(group.group_name, store), group.rank(), group.size())
         self._inside.append(inside)
         group.fill(inside, self._faults)
 
@@ -115,11 +116,13 @@ def _plain() -> None:
     if "RANK" in os.environ:
         dist.init_process_group()
     else:
-        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
 
 
 def _place(environment: Mapping[str, str]) -> tuple[int, int]:
     try:
         return int(environment["RANK"]), int(environment["WORLD_SIZE"])
     except (KeyError, ValueError) as error:
-        raise Misuse(f"RANK and WORLD_SIZE tell which member of how many this is, as torchrun sets them: {error}") from error
+        raise Misuse(
+            f"RANK and WORLD_SIZE tell which member of how many this is, as torchrun sets them: {error}"
+        ) from error

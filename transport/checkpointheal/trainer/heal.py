@@ -123,12 +123,12 @@ class Heal:
 
             for epoch in heal.epochs():
                 with epoch:
-                    for step in range(epoch.step, steps): ...; heal.commit(step + 1)
+                    for step in range(epoch.step, steps): ...
 
         In place of `restore()` and `agree()`. The state is that of `epoch.step` when an epoch begins. `begin` is called
         where nobody's memory has a state: load your checkpoint and return its step; without it, that is a fresh start.
-        After the last one this member is done. Raises BucketsRebuilt or TorchTooOld for a wrapper that cannot stay, SchemaDiffers, AppliedStateDiffers or
-        RestoreDisagrees.
+        After the last one this member is done. Raises BucketsRebuilt or TorchTooOld for a wrapper that cannot stay;
+        SchemaDiffers, AppliedStateDiffers or RestoreDisagrees as `restore()` and `agree()` do.
         """
         self._asked = True
         if self._line is None:
@@ -140,6 +140,7 @@ class Heal:
             epoch = self._begin(self._line, membership, begin)
             if epoch is not None:
                 yield epoch
+                epoch.require_entered()
         membership.finish(epoch)
         self.done()
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed import PrefixStore, ProcessGroupGloo, Store  # type: ignore[attr-defined]
 
 from checkpointheal.trainer.collectives import Baseline, end_collectives, end_connections, sockets
 
@@ -17,12 +18,17 @@ GLOO_TIMEOUT = timedelta(minutes=30)
 """torch's own for CPU: a step may take that long, and who is lost is told by the agent, not by it."""
 
 
-def make_inside(store: dist.Store, rank: int, size: int) -> dist.ProcessGroup:
-    """A group over which CPU and, where there is one, CUDA tensors cross. Raises RuntimeError where peers are missing."""
-    gloo = dist.ProcessGroupGloo(dist.PrefixStore("gloo", store), rank, size, GLOO_TIMEOUT)  # type: ignore[attr-defined]
+def make_inside(store: Store, rank: int, size: int) -> Any:
+    """A group over which CPU and, where there is one, CUDA tensors cross; it has torch's collectives by their names.
+
+    Raises RuntimeError where peers are missing.
+    """
+    gloo = ProcessGroupGloo(PrefixStore("gloo", store), rank, size, GLOO_TIMEOUT)
     if not torch.cuda.is_available() or not dist.is_nccl_available():
-        return gloo  # type: ignore[no-any-return]
-    return _Both(gloo, dist.ProcessGroupNCCL(dist.PrefixStore("nccl", store), rank, size))  # type: ignore[attr-defined,return-value]
+        return gloo
+    from torch.distributed import ProcessGroupNCCL  # noqa: PLC0415 not in every build of torch
+
+    return _Both(gloo, ProcessGroupNCCL(PrefixStore("nccl", store), rank, size, ProcessGroupNCCL.Options()))
 
 
 class _Both:

@@ -5,17 +5,16 @@ with them, and at a fresh start takes the first replica's tensors. Must not know
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.optim import Optimizer
 
-from checkpointheal import digest
+from checkpointheal import digest, errors
 from checkpointheal.contract.trainer import EpochOver, Restored
-from checkpointheal.errors import AgentGone, EpochOver as Over
-from checkpointheal.errors import PeersDone, RestoreDisagrees
+from checkpointheal.errors import AgentGone, PeersDone, RestoreDisagrees
 from checkpointheal.manifest import describe
 from checkpointheal.trainer.agent_store import AgentStore
 from checkpointheal.trainer.agreement import Standing, agree_by_coordinate
@@ -83,7 +82,7 @@ class Membership:
             self._groups.open(store, epoch.faults)
             self._compare(epoch, answer)
             self._groups.met()
-        except (RuntimeError, Over) as error:
+        except (RuntimeError, errors.EpochOver) as error:
             first_line = str(error).partition("\n")[0]
             log.warning("checkpointheal: epoch %d did not come about: %s", epoch.number, first_line)
             return False
@@ -123,7 +122,8 @@ class Membership:
             inside.broadcast([region], options).wait()
 
     def _optimizers(self) -> Iterator[Optimizer]:
-        return (part for part in self._parts.replicated.values() if isinstance(part, Optimizer))
+        parts: Iterable[object] = self._parts.replicated.values()
+        return (part for part in parts if isinstance(part, Optimizer))
 
     def _modules(self) -> Iterator[nn.Module]:
         return (part for part in self._parts.replicated.values() if isinstance(part, nn.Module))

@@ -1,7 +1,7 @@
 """Which wrappers hold a stable group, can they outlive an epoch, and how are they brought to where a step can begin?
 
-A wrapper that an error has left in the middle of a step goes on from there, silently wrong. Must not know groups' insides
-or epochs.
+A wrapper that an error has left in the middle of a step goes on from there, silently wrong. Must not know epochs, nor
+what is inside a group.
 """
 
 import gc
@@ -30,8 +30,8 @@ def require_survivable(modules: Iterable[nn.Module]) -> None:
             )
     if any(_fsdp_parts(modules)) and not hasattr(FSDPModule, "reset_iter_state"):
         raise TorchTooOld(
-            "this torch has no FSDPModule.reset_iter_state, without which FSDP2 is silently wrong after an error in the "
-            "middle of a step: use a newer one, or restore() and restart"
+            "this torch has no FSDPModule.reset_iter_state, without which FSDP2 is silently wrong after an error in "
+            "the middle of a step: use a newer torch, or restore() in place of epochs()"
         )
 
 

@@ -96,15 +96,15 @@ class StableGroup(dist.ProcessGroup):
     def __init__(self, name: str, rank: int, size: int) -> None:
         super().__init__(rank, size)
         self._name = name
-        self._inner: dist.ProcessGroup | None = None
+        self._inner: Any = None
         self._faults = Faults()
 
-    def fill(self, inner: dist.ProcessGroup | None, faults: Faults) -> None:
+    def fill(self, inner: Any, faults: Faults) -> None:
         """From now on that one is inside; None: nobody is."""
         self._inner, self._faults = inner, faults
 
     @property
-    def group_name(self) -> str:
+    def group_name(self) -> str:  # type: ignore[override]
         """The name by which DeviceMesh finds it again; torch's own is kept in the backend that this has none of."""
         return self._name
 
