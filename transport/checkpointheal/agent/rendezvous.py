@@ -50,7 +50,8 @@ class Board:
         if ask.epoch < self._epoch:
             return _is_over(ask)
         value = ask.value if ask.do == "set" else b"%d" % (int(self._values.get(ask.key, b"0")) + int(ask.value))
-        size = self._size + len(ask.key) + len(value) - len(self._values.get(ask.key, b""))
+        held = len(ask.key) + len(self._values[ask.key]) if ask.key in self._values else 0
+        size = self._size + len(ask.key) + len(value) - held
         if size > LIMIT_BYTES:
             return _refused(ask, "RendezvousFull", f"the rendezvous of epoch {ask.epoch} is full")
         self._values[ask.key], self._size = value, size

@@ -28,11 +28,14 @@ class Groups:
         self._faults = Faults()
         self._inside: list[Any] = []
         self._connections: Connections | None = None
-        if not hasattr(dist.Backend, BACKEND.upper()):
-            devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-            dist.Backend.register_backend(BACKEND, self._create, extended_api=True, devices=devices)
-        # A store of this process alone: making a stable group asks nobody.
-        dist.init_process_group(BACKEND, store=HashStore(), rank=rank, world_size=size)
+
+    def create(self, asked: Any) -> StableGroup:
+        """The group that torch asks for. Made in the middle of an epoch, as by all ranks, it is filled at once."""
+        group = StableGroup(asked.group_id, asked.group_rank, asked.group_size)
+        self._groups.append(group)
+        if self._store is not None:
+            self._fill(group, self._store)
+        return group
 
     def open(self, store: Store, faults: Faults) -> None:
         """Put an inside into each, over this epoch's store. Raises RuntimeError where members are missing."""
@@ -75,20 +78,14 @@ class Groups:
         self._inside.append(inside)
         group.fill(inside, self._faults)
 
-    def _create(self, asked: Any, _options: object) -> StableGroup:
-        group = StableGroup(asked.group_id, asked.group_rank, asked.group_size)
-        self._groups.append(group)
-        if self._store is not None:  # made in the middle of an epoch, as by all ranks
-            self._fill(group, self._store)
-        return group
-
 
 _groups: Groups | None = None
+"""Torch's world, which it stands for, is one per process too."""
 
 
 def groups() -> Groups:
     """This process's, made at the first call. Raises GroupElsewhere, and Misuse where its rank is not known."""
-    global _groups  # noqa: PLW0603 torch's world, which it stands for, is one per process too
+    global _groups  # noqa: PLW0603
     if _groups is None:
         if dist.is_initialized():
             raise GroupElsewhere(
@@ -96,7 +93,16 @@ def groups() -> Groups:
                 "place of init_process_group()"
             )
         _groups = Groups(*_place(os.environ))
+        if not hasattr(dist.Backend, BACKEND.upper()):
+            devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+            dist.Backend.register_backend(BACKEND, _create, extended_api=True, devices=devices)
+        # A store of this process alone: making a stable group asks nobody.
+        dist.init_process_group(BACKEND, store=HashStore(), rank=_groups.rank, world_size=_groups.size)
     return _groups
+
+
+def _create(asked: Any, _options: object) -> StableGroup:
+    return groups().create(asked)
 
 
 def process_group() -> dist.ProcessGroup:
