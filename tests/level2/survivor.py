@@ -69,7 +69,7 @@ def hsdp(model: nn.Module) -> nn.Module:
 def build(rank: int, wrap: Callable[[nn.Module], nn.Module]) -> tuple[Any, ...]:
     """The reference, wrapped before the optimizer is made: FSDP2 gives the model other parameters."""
     torch.set_num_threads(1)
-    torch.manual_seed(0)
+    torch.manual_seed(rank if wrap is ddp else 0)  # DDP begins with the first rank's weights, whoever made which
     model = reference.GPT(OPTIONS.layers, OPTIONS.width, OPTIONS.heads, OPTIONS.length)
     wrapped = wrap(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.1)
