@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 import signal
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from builders_bad_hour import BadHour, a_bad_hour
 pytestmark = [pytest.mark.kills, pytest.mark.timeout(1800)]
 
 SCRIPT = Path(__file__).with_name("survivor.py")
+SEED = int(os.environ.get("SEED", "20261124"))
 TIMES = int(os.environ.get("KILLS", "1"))
 POINTS = ("forward", "backward", "all-reduce", "before commit")
 SHAPES = {"ddp": (3, 1), "hsdp": (2, 2)}
@@ -34,6 +36,25 @@ def steps_back(hour: BadHour, rank: int) -> int:
         most = max(most, reached - line["step"])
         reached = line["step"]
     return most
+
+
+@pytest.mark.parametrize("wrap", SHAPES)
+def test_a_rank_may_be_killed_at_any_instant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrap: str) -> None:
+    monkeypatch.setenv("WRAP", wrap)
+    dice = random.Random(SEED)
+
+    async def story() -> None:
+        async with a_bad_hour(tmp_path, SCRIPT, *SHAPES[wrap]) as hour:
+            hits = [0] * hour.world
+            for _ in range(TIMES * 10):
+                rank = dice.randrange(hour.world)
+                await asyncio.sleep(dice.uniform(0, 0.5))
+                hour.hit_trainer(rank)
+                hits[rank] += 1
+                await hour.trains_on()
+            assert [lives(hour, rank) for rank in range(hour.world)] == [1 + each for each in hits]
+
+    asyncio.run(story())
 
 
 async def hit(hour: BadHour, rank: int, point: str, number: int) -> None:

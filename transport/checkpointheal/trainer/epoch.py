@@ -4,6 +4,7 @@ The agent says that an epoch is over; then blocked collectives are ended until i
 leave it in time is ended. An error is taken for the epoch's only with that word. Must not know groups or states.
 """
 
+import faulthandler
 import os
 import sys
 import threading
@@ -137,3 +138,4 @@ def _last_words(told: EpochOver) -> None:
         f"checkpointheal: epoch {told.epoch} is over ({told.reason}: {told.message}); it was not left in time\n"
     )
     sys.stderr.flush()
+    faulthandler.dump_traceback(all_threads=True)  # where it was held up
