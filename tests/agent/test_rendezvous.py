@@ -151,7 +151,9 @@ def test_agents_pass_words_on_as_they_are(tmp_path: Path) -> None:
             guest = Rendezvous("uid-0", lambda: order(host))
             await guest.ask(ask("set", value=b"\x00\xff"), peers.ask_store)
             assert (await guest.ask(ask("get", number=7), peers.ask_store)).value == b"\x00\xff"
-            bad = await session.post(f"http://{endpoint}/v1/store", data=b"{}", headers=ByKey(build.KEY).way_to(host).headers)
+            bad = await session.post(
+                f"http://{endpoint}/v1/store", data=b"{}", headers=ByKey(build.KEY).way_to(host).headers
+            )
             assert bad.status == 400
         await door.close()
 

@@ -59,7 +59,9 @@ def test_the_end_of_the_epoch_ends_every_wait(line, agent):
 
 def test_a_refusal_is_raised_by_its_reason(store, agent, monkeypatch):
     def refuse(ask: StoreAsk) -> StoreSaid:
-        return StoreSaid(number=ask.number, epoch=ask.epoch, reason="EpochIsOver", message="nobody meets in it any more")
+        return StoreSaid(
+            number=ask.number, epoch=ask.epoch, reason="EpochIsOver", message="nobody meets in it any more"
+        )
 
     monkeypatch.setattr(agent, "_meet", refuse)
     with pytest.raises(RendezvousFailed, match="EpochIsOver: nobody meets"):
