@@ -65,8 +65,8 @@ def test_each_coordinate_has_a_schema_of_its_own_and_all_have_one_epoch_and_step
         return agreement.agree_by_coordinate(standing, 0)
 
     assert rows([*mine, 0], [*shard, 1], [*mine, 0], [*shard, 1]) == [0, 1, 0, 1]
-    with pytest.raises(RestoreDisagrees, match="schema abababab.*schema cdcdcdcd"):
+    with pytest.raises(RestoreDisagrees, match=r"schema abababab.*schema cdcdcdcd"):
         rows([*mine, 0], [*shard, 0])
     behind = standing._replace(step=39).numbers().tolist()
-    with pytest.raises(RestoreDisagrees, match="step 40.*step 39"):
+    with pytest.raises(RestoreDisagrees, match=r"step 40.*step 39"):
         rows([*mine, 0], [*behind, 1])

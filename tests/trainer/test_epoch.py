@@ -1,4 +1,4 @@
-"""`with epoch:` takes an error for its own only with the agent's word, and a process that does not leave it is ended."""
+"""`with epoch:` takes an error for its own only with the agent's word, and who does not leave it in time is ended."""
 
 import threading
 
@@ -72,7 +72,7 @@ def test_a_lost_collective_without_the_word_is_raised_as_it_was(epoch):
 def test_nothing_is_made_of_a_lost_collective(epoch):
     epoch.require_whole()
     epoch.faults.note(LOST)
-    with pytest.raises(errors.EpochOver, match="epoch 3 has lost a collective: .*closed by peer"):
+    with pytest.raises(errors.EpochOver, match=r"epoch 3 has lost a collective: .*closed by peer"):
         epoch.require_whole()
 
 

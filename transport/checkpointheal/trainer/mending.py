@@ -21,6 +21,7 @@ except ImportError:  # torch before 2.6
 
 def require_survivable(modules: Iterable[nn.Module]) -> None:
     """Raise BucketsRebuilt or TorchTooOld, by name, for a wrapper that cannot go on when a member comes back."""
+    gc.collect()  # one that its owner has let go of is nobody's wrapper any more
     for ddp in _ddps():
         if not ddp.find_unused_parameters or ddp.static_graph:
             raise BucketsRebuilt(
