@@ -49,9 +49,10 @@ class BadHour:
 
     job: LocalJob
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.progress = Progress(folder, RANKS)
+    def __init__(self, folder: Path, replicas: int = RANKS, ranks: int = 1) -> None:
+        self.folder, self.world = folder, replicas * ranks
+        self._ranks = ranks
+        self.progress = Progress(folder, self.world)
         self.begun: list[BeginEpoch] = []
         self.wrong_fallbacks: list[str] = []
         self._forgotten: list[tuple[float, int, bool]] = []
@@ -69,7 +70,7 @@ class BadHour:
         """Every rank computes this many updates from now on: with anyone missing, nobody gets further than one."""
         now = time.time()
         await self.until(
-            lambda: min(self.progress.updates_since(rank, now) for rank in range(RANKS)) >= updates,
+            lambda: min(self.progress.updates_since(rank, now) for rank in range(self.world)) >= updates,
             f"{updates} more updates on every rank",
         )
 
@@ -87,10 +88,10 @@ class BadHour:
         What was forgotten before every rank completed a step again has been handed over anew.
         """
         self.progress.look()
-        since = min(self.progress.last_update(rank) for rank in range(RANKS)) - HANDED_OVER_SECONDS
+        since = min(self.progress.last_update(rank) for rank in range(self.world)) - HANDED_OVER_SECONDS
         pods = {rank for at, rank, whole in self._forgotten if whole and at >= since}
         agents = {rank for at, rank, _ in self._forgotten if at >= since}
-        return any(agents >= set(range(RANKS)) - {rank} for rank in pods)
+        return any(agents >= set(range(self.world)) - {rank} for rank in pods)
 
     def arm(self, rank: int, point: str, number: int) -> None:
         """Have the rank hit itself with this signal when it passes the point."""
@@ -114,7 +115,7 @@ class BadHour:
     async def delete_pod(self, rank: int) -> None:
         """Its arena goes too, and what its agent kept for others."""
         self._forgotten.append((time.time(), rank, True))
-        await self.job.supervisor.delete(MemberId(replica=rank))
+        await self.job.supervisor.delete(self._member(rank))
 
     async def transfer_to(self, rank: int) -> str:
         """Wait until bytes are on their way to the rank, and not all of them have come; the donor's pod."""
@@ -125,23 +126,28 @@ class BadHour:
         view = self.job.loop.view
         for heal in view.heals:
             transfer = transfer_of(view, heal)
-            ours = heal.is_open and heal.recipient.replica == rank
+            ours = heal.is_open and heal.recipient == self._member(rank)
             if ours and transfer is not None and _is_under_way(transfer):
                 return transfer.donor
         return None
 
+    def _member(self, rank: int) -> MemberId:
+        return MemberId(replica=rank // self._ranks, rank=rank % self._ranks)
+
     def _pod(self, rank: int) -> Pod:
-        pod = self.job.supervisor.pod(MemberId(replica=rank))
+        pod = self.job.supervisor.pod(self._member(rank))
         if pod is None:
             raise Hang(f"rank {rank} has no pod")
         return pod
 
 
 @asynccontextmanager
-async def a_bad_hour(folder: Path) -> AsyncIterator[BadHour]:
+async def a_bad_hour(
+    folder: Path, script: Path = SCRIPT, replicas: int = RANKS, ranks: int = 1
+) -> AsyncIterator[BadHour]:
     """A job that trains; at the end it is stopped, and must have ended like the witness."""
     (healed := folder / "healed").mkdir()
-    hour = BadHour(healed)
+    hour = BadHour(healed, replicas, ranks)
 
     def told(decision: Decision, _: JobView) -> None:
         log.told(decision)
@@ -149,8 +155,8 @@ async def a_bad_hour(folder: Path) -> AsyncIterator[BadHour]:
 
     settings = LocalSettings(
         job=f"kills-{os.getpid()}-{random.randrange(1 << 30):x}",
-        command=(sys.executable, str(SCRIPT), "healed", str(healed)),
-        policy=Policy(replicas=RANKS, stopped_grace=1, same_step_crashes=1000, max_attempts=20),
+        command=(sys.executable, str(script), "healed", str(healed)),
+        policy=Policy(replicas=replicas, ranks=ranks, stopped_grace=1, same_step_crashes=1000, max_attempts=20),
         logs=healed / "logs",
         trainer_restarts=1000,
         environment={**os.environ, **QUIET},
@@ -160,37 +166,37 @@ async def a_bad_hour(folder: Path) -> AsyncIterator[BadHour]:
             hour.job = job
             await hour.until(lambda: hour.progress.behind >= 3, "the first steps")
             yield hour
-            last = max(hour.progress.step(rank) for rank in range(RANKS)) + 10
+            last = max(hour.progress.step(rank) for rank in range(hour.world)) + 10
             (healed / "stopping").write_text(str(last))
             (healed / "stopping").rename(healed / "stop")
             outcome = await asyncio.wait_for(job.wait(), HANG_SECONDS)
             assert outcome.status == 0, outcome.message
-    await _witness(folder / "witness", last)
-    first = first_difference(folder, last)
+    await _witness(folder / "witness", last, script, hour.world)
+    first = first_difference(folder, last, hour.world)
     assert first is None, f"losses differ from step {first} on"
     assert hour.wrong_fallbacks == []
-    verdict = compare(folder / "witness", healed, RANKS)
+    verdict = compare(folder / "witness", healed, hour.world)
     assert verdict.identical, verdict.different
 
 
-async def _witness(folder: Path, steps: int) -> None:
+async def _witness(folder: Path, steps: int, script: Path, world: int) -> None:
     """The same training, plainly, to the same step."""
     folder.mkdir()
     (folder / "stop").write_text(str(steps))
-    place = {"WORLD_SIZE": str(RANKS), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    place = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     ranks = [
         await asyncio.create_subprocess_exec(
-            sys.executable, str(SCRIPT), "plain", str(folder), env={**os.environ, **QUIET, **place, "RANK": str(rank)}
+            sys.executable, str(script), "plain", str(folder), env={**os.environ, **QUIET, **place, "RANK": str(rank)}
         )
-        for rank in range(RANKS)
+        for rank in range(world)
     ]
     codes = await asyncio.wait_for(asyncio.gather(*(rank.wait() for rank in ranks)), HANG_SECONDS)
-    assert codes == [0] * RANKS
+    assert codes == [0] * world
 
 
-def first_difference(folder: Path, last: int) -> int | None:
+def first_difference(folder: Path, last: int, world: int = RANKS) -> int | None:
     """The first step whose last computed loss is not the witness's, on any rank that lived to tell it."""
-    for rank in range(RANKS):
+    for rank in range(world):
         ours, theirs = (_losses(folder / name / f"progress-{rank}.jsonl") for name in ("healed", "witness"))
         for step in range(1, last + 1):
             if step in ours and ours[step] != theirs[step]:

@@ -21,6 +21,8 @@ from checkpointheal.contract.trainer import (
     Reserve,
     Reserved,
     Restored,
+    StoreAsk,
+    StoreSaid,
     Wait,
 )
 
@@ -37,6 +39,7 @@ class FakeAgent:
         self.silent = False
         self.protocol = TRAINER_PROTOCOL
         self.heard: list = []
+        self.met: dict[str, bytes] = {}
         self._changed = threading.Condition()
         self._connection: socket.socket | None = None
         self.listen()
@@ -118,6 +121,16 @@ class FakeAgent:
                 self.say(Reserved(protocol=self.protocol))
             case PrivateReady():
                 self.say(PrivateKept(step=word.step, buddies=0))
+            case StoreAsk():
+                self.say(self._meet(word))
+
+    def _meet(self, ask: StoreAsk) -> StoreSaid:
+        """The rendezvous of a world of one: nobody else puts anything there."""
+        if ask.do == "set":
+            self.met[ask.key] = ask.value
+        elif ask.do == "add":
+            self.met[ask.key] = b"%d" % (int(self.met.get(ask.key, b"0")) + int(ask.value))
+        return StoreSaid(number=ask.number, epoch=ask.epoch, value=self.met.get(ask.key))
 
 
 class Sampler:

@@ -109,6 +109,8 @@ class Trainer:
     answer: tuple[int, int | None, str | None, bytes | None] | None = None
     private_begins: bool = False
     told: bool = False
+    survives: bool = False
+    """Level 2: it outlives its epoch and asks again."""
     stopped: bool = False
     held: bool = False
 
@@ -336,6 +338,8 @@ class Simulation:
         self.privates_arrive = True
         self.applied: list[tuple[MemberId, int, int | None]] = []
         self.decisions: list[core.Decision] = []
+        self.survivors: frozenset[MemberId] = frozenset()
+        """Whose trainers are written for level 2: usually all of them, or none."""
         self.made: set[tuple[MemberId, int]] = set()
         """Every private part that there ever was."""
 
@@ -365,6 +369,13 @@ class Simulation:
         self.policy = self.policy.model_copy(update={"fallback": fallback})
         self.view = self.view.model_copy(update={"policy": self.policy})
 
+    def survive(self) -> None:
+        """The script is written for level 2: its trainers outlive their epochs."""
+        self.survivors = frozenset(self.policy.members())
+        for pod in self.pods.values():
+            if pod.trainer is not None:
+                pod.trainer.survives = True
+
     def restart_operator(self, *, with_records: bool = True) -> None:
         """All that it heard is gone; without records, all that it ever decided too."""
         self.heard, self.ordered, self.flying = {}, {}, []
@@ -380,7 +391,7 @@ class Simulation:
         if pod.agent is None and not pod.finished:
             pod.agent, pod.untold, changed = Agent(f"agent-{next(self._numbers)}", pod), pod.standing, True
         if pod.trainer is None and not pod.finished:
-            pod.trainer, changed = Trainer(f"trainer-{next(self._numbers)}"), True
+            pod.trainer, changed = Trainer(f"trainer-{next(self._numbers)}", survives=member in self.survivors), True
         return changed
 
     def move_trainer(self, member: MemberId) -> bool:
@@ -388,7 +399,12 @@ class Simulation:
         trainer = pod.trainer
         if trainer is None or trainer.stopped:
             return False
-        if trainer.told:
+        if trainer.told and trainer.survives:
+            # Asks again without a new hello, from its own memory or from what a peer gives it meanwhile.
+            trainer.phase, trainer.told, trainer.answer = "waiting", False, None
+            trainer.request += 1
+            pod.say(trainer.wait)
+        elif trainer.told:
             pod.end_trainer(code=EXIT_EPOCH_OVER)
         elif trainer.phase == "new":
             trainer.phase = "starting"

@@ -145,11 +145,13 @@ def calm_down(job: Simulation) -> None:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from(LAYOUTS), st.integers(0, 3), mishaps(), st.sampled_from(["Checkpoint", "Hold"]))
+@given(st.sampled_from(LAYOUTS), st.integers(0, 3), mishaps(), st.sampled_from(["Checkpoint", "Hold"]), st.booleans())
 def test_every_run_ends_with_everybody_training_at_the_highest_step_that_could_be_restored(
-    layout: tuple[int, int], trained: int, mishaps: list[tuple[str, int]], fallback: str
+    layout: tuple[int, int], trained: int, mishaps: list[tuple[str, int]], fallback: str, survives: bool
 ) -> None:
     job = Watched(*layout, fallback=fallback)
+    if survives:
+        job.survive()
     job.go_on()
     job.train_to(trained)
     for kind, number in mishaps:

@@ -49,6 +49,33 @@ def test_before_the_first_epoch_there_is_none():
     assert order_of(a_new_job()).epoch is None
 
 
+def host_of(view: JobView, member: str) -> str | None:
+    host = epoch_of(view, member).host
+    return None if host is None else str(host.member)
+
+
+def test_the_members_of_an_epoch_meet_with_one_of_them_which_is_the_same_for_all():
+    view = a_job(replicas=2, ranks=2)
+    assert {host_of(view, str(member)) for member in view.policy.members()} == {"0/0"}
+    assert epoch_of(view).members == 4
+
+
+def test_they_meet_with_a_survivor_where_there_is_one():
+    view, _ = decided(replaced("0/0"))
+    heal = next(heal for heal in view.heals if heal.assignment)
+    assert heal.assignment is not None
+    view, _ = decided(with_received(view, heal.assignment))
+    assert view.epoch.open
+    assert {host_of(view, each) for each in ("0/0", "1/0", "2/0")} == {"1/0"}
+
+
+def test_while_it_is_not_known_where_they_meet_nobody_is_sent_elsewhere():
+    view = a_job()
+    unheard = tuple(each for each in view.heard if each.report.member != m("0/0"))
+    assert host_of(view.model_copy(update={"heard": unheard}), "1/0") is None
+    assert host_of(with_new_pod(view, m("0/0")), "1/0") is None
+
+
 def test_an_epoch_that_is_over_is_over_for_all():
     view = ended(a_job(), "1/0", reason="TrainerGone", message="why")
     assert {(epoch_of(view, e).over, epoch_of(view, e).reason, epoch_of(view, e).message) for e in ("0/0", "1/0")} == {

@@ -3,6 +3,8 @@
 A line is a comment, a command, or an expected decision (`-> ...`). Commands:
 
     job replicas=3 ranks=1 step=1200 [policy=value ...]    a job whose members have all committed that step
+    level 2                                                its trainers outlive their epochs and ask again
+    survived M ...                                         are these the processes of before?
     trainer M killed | raises | stopped | goes on | done   what happens to a trainer
     agent M killed | silent | speaks
     pod M replaced | gone | drained | created
@@ -59,6 +61,7 @@ class Scenario:
     def __init__(self) -> None:
         self._job = Told(1, 1)
         self._gone: dict[MemberId, Pod] = {}
+        self._first: dict[MemberId, str] = {}
 
     def play(self, text: str) -> str:
         """Carry every command out; returns the text with the decisions that were made."""
@@ -83,6 +86,18 @@ class Scenario:
             self._job.resume_at(max(0, step - 2))
             self._job.train_to(step)
         self._job.told = []
+
+    def level(self, which: str) -> None:
+        if which != "2":
+            raise ValueError(f"level {which} is what there is without a word")
+        self._job.survive()
+        self._first = {member: pod.trainer.incarnation for member, pod in self._job.pods.items() if pod.trainer}
+
+    def survived(self, *members: str) -> None:
+        for member in map(MemberId.parse, members):
+            trainer = self._job.pods[member].trainer
+            assert trainer is not None
+            assert trainer.incarnation == self._first[member], f"{member} was started again"
 
     def trainer(self, member: str, *what: str) -> None:
         job = self._job

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 
 from checkpointheal.errors import RestoreDisagrees
+from checkpointheal.trainer import agreement
 from checkpointheal.trainer.agreement import Standing, agree
 from children import fork, wait
 
@@ -53,3 +54,19 @@ def test_every_rank_hears_the_same(tmp_path, changes, outcome, sentence):
 
 def test_without_a_process_group_there_is_nobody_to_disagree_with():
     agree(USUAL, None)
+
+
+def test_each_coordinate_has_a_schema_of_its_own_and_all_have_one_epoch_and_step(monkeypatch):
+    standing = Standing(True, 3, 40, "ab" * 16)
+    mine, shard = standing.numbers().tolist(), standing._replace(schema_digest="cd" * 16).numbers().tolist()
+
+    def rows(*said):
+        monkeypatch.setattr(agreement, "_gathered", lambda *_: [tuple(row) for row in said])
+        return agreement.agree_by_coordinate(standing, 0)
+
+    assert rows([*mine, 0], [*shard, 1], [*mine, 0], [*shard, 1]) == [0, 1, 0, 1]
+    with pytest.raises(RestoreDisagrees, match=r"schema abababab.*schema cdcdcdcd"):
+        rows([*mine, 0], [*shard, 0])
+    behind = standing._replace(step=39).numbers().tolist()
+    with pytest.raises(RestoreDisagrees, match=r"step 40.*step 39"):
+        rows([*mine, 0], [*behind, 1])

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from checkpointheal.manifest import register_class
     from checkpointheal.pg_transport import PGTransport
-    from checkpointheal.trainer import Heal, attach
+    from checkpointheal.trainer import Epoch, Heal, attach, process_group
     from checkpointheal.underway import Progress
 
-__all__ = ["Heal", "PGTransport", "Progress", "attach", "register_class"]
+__all__ = ["Epoch", "Heal", "PGTransport", "Progress", "attach", "process_group", "register_class"]
 
 _HOMES = {
+    "Epoch": "checkpointheal.trainer",
     "Heal": "checkpointheal.trainer",
     "attach": "checkpointheal.trainer",
+    "process_group": "checkpointheal.trainer",
     "PGTransport": "checkpointheal.pg_transport",
     "Progress": "checkpointheal.underway",
     "register_class": "checkpointheal.manifest",

@@ -10,7 +10,10 @@
     │   ├── RestoreDisagrees       the ranks of one job did not restore the same thing
     │   ├── AppliedStateDiffers    the loaded objects do not hold the bytes that they were given
     │   ├── TargetInvalid          a live state is used that a broken transfer left half filled
-    │   └── NotRestored            commit before restore
+    │   ├── NotRestored            commit before restore
+    │   ├── GroupElsewhere         a process group that was made without us, where ours must be the default one
+    │   ├── BucketsRebuilt         a DDP that gives its gradients other buckets after its first step
+    │   └── TorchTooOld            this torch lacks what a survivor needs
     ├── PeerBroke              the other side broke the protocol: abort the attempt
     │   ├── BadFrame               bytes that are no frame of ours, or break a limit
     │   ├── UnknownVersion         a version that this build does not speak
@@ -26,7 +29,10 @@
         ├── NoArena                no arena lies in the directory
         ├── SlotDamaged            a slot whose bytes are not what its seal says
         │   └── NotSealed              it has no seal: empty, or being written
-        └── AgentGone              no agent answers
+        ├── AgentGone              no agent answers
+        ├── EpochOver              a member was lost, so what this epoch computes is worth nothing any more
+        ├── RendezvousFailed       the members of an epoch did not meet
+        └── PeersDone              the others have finished: nobody is left for a collective
 
 Each carries `reason`, its own name: the word that reports, conditions and logs use.
 """
@@ -115,6 +121,18 @@ class NotRestored(Misuse):
     """Commit before restore."""
 
 
+class GroupElsewhere(Misuse):
+    """A process group that was made without us, where ours must be the default one."""
+
+
+class BucketsRebuilt(Misuse):
+    """A DDP that gives its gradients other buckets after its first step; a member that comes back has the first."""
+
+
+class TorchTooOld(Misuse):
+    """This torch lacks what a survivor needs."""
+
+
 class BadFrame(PeerBroke):
     """Bytes that are no frame of ours, or break a limit."""
 
@@ -180,3 +198,15 @@ class NotSealed(SlotDamaged):
 
 class AgentGone(WorldFailed):
     """No agent answers."""
+
+
+class EpochOver(WorldFailed):
+    """A member was lost, so what this epoch computes is worth nothing any more. `with epoch:` takes it for its own."""
+
+
+class RendezvousFailed(WorldFailed):
+    """The members of an epoch did not meet."""
+
+
+class PeersDone(WorldFailed):
+    """The others have finished: nobody is left for a collective."""

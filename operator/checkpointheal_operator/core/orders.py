@@ -12,7 +12,7 @@ from checkpointheal.contract.gateway import Assignment, EpochOrder, Orders, Peer
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.decisions import Decision, asked_by, held_by
 from checkpointheal_operator.core.moment import Moment, Place, at
-from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.view import JobView
 
 KEPT_STEPS = 8
@@ -98,7 +98,16 @@ def _epoch_order(moment: Moment, place: Place) -> EpochOrder | None:
         deadline=deadline,
         incarnation=known.incarnation,
         private_begins=known.private_begins,
+        host=_host(moment),
+        members=len(epoch.members),
     )
+
+
+def _host(moment: Moment) -> Peer | None:
+    """Of the members of the open epoch always the same one: a survivor where there is one. Never another instead."""
+    first = min(moment.view.epoch.members, key=lambda each: (each.rung != Rung.OWN_MEMORY, each.member))
+    place = moment.places[first.member]
+    return place.peer if place.pod is not None and place.pod.uid == first.pod_uid else None
 
 
 def _buddies(moment: Moment, member: MemberId) -> tuple[Peer, ...]:

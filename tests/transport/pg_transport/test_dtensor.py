@@ -1,6 +1,7 @@
 """A DTensor crosses as its local shard, and is one again on the mesh of whoever receives it."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import builders_pg as build
 from checkpointheal.contract.layout import Placement
 from checkpointheal.ends.placements import Meshes
 from checkpointheal.errors import PeerRefused, SchemaDiffers
+from checkpointheal.manifest.wholes import placement_of
 
 
 @pytest.fixture
@@ -115,3 +117,17 @@ def test_a_placement_that_is_none_of_ours_is_refused(mesh: Any, word: str) -> No
     )
     with pytest.raises(SchemaDiffers, match="w: placement"):
         Meshes(mesh, "cpu").require([("w", placement)])
+
+
+def test_replicas_of_a_shard_describe_the_same_place() -> None:
+    """Else their schemas would differ, and no replica could give another one its state."""
+
+    def placed(replica: int, shard: int) -> Placement:
+        mesh = SimpleNamespace(shape=(2, 2), mesh_dim_names=None, get_coordinate=lambda: [replica, shard])
+        whole = torch.zeros(4)
+        placements = (Replicate(), Shard(0))
+        tensor = SimpleNamespace(shape=whole.shape, stride=whole.stride, placements=placements, device_mesh=mesh)
+        return placement_of(tensor)
+
+    assert placed(0, 1) == placed(1, 1)
+    assert placed(0, 0) != placed(0, 1)

@@ -35,6 +35,7 @@ from checkpointheal.agent.peer_door import PeerDoor, Peers
 from checkpointheal.agent.peer_trust import ByCertificate, ByKey
 from checkpointheal.agent.private_parts import PrivateParts
 from checkpointheal.agent.remembered import Remembered
+from checkpointheal.agent.rendezvous import Rendezvous
 from checkpointheal.agent.settings import AgentSettings
 from checkpointheal.agent.shelf import Shelf
 from checkpointheal.agent.taking import Taking
@@ -91,6 +92,8 @@ class Agent:
         self._peer_door.answer_ask = self._giving.answer
         self._giving.expect = self._peer_door.expect
         self._giving.papers = self._taking.papers = self._papers
+        self._rendezvous = Rendezvous(settings.pod_uid, lambda: self._orders.epoch)
+        self._peer_door.answer_store = self._rendezvous.board.answer
         self._trainer_door = TrainerDoor(settings.arena, self._hear, self._trainer_left)
 
     async def run(self) -> None:
@@ -240,10 +243,15 @@ class Agent:
                 slot=duty.slot,
                 state_digest=duty.identity.state_digest if duty.identity else None,
                 private_begins=duty.order.private_begins,
+                rendezvous=True,
+                members=duty.order.members,
                 reason=duty.order.reason,
                 message=duty.order.message,
             ),
         )
+
+    async def _meet(self, said: words.StoreAsk) -> None:
+        self._trainer_door.say("trainer", await self._rendezvous.ask(said, self._peers.ask_store))
 
     def _explain(self, duty: ExplainWait) -> None:
         request = self._seen.waiting_request
@@ -282,6 +290,9 @@ class Agent:
                 await self._reserve(said)
             case words.PrivateReady():
                 self._begin(self._private.hand_over(said.step, self._orders.buddies))
+            case words.StoreAsk():
+                self._begin(self._meet(said))
+                return
             case words.Unkept():
                 self._flaws.found("commit", Flaw(reason=said.reason, message=said.message))
             case words.Sealed():

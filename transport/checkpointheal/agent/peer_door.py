@@ -20,11 +20,13 @@ from checkpointheal.agent.porter import Arrival, Porter
 from checkpointheal.contract.gateway import Peer
 from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal.contract.peer import Ask, Meet, No
+from checkpointheal.contract.trainer import StoreAsk, StoreSaid
 from checkpointheal.contract.trust import Holder
 from checkpointheal.errors import PeerBroke, PeerLost, PeerRefused
 
 ASK_SECONDS = 20.0
 PRIVATE_SECONDS = 10.0
+STORE_SECONDS = 30.0
 
 _GUEST = web.RequestKey("guest", Holder)
 
@@ -36,6 +38,7 @@ class PeerDoor:
         self._trust, self._keep, self._private_limit = trust, keep, private_limit
         self.named_steps: Callable[[], tuple[int, ...]] = tuple
         self.answer_ask: Callable[[Ask], Awaitable[Meet | No]] | None = None
+        self.answer_store: Callable[[StoreAsk], Awaitable[StoreSaid]] | None = None
         self._runner: web.AppRunner | None = None
         self._socket: socket.socket | None = None
         self._porter: Porter | None = None
@@ -46,6 +49,7 @@ class PeerDoor:
         app.add_routes(
             [
                 web.post("/v1/ask", self._ask),
+                web.post("/v1/store", self._store),
                 web.put("/v1/private/{replica:[0-9]+}/{rank:[0-9]+}/{step:[0-9]+}", self._put_private),
                 web.get("/v1/private/{replica:[0-9]+}/{rank:[0-9]+}/{step:[0-9]+}", self._get_private),
             ]
@@ -111,6 +115,15 @@ class PeerDoor:
             return No(reason="NotReady", message="this agent has no arena yet")
         return await self.answer_ask(ask)
 
+    async def _store(self, request: web.Request) -> web.Response:
+        try:
+            ask = StoreAsk.model_validate_json(await request.read())
+        except ValidationError as error:
+            raise web.HTTPBadRequest(text=str(error)) from error
+        if self.answer_store is None:
+            raise web.HTTPNotFound(text="this agent holds no rendezvous")
+        return web.Response(body=(await self.answer_store(ask)).model_dump_json().encode())
+
     async def _put_private(self, request: web.Request) -> web.Response:
         member, step = _named(request)
         self._keep.put(member, step, await request.read(), self.named_steps())
@@ -140,6 +153,16 @@ class Peers:
         except ValidationError as error:
             raise PeerBroke(f"{donor.pod} answered {status} with something that is no answer") from error
         raise PeerRefused(no.reason, no.message)
+
+    async def ask_store(self, host: Peer, ask: StoreAsk) -> StoreSaid:
+        """Say a word to the rendezvous that this agent holds; raises PeerRefused, or PeerLost where none answers."""
+        status, body = await self._request("POST", host, "/v1/store", ask.model_dump_json().encode(), STORE_SECONDS)
+        if status != 200:
+            raise PeerRefused("NoRendezvous", f"{host.pod} answered {status}: its agent may be an older build")
+        try:
+            return StoreSaid.model_validate_json(body)
+        except ValidationError as error:
+            raise PeerRefused("NoRendezvous", f"{host.pod} answered something that is no answer") from error
 
     async def put_private(self, buddy: Peer, member: MemberId, step: int, blob: bytes) -> bool:
         """Leave a private part; whether the buddy has it now."""

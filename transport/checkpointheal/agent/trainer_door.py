@@ -18,7 +18,7 @@ from checkpointheal.contract.trainer import SOCKET_NAME, TRAINER_SAYS, Hello, Tr
 
 log = logging.getLogger("checkpointheal.agent")
 
-LINE_LIMIT = 1 << 16
+LINE_LIMIT = 1 << 20
 
 
 class TrainerDoor:

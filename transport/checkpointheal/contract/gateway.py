@@ -176,6 +176,10 @@ class EpochOrder(Message):
     private_begins: bool = Field(
         default=False, description="This member never had a private part: it is given none, and its own begins now."
     )
+    host: Peer | None = Field(
+        default=None, description="Whose agent holds the rendezvous of this epoch; None: it is not known now."
+    )
+    members: Count = Field(default=0, description="How many take part; 0: an older operator does not say.")
 
 
 class Orders(Message):

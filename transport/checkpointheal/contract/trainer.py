@@ -6,11 +6,12 @@ pod, so the peer is the same user's process, but it may be another version of us
 
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from checkpointheal.contract.base import Count, Digest, Epoch, Message, Seconds, Step
 
-TRAINER_PROTOCOL = UNKEPT_SINCE = 2
+TRAINER_PROTOCOL = 3
+UNKEPT_SINCE = 2
 """An agent of this protocol or a later one knows `Unkept`."""
 SOCKET_NAME = "agent.sock"
 HOLD = "Hold"
@@ -117,8 +118,24 @@ class Exited(Message):
     stopped: bool = False
 
 
+class StoreAsk(Message):
+    """One word to the rendezvous of an epoch. Only where `Restored.rendezvous` is said.
+
+    Trainers of one epoch find each other in a store that an agent holds; it passes from agent to agent as it stands.
+    """
+
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+    say: Literal["store_ask"] = "store_ask"
+    number: Count = Field(description="One per word of a trainer's life.")
+    epoch: Epoch
+    do: Literal["set", "get", "add", "check"] = Field(description="`get` is answered once the key is there.")
+    key: str = Field(max_length=1024)
+    value: bytes = Field(default=b"", description="What to set; to add, a number in decimal.")
+
+
 TrainerSays = Annotated[
-    Hello | Reserve | Wait | Withdraw | Sealed | Unkept | PrivateReady | Applied | Rejoined | Done | Exited,
+    Hello | Reserve | Wait | Withdraw | Sealed | Unkept | PrivateReady | Applied | Rejoined | Done | Exited | StoreAsk,
     Field(discriminator="say"),
 ]
 
@@ -155,6 +172,8 @@ class Restored(Message):
     private_begins: bool = Field(
         default=False, description="This member never had a private part: its own begins as the script has made it."
     )
+    rendezvous: bool = Field(default=False, description="The agent carries `StoreAsk` for this epoch.")
+    members: Count = Field(default=0, description="How many take part in the epoch; 0: nobody says.")
     reason: str = ""
     message: str = ""
 
@@ -198,8 +217,22 @@ class EndTrainer(Message):
     reason: str
 
 
+class StoreSaid(Message):
+    """The answer to a `StoreAsk`: a value, or why there is none."""
+
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+    say: Literal["store_said"] = "store_said"
+    number: Count
+    epoch: Epoch
+    value: bytes | None = Field(default=None, description="None: not there, or not yet.")
+    reason: str = Field(default="", description="Why the rendezvous will not answer; empty: it did.")
+    message: str = ""
+
+
 AgentSays = Annotated[
-    Reserved | Refused | Restored | Waiting | PrivateKept | EpochOver | EndTrainer, Field(discriminator="say")
+    Reserved | Refused | Restored | Waiting | PrivateKept | EpochOver | EndTrainer | StoreSaid,
+    Field(discriminator="say"),
 ]
 
 TRAINER_SAYS: TypeAdapter[TrainerSays] = TypeAdapter(TrainerSays)

@@ -55,9 +55,12 @@ def outer_of(tensor: torch.Tensor) -> Outer:
 
 
 def placement_of(tensor: Any) -> Placement:
-    """Where a DTensor's local shard lies."""
+    """Where a DTensor's local shard lies. Replicas of a shard say the same: they hold the same state."""
     mesh = tensor.device_mesh
     coordinate = mesh.get_coordinate()
+    if coordinate is not None:
+        along = zip(coordinate, tensor.placements, strict=True)
+        coordinate = [0 if placement.is_replicate() else place for place, placement in along]
     return Placement(
         global_shape=tuple(tensor.shape),
         global_stride=tuple(tensor.stride()),

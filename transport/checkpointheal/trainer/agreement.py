@@ -32,17 +32,38 @@ def agree(standing: Standing, group: dist.ProcessGroup | None) -> None:
     """Raise RestoreDisagrees, on every rank, unless all are equal. Without a process group there is one rank."""
     if not dist.is_initialized():
         return
-    mine = standing.numbers()
+    rows = _gathered(standing.numbers(), group)
+    if len(set(rows)) > 1:
+        raise _disagreement(rows)
+
+
+def agree_by_coordinate(standing: Standing, coordinate: int) -> list[int]:
+    """The same over the default group, where each coordinate has a schema of its own; returns each rank's coordinate.
+
+    Where the collective was lost the rows mean nothing: ask for faults before this is called a disagreement.
+    """
+    rows = _gathered(torch.cat([standing.numbers(), torch.tensor([coordinate])]), None)
+    schemas: dict[int, set[tuple[int, ...]]] = {}
+    for row in rows:
+        schemas.setdefault(row[5], set()).add(row[3:5])
+    if len({row[:3] for row in rows}) > 1 or any(len(each) > 1 for each in schemas.values()):
+        raise _disagreement([row[:5] for row in rows])
+    return [row[5] for row in rows]
+
+
+def _gathered(mine: torch.Tensor, group: dist.ProcessGroup | None) -> list[tuple[int, ...]]:
     device = (
         torch.device("cuda", torch.cuda.current_device()) if dist.get_backend(group) == "nccl" else torch.device("cpu")
     )
     gathered = [torch.empty_like(mine, device=device) for _ in range(dist.get_world_size(group))]
     dist.all_gather(gathered, mine.to(device), group=group)
-    rows = [tuple(row.tolist()) for row in gathered]
-    if len(set(rows)) > 1:
-        raise RestoreDisagrees(
-            "the ranks did not restore the same thing: " + "; ".join(_row(i, row) for i, row in enumerate(rows))
-        )
+    return [tuple(row.tolist()) for row in gathered]
+
+
+def _disagreement(rows: list[tuple[int, ...]]) -> RestoreDisagrees:
+    return RestoreDisagrees(
+        "the ranks did not restore the same thing: " + "; ".join(_row(i, row) for i, row in enumerate(rows))
+    )
 
 
 def _row(rank: int, row: tuple[int, ...]) -> str:

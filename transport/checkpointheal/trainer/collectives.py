@@ -41,11 +41,20 @@ def end_collectives(baseline: Baseline, store_ports: Collection[int] = ()) -> in
     on them. Call it again and again: ranks connect late.
     """
     _abort_nccl()
-    found = [(fd, inode) for fd, inode in sockets() if inode not in baseline.inodes and _is_open(fd)]
-    spared = _of_python() if found else frozenset()
-    ours = [each for each in found if each[0] not in spared]
+    ours = _but_pythons([(fd, inode) for fd, inode in sockets() if inode not in baseline.inodes and _is_open(fd)])
     first = [each for each in ours if _peer_port(each[0]) not in store_ports]
     return sum(shut_down(fd, inode) for fd, inode in first or ours)
+
+
+def end_connections(inodes: Collection[int]) -> int:
+    """Shut down those of these connections that are open still; returns how many there were."""
+    ours = _but_pythons([(fd, inode) for fd, inode in sockets() if inode in inodes and _is_open(fd)])
+    return sum(shut_down(fd, inode) for fd, inode in ours)
+
+
+def _but_pythons(found: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    spared = _of_python() if found else frozenset()
+    return [each for each in found if each[0] not in spared]
 
 
 def _abort_nccl() -> None:

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch.distributed as dist
@@ -20,7 +20,7 @@ from checkpointheal import digest
 from checkpointheal.arena import Arena
 from checkpointheal.contract.base import Digest
 from checkpointheal.contract.trainer import (
-    AgentSays,
+    EXIT_EPOCH_OVER,
     Applied,
     Done,
     EpochOver,
@@ -28,8 +28,6 @@ from checkpointheal.contract.trainer import (
     Rejoined,
     Restored,
     Wait,
-    Waiting,
-    Withdraw,
 )
 from checkpointheal.errors import (
     AgentGone,
@@ -46,10 +44,14 @@ from checkpointheal.manifest import describe, unpack
 from checkpointheal.trainer import build, rejoining
 from checkpointheal.trainer.agreement import Standing, agree
 from checkpointheal.trainer.apply import Given, apply
+from checkpointheal.trainer.asking import ask
 from checkpointheal.trainer.collectives import Baseline, end_collectives
 from checkpointheal.trainer.ending import Ending
+from checkpointheal.trainer.epoch import Epoch, alone
+from checkpointheal.trainer.groups import groups, process_group
 from checkpointheal.trainer.keeping import LOCK_PATIENCE, Keeping
 from checkpointheal.trainer.line import Line
+from checkpointheal.trainer.membership import Membership
 from checkpointheal.trainer.parts import Parts, declare
 from checkpointheal.trainer.settings import TrainerSettings
 
@@ -75,6 +77,7 @@ class Heal:
         self._highest = -1
         self._asked = False
         self._line: Line | None = None
+        self._membership: Membership | None = None
         if settings.arena is None:
             log.warning(
                 "checkpointheal: CHECKPOINTHEAL_ARENA is not set, so there is no agent: training is not protected"
@@ -100,23 +103,54 @@ class Heal:
         if self._line is None:
             return None
         begun = time.monotonic()
-        answer = self._wait_for_answer(self._line, self._settings.restore_budget if budget is None else budget)
+        answer = self._ask(self._line, self._settings.restore_budget if budget is None else budget)
         if answer is None:
             return None
         self._take_place(self._line, answer)
         rejoining.watch(self._settings.store_ports, self._has_joined)
-        waited = time.monotonic()
-        held = None if answer.step is None else self._load(answer, answer.step)
-        seconds = time.monotonic() - waited
-        self._line.say(Applied(epoch=answer.epoch, step=answer.step, seconds=seconds, digest=held), again="applied")
-        log.info(
-            "checkpointheal: epoch %d, %s: step %s after %.2f s",
-            answer.epoch,
-            answer.rung,
-            answer.step,
-            time.monotonic() - begun,
-        )
+        self._apply(self._line, answer, begun)
         return answer.step
+
+    def process_group(self) -> dist.ProcessGroup:
+        """The default process group, for DDP, FSDP2 and DeviceMesh: it stays while members come and go.
+
+        In place of `init_process_group`; `checkpointheal.process_group` is the same, where wrapping comes first.
+        """
+        return process_group()
+
+    def epochs(self, begin: Callable[[], int] | None = None) -> Iterator[Epoch]:
+        """Each membership in turn, until the body of one ends without an error on all ranks.
+
+            for epoch in heal.epochs():
+                with epoch:
+                    for step in range(epoch.step, steps): ...
+
+        In place of `restore()` and `agree()`. The state is that of `epoch.step` when an epoch begins. `begin` is called
+        where nobody's memory has a state: load your checkpoint and return its step; without it, that is a fresh start.
+        After the last one this member is done. Raises BucketsRebuilt or TorchTooOld for a wrapper that cannot stay;
+        SchemaDiffers, AppliedStateDiffers or RestoreDisagrees as `restore()` and `agree()` do.
+        """
+        self._asked = True
+        if self._line is None:
+            yield alone(begin)
+            return
+        membership = Membership(self._parts, self._line, groups(), self._settings.member.coordinate)
+        self._membership = membership
+        while (epoch := membership.epoch) is None or not epoch.is_last:
+            epoch = self._begin(self._line, membership, begin)
+            if epoch is not None:
+                yield epoch
+                epoch.require_entered()
+        membership.finish(epoch)
+        self.done()
+
+    def may_step(self) -> None:
+        """Raise EpochOver where the gradients at hand may be worth nothing.
+
+        It runs before every `step()` of an optimizer that `attach` was given; call it before any other update.
+        """
+        if self._membership is not None:
+            self._membership.may_step()
 
     def agree(self, group: dist.ProcessGroup | None = None) -> None:
         """All ranks of the group restored the same thing, or RestoreDisagrees on every one of them. A collective."""
@@ -132,18 +166,22 @@ class Heal:
 
         A step that the job had reached before a heal is kept, but is not new: what runs once per step has run. The
         training loop stands still for one copy of the replicated state; where no slot is free the generation is
-        skipped, and the loop never waits for one. Once the epoch is over, the process ends here, by SystemExit.
+        skipped, and the loop never waits for one. Once the epoch is over, the process ends here, by SystemExit; among
+        `epochs()` it raises EpochOver instead, and keeps nothing where a collective of the step was lost.
         Raises NotRestored; TargetInvalid where a receive of this process broke and left the state half filled; in the
         first commit also UnsupportedLeaf or PrivateStateTooLarge.
         """
         if not self._asked:
             raise NotRestored("commit() came before restore(): call restore() once, before the training loop")
         self._has_joined.set()
+        self.may_step()
         if self._step is None or step > self._step:
             self._step = step
             if self._line is not None:
-                self._keeping.keep(self._epoch, step, lambda: self._ending.is_over)
-        if self._line is not None and self._ending.is_over:
+                self._keeping.keep(self._epoch, step, self._is_over)
+        if self._epoch_now is not None:
+            self._epoch_now.require_open()
+        elif self._line is not None and self._ending.is_over:
             self._ending.end()
         is_new = step > self._highest
         self._highest = max(step, self._highest)
@@ -167,9 +205,54 @@ class Heal:
 
     def _epoch_over(self, told: EpochOver) -> None:
         # Before the first answer, what is over is the epoch of the process before this one.
-        if 0 < self._epoch <= told.epoch:
+        if 0 < self._epoch <= told.epoch and self._membership is not None:
+            self._membership.end(told)
+        elif 0 < self._epoch <= told.epoch:
             seconds = told.deadline if self._has_joined.is_set() else min(told.deadline, JOINING_GRACE)
             self._ending.begin(told.model_copy(update={"deadline": seconds}))
+
+    @property
+    def _epoch_now(self) -> Epoch | None:
+        return None if self._membership is None else self._membership.epoch
+
+    def _is_over(self) -> bool:
+        return self._ending.is_over if self._epoch_now is None else self._epoch_now.is_over
+
+    def _begin(self, line: Line, membership: Membership, begin: Callable[[], int] | None) -> Epoch | None:
+        """Ask, go back, meet; None where the epoch ended before it began."""
+        if (left := membership.epoch) is not None:
+            membership.leave(left)
+        begun, trained = time.monotonic(), self._step is not None
+        answer = self._ask(line, None)
+        if answer is None:
+            raise AgentGone("a request that is never withdrawn was not answered")
+        epoch = membership.enter(answer)
+        self._take_place(line, answer)
+        self._apply(line, answer, begun)
+        membership.drop_gradients()
+        if answer.step is None and trained and begin is None:
+            log.warning("checkpointheal: no memory has a state any more: this process ends, and a new one starts fresh")
+            raise SystemExit(EXIT_EPOCH_OVER)
+        epoch.step = answer.step if answer.step is not None else begin() if begin else 0
+        met = time.monotonic()
+        if not membership.meet(epoch, answer):
+            return None
+        self._has_joined.set()
+        line.say(Rejoined(epoch=epoch.number, seconds=time.monotonic() - met), again="rejoined")
+        return epoch
+
+    def _apply(self, line: Line, answer: Restored, begun: float) -> None:
+        waited = time.monotonic()
+        held = None if answer.step is None else self._load(answer, answer.step)
+        seconds = time.monotonic() - waited
+        line.say(Applied(epoch=answer.epoch, step=answer.step, seconds=seconds, digest=held), again="applied")
+        log.info(
+            "checkpointheal: epoch %d, %s: step %s after %.2f s",
+            answer.epoch,
+            answer.rung,
+            answer.step,
+            time.monotonic() - begun,
+        )
 
     def _take_place(self, line: Line, answer: Restored) -> None:
         self._epoch, self._step = answer.epoch, answer.step
@@ -177,20 +260,11 @@ class Heal:
         if isinstance(told := line.latest("epoch_over"), EpochOver):
             self._epoch_over(told)  # the line's thread may have heard it before this one had its place
 
-    def _wait_for_answer(self, line: Line, budget: float) -> Restored | None:
+    def _ask(self, line: Line, budget: float | None) -> Restored | None:
+        """None: for as long as it takes."""
         self._request += 1
-        wait = Wait(request=self._request, budget=budget)
-        answer = _next_word(line, wait)
-        while isinstance(answer, Waiting):
-            wait = wait.model_copy(update={"held": answer.hold})
-            answer = _next_word(line, wait)
-        line.unsay("wait")
-        if answer is None:
-            line.say(Withdraw(request=wait.request))
-            log.warning(
-                "checkpointheal: nothing was restored within %g s: load your checkpoint, or start fresh", budget
-            )
-        return answer
+        seconds = self._settings.restore_budget if budget is None else budget
+        return ask(line, Wait(request=self._request, budget=seconds), ever=budget is None)
 
     def _load(self, answer: Restored, step: int) -> Digest:
         if answer.slot is None:
@@ -223,19 +297,6 @@ class Heal:
             )
             return
         self._parts.put_back_private(state)
-
-
-def _next_word(line: Line, wait: Wait) -> Restored | Waiting | None:
-    """The answer, or a word that starts or stops the budget; None once the budget is over."""
-
-    def heard(said: AgentSays) -> bool:
-        if isinstance(said, Waiting):
-            return said.request == wait.request and said.hold != wait.held
-        return isinstance(said, Restored) and said.request == wait.request
-
-    line.say(wait, again="wait")
-    said = line.wait_for_any(heard, None if wait.held else wait.budget)
-    return said if isinstance(said, Restored | Waiting) else None
 
 
 def attach(*, private: Mapping[str, Any] | None = None, private_limit: int = 1 << 20, **replicated: Any) -> Heal:

@@ -17,7 +17,17 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from checkpointheal.contract.base import Message
-from checkpointheal.contract.trainer import AGENT_SAYS, HOLD, SOCKET_NAME, AgentSays, EpochOver, Hello, Waiting
+from checkpointheal.contract.trainer import (
+    AGENT_SAYS,
+    HOLD,
+    SOCKET_NAME,
+    AgentSays,
+    EpochOver,
+    Hello,
+    StoreAsk,
+    StoreSaid,
+    Waiting,
+)
 
 log = logging.getLogger("checkpointheal")
 
@@ -92,6 +102,28 @@ class Line:
         with self._changed:
             return self._changed.wait_for(found, seconds)
 
+    def ask_store(self, ask: StoreAsk, is_over: Callable[[], bool], seconds: float | None) -> StoreSaid | None:
+        """Say a word to the rendezvous and wait for its answer; None once `is_over`, or the seconds are.
+
+        Several threads may ask at a time. An agent that comes back is asked again.
+        """
+        kind = again = f"store {ask.number}"
+
+        def found() -> bool:
+            return kind in self._answers or is_over()
+
+        with self._changed:
+            self.say(ask, again=None if ask.do == "add" else again)
+            self._changed.wait_for(found, seconds)
+            self.unsay(again)
+            answer = self._answers.pop(kind, None)
+        return answer if isinstance(answer, StoreSaid) and answer.epoch == ask.epoch else None
+
+    def wake(self) -> None:
+        """Have everybody who waits look again at what they wait for."""
+        with self._changed:
+            self._changed.notify_all()
+
     def end(self) -> None:
         """Hang up for good."""
         with self._changed:
@@ -145,7 +177,7 @@ class Line:
             log.warning("checkpointheal: the agent said something that this version does not know; it is ignored")
             return
         with self._changed:
-            self._answers[_KIND.get(answer.say, answer.say)] = answer
+            self._answers[_kind(answer)] = answer
             self._changed.notify_all()
         if isinstance(answer, EpochOver):
             self._on_epoch_over(answer)
@@ -183,6 +215,11 @@ class Line:
             log.warning(
                 "checkpointheal: the agent is gone; process %d trains on, unprotected until it is back", os.getpid()
             )
+
+
+def _kind(answer: AgentSays) -> str:
+    """Under which name the latest answer is kept."""
+    return f"store {answer.number}" if isinstance(answer, StoreSaid) else _KIND.get(answer.say, answer.say)
 
 
 def _forget_lines() -> None:

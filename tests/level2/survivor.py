@@ -1,0 +1,136 @@
+"""The demo's training on level 2, under DDP or HSDP, with points at which it dies or stands still when it is told to.
+
+A test arms one by writing `armed-RANK.json` into the folder; it fires once. `plain` is the witness: the same script
+without us.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+
+import checkpointheal
+from checkpointheal.demo import reference
+from checkpointheal.trainer.stable_group import StableGroup
+
+OPTIONS = argparse.Namespace(steps=10_000, layers=2, width=96, heads=4, batch=2, length=32)
+SHARDS = 2
+STATISTICS = ("allreduce", "_reduce_scatter_base", "reduce_scatter_single")
+
+
+class Points:
+    """Where this process may be hit. `pass_by` is called at each point."""
+
+    def __init__(self, folder: Path, rank: int) -> None:
+        self._file = folder / f"armed-{rank}.json"
+
+    def pass_by(self, point: str) -> None:
+        if self._file.exists() and (armed := json.loads(self._file.read_text()))["point"] == point:
+            self._file.unlink()
+            os.kill(os.getpid(), signal.Signals(armed["signal"]))
+
+    def wrap(self, model: nn.Module) -> None:
+        blocks = list(model.blocks)  # type: ignore[arg-type]
+        blocks[1].register_forward_pre_hook(lambda *_: self.pass_by("forward"))
+        blocks[0].register_full_backward_hook(lambda *_: self.pass_by("backward"))
+        carry = StableGroup.carry
+
+        def carrying(group: StableGroup, collective: str, *arguments: Any) -> Any:
+            work = carry(group, collective, *arguments)
+            if collective in STATISTICS:
+                self.pass_by("all-reduce")
+            return work
+
+        StableGroup.carry = carrying  # type: ignore[method-assign]
+
+
+def ddp(model: nn.Module) -> nn.Module:
+    return reference.wrapped(model)
+
+
+def hsdp(model: nn.Module) -> nn.Module:
+    mesh = init_device_mesh("cpu", (dist.get_world_size() // SHARDS, SHARDS), mesh_dim_names=("replicate", "shard"))
+    for block in model.blocks:  # type: ignore[union-attr]
+        fully_shard(block, mesh=mesh)
+    return fully_shard(model, mesh=mesh)
+
+
+def build(rank: int, wrap: Callable[[nn.Module], nn.Module]) -> tuple[Any, ...]:
+    """The reference, wrapped before the optimizer is made: FSDP2 gives the model other parameters."""
+    torch.set_num_threads(1)
+    torch.manual_seed(rank if wrap is ddp else 0)  # DDP begins with the first rank's weights, whoever made which
+    model = reference.GPT(OPTIONS.layers, OPTIONS.width, OPTIONS.heads, OPTIONS.length)
+    wrapped = wrap(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=OPTIONS.steps)
+    reference.seed(rank)
+    return model, wrapped, optimizer, schedule, reference.Text(rank, OPTIONS.batch, OPTIONS.length)
+
+
+class Local:
+    """A state dict with this rank's part of each tensor, for the fingerprint."""
+
+    def __init__(self, part: Any) -> None:
+        self._part = part
+
+    def state_dict(self) -> Any:
+        return _local(self._part.state_dict())
+
+
+def _local(node: Any) -> Any:
+    if isinstance(node, DTensor):
+        return node.to_local()
+    if isinstance(node, dict):
+        return {key: _local(value) for key, value in node.items()}
+    return [_local(each) for each in node] if isinstance(node, list) else node
+
+
+def main(folder: Path, *, healed: bool) -> None:
+    """Train until the step that the test writes into `stop`."""
+    rank, points = int(os.environ["RANK"]), Points(folder, int(os.environ["RANK"]))
+    wrap = {"ddp": ddp, "hsdp": hsdp}[os.environ["WRAP"]]
+    checkpointheal.process_group() if healed else dist.init_process_group("gloo")
+    model, wrapped, optimizer, schedule, text = build(rank, wrap)
+    heal = None
+
+    def train(step: int) -> None:
+        reference.tell(folder, rank, event="start", step=step)
+        while not _is_last(folder, step):
+            loss = reference.train_step(wrapped, optimizer, schedule, text)
+            step += 1
+            points.pass_by("before commit")
+            if heal:
+                heal.commit(step)
+            reference.tell(folder, rank, event="step", step=step, loss=loss)
+
+    if healed:
+        points.wrap(model)
+        heal = checkpointheal.attach(model=model, optimizer=optimizer, schedule=schedule, private={"text": text})
+        for epoch in heal.epochs():
+            with epoch:
+                train(epoch.step)
+    else:
+        train(0)
+    fingerprint = reference.fingerprint(Local(model), Local(optimizer), schedule, text)  # type: ignore[arg-type]
+    reference.save_fingerprint(folder, rank, fingerprint)
+    dist.destroy_process_group()
+
+
+def _is_last(folder: Path, step: int) -> bool:
+    stop = folder / "stop"
+    return stop.exists() and step >= int(stop.read_text())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[2]), healed=sys.argv[1] == "healed")

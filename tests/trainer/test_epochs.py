@@ -1,0 +1,241 @@
+"""A survivor goes back to its own last commit in its own process, and goes on as if it had never been interrupted."""
+
+import os
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+import checkpointheal
+from builders_trainer import SECONDS, Training
+from checkpointheal import errors
+from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver, Restored
+from checkpointheal.trainer import epoch as epoch_room
+from checkpointheal.trainer import groups as group_room
+
+
+@pytest.fixture(autouse=True)
+def world_of_one(monkeypatch):
+    """Each test makes its groups anew; there is no other rank."""
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    monkeypatch.setattr(group_room, "_groups", None)
+    monkeypatch.setattr(epoch_room, "CAUSE_GRACE", 0.0)
+    yield
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def met(epoch=1, step=None, **changes):
+    return Restored(request=0, epoch=epoch, step=step, rung="own", slot=None, rendezvous=True, members=1, **changes)
+
+
+def over(heal, agent, epoch):
+    agent.say(EpochOver(epoch=epoch, reason="TrainerGone", message="trainer-2", deadline=600))
+    assert heal._membership.epoch._over.wait(SECONDS)
+
+
+def trained(training, steps):
+    for _ in range(steps):
+        training.step()
+    return training.fingerprint()
+
+
+def test_a_survivor_goes_back_to_its_last_commit_and_ends_bit_for_bit(attach, agent):
+    expected = trained(Training(), 6)
+    training = Training()
+    agent.answer = met()
+    heal = attach(training)
+    starts, weight = [], training.model[0].weight
+    for epoch in heal.epochs():
+        with epoch:
+            starts.append((epoch.number, epoch.step))
+            for step in range(epoch.step, 6):
+                training.step()
+                if step == 4 and epoch.number == 1:
+                    agent.names(agent.slot_of(step=4), rendezvous=True, members=1)
+                    over(heal, agent, epoch=1)
+                    raise RuntimeError("what garbage leads to")
+                heal.commit(step + 1)
+    assert starts == [(1, 0), (2, 4)]
+    assert training.fingerprint() == expected
+    assert training.model[0].weight is weight
+    agent.wait_until_heard(lambda word: word.say == "done")
+
+
+def test_gradients_of_a_step_that_was_not_finished_are_dropped(attach, agent):
+    training = Training()
+    agent.answer = met()
+    heal = attach(training)
+    for epoch in heal.epochs():
+        with epoch:
+            if epoch.number == 2:
+                assert all(parameter.grad is None for parameter in training.model.parameters())
+                break
+            training.step()
+            heal.commit(1)
+            agent.names(agent.slot_of(step=1), rendezvous=True, members=1)
+            training.model(torch.rand(4, 8)).sum().backward()
+            over(heal, agent, epoch=1)
+            heal.commit(2)
+
+
+def test_a_commit_after_the_end_keeps_what_was_whole_and_leaves(attach, agent):
+    training = Training()
+    agent.answer = met()
+    heal = attach(training)
+    next(heal.epochs())
+    training.step()
+    over(heal, agent, epoch=1)
+    with pytest.raises(errors.EpochOver, match="epoch 1 is over"):
+        heal.commit(1)
+    assert [seal.step for seal in agent.arena.seals().values()] == [1]
+
+
+def test_nothing_is_updated_or_kept_of_a_lost_collective(attach, agent):
+    training = Training()
+    agent.answer = met()
+    heal = attach(training)
+    for epoch in heal.epochs():
+        before = training.model[0].weight.clone()
+        epoch.faults.note(RuntimeError("[gloo] Connection closed by peer"))
+        for attempt in (heal.may_step, training.optimizer.step, lambda: heal.commit(1)):
+            with pytest.raises(errors.EpochOver, match="closed by peer"):
+                attempt()
+        assert torch.equal(training.model[0].weight, before)
+        break
+    assert agent.arena.seals() == {}
+
+
+def test_the_users_own_error_ends_the_training_unchanged(attach, agent):
+    agent.answer = met()
+    mistake = ValueError("labels")
+
+    def train():
+        for epoch in attach(Training()).epochs():
+            with epoch:
+                raise mistake
+
+    with pytest.raises(ValueError, match="labels") as raised:
+        train()
+    assert raised.value is mistake
+
+
+def test_where_no_memory_has_a_state_the_checkpoint_is_loaded(attach, agent):
+    agent.answer = met()
+    asked = []
+    for epoch in attach(Training()).epochs(begin=lambda: asked.append("checkpoint") or 40):
+        with epoch:
+            assert epoch.step == 40
+    assert asked == ["checkpoint"]
+
+
+def test_a_survivor_with_neither_memory_nor_checkpoint_is_started_afresh(attach, agent):
+    training = Training()
+    agent.answer = met()
+    heal = attach(training)
+
+    def train():
+        for epoch in heal.epochs():
+            with epoch:
+                training.step()
+                heal.commit(1)
+                agent.answer = met(epoch=2)
+                over(heal, agent, epoch=1)
+                raise RuntimeError("what garbage leads to")
+
+    with pytest.raises(SystemExit) as left:
+        train()
+    assert left.value.code == EXIT_EPOCH_OVER
+
+
+def test_a_member_whose_others_are_done_has_nobody_to_speak_with(attach, agent, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    agent.answer = met()
+    for epoch in attach(Training()).epochs():
+        with epoch, pytest.raises(errors.PeersDone, match="1 of 3"):
+            dist.all_reduce(torch.ones(1))
+    assert epoch.is_last
+
+
+def test_an_agent_without_a_rendezvous_is_too_old(attach, agent):
+    agent.answer = met().model_copy(update={"rendezvous": False})
+    with pytest.raises(errors.AgentGone, match="update its image"):
+        next(attach(Training()).epochs())
+
+
+@pytest.mark.parametrize("options", [{}, {"static_graph": True}], ids=["usual", "static"])
+def test_a_ddp_that_rebuilds_its_buckets_is_refused_by_name(attach, agent, options):
+    agent.answer = met()
+    training = Training()
+    heal = attach(training)
+    wrapped = DistributedDataParallel(training.model, process_group=heal.process_group(), **options)
+    with pytest.raises(errors.BucketsRebuilt, match=r"around Sequential .* pass find_unused_parameters=True"):
+        next(heal.epochs())
+    assert wrapped.module is training.model
+
+
+def test_a_ddp_is_wrapped_before_anybody_is_met_and_trains(attach, agent):
+    agent.answer = met()
+    model = nn.Linear(4, 4)
+    optimizer = torch.optim.SGD(model.parameters())
+    heal = attach(Plain(model, optimizer))
+    wrapped = DistributedDataParallel(model, process_group=heal.process_group(), find_unused_parameters=True)
+    assert agent.met == {}
+    for epoch in heal.epochs():
+        with epoch:
+            wrapped(torch.ones(1, 4)).sum().backward()
+            optimizer.step()
+            heal.commit(1)
+    assert agent.met
+
+
+class Plain:
+    def __init__(self, model, optimizer):
+        self._parts = {"model": model, "optimizer": optimizer}
+
+    def parts(self):
+        return self._parts
+
+
+def test_a_group_that_is_asked_for_during_an_epoch_is_filled_at_once(attach, agent):
+    agent.answer = met()
+    for epoch in attach(Training()).epochs():
+        with epoch:
+            group, ones = dist.new_group([0]), torch.ones(2)
+            dist.all_reduce(ones, group=group)
+            assert epoch.faults.noted is None
+    assert any("/" in key for key in agent.met)
+
+
+def test_a_group_made_without_us_is_refused(attach, agent):
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    with pytest.raises(errors.GroupElsewhere, match="in place of init_process_group"):
+        attach(Training()).process_group()
+
+
+@pytest.mark.parametrize("missing", ["RANK", "WORLD_SIZE"])
+def test_without_a_place_in_the_world_there_is_no_group(attach, agent, monkeypatch, missing):
+    monkeypatch.delenv(missing)
+    with pytest.raises(errors.Misuse, match="as torchrun sets them"):
+        attach(Training()).process_group()
+
+
+def test_without_an_agent_the_loop_is_a_plain_one(monkeypatch):
+    monkeypatch.delenv("CHECKPOINTHEAL_ARENA", raising=False)
+    monkeypatch.delenv("RANK")
+    training = Training()
+    heal = checkpointheal.attach(**training.parts())
+    assert heal.process_group().size() == 1
+    steps = []
+    for epoch in heal.epochs():
+        with epoch:
+            for step in range(epoch.step, 3):
+                training.step()
+                steps.append(heal.commit(step + 1))
+    assert steps == [True] * 3
+    assert heal.process_group() is checkpointheal.process_group()
+    assert "CHECKPOINTHEAL_ARENA" not in os.environ

@@ -1,0 +1,99 @@
+"""A wrapper that was left in the middle of a step begins the next one as if that had not been."""
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from checkpointheal.errors import TorchTooOld
+from checkpointheal.trainer import groups as group_room
+from checkpointheal.trainer import mending
+from checkpointheal.trainer.mending import mend, require_survivable
+
+
+class Mistake(Exception):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def world_of_one(monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("CHECKPOINTHEAL_ARENA", "/nowhere")
+    monkeypatch.setattr(group_room, "_groups", None)
+    yield group_room.process_group()
+    dist.destroy_process_group()
+
+
+def a_model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
+
+
+def fail_in_backward(model, wrapped):
+    def fail(*_):
+        raise Mistake
+
+    hook = model[0].register_full_backward_hook(fail)
+    with pytest.raises(Mistake):
+        wrapped(torch.ones(1, 4, requires_grad=True)).sum().backward()
+    hook.remove()
+
+
+def gradients(model):
+    return [parameter.grad.clone() for parameter in model.parameters()]
+
+
+def test_a_ddp_that_failed_in_backward_begins_a_new_step(world_of_one):
+    model = a_model()
+    wrapped = DistributedDataParallel(model, process_group=world_of_one, find_unused_parameters=True)
+    require_survivable([model])
+    fail_in_backward(model, wrapped)
+    mend([model])
+    model.zero_grad(set_to_none=True)
+    wrapped(torch.ones(1, 4)).sum().backward()
+    expected = a_model()
+    expected(torch.ones(1, 4)).sum().backward()
+    assert all(torch.equal(a, b) for a, b in zip(gradients(model), gradients(expected), strict=True))
+
+
+@pytest.mark.skipif(not hasattr(FSDPModule, "reset_iter_state"), reason="this torch is too old for FSDP2 on level 2")
+def test_an_fsdp2_that_failed_in_backward_begins_a_new_step():
+    model = a_model()
+    mesh = init_device_mesh("cpu", (1, 1), mesh_dim_names=("replicate", "shard"))
+    for part in (model[0], model[2]):
+        fully_shard(part, mesh=mesh)
+    wrapped = fully_shard(model, mesh=mesh)
+    require_survivable([model])
+    mend([model])  # nothing has run, nothing is to be mended
+    fail_in_backward(model, wrapped)
+    mend([model])
+    model.zero_grad(set_to_none=True)
+    wrapped(torch.ones(1, 4)).sum().backward()
+    expected = a_model()
+    expected(torch.ones(1, 4)).sum().backward()
+    found = [gradient.to_local() for gradient in gradients(model)]
+    assert all(torch.equal(a, b) for a, b in zip(found, gradients(expected), strict=True))
+
+
+def test_an_fsdp2_that_cannot_be_mended_is_refused_by_name(monkeypatch):
+    class Old(nn.Module):
+        """As FSDPModule was before it could forget a step."""
+
+    monkeypatch.setattr(mending, "FSDPModule", Old)
+    with pytest.raises(TorchTooOld, match="reset_iter_state"):
+        require_survivable([nn.Sequential(Old())])
+    monkeypatch.setattr(mending, "FSDPModule", None)
+    require_survivable([nn.Sequential(Old())])
+
+
+def test_a_ddp_over_a_group_of_torchs_own_is_none_of_ours():
+    own = dist.ProcessGroupGloo(dist.HashStore(), 0, 1)
+    group = dist.ProcessGroup(0, 1)
+    group._set_default_backend(dist.ProcessGroup.BackendType.GLOO)
+    group._register_backend(torch.device("cpu"), dist.ProcessGroup.BackendType.GLOO, own)
+    wrapped = DistributedDataParallel(a_model(), process_group=group)
+    require_survivable([wrapped])

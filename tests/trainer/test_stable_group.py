@@ -1,0 +1,135 @@
+"""A group that stays: what is inside carries, what is lost is noted, and while nobody is inside it is a mirror."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from checkpointheal.errors import EpochOver, PeersDone
+from checkpointheal.trainer.faults import Faults
+from checkpointheal.trainer.stable_group import StableGroup
+
+
+class Inner:
+    """Work that ends as it is told to."""
+
+    def __init__(self, fails: Exception | None = None, refuses: Exception | None = None) -> None:
+        self.fails, self.refuses = fails, refuses
+        self.carried: list[str] = []
+
+    def __getattr__(self, collective: str) -> Any:
+        def carry(*_arguments: Any, **_named: Any) -> Any:
+            self.carried.append(collective)
+            if self.refuses is not None:
+                raise self.refuses
+            return self
+
+        return carry
+
+    def wait(self, *_timeout: Any) -> bool:
+        if self.fails is not None:
+            raise self.fails
+        return True
+
+    def get_future(self) -> "torch.futures.Future[Any]":
+        future: torch.futures.Future[Any] = torch.futures.Future()
+        if self.fails is None:
+            future.set_result([])
+        else:
+            future.set_exception(self.fails)
+        return future
+
+
+LOST = RuntimeError("[gloo] Connection closed by peer")
+
+
+def a_group(inner: Inner | None, faults: Faults | None = None) -> StableGroup:
+    group = StableGroup("default", 0, 3)
+    group.fill(inner, faults or Faults())
+    return group
+
+
+def test_a_collective_is_carried_by_what_is_inside() -> None:
+    inner, faults = Inner(), Faults()
+    work = a_group(inner, faults).allreduce([torch.ones(2)])
+    assert work.wait()
+    assert inner.carried == ["allreduce"]
+    assert not faults.is_lost
+
+
+@pytest.mark.parametrize("how", ["waited for", "as a future"])
+def test_one_that_is_lost_ends_without_an_error_and_is_noted(how: str) -> None:
+    faults, tensor = Faults(), torch.ones(2)
+    work = a_group(Inner(fails=LOST), faults).allreduce([tensor])
+    if how == "waited for":
+        work.wait()
+    else:
+        assert work.get_future().wait()[0] is tensor
+    assert isinstance(faults.noted, RuntimeError)
+
+
+def test_after_the_first_loss_nothing_is_asked_of_the_inside() -> None:
+    inner, faults = Inner(), Faults()
+    faults.note(LOST)
+    tensor = torch.ones(2)
+    work = a_group(inner, faults).allreduce([tensor])
+    assert work.wait()
+    assert work.get_future().wait()[0] is tensor
+    assert inner.carried == []
+    assert faults.noted is LOST
+
+
+def test_what_an_epoch_that_is_over_would_have_computed_is_worth_nothing() -> None:
+    inner, faults = Inner(), Faults()
+    faults.over = True
+    a_group(inner, faults).barrier()
+    assert inner.carried == []
+    assert isinstance(faults.noted, EpochOver)
+
+
+def test_what_is_refused_as_it_is_asked_is_the_callers_mistake() -> None:
+    mistake, faults = RuntimeError("Invalid scalar type"), Faults()
+    with pytest.raises(RuntimeError, match="Invalid scalar type"):
+        a_group(Inner(refuses=mistake), faults).allreduce([torch.ones(2)])
+    assert not faults.is_lost
+
+
+def test_what_fails_at_once_because_the_epoch_ended_meanwhile_is_noted() -> None:
+    faults = Faults()
+
+    class Ending(Inner):
+        def __getattr__(self, collective: str) -> Any:
+            faults.over = True
+            return super().__getattr__(collective)
+
+    a_group(Ending(refuses=LOST), faults).allreduce([torch.ones(2)]).wait()
+    assert faults.noted is LOST
+
+
+def test_after_the_last_epoch_an_error_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match="closed by peer"):
+        a_group(Inner(fails=LOST), Faults(swallows=False)).allreduce([torch.ones(2)]).wait()
+
+
+def test_while_nobody_is_inside_all_peers_are_as_this_one() -> None:
+    group, mine = a_group(None), torch.tensor([1.0, 2.0])
+    rows, flat = [torch.zeros(2) for _ in range(3)], torch.zeros(6)
+    group.allgather([rows], [mine]).wait()
+    group._allgather_base(flat, mine).wait()
+    group.broadcast([mine]).wait()
+    assert [row.tolist() for row in rows] == [[1.0, 2.0]] * 3
+    assert flat.tolist() == [1.0, 2.0] * 3
+
+
+def test_where_the_others_are_done_nobody_pretends_to_be_them() -> None:
+    faults = Faults()
+    faults.refusal = PeersDone("1 of 3 members are left")
+    with pytest.raises(PeersDone):
+        a_group(None, faults).allreduce([torch.ones(2)])
+
+
+def test_it_is_known_by_its_name() -> None:
+    group = a_group(None)
+    assert (group.group_name, group.getBackendName()) == ("default", "checkpointheal")
+    assert isinstance(group, dist.ProcessGroup)

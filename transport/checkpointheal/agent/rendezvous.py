@@ -1,0 +1,111 @@
+"""Where do the trainers of an epoch find each other?
+
+In a store that the agent which the operator's order names holds in memory, for the newest epoch alone. A trainer speaks
+with its own agent, and agents with each other: nobody listens anew, and whoever has not been answered for this very
+epoch meets nobody. Must not know HTTP or torch.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from checkpointheal.contract.gateway import EpochOrder, Peer
+from checkpointheal.contract.trainer import StoreAsk, StoreSaid
+from checkpointheal.errors import PeerLost, PeerRefused
+
+HOLD_SECONDS = 10.0
+"""How long a guest's question is held before it is told that there is nothing yet, and asks again."""
+RETRY_SECONDS = 0.2
+"""Between two calls at a host that does not answer: its agent may be restarting."""
+LIMIT_BYTES = 64 << 20
+"""Of all values of one epoch: addresses of ranks, not data."""
+
+
+class Board:
+    """The host's side: one epoch's keys. A word of an epoch that is over is refused."""
+
+    def __init__(self) -> None:
+        self._epoch, self._size = 0, 0
+        self._values: dict[str, bytes] = {}
+        self._changed = asyncio.Condition()
+
+    async def answer(self, ask: StoreAsk) -> StoreSaid:
+        """At once, but for `get`, which waits a while for its key. No value: not there, or not yet."""
+        async with self._changed:
+            self._turn_to(ask.epoch)
+            if ask.do in ("set", "add"):
+                return self._put(ask)
+            if ask.do == "get" and ask.key not in self._values:
+                await self._wait_for(ask)
+            if ask.epoch < self._epoch:
+                return _is_over(ask)
+            return _said(ask, self._values.get(ask.key))
+
+    def _turn_to(self, epoch: int) -> None:
+        """A newer epoch ends those before it; who still waits in one of them hears so."""
+        if epoch > self._epoch:
+            self._epoch, self._size, self._values = epoch, 0, {}
+            self._changed.notify_all()
+
+    def _put(self, ask: StoreAsk) -> StoreSaid:
+        if ask.epoch < self._epoch:
+            return _is_over(ask)
+        value = ask.value if ask.do == "set" else b"%d" % (int(self._values.get(ask.key, b"0")) + int(ask.value))
+        held = len(ask.key) + len(self._values[ask.key]) if ask.key in self._values else 0
+        size = self._size + len(ask.key) + len(value) - held
+        if size > LIMIT_BYTES:
+            return _refused(ask, "RendezvousFull", f"the rendezvous of epoch {ask.epoch} is full")
+        self._values[ask.key], self._size = value, size
+        self._changed.notify_all()
+        return _said(ask, value)
+
+    async def _wait_for(self, ask: StoreAsk) -> None:
+        def found() -> bool:
+            return ask.key in self._values or ask.epoch < self._epoch
+
+        try:
+            async with asyncio.timeout(HOLD_SECONDS):
+                await self._changed.wait_for(found)
+        except TimeoutError:
+            return
+
+
+class Rendezvous:
+    """A member's way to the store of its epoch. `order` gives what stands; `call` speaks with another agent."""
+
+    def __init__(self, pod_uid: str, order: Callable[[], EpochOrder | None]) -> None:
+        self._pod_uid, self._order = pod_uid, order
+        self.board = Board()
+
+    async def ask(self, said: StoreAsk, call: Callable[[Peer, StoreAsk], Awaitable[StoreSaid]]) -> StoreSaid:
+        """The answer, however long it takes while the epoch lasts."""
+        while (order := self._order()) is not None and order.epoch == said.epoch and not order.over:
+            if order.host is None:
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            try:
+                answer = await (self.board.answer(said) if self._is_me(order.host) else call(order.host, said))
+            except PeerLost as error:
+                if said.do == "add":  # the one word that must not be said twice
+                    return _refused(said, error.reason, str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            except PeerRefused as error:
+                return _refused(said, error.refusal, str(error))
+            if answer.value is not None or answer.reason or said.do != "get":
+                return answer
+        return _is_over(said)
+
+    def _is_me(self, host: Peer) -> bool:
+        return host.pod_uid == self._pod_uid
+
+
+def _said(ask: StoreAsk, value: bytes | None) -> StoreSaid:
+    return StoreSaid(number=ask.number, epoch=ask.epoch, value=value)
+
+
+def _refused(ask: StoreAsk, reason: str, message: str) -> StoreSaid:
+    return StoreSaid(number=ask.number, epoch=ask.epoch, reason=reason, message=message)
+
+
+def _is_over(ask: StoreAsk) -> StoreSaid:
+    return _refused(ask, "EpochIsOver", f"epoch {ask.epoch} is over: nobody meets in it any more")

@@ -1,0 +1,134 @@
+"""What does a survivor do between two epochs, and a member that comes back before its first?
+
+Empties the groups, mends the wrappers, drops gradients; once it holds what it was answered, meets the others, compares
+with them, and at a fresh start takes the first replica's tensors. Must not know the arena.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.optim import Optimizer
+
+from checkpointheal import digest, errors
+from checkpointheal.contract.trainer import EpochOver, Restored
+from checkpointheal.errors import AgentGone, PeersDone, RestoreDisagrees
+from checkpointheal.manifest import describe
+from checkpointheal.trainer.agent_store import AgentStore
+from checkpointheal.trainer.agreement import Standing, agree_by_coordinate
+from checkpointheal.trainer.epoch import Epoch
+from checkpointheal.trainer.groups import Groups
+from checkpointheal.trainer.line import Line
+from checkpointheal.trainer.mending import mend, require_survivable
+from checkpointheal.trainer.parts import Parts
+
+log = logging.getLogger("checkpointheal")
+
+
+class Membership:
+    """One trainer among the others, epoch after epoch. `coordinate`: which part of the state it holds."""
+
+    def __init__(self, parts: Parts, line: Line, groups: Groups, coordinate: int) -> None:
+        self._parts, self._line, self._groups, self._coordinate = parts, line, groups, coordinate
+        self._epoch: Epoch | None = None
+        for optimizer in self._optimizers():
+            optimizer.register_step_pre_hook(lambda *_: self.may_step())
+
+    @property
+    def epoch(self) -> Epoch | None:
+        """The one that this trainer is in."""
+        return self._epoch
+
+    def may_step(self) -> None:
+        """Raise EpochOver where the gradients at hand may be worth nothing. On a device: once they are there."""
+        if self._epoch is not None:
+            if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+                torch.cuda.current_stream().synchronize()
+            self._epoch.require_whole()
+
+    def enter(self, answer: Restored) -> Epoch:
+        """The epoch of this answer: from now on its end is heard."""
+        if not answer.rendezvous:
+            raise AgentGone("this agent is older than heal.epochs(), and carries no rendezvous: update its image")
+        self._epoch = Epoch(answer.epoch, self._groups.end, self._line.wake)
+        return self._epoch
+
+    def end(self, told: EpochOver) -> None:
+        """The agent says that an epoch is over."""
+        if self._epoch is not None and self._epoch.number <= told.epoch:
+            self._epoch.end(told)
+
+    def drop_gradients(self) -> None:
+        """What a step that was not finished has left behind."""
+        for optimizer in self._optimizers():
+            optimizer.zero_grad(set_to_none=True)
+        for module in self._modules():
+            module.zero_grad(set_to_none=True)
+
+    def meet(self, epoch: Epoch, answer: Restored) -> bool:
+        """Fill the groups and compare with the others; False where the epoch ended before it began.
+
+        Raises RestoreDisagrees, on all of them.
+        """
+        require_survivable(self._modules())
+        if 0 < answer.members < self._groups.size:
+            epoch.faults.refusal = PeersDone(f"{answer.members} of {self._groups.size} members are left")
+            self._groups.refuse(epoch.faults)
+            return True
+        store = AgentStore(self._line, epoch.number, lambda: epoch.is_over)
+        try:
+            self._groups.open(store, epoch.faults)
+            self._compare(epoch, answer)
+            self._groups.met()
+        except (RuntimeError, errors.EpochOver) as error:
+            first_line = str(error).partition("\n")[0]
+            log.warning("checkpointheal: epoch %d did not come about: %s", epoch.number, first_line)
+            return False
+        epoch.finishes = _wait_for_all
+        return not epoch.faults.is_lost
+
+    def leave(self, epoch: Epoch) -> None:
+        """Nothing of it is left: groups are empty, wrappers stand before a step."""
+        self._groups.shut()
+        mend(self._modules())
+        epoch.leave()
+
+    def finish(self, epoch: Epoch) -> None:
+        """That was the last one: from now on the groups are as torch's, and an error is an error."""
+        epoch.faults.swallows = False
+        epoch.leave()
+
+    def _compare(self, epoch: Epoch, answer: Restored) -> None:
+        schema = digest.schema_digest(describe(self._parts.replicated_state()).schema)
+        try:
+            coordinates = agree_by_coordinate(Standing(True, epoch.number, epoch.step, schema), self._coordinate)
+        except RestoreDisagrees:
+            epoch.require_whole()
+            raise
+        epoch.require_whole()
+        if answer.step is None:
+            self._spread([rank for rank, each in enumerate(coordinates) if each == self._coordinate])
+
+    def _spread(self, peers: list[int]) -> None:
+        """At a start that comes from nobody's memory all replicas begin with the first one's tensors, as under DDP."""
+        inside = self._groups.between(f"begin/{self._coordinate}", peers)
+        if inside is None or len(peers) == 1:
+            return
+        options = dist.BroadcastOptions()
+        options.rootRank, options.rootTensor = 0, 0
+        for region in describe(self._parts.replicated_state()).regions:
+            inside.broadcast([region], options).wait()
+
+    def _optimizers(self) -> Iterator[Optimizer]:
+        parts: Iterable[object] = self._parts.replicated.values()
+        return (part for part in parts if isinstance(part, Optimizer))
+
+    def _modules(self) -> Iterator[nn.Module]:
+        return (part for part in self._parts.replicated.values() if isinstance(part, nn.Module))
+
+
+def _wait_for_all() -> None:
+    """Everybody has come to the end of its steps."""
+    dist.barrier()

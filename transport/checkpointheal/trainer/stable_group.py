@@ -1,0 +1,166 @@
+"""A process group that stays while its inside is replaced.
+
+DDP, FSDP2 and DeviceMesh hold a group, by reference or by name, for as long as they live: they get this one, once. A
+collective that is lost with a peer ends without an error and is noted, so that no wrapper is left half-way. Must not
+know epochs, steps or states.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch.distributed.distributed_c10d import Work
+
+from checkpointheal.errors import EpochOver
+from checkpointheal.trainer.faults import Faults
+
+BACKEND = "checkpointheal"
+COLLECTIVES = (
+    "_allgather_base",
+    "_reduce_scatter_base",
+    "all_gather_single",
+    "all_to_all_single",
+    "allgather",
+    "allgather_coalesced",
+    "allgather_into_tensor_coalesced",
+    "allreduce",
+    "allreduce_coalesced",
+    "alltoall",
+    "alltoall_base",
+    "barrier",
+    "broadcast",
+    "gather",
+    "recv",
+    "reduce",
+    "reduce_scatter",
+    "reduce_scatter_single",
+    "reduce_scatter_tensor_coalesced",
+    "scatter",
+    "send",
+)
+
+
+class Finished(Work):
+    """Work that is over: as done as it will ever be."""
+
+    def __init__(self, result: list[torch.Tensor]) -> None:
+        super().__init__()
+        self._future: torch.futures.Future[list[torch.Tensor]] = torch.futures.Future()
+        self._future.set_result(result)
+
+    def wait(self, timeout: timedelta | None = None) -> bool:
+        """Nothing is left to wait for."""
+        return True
+
+    def get_future(self) -> "torch.futures.Future[list[torch.Tensor]]":
+        """The tensors as they are."""
+        return self._future
+
+
+class Lenient(Work):
+    """Work of the inner group whose failure is noted instead of raised."""
+
+    def __init__(self, inner: Work, result: list[torch.Tensor], faults: Faults) -> None:
+        super().__init__()
+        self._inner, self._result, self._faults = inner, result, faults
+
+    def wait(self, timeout: timedelta | None = None) -> bool:
+        """Returns when the inner work is over, however it ended."""
+        try:
+            self._inner.wait(*(() if timeout is None else (timeout,)))
+        except RuntimeError as error:
+            self._faults.note(error)
+        return True
+
+    def get_future(self) -> "torch.futures.Future[list[torch.Tensor]]":
+        """Resolves to the tensors as they are, however the inner work ended."""
+        return self._inner.get_future().then(self._settle)
+
+    def _settle(self, done: "torch.futures.Future[Any]") -> list[torch.Tensor]:
+        try:
+            done.value()
+        except RuntimeError as error:
+            self._faults.note(error)
+        return self._result
+
+
+class StableGroup(dist.ProcessGroup):
+    """Hands every collective to the group that is inside it at the moment.
+
+    While nothing is inside, it answers as a mirror: every peer holds what this rank holds. So a restarted member may
+    wrap its model, which compares shapes and spreads weights, before anybody meets it.
+    """
+
+    def __init__(self, name: str, rank: int, size: int) -> None:
+        super().__init__(rank, size)
+        self._name = name
+        self._inner: Any = None
+        self._faults = Faults()
+
+    def fill(self, inner: Any, faults: Faults) -> None:
+        """From now on that one is inside; None: nobody is."""
+        self._inner, self._faults = inner, faults
+
+    @property
+    def group_name(self) -> str:  # type: ignore[override]
+        """The name by which DeviceMesh finds it again; torch's own is kept in the backend that this has none of."""
+        return self._name
+
+    def getBackendName(self) -> str:  # noqa: N802 torch's name for it
+        """As registered."""
+        return BACKEND
+
+    def carry(self, collective: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Work:
+        """One collective: inside, or mirrored, or over."""
+        faults, inner = self._faults, self._inner
+        written = _tensors(arguments[0]) if arguments else []
+        if inner is None:
+            if faults.refusal is not None:
+                raise faults.refusal
+            _mirror(collective, arguments)
+            return Finished(written)
+        if not faults.swallows:
+            return cast("Work", getattr(inner, collective)(*arguments, **named))
+        if faults.is_lost:
+            faults.note(EpochOver(f"{collective} was not carried out: the epoch is over"))
+            return Finished(written)
+        return self._try(lambda: getattr(inner, collective)(*arguments, **named), written)
+
+    def _try(self, begin: Callable[[], Work], written: list[torch.Tensor]) -> Work:
+        try:
+            return Lenient(begin(), written, self._faults)
+        except RuntimeError as error:
+            if not self._faults.is_lost:
+                raise  # it was refused as it was asked: that is the caller's mistake, whatever becomes of the epoch
+            self._faults.note(error)
+            return Finished(written)
+
+
+def _carrier(collective: str) -> Callable[..., Work]:
+    def carry(self: StableGroup, *arguments: Any, **named: Any) -> Work:
+        return self.carry(collective, arguments, named)
+
+    return carry
+
+
+for _collective in COLLECTIVES:
+    setattr(StableGroup, _collective, _carrier(_collective))
+
+
+def _tensors(tree: Any) -> list[torch.Tensor]:
+    if isinstance(tree, torch.Tensor):
+        return [tree]
+    return [tensor for each in tree for tensor in _tensors(each)] if isinstance(tree, list) else []
+
+
+def _mirror(collective: str, arguments: Sequence[Any]) -> None:
+    """What all ranks would have brought, were they as this one."""
+    if collective == "allgather":
+        for row, mine in zip(*arguments[:2], strict=True):
+            for output in row:
+                output.copy_(mine)
+    elif collective == "_allgather_base":
+        output, mine = arguments[:2]
+        output.view(-1, mine.numel()).copy_(mine.reshape(1, -1).expand(output.numel() // mine.numel(), -1))
