@@ -78,6 +78,7 @@ class Healed:
         self.step: int | None = self.heal.restore(budget)
         self._streams = capture() if self._own.restored else None
         self._has_trained = False
+        self._folder: Path | None = None
 
     def train(self, trainer: Trainer, resume_from_checkpoint: str | bool | None = None, **options: Any) -> Any:
         """`trainer.train()`, from where memory is; from your checkpoint where it has nothing. Returns what that does.
@@ -91,22 +92,28 @@ class Healed:
         self._has_trained = True
         self.heal.agree()
         trainer.add_callback(_Commits(self, trainer))
-        folder = None if self.step is None else Path(tempfile.mkdtemp(prefix="checkpointheal-"))
+        if self.step is not None:
+            resume_from_checkpoint = str(self._write(self.step))
         try:
-            if folder is not None and self.step is not None:
-                write(self._restored(self.step), folder, dist.get_rank() if dist.is_initialized() else None)
-            resumed = resume_from_checkpoint if folder is None else str(folder)
-            output = trainer.train(resume_from_checkpoint=resumed, **options)
+            output = trainer.train(resume_from_checkpoint=resume_from_checkpoint, **options)
         finally:
-            if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
+            self.forget()
         self.heal.done()
         return output
 
-    def _restored(self, step: int) -> Restored:
+    def forget(self) -> None:
+        """The Trainer has read all of the directory."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def _write(self, step: int) -> Path:
         held = {name: part.held for name, part in self._parts.items()}
         held["model"] = {**held["model"], **self._buffers.held}
-        return Restored(step=step, state=self._own.restored.get("state", ""), streams=self._streams, **held)
+        restored = Restored(step=step, state=self._own.restored.get("state", ""), streams=self._streams, **held)
+        self._folder = Path(tempfile.mkdtemp(prefix="checkpointheal-"))
+        write(restored, self._folder, dist.get_rank() if dist.is_initialized() else None)
+        return self._folder
 
     def become(self, trainer: Trainer) -> None:
         """The Trainer has made its objects, and loaded what was restored."""
@@ -139,6 +146,7 @@ class _Commits(TrainerCallback):  # type: ignore[misc]  # transformers is absent
         self._commit(state)
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._healed.forget()
         self._commit(state)
         if self._seen and pack(capture()) != self._seen:
             self._looks = 0
@@ -169,7 +177,7 @@ class _Own:
         """As `trainer_state.json`, and the sums that the next log entry is made of."""
         if self._trainer is None:
             return dict(self.restored)
-        sums = {name: each for name in _SUMS if (each := getattr(self._trainer, name, None)) is not None}
+        sums = {name: getattr(self._trainer, name) for name in _SUMS if hasattr(self._trainer, name)}
         return {"state": _state_of(self._trainer), "sums": sums}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -177,14 +185,16 @@ class _Own:
         self.restored = state_dict
 
     def become(self, trainer: Trainer) -> None:
-        """The Trainer has read its state; the sums it begins anew, where it is not told."""
+        """The Trainer has read its state; the sums it would begin anew."""
         self._trainer = trainer
         for name, each in self.restored.get("sums", {}).items():
-            now = getattr(trainer, name)
-            setattr(trainer, name, each.to(now.device) if hasattr(each, "to") else each)
+            setattr(trainer, name, each.to(trainer.args.device) if hasattr(each, "to") else each)
+        if "_tr_loss" in self.restored.get("sums", {}):
+            # The next entry is about every step since the last one; what `train()` returns, about its own steps only.
+            trainer._total_loss_scalar = -trainer._tr_loss.item()  # noqa: SLF001 there is no other way to it
 
 
-_SUMS = ("_tr_loss", "_total_loss_scalar", "_globalstep_last_logged", "current_flos")
+_SUMS = ("_tr_loss", "_globalstep_last_logged", "current_flos")
 
 
 def _state_of(trainer: Trainer) -> str:
