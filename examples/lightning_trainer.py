@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.environments import KubeflowEnvironment
 from torch import nn
 from torchdata.stateful_dataloader import StatefulDataLoader
+from torchdata.stateful_dataloader.sampler import StatefulDistributedSampler
 
 from checkpointheal.integrations import lightning as healing
 
@@ -88,8 +89,11 @@ def trainer_of(asked: argparse.Namespace, *callbacks: Any) -> Trainer:
 
 
 def loaders() -> tuple[Any, Any]:
-    train = StatefulDataLoader(Points(96), batch_size=4, shuffle=True)
-    return train, torch.utils.data.DataLoader(Points(12), batch_size=4)
+    """A loader that knows its position, and a sampler that does: Lightning's own would be drawn anew after a heal."""
+    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    points = Points(96)
+    sampler = StatefulDistributedSampler(points, num_replicas=world, rank=rank, shuffle=True)
+    return StatefulDataLoader(points, batch_size=4, sampler=sampler), torch.utils.data.DataLoader(Points(12), batch_size=4)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import RandomSampler
 
 from checkpointheal.errors import Misuse
 
@@ -99,10 +99,11 @@ def require_resumable(trainer: Any) -> None:
                 f"the train dataloader is a {type(loader).__name__}, which does not know its position: use "
                 "torchdata.stateful_dataloader.StatefulDataLoader (pip install torchdata), which is made as a DataLoader is"
             )
-        if isinstance(loader, DataLoader) and any(type(each) is RandomSampler for each in _samplers(loader)):
-            raise Misuse(
-                "the train dataloader has torch's RandomSampler, whose order is drawn when an epoch begins and cannot "
-                "be drawn again within one: leave it out and say shuffle=True"
-            )
+        for sampler in _samplers(loader):
+            if type(sampler) is RandomSampler or type(sampler).__name__ == "DistributedSamplerWrapper":
+                raise Misuse(
+                    f"the train dataloader has a {type(sampler).__name__}, whose order is drawn when an epoch begins and "
+                    "cannot be drawn again within one: give it torchdata's StatefulDistributedSampler as its sampler="
+                )
     if any(each.reduce_on_plateau for each in trainer.lr_scheduler_configs):
         raise Misuse("a ReduceLROnPlateau waits for a metric, which no Lightning checkpoint holds: it cannot be healed")
