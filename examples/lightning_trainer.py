@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.environments import KubeflowEnvironment
 from torch import nn
@@ -88,6 +88,13 @@ def trainer_of(asked: argparse.Namespace, *callbacks: Any) -> Trainer:
     )
 
 
+def model_of(asked: argparse.Namespace) -> Net:
+    seed_everything(0, verbose=False)  # equal weights on every rank
+    model = Net(asked.pause)
+    torch.manual_seed(int(os.environ.get("RANK", "0")))  # dropout of its own
+    return model
+
+
 def loaders() -> tuple[Any, Any]:
     """A loader that knows its position, and a sampler that does: Lightning's own would be drawn anew after a heal."""
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
@@ -99,9 +106,7 @@ def loaders() -> tuple[Any, Any]:
 def main() -> None:
     asked = options()
     healed = healing.restore()  # the first thing: fit() joins the process group
-    torch.manual_seed(0)  # equal weights on every rank
-    model = Net(asked.pause)
-    torch.manual_seed(int(os.environ.get("RANK", "0")))  # dropout of its own
+    model = model_of(asked)
     healed.fit(trainer_of(asked), model, *loaders(), ckpt_path="last")
 
 

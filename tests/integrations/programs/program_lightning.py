@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 import witness
 from lightning.pytorch.callbacks import Callback
 
@@ -53,10 +52,7 @@ def watched(asked: Any) -> Any:
 
 if witness.IS_PLAIN:
     asked = example.options()
-    torch.manual_seed(0)
-    model = example.Net(0)
-    torch.manual_seed(witness.RANK)
-    watched(asked).fit(model, *example.loaders())
+    watched(asked).fit(example.model_of(asked), *example.loaders())
 else:
     example.trainer_of = watched
     example.main()

@@ -65,6 +65,6 @@ def tell(facts: dict[str, Any]) -> None:
 
 def end(**parts: Any) -> None:
     """The fingerprint of each part, and of the random streams."""
-    streams = [torch.get_rng_state(), random.getstate(), np.random.get_state()]
-    told = {name: hash_of(part) for name, part in parts.items()} | {"random": hash_of(streams)}
+    streams = {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": np.random.get_state()}
+    told = {name: hash_of(part) for name, part in (parts | streams).items()}
     (FOLDER / f"end-{RANK}.json").write_text(json.dumps(told))

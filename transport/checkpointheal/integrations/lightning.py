@@ -100,10 +100,10 @@ class Healed:
         """The Trainer has made its objects, and loaded what was restored: the last that is missing is put back."""
         checkpoint = _Checkpoint(trainer)
         self._shared.become(checkpoint)
-        at = self._own.restored.get("at")
+        at = self._own.restored.get("at", "")
         loops = Loops(trainer)
         if self._streams is not None:
-            loops.load(self._own.restored["loops"])
+            loops.load(self._own.restored["loops"], at)
             put_back(self._streams)
             if at == AT_EPOCH:
                 loops.draw_as_iterators_do()

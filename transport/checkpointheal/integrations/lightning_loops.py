@@ -33,7 +33,7 @@ class Loops:
             self.is_last_batch() or epoch._should_accumulate() or epoch._should_check_val_fx(self._fit._data_fetcher)  # noqa: SLF001
         )
 
-    def load(self, state: dict[str, Any]) -> None:
+    def load(self, state: dict[str, Any], at: str) -> None:
         """Put the loaders where they were.
 
         The Trainer has done so itself, but before it told the samplers their epoch: an iterator that exists by then
@@ -46,6 +46,13 @@ class Loops:
         states = state["fit_loop"]["state_dict"].get("combined_loader", [])
         self._fit._combined_loader._load_state_dicts(states)  # noqa: SLF001
         iter(self._fit._data_fetcher)  # noqa: SLF001
+        if at == AT_EPOCH:
+            self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        for sampler in (sampler for loader in self.loaders() for sampler in _samplers(loader)):
+            if hasattr(sampler, "next_yielded"):
+                sampler.next_yielded = None  # torchdata would leave out of the next epoch what the last one has yielded
 
     def draw_as_iterators_do(self) -> None:
         """Each loader's iterator drew a seed when the epoch began."""
