@@ -100,7 +100,9 @@ def loaders() -> tuple[Any, Any]:
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     points = Points(96)
     sampler = StatefulDistributedSampler(points, num_replicas=world, rank=rank, shuffle=True)
-    return StatefulDataLoader(points, batch_size=4, sampler=sampler), torch.utils.data.DataLoader(Points(12), batch_size=4)
+    return StatefulDataLoader(points, batch_size=4, sampler=sampler), torch.utils.data.DataLoader(
+        Points(12), batch_size=4
+    )
 
 
 def main() -> None:

@@ -125,7 +125,9 @@ def assert_healed(harmed: Seen, undisturbed: Seen, kills: Sequence[Kill]) -> Non
     first, *others = harmed.begun()
     assert first == (None, {"Fresh"})
     assert len(others) == len(kills)
-    assert all(step is not None and kill.step - 1 <= step <= kill.step for (step, _), kill in zip(others, kills, strict=True))
+    assert all(
+        step is not None and kill.step - 1 <= step <= kill.step for (step, _), kill in zip(others, kills, strict=True)
+    )
     assert any("Peer" in rungs for _, rungs in others) == any(kill.pod for kill in kills)
     assert harmed.consumed() == undisturbed.consumed()
     assert harmed.ends() == undisturbed.ends()

@@ -5,7 +5,9 @@ from typing import Any
 import witness
 from lightning.pytorch.callbacks import Callback
 
-example: Any = witness.example("lightning_trainer", "--epochs", "3", "--pause", "0", "--out", str(witness.FOLDER / "own"))
+example: Any = witness.example(
+    "lightning_trainer", "--epochs", "3", "--pause", "0", "--out", str(witness.FOLDER / "own")
+)
 trainer_of = example.trainer_of
 
 

@@ -6,7 +6,9 @@ import torch
 import witness
 from transformers import Trainer, TrainerCallback
 
-example: Any = witness.example("transformers_trainer", "--steps", "22", "--pause", "0", "--out", str(witness.FOLDER / "own"))
+example: Any = witness.example(
+    "transformers_trainer", "--steps", "22", "--pause", "0", "--out", str(witness.FOLDER / "own")
+)
 trainer_of = example.trainer_of
 
 

@@ -23,7 +23,9 @@ class Half:
 
     def state_dict(self) -> Mapping[str, Any]:
         """Only this half's entries."""
-        return {key: value for key, value in self.module.state_dict().items() if (key in self.of_this_rank) is self.is_own}
+        return {
+            key: value for key, value in self.module.state_dict().items() if (key in self.of_this_rank) is self.is_own
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """They, and nothing else, are loaded."""

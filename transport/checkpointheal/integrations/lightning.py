@@ -5,11 +5,10 @@ A callback commits what `save_checkpoint` would write, where the loops can be ta
 arenas.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch.distributed as dist
-from torch import nn
 
 from checkpointheal.errors import Misuse
 from checkpointheal.integrations.halves import halves
@@ -31,7 +30,13 @@ except ModuleNotFoundError as error:
 _FROM_MEMORY = "checkpointheal"
 """What stands for a path."""
 _SHARED = ("state_dict", "optimizer_states", "lr_schedulers")
-_LEFT_OUT = ("hparams_name", "hyper_parameters", "hparams_type", "datamodule_hparams_name", "datamodule_hyper_parameters")
+_LEFT_OUT = (
+    "hparams_name",
+    "hyper_parameters",
+    "hparams_type",
+    "datamodule_hparams_name",
+    "datamodule_hyper_parameters",
+)
 _OWN = ("lightning",)
 
 
@@ -62,13 +67,18 @@ class Healed:
     ) -> None:
         self._shared, self._own = Later(), _Own()
         self.heal: Heal = attach(
-            private={"lightning": self._own, **private}, private_limit=private_limit, lightning=self._shared, **replicated
+            private={"lightning": self._own, **private},
+            private_limit=private_limit,
+            lightning=self._shared,
+            **replicated,
         )
         self.step: int | None = self.heal.restore(budget)
         self._streams = capture() if self._own.restored else None
         self._has_trained = False
 
-    def fit(self, trainer: Trainer, model: LightningModule, *loaders: Any, ckpt_path: Any = None, **options: Any) -> None:
+    def fit(
+        self, trainer: Trainer, model: LightningModule, *loaders: Any, ckpt_path: Any = None, **options: Any
+    ) -> None:
         """`trainer.fit()`, from where memory is; from your checkpoint where it has nothing.
 
         Raises Misuse where something could not be taken up again, RestoreDisagrees as `Heal.agree` does,

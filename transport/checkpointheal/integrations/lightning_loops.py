@@ -73,7 +73,7 @@ class Loops:
         fit = state["fit_loop"]
         for name in _COUNTED:
             for progress in _currents(fit.get(name, {})):
-                progress.update({each: 0 for each in progress})
+                progress.update(dict.fromkeys(progress, 0))
         fit["epoch_loop.batch_progress"]["is_last_batch"] = False
         return state
 
@@ -103,14 +103,14 @@ def require_resumable(trainer: Any) -> None:
     for loader in Loops(trainer).loaders():
         if not (hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")):
             raise Misuse(
-                f"the train dataloader is a {type(loader).__name__}, which does not know its position: use "
-                "torchdata.stateful_dataloader.StatefulDataLoader (pip install torchdata), which is made as a DataLoader is"
+                f"the train dataloader is a {type(loader).__name__}, which does not know its position: use torchdata's "
+                "StatefulDataLoader (pip install torchdata), which is made as a DataLoader is"
             )
         for sampler in _samplers(loader):
             if type(sampler) is RandomSampler or type(sampler).__name__ == "DistributedSamplerWrapper":
                 raise Misuse(
-                    f"the train dataloader has a {type(sampler).__name__}, whose order is drawn when an epoch begins and "
-                    "cannot be drawn again within one: give it torchdata's StatefulDistributedSampler as its sampler="
+                    f"the train dataloader has a {type(sampler).__name__}, whose order is drawn when an epoch begins "
+                    "and never again: give it torchdata's StatefulDistributedSampler as its sampler="
                 )
     if any(each.reduce_on_plateau for each in trainer.lr_scheduler_configs):
         raise Misuse("a ReduceLROnPlateau waits for a metric, which no Lightning checkpoint holds: it cannot be healed")

@@ -58,10 +58,10 @@ def apply(parts: Parts, given: Given) -> Digest:
 
 def _materialise(parts: Parts, given: Given) -> None:
     offered = glance(given.schema, given.values, given.data)
-    if waiting := {name: part for name, part in parts.replicated.items() if isinstance(part, Later)}:
+    if later := {name: part for name, part in parts.replicated.items() if isinstance(part, Later)}:
         made = remake(given.schema, given.values, given.data)
-        for name, part in waiting.items():
-            part.make_room(made.get(name, {}))
+        for name, each in later.items():
+            each.make_room(made.get(name, {}))
     for name, part in parts.replicated.items():
         if isinstance(part, Optimizer) and isinstance(state := offered.get(name), Mapping):
             materialise(part, state.get("state", {}))
