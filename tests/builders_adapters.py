@@ -72,14 +72,28 @@ def _by_step(lines: list[dict[str, Any]]) -> dict[int, list[str]]:
     return {step: batches for step, (_, batches) in found.items()}
 
 
-def healed(program: str, folder: Path, kills: Sequence[Kill], ranks: int = 3, *options: str) -> Seen:
+TORCHRUN = (
+    "exec python -m torch.distributed.run --nnodes $WORLD_SIZE --nproc-per-node 1 --max-restarts 100 --rdzv-backend c10d "
+    "--rdzv-endpoint $MASTER_ADDR:$MASTER_PORT --local-addr 127.0.0.1 {program}"
+)
+
+
+def by_torchrun(program: str) -> tuple[str, ...]:
+    """How one pod starts the program, by a torchrun of its own."""
+    return ("sh", "-c", TORCHRUN.format(program=PROGRAMS / program))
+
+
+def healed(
+    program: str | tuple[str, ...], folder: Path, kills: Sequence[Kill], ranks: int = 3, *options: str
+) -> Seen:
     """The program under `checkpointheal local`, with these kills. It must end well."""
+    start = ("python", str(PROGRAMS / program)) if isinstance(program, str) else program
     (folder / "tmp").mkdir(parents=True)
     command = [sys.executable, "-m", "checkpointheal.cli", "local", "--plain", "--replicas", str(ranks)]
     told = {"WITNESS": str(folder), "TMPDIR": str(folder / "tmp"), "KILLS": json.dumps([vars(kill) for kill in kills])}
     with (folder / "local.out").open("w") as out:
         ended = subprocess.run(
-            [*command, "--dir", str(folder / "logs"), *options, "--", "python", str(PROGRAMS / program)],
+            [*command, "--dir", str(folder / "logs"), *options, "--", *start],
             env={**os.environ, **QUIET, **told},
             cwd=folder,
             stdout=out,

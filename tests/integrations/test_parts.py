@@ -1,6 +1,8 @@
 """Schedules, an average of the weights, a loss scale and a loader's position come back bit for bit."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,11 +24,10 @@ PROGRAM = "program_parts.py"
 
 def test_whoever_is_killed_and_when_everything_ends_the_same(tmp_path: Path) -> None:
     kills = [
-        Kill(1, "step", 3),
-        Kill(0, "updated", 7),  # the last of an epoch
-        Kill(2, "step", 8),  # the first of the next
+        Kill(0, "updated", 3),
+        Kill(2, "step", 8),  # where an epoch of the data begins
         Kill(1, "step", 13, pod=True),
-        Kill(0, "updated", 18),
+        Kill(0, "step", 19),
     ]
     undisturbed = build.plain(PROGRAM, tmp_path / "plain")
     harmed = build.healed(PROGRAM, tmp_path / "harmed", kills, 3, "--restarts", "20")
@@ -54,11 +55,14 @@ def test_the_next_sample_is_the_one_that_was_next(workers: int) -> None:
 @pytest.mark.parametrize(
     ("loader", "named"),
     [
-        (DataLoader(POINTS), "was given a DataLoader"),
-        (StatefulDataLoader(POINTS), "no generator="),
-        (StatefulDataLoader(POINTS, sampler=RandomSampler(POINTS), generator=a_generator()), "torch's RandomSampler"),
+        (lambda: DataLoader(POINTS), "was given a DataLoader"),
+        (lambda: StatefulDataLoader(POINTS), "no generator="),
+        (
+            lambda: StatefulDataLoader(POINTS, sampler=RandomSampler(POINTS), generator=a_generator()),
+            "torch's RandomSampler",
+        ),
     ],
 )
-def test_a_loader_that_cannot_be_taken_up_is_refused_by_name(loader: DataLoader[object], named: str) -> None:
+def test_a_loader_that_cannot_be_taken_up_is_refused_by_name(loader: Callable[[], Any], named: str) -> None:
     with pytest.raises(Misuse, match=named):
-        Position(loader)
+        Position(loader())

@@ -22,6 +22,9 @@ FOLDER, RANK = Path(os.environ["WITNESS"]), int(os.environ.get("RANK", "0"))
 IS_PLAIN = os.environ.get("PLAIN") == "yes"
 KILLS = json.loads(os.environ.get("KILLS", "[]"))
 
+random.seed(RANK)  # what an example does not seed would differ from run to run
+np.random.seed(RANK)
+
 
 def example(name: str, *words: str) -> ModuleType:
     """The example as a module, which will find these words on its command line."""
