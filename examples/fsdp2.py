@@ -33,7 +33,9 @@ def sharded() -> nn.Module:
 
 
 def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> torch.Tensor:
-    points = torch.randn(8, 64, generator=torch.Generator().manual_seed(WORLD * step + RANK))  # the position is the step
+    points = torch.randn(
+        8, 64, generator=torch.Generator().manual_seed(WORLD * step + RANK)
+    )  # the position is the step
     loss = nn.functional.mse_loss(model(points), points.roll(1, dims=1).tanh())
     optimizer.zero_grad()
     loss.backward()

@@ -20,12 +20,14 @@ import checkpointheal
 
 WORLD = int(os.environ["WORLD_SIZE"])
 PLACE = int(os.environ.get("CHECKPOINTHEAL_MEMBER", os.environ["RANK"]).partition("/")[0])
-"""torchrun may give a pod that came back another rank; data, dropout and the order of sums stay with the pod's place."""
+"""torchrun may give a pod that came back another rank: data, dropout and the order of sums stay with its place."""
 LEFT = 143
 
 
 def train_step(ddp: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> float:
-    points = torch.randn(16, 64, generator=torch.Generator().manual_seed(WORLD * step + PLACE))  # the position is the step
+    points = torch.randn(
+        16, 64, generator=torch.Generator().manual_seed(WORLD * step + PLACE)
+    )  # the position is the step
     loss = nn.functional.mse_loss(ddp(points), points.roll(1, dims=1).tanh())
     optimizer.zero_grad()
     loss.backward()

@@ -73,8 +73,8 @@ def _by_step(lines: list[dict[str, Any]]) -> dict[int, list[str]]:
 
 
 TORCHRUN = (
-    "exec python -m torch.distributed.run --nnodes $WORLD_SIZE --nproc-per-node 1 --max-restarts 100 --rdzv-backend c10d "
-    "--rdzv-endpoint $MASTER_ADDR:$MASTER_PORT --local-addr 127.0.0.1 {program}"
+    "exec python -m torch.distributed.run --nnodes $WORLD_SIZE --nproc-per-node 1 --max-restarts 100 "
+    "--rdzv-backend c10d --rdzv-endpoint $MASTER_ADDR:$MASTER_PORT --local-addr 127.0.0.1 {program}"
 )
 
 
@@ -83,9 +83,7 @@ def by_torchrun(program: str) -> tuple[str, ...]:
     return ("sh", "-c", TORCHRUN.format(program=PROGRAMS / program))
 
 
-def healed(
-    program: str | tuple[str, ...], folder: Path, kills: Sequence[Kill], ranks: int = 3, *options: str
-) -> Seen:
+def healed(program: str | tuple[str, ...], folder: Path, kills: Sequence[Kill], ranks: int = 3, *options: str) -> Seen:
     """The program under `checkpointheal local`, with these kills. It must end well."""
     start = ("python", str(PROGRAMS / program)) if isinstance(program, str) else program
     (folder / "tmp").mkdir(parents=True)

@@ -20,7 +20,7 @@ from checkpointheal.trainer.parts import keys_of_this_rank
 
 
 class Shards(Later):
-    """Model and optimizer of one rank, as one part: `attach(shards=shards)`, and `shards.fill(model, optimizer)` later."""
+    """What of model and optimizer lies on one rank, as one part: `attach(shards=shards)`, and `fill` later."""
 
     def fill(self, model: nn.Module, optimizer: Optimizer) -> None:
         """The objects are there; what was restored, if anything was, is copied into them.
@@ -29,7 +29,9 @@ class Shards(Later):
         they cannot hold, or do not hold, what was restored.
         """
         if statistics := keys_of_this_rank(model):
-            raise Misuse(f"{min(statistics)} is a rank's own statistics, which FSDP2 has no place for: use SyncBatchNorm")
+            raise Misuse(
+                f"{min(statistics)} is a rank's own statistics, which FSDP2 has no place for: use SyncBatchNorm"
+            )
         local = _Local(model, optimizer)
         if self.held:
             local.load_state_dict(self.held)

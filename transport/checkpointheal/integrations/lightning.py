@@ -15,7 +15,7 @@ from checkpointheal.integrations.halves import halves
 from checkpointheal.integrations.lightning_loops import AT_EPOCH, Loops, require_resumable
 from checkpointheal.trainer import Heal, attach
 from checkpointheal.trainer.later import Later
-from checkpointheal.trainer.streams import capture, put_back
+from checkpointheal.trainer.streams import as_restored, put_back
 
 try:
     from lightning.pytorch import LightningModule, Trainer
@@ -73,7 +73,7 @@ class Healed:
             **replicated,
         )
         self.step: int | None = self.heal.restore(budget)
-        self._streams = capture() if self._own.restored else None
+        self._streams = as_restored() if self._own.restored else None
         self._has_trained = False
 
     def fit(

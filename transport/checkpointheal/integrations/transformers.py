@@ -22,7 +22,7 @@ from checkpointheal.integrations.transformers_folder import Restored, write
 from checkpointheal.manifest import pack
 from checkpointheal.trainer import Heal, attach
 from checkpointheal.trainer.later import Later
-from checkpointheal.trainer.streams import capture
+from checkpointheal.trainer.streams import as_restored, capture
 
 try:
     from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -76,7 +76,7 @@ class Healed:
             **replicated,
         )
         self.step: int | None = self.heal.restore(budget)
-        self._streams = capture() if self._own.restored else None
+        self._streams = as_restored() if self._own.restored else None
         self._has_trained = False
         self._folder: Path | None = None
 

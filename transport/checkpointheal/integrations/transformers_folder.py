@@ -34,10 +34,13 @@ def write(restored: Restored, folder: Path, rank: int | None) -> None:
         if part:
             torch.save(part, folder / name)
     if restored.streams is not None:
-        torch.save(_streams(restored.streams), folder / ("rng_state.pth" if rank is None else f"rng_state_{rank}.pth"))
+        name = "rng_state.pth" if rank is None else f"rng_state_{rank}.pth"
+        torch.save(_streams(restored.streams, only_one=rank is None), folder / name)
     (folder / "trainer_state.json").write_text(restored.state or json.dumps({"global_step": restored.step}))
 
 
-def _streams(ours: Mapping[str, Any]) -> dict[str, Any]:
+def _streams(ours: Mapping[str, Any], *, only_one: bool) -> dict[str, Any]:
     theirs = {"python": ours["python"], "numpy": ours["numpy"], "cpu": ours["torch"]}
-    return theirs | {"cuda": ours["cuda"]} if "cuda" in ours else theirs
+    if "cuda" in ours:
+        theirs["cuda"] = ours["cuda"][torch.cuda.current_device()] if only_one else ours["cuda"]
+    return theirs
