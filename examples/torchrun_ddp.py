@@ -35,6 +35,12 @@ def train_step(ddp: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> f
     return float(loss.detach())
 
 
+def join(epoch: int) -> None:
+    """torchrun's store outlives the ranks: without a prefix they would find the addresses of those that are gone."""
+    store, _, _ = next(dist.rendezvous("env://", rank=PLACE, world_size=WORLD))
+    dist.init_process_group("gloo", store=dist.PrefixStore(f"epoch {epoch}", store), rank=PLACE, world_size=WORLD)
+
+
 def main() -> None:
     """Train for `--steps` updates, whatever happens to the others."""
     command = argparse.ArgumentParser()
@@ -42,9 +48,7 @@ def main() -> None:
     command.add_argument("--pause", type=float, default=0.1, help="seconds per step, so that there is time to kill")
     options = command.parse_args()
 
-    # torchrun says SIGTERM to the survivors, and kills them 30 seconds later: long enough for a commit to become whole.
     leaving = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: leaving.set())
 
     torch.manual_seed(0)  # equal weights on every rank
     model = nn.Sequential(nn.Linear(64, 256), nn.Dropout(0.1), nn.GELU(), nn.Linear(256, 64))
@@ -52,8 +56,10 @@ def main() -> None:
     torch.manual_seed(PLACE)  # dropout of its own
     heal = checkpointheal.attach(model=model, optimizer=optimizer)
     start = heal.restore()
-    dist.init_process_group("gloo", rank=PLACE, world_size=WORLD)
+    join(heal.epoch)
     heal.agree()
+    # torchrun says SIGTERM to the survivors, and kills them 30 seconds later: long enough for a commit to become whole.
+    signal.signal(signal.SIGTERM, lambda *_: leaving.set())
 
     ddp = DistributedDataParallel(model, find_unused_parameters=True)
     for step in range(start or 0, options.steps):

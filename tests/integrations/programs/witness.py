@@ -40,6 +40,8 @@ def example(name: str, *words: str) -> ModuleType:
 class WithoutUs:
     """Stands for `checkpointheal` and for a `Heal` in a script that runs as if we were not there."""
 
+    epoch = 0
+
     def attach(self, **_: Any) -> "WithoutUs":
         return self
 

@@ -118,6 +118,15 @@ class Heal:
         )
         return answer.step
 
+    @property
+    def epoch(self) -> int:
+        """The number of the epoch that `restore()` began; 0 without one. It never comes again, and is equal everywhere.
+
+        A store that outlives the ranks, as torchrun's, needs a prefix made of it: a member of an earlier epoch has left
+        its addresses there.
+        """
+        return self._epoch
+
     def agree(self, group: dist.ProcessGroup | None = None) -> None:
         """All ranks of the group restored the same thing, or RestoreDisagrees on every one of them. A collective."""
         begun = time.monotonic()
