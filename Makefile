@@ -44,7 +44,7 @@ cover: $(STAMP) ## the pure rooms (core, wire, session) are covered, every line 
 kills: $(STAMP) ## trainers, agents and pods are killed at named points and random instants (about 20 minutes; KILLS=N times each)
 	KILLS=$(or $(KILLS),5) $(BIN)/python -m pytest -m kills -v
 
-integrations: $(PEERS)/.installed ## the adapters on the real libraries of others (torchft), from the package index
+integrations: $(PEERS)/.installed ## the adapters on the real libraries of others (transformers, lightning, torchdata, torchft), from the package index (15 minutes)
 	$(PEERS)/bin/python -m pytest tests/integrations
 
 check: $(STAMP) ## what CI runs besides the tests: format, lint, types, import contracts
@@ -59,10 +59,10 @@ bench: $(PEERS)/.installed ## what a commit and a transfer cost here beside what
 	$(PEERS)/bin/python -m bench $(ONLY) $(if $(KEEP),--keep)
 
 # Others' libraries stay out of ours: their environment sees ours, not the other way round.
-$(PEERS)/.installed: $(STAMP)
+$(PEERS)/.installed: $(STAMP) Makefile
 	$(BIN)/python -m venv $(PEERS)
 	$(call see_ours,$(PEERS))
-	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check torchft
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check torchft 'transformers[torch]>=5' 'lightning>=2.6' 'torchdata>=0.11'
 	@touch $@
 
 bench-heal: $(STAMP) ## how long heals of 64 MiB take: N of them on processes, or on pods with ON=kind-checkpointheal

@@ -5,7 +5,7 @@ from checkpointheal.manifest.classes import Known, part_by_part, register_class
 from checkpointheal.manifest.compare import compare
 from checkpointheal.manifest.describe import Described, describe
 from checkpointheal.manifest.packed import pack, unpack
-from checkpointheal.manifest.rebuild import glance, rebuild
+from checkpointheal.manifest.rebuild import glance, rebuild, remake
 
 __all__ = [
     "Described",
@@ -17,6 +17,7 @@ __all__ = [
     "part_by_part",
     "rebuild",
     "register_class",
+    "remake",
     "unpack",
     "write_into",
     "write_out",

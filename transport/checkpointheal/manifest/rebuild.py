@@ -1,6 +1,6 @@
 """How does a data section become a state dict again?
 
-Tensors are views into the given memory: nothing is copied, and what shared storage shares it again.
+Tensors are views into the given memory: nothing is copied, unless asked for; what shared storage shares it again.
 """
 
 import warnings
@@ -32,6 +32,16 @@ def rebuild(schema: Schema, values: Sequence[JsonValue], data: Data, known: Know
     return grow(schema.tree, Giver(_views(schema, data), [plain.decode(value) for value in values], known))
 
 
+def remake(schema: Schema, values: Sequence[JsonValue], data: Data) -> Any:
+    """The same in new memory, one storage for each region: a state dict that is described as the one it came from."""
+    check(schema, len(values))
+    section = _section(schema, data)
+    sizes = zip(schema.regions.offsets, schema.regions.nbytes, strict=True)
+    memories = [section[offset : offset + nbytes].clone() for offset, nbytes in sizes]
+    tensors = [_view(entry, memories[entry.region], entry.offset) for entry in schema.each_tensor]
+    return grow(schema.tree, Giver(tensors, [plain.decode(value) for value in values], _NOBODY))
+
+
 def glance(schema: Schema, values: Sequence[JsonValue], data: Data) -> Any:
     """The state dict, but for the objects whose class nobody named: they are their parts. To look at, not to load."""
     check(schema, len(values))
@@ -47,10 +57,16 @@ class _Glance(Giver):
 
 
 def _views(schema: Schema, data: Data) -> list[torch.Tensor]:
+    section = _section(schema, data)
+    offsets = schema.regions.offsets
+    return [_view(entry, section, offsets[entry.region] + entry.offset) for entry in schema.each_tensor]
+
+
+def _section(schema: Schema, data: Data) -> torch.Tensor:
     section = as_bytes(data)
     if section.numel() != schema.data_bytes:
         raise BadFrame(f"the data section has {section.numel()} bytes, the schema says {schema.data_bytes}")
-    return [_view(schema, entry, section) for entry in schema.each_tensor]
+    return section
 
 
 def as_bytes(data: Data) -> torch.Tensor:
@@ -65,12 +81,12 @@ def as_bytes(data: Data) -> torch.Tensor:
         return torch.frombuffer(data, dtype=torch.uint8)
 
 
-def _view(schema: Schema, entry: TensorEntry, section: torch.Tensor) -> torch.Tensor:
+def _view(entry: TensorEntry, memory: torch.Tensor, offset: int) -> torch.Tensor:
     dtype = BY_NAME[entry.dtype]
-    empty = torch.empty(0, dtype=dtype, device=section.device)
+    empty = torch.empty(0, dtype=dtype, device=memory.device)
     if 0 in entry.shape:
-        tensor = torch.empty_strided(entry.shape, entry.stride, dtype=dtype, device=section.device)
+        tensor = torch.empty_strided(entry.shape, entry.stride, dtype=dtype, device=memory.device)
     else:
-        start = section.storage_offset() + schema.regions.offsets[entry.region] + entry.offset
-        tensor = empty.set_(section.untyped_storage(), start // dtype.itemsize, entry.shape, entry.stride)
+        start = memory.storage_offset() + offset
+        tensor = empty.set_(memory.untyped_storage(), start // dtype.itemsize, entry.shape, entry.stride)
     return tensor.requires_grad_(entry.requires_grad) if entry.requires_grad else tensor

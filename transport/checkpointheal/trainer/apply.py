@@ -17,8 +17,9 @@ from checkpointheal import digest
 from checkpointheal.contract.base import Digest
 from checkpointheal.contract.layout import Schema
 from checkpointheal.errors import AppliedStateDiffers, SchemaDiffers
-from checkpointheal.manifest import Described, compare, describe, glance, rebuild, write_into
+from checkpointheal.manifest import Described, compare, describe, glance, rebuild, remake, write_into
 from checkpointheal.manifest.rebuild import as_bytes
+from checkpointheal.trainer.later import Later
 from checkpointheal.trainer.materialise import materialise
 from checkpointheal.trainer.owning import own_tensors
 from checkpointheal.trainer.parts import Parts, Stateful
@@ -57,6 +58,10 @@ def apply(parts: Parts, given: Given) -> Digest:
 
 def _materialise(parts: Parts, given: Given) -> None:
     offered = glance(given.schema, given.values, given.data)
+    if later := {name: part for name, part in parts.replicated.items() if isinstance(part, Later)}:
+        made = remake(given.schema, given.values, given.data)
+        for name, each in later.items():
+            each.make_room(made.get(name, {}))
     for name, part in parts.replicated.items():
         if isinstance(part, Optimizer) and isinstance(state := offered.get(name), Mapping):
             materialise(part, state.get("state", {}))

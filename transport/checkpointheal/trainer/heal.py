@@ -111,6 +111,15 @@ class Heal:
         self._apply(self._line, answer, begun)
         return answer.step
 
+    @property
+    def epoch(self) -> int:
+        """The number of the epoch that `restore()` began; 0 without one. It never comes again, and is equal everywhere.
+
+        A store that outlives the ranks, as torchrun's, needs a prefix made of it: a member of an earlier epoch has left
+        its addresses there.
+        """
+        return self._epoch
+
     def process_group(self) -> dist.ProcessGroup:
         """The default process group, for DDP, FSDP2 and DeviceMesh: it stays while members come and go.
 

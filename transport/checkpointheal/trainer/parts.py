@@ -78,12 +78,12 @@ def declare(replicated: Mapping[str, Any], private: Mapping[str, Any]) -> Parts:
     for name, part in [*replicated.items(), *private.items()]:
         if not isinstance(part, Stateful):
             raise Misuse(f"{name} is a {type(part).__name__} without state_dict() and load_state_dict()")
-    buffers = {name: own for name, part in replicated.items() if (own := _private_buffers(part))}
+    buffers = {name: own for name, part in replicated.items() if (own := keys_of_this_rank(part))}
     return Parts(dict(replicated), dict(private), buffers)
 
 
-def _private_buffers(part: object) -> frozenset[str]:
-    """Keys of a module's state dict that hold per-rank statistics."""
+def keys_of_this_rank(part: object) -> frozenset[str]:
+    """Keys of a module's state dict that hold per-rank statistics; none of anything else's."""
     return frozenset(_batchnorm_keys(part)) if isinstance(part, torch.nn.Module) else frozenset()
 
 

@@ -33,10 +33,18 @@ class TrainerSettings(Frozen):
                 arena=Path(arena) if arena else None,
                 job=environment.get("CHECKPOINTHEAL_JOB", "job"),
                 member=MemberId.parse(environment.get("CHECKPOINTHEAL_MEMBER", "0/0")),
-                incarnation=environment.get("CHECKPOINTHEAL_INCARNATION", ""),
+                incarnation=_incarnation(environment),
                 restore_budget=float(environment.get("CHECKPOINTHEAL_RESTORE_BUDGET", "180")),
                 private_limit=private_limit,
                 store_ports=frozenset({int(port)} if port.isdecimal() else ()),
             )
         except ValueError as error:
             raise Misuse(f"a CHECKPOINTHEAL_ variable cannot be read: {error}") from error
+
+
+def _incarnation(environment: Mapping[str, str]) -> str:
+    """The name of this life; empty where nobody gave it one of its own.
+
+    torchrun starts one process after the other within a single life of what `run` has started, which is torchrun.
+    """
+    return "" if "TORCHELASTIC_RUN_ID" in environment else environment.get("CHECKPOINTHEAL_INCARNATION", "")

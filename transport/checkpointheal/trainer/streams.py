@@ -23,6 +23,13 @@ def capture() -> dict[str, Any]:
     return streams
 
 
+def as_restored() -> dict[str, Any]:
+    """The position of every stream right behind a restore, which waits with CUDA's until somebody begins to use it."""
+    if torch.cuda.is_available():
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    return capture()
+
+
 def put_back(streams: Mapping[str, Any]) -> None:
     """Continue every captured stream where it was. Shapes are those of `capture`."""
     random.setstate(streams["python"])

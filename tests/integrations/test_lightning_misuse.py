@@ -1,0 +1,98 @@
+"""What a Lightning Trainer could not take up again is refused by name, before it trains."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("lightning", reason="lightning is not installed here: make integrations")
+pytest.importorskip("torchdata", reason="torchdata is not installed here: make integrations")
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.strategies import FSDPStrategy
+from torch.utils.data import DataLoader, RandomSampler, TensorDataset
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from checkpointheal.errors import Misuse
+from checkpointheal.integrations import lightning as healing
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+POINTS = TensorDataset(torch.arange(8.0).reshape(8, 1))
+
+
+class Net(LightningModule):
+    def __init__(self, schedule: Any = None) -> None:
+        super().__init__()
+        self.layer, self.schedule = torch.nn.Linear(1, 1), schedule
+
+    def training_step(self, batch: Any, number: int) -> torch.Tensor:
+        loss: torch.Tensor = self.layer(batch[0]).square().mean()
+        self.log("loss", loss)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        if self.schedule is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.schedule(optimizer), "monitor": "loss"}}
+
+
+def a_trainer(folder: Path, **told: Any) -> Trainer:
+    quiet: dict[str, Any] = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+    }
+    return Trainer(**(quiet | {"accelerator": "cpu", "devices": 1, "max_epochs": 1, "default_root_dir": folder} | told))
+
+
+def test_a_loader_that_does_not_know_its_position_is_named_with_one_that_does(tmp_path: Path) -> None:
+    with pytest.raises(Misuse, match=r"a DataLoader, which does not know its position: use torchdata"):
+        healing.restore().fit(a_trainer(tmp_path), Net(), DataLoader(POINTS))
+
+
+def test_an_order_that_is_drawn_when_an_epoch_begins_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Misuse, match="a RandomSampler, whose order is drawn"):
+        healing.restore().fit(a_trainer(tmp_path), Net(), StatefulDataLoader(POINTS, sampler=RandomSampler(POINTS)))
+
+
+def test_a_schedule_that_waits_for_a_metric_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Misuse, match="ReduceLROnPlateau"):
+        healing.restore().fit(
+            a_trainer(tmp_path), Net(torch.optim.lr_scheduler.ReduceLROnPlateau), StatefulDataLoader(POINTS)
+        )
+
+
+@pytest.mark.parametrize(
+    ("told", "named"),
+    [({"reload_dataloaders_every_n_epochs": 1}, "reload_dataloaders_every_n_epochs")],
+)
+def test_an_argument_that_cannot_be_healed_is_named(tmp_path: Path, told: dict[str, Any], named: str) -> None:
+    with pytest.raises(Misuse, match=named):
+        healing.restore().fit(a_trainer(tmp_path, **told), Net(), StatefulDataLoader(POINTS))
+
+
+def test_a_strategy_that_saves_by_code_of_its_own_is_named(tmp_path: Path) -> None:
+    trainer = a_trainer(tmp_path)
+    trainer.strategy.__class__ = type("Sharded", (FSDPStrategy,), {})
+    with pytest.raises(Misuse, match="is Sharded, which saves"):
+        healing.restore().fit(trainer, Net(), StatefulDataLoader(POINTS))
+
+
+def test_restore_comes_before_the_process_group_is_joined() -> None:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        with pytest.raises(Misuse, match="the process group is there already"):
+            healing.restore()
+    finally:
+        dist.destroy_process_group()
+
+
+def test_one_restore_is_for_one_training(tmp_path: Path) -> None:
+    healed = healing.restore()
+    healed.fit(a_trainer(tmp_path), Net(), StatefulDataLoader(POINTS))
+    with pytest.raises(Misuse, match="one fit"):
+        healed.fit(a_trainer(tmp_path), Net(), StatefulDataLoader(POINTS))

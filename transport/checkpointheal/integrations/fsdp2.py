@@ -1,0 +1,74 @@
+"""How is a model healed that `fully_shard()` has cut, though it can be cut only after the state was restored?
+
+A coordinate's state is what lies on its rank: the local shards. They are restored first, as plain tensors, and copied
+into model and optimizer once these are there. Meshes and process groups are no part of it: a replica's shards are the
+same bytes as its peers', whatever their ranks. Must not know the arena.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
+
+from checkpointheal.errors import Misuse
+from checkpointheal.trainer.later import Later
+from checkpointheal.trainer.materialise import materialise
+from checkpointheal.trainer.parts import keys_of_this_rank
+
+
+class Shards(Later):
+    """What of model and optimizer lies on one rank, as one part: `attach(shards=shards)`, and `fill` later."""
+
+    def fill(self, model: nn.Module, optimizer: Optimizer) -> None:
+        """The objects are there; what was restored, if anything was, is copied into them.
+
+        Raises Misuse where they hold what is not the same on every replica, SchemaDiffers or AppliedStateDiffers where
+        they cannot hold, or do not hold, what was restored.
+        """
+        if statistics := keys_of_this_rank(model):
+            raise Misuse(
+                f"{min(statistics)} is a rank's own statistics, which FSDP2 has no place for: use SyncBatchNorm"
+            )
+        local = _Local(model, optimizer)
+        if self.held:
+            local.load_state_dict(self.held)
+        self.become(local)
+
+
+class _Local:
+    """What of both lies on this rank. Tensors share their memory."""
+
+    def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
+        self._model, self._optimizer = model, optimizer
+
+    def state_dict(self) -> dict[str, Any]:
+        """By the names of the whole."""
+        return {"model": _local(dict(self._model.state_dict())), "optimizer": _local(self._optimizer.state_dict())}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """In place, byte for byte; an optimizer that has not made a step gets its state."""
+        given = state_dict["optimizer"]
+        materialise(self._optimizer, given["state"])
+        _copy(self.state_dict(), state_dict)
+        for group, values in zip(self._optimizer.param_groups, given["param_groups"], strict=True):
+            group.update({name: each for name, each in values.items() if name != "params"})
+
+
+def _local(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _local(each) for key, each in node.items()}
+    return node.to_local() if isinstance(node, DTensor) else node
+
+
+def _copy(live: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Every tensor of the same place and shape; what differs otherwise is found by whoever compares."""
+    for name, each in live.items():
+        other = given.get(name)
+        if isinstance(each, Mapping) and isinstance(other, Mapping):
+            _copy(each, other)
+        elif isinstance(each, torch.Tensor) and isinstance(other, torch.Tensor) and each.shape == other.shape:
+            with torch.no_grad():
+                each.copy_(other)

@@ -1,0 +1,116 @@
+"""Where in its loops does a Lightning Trainer stand, and how is it put back there?
+
+All that is known here of Lightning's inside, which it has no public word for. Must not know what is kept, or where.
+"""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import RandomSampler
+
+from checkpointheal.errors import Misuse
+
+AT_EPOCH = "epoch"
+"""Between two epochs: the loaders have not begun the next."""
+
+
+class Loops:
+    """The fit loop of one Trainer."""
+
+    def __init__(self, trainer: Any) -> None:
+        self._fit = trainer.fit_loop
+
+    def is_last_batch(self) -> bool:
+        """Whether the batch that was computed last ends its epoch."""
+        return bool(self._fit.epoch_loop._num_ready_batches_reached())  # noqa: SLF001
+
+    def something_follows(self) -> bool:
+        """Whether a validation or the end of the epoch comes before the next batch, or the update is not made yet."""
+        epoch = self._fit.epoch_loop
+        return bool(
+            self.is_last_batch() or epoch._should_accumulate() or epoch._should_check_val_fx(self._fit._data_fetcher)  # noqa: SLF001
+        )
+
+    def load(self, state: dict[str, Any], at: str) -> None:
+        """Put the loaders where they were.
+
+        The Trainer has done so itself, but before it told the samplers their epoch: an iterator that exists by then
+        goes through the order of another one.
+        """
+        for loader in self.loaders():
+            for sampler in _samplers(loader):
+                if callable(set_epoch := getattr(sampler, "set_epoch", None)):
+                    set_epoch(self._fit.epoch_progress.current.processed)
+        states = state["fit_loop"]["state_dict"].get("combined_loader", [])
+        self._fit._combined_loader._load_state_dicts(states)  # noqa: SLF001
+        iter(self._fit._data_fetcher)  # noqa: SLF001
+        if at == AT_EPOCH:
+            self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        for sampler in (sampler for loader in self.loaders() for sampler in _samplers(loader)):
+            if hasattr(sampler, "next_yielded"):
+                sampler.next_yielded = None  # torchdata would leave out of the next epoch what the last one has yielded
+
+    def draw_as_iterators_do(self) -> None:
+        """Each loader's iterator drew a seed when the epoch began."""
+        for loader in self.loaders():
+            torch.empty((), dtype=torch.int64).random_(generator=getattr(loader, "generator", None))
+
+    def loaders(self) -> list[Any]:
+        """All that the fit loop reads from."""
+        return list(self._fit._combined_loader.flattened)  # noqa: SLF001
+
+    @staticmethod
+    def at_epoch(state: dict[str, Any]) -> dict[str, Any]:
+        """The state of all loops with what the epoch counts at zero.
+
+        A Trainer does that at the beginning of an epoch, unless it is one that it was restored into.
+        """
+        state = copy.deepcopy(state)
+        fit = state["fit_loop"]
+        for name in _COUNTED:
+            for progress in _currents(fit.get(name, {})):
+                progress.update(dict.fromkeys(progress, 0))
+        fit["epoch_loop.batch_progress"]["is_last_batch"] = False
+        return state
+
+
+_COUNTED = (
+    "epoch_loop.batch_progress",
+    "epoch_loop.scheduler_progress",
+    "epoch_loop.automatic_optimization.optim_progress",
+)
+
+
+def _currents(progress: Any) -> Iterator[dict[str, int]]:
+    for name, each in progress.items() if isinstance(progress, dict) else ():
+        if name == "current":
+            yield each
+        else:
+            yield from _currents(each)
+
+
+def _samplers(loader: Any) -> list[Any]:
+    batches = getattr(loader, "batch_sampler", None)
+    return [each for each in (getattr(loader, "sampler", None), getattr(batches, "sampler", None)) if each is not None]
+
+
+def require_resumable(trainer: Any) -> None:
+    """Raises Misuse that names the loader or the schedule which cannot be taken up in the middle."""
+    for loader in Loops(trainer).loaders():
+        if not (hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")):
+            raise Misuse(
+                f"the train dataloader is a {type(loader).__name__}, which does not know its position: use torchdata's "
+                "StatefulDataLoader (pip install torchdata), which is made as a DataLoader is"
+            )
+        for sampler in _samplers(loader):
+            if type(sampler) is RandomSampler or type(sampler).__name__ == "DistributedSamplerWrapper":
+                raise Misuse(
+                    f"the train dataloader has a {type(sampler).__name__}, whose order is drawn when an epoch begins "
+                    "and never again: give it torchdata's StatefulDistributedSampler as its sampler="
+                )
+    if any(each.reduce_on_plateau for each in trainer.lr_scheduler_configs):
+        raise Misuse("a ReduceLROnPlateau waits for a metric, which no Lightning checkpoint holds: it cannot be healed")
