@@ -65,7 +65,7 @@ def _require_same(restored: Mapping[str, Any], loaded: Mapping[str, Any]) -> Non
         for index, (ours, theirs) in enumerate(zip(wanted.regions, live.regions, strict=True))
         if not torch.equal(ours, theirs.cpu())
     }
-    paths = [entry.path for entry in wanted.schema.tensors if entry.region in wrong]
+    paths = [entry.path for entry in wanted.schema.each_tensor if entry.region in wrong]
     values = zip(wanted.schema.value_paths, wanted.values, live.values, strict=True)
     if paths := [*paths, *(path for path, ours, theirs in values if ours != theirs)]:
         more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
