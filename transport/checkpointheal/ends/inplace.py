@@ -40,7 +40,8 @@ class LiveSink(StagedSink):
             staged = self._make_room(offer, needed)
             self._take_over(offer, source, present)
             return present or staged
-        self._is_in_place, self._regions = True, lambda: self._target.live.regions
+        live = self._target.live
+        self._is_in_place, self._regions = True, lambda: live.regions
         self._lacking = set(offer.missing(present))
         return present
 
