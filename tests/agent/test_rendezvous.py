@@ -63,6 +63,16 @@ def test_who_waits_too_long_is_told_that_there_is_nothing_yet(monkeypatch: pytes
     assert (said.value, said.reason) == (None, "")
 
 
+@pytest.mark.parametrize(("held", "more"), [(b"here", b"1"), (b"1", b"here"), (b"1", b"9" * 64), (b"", b"1")])
+def test_what_is_no_number_is_not_counted(held: bytes, more: bytes) -> None:
+    async def story() -> None:
+        board = Board()
+        await board.answer(ask("set", value=held))
+        assert (await board.answer(ask("add", value=more))).reason == "NotANumber"
+
+    asyncio.run(story())
+
+
 def test_a_newer_epoch_ends_the_one_before_it_and_nothing_of_it_is_left() -> None:
     async def story() -> None:
         board = Board()

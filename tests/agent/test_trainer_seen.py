@@ -51,6 +51,17 @@ def test_the_next_start_of_a_trainer_was_told_nothing_yet(seen):
     assert seen.told_over == 0
 
 
+def test_a_survivor_that_asks_again_is_in_no_epoch_and_dies_of_itself(seen):
+    hear(seen, TRAINER, Wait(request=1, budget=9), applied(epoch=2))
+    seen.told_over = 2
+    facts = hear(seen, Wait(request=2, budget=9))
+    assert (facts.state, facts.epoch, facts.incarnation) == ("waiting", 0, "t1")
+    ended = hear(seen, Exited(incarnation="t1", signal=9), hello=RUN).exit
+    assert ended is not None
+    assert not ended.told
+    assert hear(seen, TRAINER, applied(epoch=3)).epoch == 3
+
+
 def test_waiting_takes_a_new_request_number_each_time(seen):
     first = hear(seen, TRAINER, Wait(request=1, budget=9)).request
     second = hear(seen, Wait(request=2, budget=9)).request

@@ -16,6 +16,8 @@ HOLD_SECONDS = 10.0
 """How long a guest's question is held before it is told that there is nothing yet, and asks again."""
 RETRY_SECONDS = 0.2
 """Between two calls at a host that does not answer: its agent may be restarting."""
+LONGEST = 64
+"""Digits of two numbers."""
 LIMIT_BYTES = 64 << 20
 """Of all values of one epoch: addresses of ranks, not data."""
 
@@ -49,7 +51,9 @@ class Board:
     def _put(self, ask: StoreAsk) -> StoreSaid:
         if ask.epoch < self._epoch:
             return _is_over(ask)
-        value = ask.value if ask.do == "set" else b"%d" % (int(self._values.get(ask.key, b"0")) + int(ask.value))
+        value = ask.value if ask.do == "set" else _sum(self._values.get(ask.key, b"0"), ask.value)
+        if value is None:
+            return _refused(ask, "NotANumber", f"{ask.key} cannot be counted up")
         held = len(ask.key) + len(self._values[ask.key]) if ask.key in self._values else 0
         size = self._size + len(ask.key) + len(value) - held
         if size > LIMIT_BYTES:
@@ -97,6 +101,12 @@ class Rendezvous:
 
     def _is_me(self, host: Peer) -> bool:
         return host.pod_uid == self._pod_uid
+
+
+def _sum(held: bytes, more: bytes) -> bytes | None:
+    if not (held.removeprefix(b"-").isdigit() and more.removeprefix(b"-").isdigit() and len(held + more) < LONGEST):
+        return None
+    return b"%d" % (int(held) + int(more))
 
 
 def _said(ask: StoreAsk, value: bytes | None) -> StoreSaid:

@@ -108,6 +108,7 @@ class Epoch:
             raise self.faults.noted
 
     def _press(self) -> None:
+        self._end_collectives()
         while not self._left.wait(_PRESS_EVERY):
             self._end_collectives()
 

@@ -67,7 +67,11 @@ class Groups:
             self._connections.end(self._inside)
 
     def shut(self) -> None:
-        """Take every inside out; the groups are mirrors until the next epoch."""
+        """Take every inside out; the groups are mirrors until the next epoch.
+
+        Peers hear at once that this one has left, whoever still holds on to a group or to work of it.
+        """
+        self.end()
         self._faults, self._store, self._connections = Faults(), None, None
         for group in self._groups:
             group.fill(None, self._faults)
