@@ -279,6 +279,7 @@ class Job:
     def look(self) -> str:
         """For whoever reads why a test failed."""
         parts = [kubectl("get", "pods,checkpointheals,heals", "-n", self.namespace, "-o", "wide")]
+        parts += [json.dumps(each["spec"]) for each in self.heals]
         for rank in range(self.replicas):
             for each in ("trainer", "checkpointheal-agent"):
                 try:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.distributed import FileStore, ProcessGroupGloo
 
+from bench.counting import Counting
 from bench.links.crew import SECONDS, Prepare, Told
 from checkpointheal import PGTransport, digest
 
@@ -103,24 +104,6 @@ class _Acting:
     def _door(self, target: State | None) -> PGTransport:
         live = None if target is None else (lambda: target)
         return PGTransport(self._group, timedelta(seconds=SECONDS), CPU, live)  # type: ignore[arg-type] of its methods
-
-
-class Counting:
-    """A process group that counts the bytes that it sends."""
-
-    def __init__(self, group: Any) -> None:
-        self._group = group
-        self.sent = 0
-
-    def send(self, tensors: list[torch.Tensor], peer: int, tag: int) -> Any:
-        self.sent += sum(tensor.nbytes for tensor in tensors)
-        return self._group.send(tensors, peer, tag)
-
-    def recv(self, tensors: list[torch.Tensor], peer: int, tag: int) -> Any:
-        return self._group.recv(tensors, peer, tag)
-
-    def rank(self) -> int:
-        return int(self._group.rank())
 
 
 class Memory:

@@ -14,8 +14,10 @@ import torch
 from bench.channel import connected, gloo
 from bench.machine import end_with_parent
 from bench.table import Row, median_ratio
-from bench.transfer.states import CASES, Case, State
-from bench.transfer.ways import WAYS, Link, Way
+from bench.transfer.memory import always_new, backed
+from bench.transfer.states import CASES, Case, State, distinct
+from bench.transfer.ways import WAYS, Link, Way, give_counted, take_counted
+from checkpointheal import digest
 
 PROMISED = {
     ("2 GB in 378 tensors", "ours", "PyTorch's"): 1 / 2,
@@ -26,6 +28,9 @@ PROMISED = {
     ("10,000 tensors of 4 KB", "ours, in place", "PyTorch's, in place"): 1 / 10,
 }
 """Time over time, at most."""
+ON_THE_WIRE, DIGEST_SHARE = 1.01, 0.15
+DIGESTED, SHARED = "2 GB in 378 tensors", "64 views of 64 MB"
+_COUNTED = b"counted"
 HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
@@ -41,8 +46,8 @@ def rows() -> list[Row]:
 def _case(name: str, case: Case) -> list[Row]:
     torch.manual_seed(0)
     state = case.make()
-    size = sum({each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in state.values()}.values())
-    taken = _measured(case, state)
+    size = sum(each.nbytes for each in distinct(state))
+    taken, sent = _measured(case, state)
     found = [
         Row(
             f"{name}: {way}",
@@ -57,16 +62,34 @@ def _case(name: str, case: Case) -> list[Row]:
         if case_name == name and peers in taken:
             ratio = median_ratio(list(zip(taken[ours], taken[peers], strict=True)))
             found.append(Row(f"{name}: {ours} over {peers}", ratio, "", most, f"median of {case.rounds} pairs"))
-    return found
+    return [*found, *_beside(name, taken, sent / size, state)]
 
 
-def _measured(case: Case, state: State) -> dict[str, list[float]]:
+def _beside(name: str, taken: dict[str, list[float]], sent: float, state: State) -> list[Row]:
+    """What else is promised of ours: what it sends, and what of its time is the digest's."""
+    begun = time.perf_counter()
+    for each in distinct(state):
+        digest.chunk_digests(each.view(torch.uint8).numpy().data)
+    hashing = time.perf_counter() - begun
+    most = ON_THE_WIRE if name == SHARED else None
+    rows = [Row(f"{name}: bytes that the donor sends over those of the storages", sent, "", most)]
+    if name == DIGESTED:
+        share = hashing / statistics.median(taken["ours, in place"])
+        rows.append(Row(f"{name}: digest of all, over the time in place", share, "", DIGEST_SHARE, "one core"))
+    return rows
+
+
+def _measured(case: Case, state: State) -> tuple[dict[str, list[float]], int]:
+    """Seconds by way and round, and the bytes that ours sends."""
     ways = {name: WAYS[name] for name in case.ways if name in WAYS}
     taken: dict[str, list[float]] = {name: [] for name in ways}
+    always_new()
+    size = sum(each.nbytes for each in distinct(state))
     with _linked(case, ways) as link:
         target = case.make()
         for number in range(case.rounds + 1):
             for name, way in ways.items():
+                backed(size)
                 link.words.sendall(name.encode().ljust(32))
                 begun = time.perf_counter()
                 came = way.take(link, target)
@@ -76,7 +99,8 @@ def _measured(case: Case, state: State) -> dict[str, list[float]]:
                 elif isinstance(came, dict):
                     _compare(name, came, state)
                 del came
-    return taken
+        link.words.sendall(_COUNTED.ljust(32))
+        return taken, take_counted(link)
 
 
 def _compare(way: str, came: State, state: State) -> None:
@@ -108,5 +132,6 @@ def _serve(case: Case, ways: dict[str, Way], words: socket.socket, folder: Path)
     torch.manual_seed(0)
     state = case.make()
     link = Link(gloo(words, 0), connected(words, 0), words, folder, 1)
-    while name := words.recv(32).decode().strip():
-        ways[name].give(link, state)
+    always_new()
+    while name := words.recv(32).strip():
+        (give_counted if name == _COUNTED else ways[name.decode()].give)(link, state)

@@ -48,6 +48,17 @@ def views() -> State:
     return {str(number): buffer[number << 16 :][:half] for number in range(64)}
 
 
+def distinct(state: State) -> list[torch.Tensor]:
+    """Each storage once, whole."""
+    storages = {each.untyped_storage().data_ptr(): each for each in state.values()}
+    return [
+        each
+        if each.numel() * each.element_size() == each.untyped_storage().nbytes()
+        else torch.empty(0, dtype=each.dtype).set_(each.untyped_storage())
+        for each in storages.values()
+    ]
+
+
 def _drawn(shape: tuple[int, ...]) -> torch.Tensor:
     return torch.rand(shape)
 

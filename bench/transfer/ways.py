@@ -16,7 +16,8 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint._pg_transport import PGTransport as Theirs
 
-from bench.transfer.states import State
+from bench.counting import Counting
+from bench.transfer.states import State, distinct
 from checkpointheal import PGTransport
 
 SECONDS = timedelta(seconds=300)
@@ -57,24 +58,24 @@ def _into(take: Callable[[Link, State | None], object], *, in_place: bool) -> Ca
 
 
 def _gloo_give(link: Link, state: State) -> None:
-    for tensor in _distinct(state):
+    for tensor in distinct(state):
         link.group.send([tensor], link.peer, 7).wait()
 
 
 def _gloo_take(link: Link, target: State | None, like: State | None = None) -> object:
-    places = _distinct(target) if target is not None else [torch.empty_like(each) for each in _distinct(like or {})]
+    places = distinct(target) if target is not None else [torch.empty_like(each) for each in distinct(like or {})]
     for tensor in places:
         link.group.recv([tensor], link.peer, 7).wait()
     return places
 
 
 def _tcp_give(link: Link, state: State) -> None:
-    for tensor in _distinct(state):
+    for tensor in distinct(state):
         link.connection.sendall(_bytes(tensor))
 
 
 def _tcp_take(link: Link, target: State) -> object:
-    places = [torch.empty_like(each) for each in _distinct(target)]
+    places = [torch.empty_like(each) for each in distinct(target)]
     for tensor in places:
         whole, got = _bytes(tensor), 0
         while got < len(whole):
@@ -106,8 +107,8 @@ def _dcp_take(link: Link, target: State) -> object:
 
 
 def _copied(target: State, *, in_place: bool) -> object:
-    places = _distinct(target) if in_place else [torch.empty_like(each) for each in _distinct(target)]
-    for place, tensor in zip(places, _distinct(target), strict=True):
+    places = distinct(target) if in_place else [torch.empty_like(each) for each in distinct(target)]
+    for place, tensor in zip(places, distinct(target), strict=True):
         place.copy_(_other(tensor))
     return places
 
@@ -123,17 +124,6 @@ def _other(tensor: torch.Tensor) -> torch.Tensor:
     return _spare[key]
 
 
-def _distinct(state: State) -> list[torch.Tensor]:
-    """Each storage once, whole."""
-    storages = {each.untyped_storage().data_ptr(): each for each in state.values()}
-    return [
-        each
-        if each.numel() * each.element_size() == each.untyped_storage().nbytes()
-        else torch.empty(0, dtype=each.dtype).set_(each.untyped_storage())
-        for each in storages.values()
-    ]
-
-
 def _bytes(tensor: torch.Tensor) -> memoryview:
     return memoryview(tensor.view(torch.uint8).reshape(-1).numpy()).cast("B")
 
@@ -144,6 +134,19 @@ def _give_ours(link: Link, state: State) -> None:
 
 def _give_theirs(link: Link, state: State) -> None:
     Theirs(link.group, SECONDS, CPU).send_checkpoint([link.peer], state)
+
+
+def give_counted(link: Link, state: State) -> None:
+    """Ours, and then how many bytes that sent."""
+    counting = Counting(link.group)
+    PGTransport(counting, SECONDS, CPU).send_checkpoint([link.peer], state)  # type: ignore[arg-type] of its methods
+    link.words.sendall(counting.sent.to_bytes(8, "big"))
+
+
+def take_counted(link: Link) -> int:
+    """Bytes that the giver sent."""
+    _ours(link, None)
+    return int.from_bytes(link.words.recv(8), "big")
 
 
 WAYS: dict[str, Way] = {

@@ -10,6 +10,7 @@ from builders_core import (
     a_new_job,
     ended,
     m,
+    report_of,
     with_crash,
     with_followers,
     with_new_pod,
@@ -19,6 +20,7 @@ from builders_core import (
     without_pod,
 )
 from checkpointheal.contract.gateway import TrainerExit
+from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.causes import crashes, why_lost
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.reasons import Cause, Reason
@@ -81,6 +83,18 @@ def test_a_signal_that_followed_the_word_is_no_crash():
     assert lost(with_return(over("1/0"), MEMBER, exit=told)) == Reason.FOLLOWED_PEER
 
 
+def killed(view: JobView, member: MemberId, incarnation: str = "t0/0", state: str = "absent") -> JobView:
+    """A signal ended a life of it, and no next one has begun since."""
+    return with_trainer(view, member, state=state, exit=TrainerExit(incarnation=incarnation, epoch=1, signal=9))
+
+
+def unheard(view: JobView, member: MemberId, leader_since: float = 0.0) -> JobView:
+    """This leader never heard its agent."""
+    uid = report_of(view, member).pod_uid
+    heard = tuple(each for each in view.heard if each.report.pod_uid != uid)
+    return view.model_copy(update={"heard": heard, "leader_since": leader_since})
+
+
 PEERS = {
     "trains on": lambda view: view,
     "left as told": with_followers,
@@ -90,16 +104,38 @@ PEERS = {
         update={"epoch": view.epoch.model_copy(update={"restarts": ("t0/0",)})}
     ),
     "was killed by a signal": lambda view: with_crash(view, m("0/0")),
+    "was killed and is not back yet": lambda view: killed(view, m("0/0")),
+    "had a life before that was killed": lambda view: killed(view, m("0/0"), incarnation="t-1/0", state="training"),
+    "goes with its pod": lambda view: with_pod(killed(view, m("0/0")), m("0/0"), terminating=True),
+    "went with its pod, which is still there": lambda view: unheard(
+        with_pod(view, m("0/0"), terminating=True), m("0/0")
+    ),
+    "trains on in a pod that is to go": lambda view: with_pod(view, m("0/0"), terminating=True),
+    "has been silent for long": lambda view: unheard(view, m("0/0")),
     "raised an error too": lambda view: with_crash(view, m("0/0"), signal=None, code=1),
     "is done": lambda view: with_trainer(view, m("0/0"), state="done"),
 }
-OUTRIGHT = {"has no pod any more", "has another pod", "stood still", "was killed by a signal"}
+OUTRIGHT = {
+    "has no pod any more",
+    "has another pod",
+    "stood still",
+    "was killed by a signal",
+    "was killed and is not back yet",
+    "goes with its pod",
+    "went with its pod, which is still there",
+}
 
 
 @pytest.mark.parametrize("peer", PEERS)
 def test_an_error_is_a_crash_only_where_no_peer_was_lost_outright(peer):
     view = with_crash(PEERS[peer](over("0/0", "1/0")), MEMBER, signal=None, code=1)
     assert lost(view) == (Reason.FOLLOWED_PEER if peer in OUTRIGHT else Cause.CRASHED)
+
+
+def test_no_crash_is_told_before_every_peer_was_heard_that_may_have_been_lost_first():
+    view = with_crash(over("0/0", "1/0"), MEMBER, signal=None, code=1)
+    assert lost(unheard(view, m("0/0"), leader_since=NOW - 1)) is None
+    assert lost(unheard(with_new_pod(view, m("0/0")), m("2/0"), leader_since=NOW - 1)) == Reason.FOLLOWED_PEER
 
 
 def test_of_members_that_all_raised_errors_every_blamed_one_crashed():

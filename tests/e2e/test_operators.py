@@ -17,8 +17,9 @@ def delete_leader() -> str:
 
 def healed_once(job: Job, at_least: int = 8) -> None:
     """One heal, one new epoch, one step for all, and no step twice."""
-    (heal,) = job.heals
-    epoch = job.policy_status()["epoch"]
+    heals = job.heals
+    assert len(heals) == 1, job.look()
+    (heal,), epoch = heals, job.policy_status()["epoch"]
     assert (epoch["number"], epoch["step"]) == (2, heal["status"]["step"]), job.look()
     assert epoch["step"] >= at_least
     for each in range(job.replicas):

@@ -1,5 +1,6 @@
 """A process whose epoch is over ends, with a status that says so, however it is stuck; any other end stays its own."""
 
+import atexit
 import os
 import sys
 import threading
@@ -110,6 +111,16 @@ ENDS = {
 @pytest.mark.parametrize(("act", "status"), ENDS.values(), ids=ENDS)
 def test_without_the_word_a_process_ends_as_it_would_have(act, status, monkeypatch):
     assert status_of(lambda: (Ending(lambda: 0), act()), monkeypatch) == status
+
+
+def test_a_lost_peer_that_nobody_confirms_does_not_hold_the_end_up(monkeypatch, capfd):
+    def act():
+        atexit.register(stand_still)  # as a group does whose peer is gone, when Python clears what is left
+        Ending(lambda: 0)
+        raise RuntimeError(GLOO)
+
+    assert status_of(act, monkeypatch) == 1
+    assert f"RuntimeError: {GLOO}" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(("act", "status"), ENDS.values(), ids=ENDS)

@@ -14,7 +14,7 @@ import torch
 
 from checkpointheal.channel import Channel, Pending, receive_frame, send_frame, tell
 from checkpointheal.ends import WINDOW, Sink, Terms, memory
-from checkpointheal.errors import BytesDiffer, CheckpointHealError, PeerRefused
+from checkpointheal.errors import BytesDiffer, CheckpointHealError, Overdue, PeerLost, PeerRefused
 from checkpointheal.session import Expected, RecipientSession, refusal
 from checkpointheal.wire import Offer, Refuse, Want
 
@@ -58,11 +58,10 @@ def take(channel: Channel, sink: Sink, expected: Expected, terms: Terms) -> Take
 
 
 def _judge(channel: Channel, session: RecipientSession, sink: Sink, terms: Terms) -> tuple[Offer, Want]:
-    frame = receive_frame(channel, terms.left(time.monotonic()))
     try:
-        offer = session.accept(frame)
+        offer = session.accept(receive_frame(channel, terms.left(time.monotonic())))
         return offer, session.compare(sink.prepare(offer))
-    except PeerRefused:
+    except (PeerRefused, PeerLost, Overdue):
         raise
     except CheckpointHealError as error:
         tell(channel, refusal(error), terms.stall)

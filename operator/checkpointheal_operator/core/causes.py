@@ -12,7 +12,10 @@ from checkpointheal_operator.core.view import EpochMember, HealRecord
 
 
 def why_lost(moment: Moment, member: MemberId) -> Cause | Reason | None:
-    """The cause; `FollowedPeer` where it only followed; None where this life of it never left an epoch."""
+    """The cause; `FollowedPeer` where it only followed.
+
+    None where this life of it never left an epoch, and as long as a peer that may have been lost was not heard.
+    """
     known, place = moment.view.epoch.member(member), moment.places[member]
     if known is None or place.pod is None or place.report is None:
         return None
@@ -37,16 +40,18 @@ def crashes(view_heals: tuple[HealRecord, ...], heal: HealRecord) -> int:
     )
 
 
-def _why_ended(moment: Moment, member: MemberId, exit_: TrainerExit | None) -> Cause | Reason:
+def _why_ended(moment: Moment, member: MemberId, exit_: TrainerExit | None) -> Cause | Reason | None:
     """A signal is a crash. An error code is one only where nobody else was lost first: peers' deaths raise errors."""
     if exit_ is not None and (exit_.told or exit_.code == EXIT_EPOCH_OVER):
         return Reason.FOLLOWED_PEER
     if exit_ is not None and exit_.signal is not None:
         return Cause.CRASHED
-    others = (each for each in moment.view.epoch.members if each.member != member)
-    if member in moment.view.epoch.lost and not any(_lost_outright(moment, each) for each in others):
-        return Cause.CRASHED
-    return Reason.FOLLOWED_PEER
+    others = [each for each in moment.view.epoch.members if each.member != member]
+    if member not in moment.view.epoch.lost or any(_lost_outright(moment, each) for each in others):
+        return Reason.FOLLOWED_PEER
+    if any(moment.awaited_until(moment.places[each.member]) is not None for each in others):
+        return None
+    return Cause.CRASHED
 
 
 def _lost_outright(moment: Moment, known: EpochMember) -> bool:
@@ -57,6 +62,10 @@ def _lost_outright(moment: Moment, known: EpochMember) -> bool:
     if place.pod is None or place.pod.uid != known.pod_uid or known.incarnation in moment.view.epoch.restarts:
         return True
     trainer = place.report.trainer if place.report else None
-    if trainer is None or trainer.exit is None or trainer.incarnation == known.incarnation:
+    if place.pod.terminating:  # with long to go it may train on
+        return trainer is None or trainer.state != "training"
+    if trainer is None or trainer.exit is None:
+        return False
+    if trainer.incarnation == known.incarnation != trainer.exit.incarnation:
         return False
     return trainer.exit.signal is not None and not trainer.exit.told

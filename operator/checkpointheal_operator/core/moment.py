@@ -73,6 +73,13 @@ class Moment:
         """Until when the agent of a live pod may take to report to this leader for the first time."""
         return max(self.view.leader_since, pod.seen_since) + self.view.policy.report_deadline
 
+    def awaited_until(self, place: Place) -> float | None:
+        """Until when the agent of the pod in this place may have its first word with this leader; None: it had it."""
+        if place.pod is None or place.pod.finished or place.heard is not None:
+            return None
+        until = self.report_due(place.pod)
+        return until if self.now < until else None
+
     def age(self, heard: Heard) -> float:
         """Seconds since it was heard."""
         return max(0.0, self.now - heard.at)

@@ -105,13 +105,11 @@ def is_donor_material(place: Place) -> bool:
 
 def _unheard(moment: Moment) -> Wait | None:
     """A live pod whose agent has never spoken to this leader may hold anything."""
-    waits = []
-    for place in (moment.places[member] for member in moment.members):
-        if place.pod is None or place.pod.finished or place.heard is not None:
-            continue
-        until = moment.report_due(place.pod)
-        if moment.now < until:
-            waits.append((until, place.member))
+    waits = [
+        (until, member)
+        for member in moment.members
+        if (until := moment.awaited_until(moment.places[member])) is not None
+    ]
     if not waits:
         return None
     until, member = min(waits)

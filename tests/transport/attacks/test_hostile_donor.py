@@ -87,6 +87,19 @@ def test_what_is_no_offer_is_refused_before_anything_is_touched(
     assert not sink.prepared
 
 
+@pytest.mark.parametrize("messages", [(a_prefix(version=2), HEADER), (a_prefix(length=2), b"{}")])
+def test_a_donor_whose_offer_cannot_be_read_is_told_why(messages: tuple[bytes, ...]) -> None:
+    giving, taking = LoopBack.pair()
+    for raw in messages:
+        giving.send(message(raw))
+    with pytest.raises((BadFrame, UnknownVersion)) as refused:
+        recipient.take(taking, build.BytesSink(), build.EXPECTED, build.terms(5))
+    receive_frame(giving, 5)
+    told = receive_frame(giving, 5)
+    assert isinstance(told, wire.Refuse)
+    assert (told.reason, told.message) == (refused.value.reason, str(refused.value))
+
+
 def told_truly(schema: Schema, data_bytes: int | None = None, values: tuple[object, ...] = ()) -> bytes:
     """An offer whose digests are true and whose schema is not sound."""
     if data_bytes is not None:

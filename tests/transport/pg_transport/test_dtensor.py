@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
 from torch.distributed.tensor.placement_types import _StridedShard
 
@@ -88,6 +88,15 @@ def test_a_mesh_of_another_shape_is_refused_by_name_on_both_sides(mesh: Any) -> 
     gave, took = received_on(flat, {"w": sent})
     assert isinstance(took, SchemaDiffers)
     assert "w: placement is ['Replicate()', 'Shard(dim=0)'] of [6, 4] on [1, 1], here a mesh of [1]" in str(took)
+    assert isinstance(gave, PeerRefused)
+
+
+def test_a_mesh_without_this_rank_is_refused_by_name(mesh: Any) -> None:
+    elsewhere = DeviceMesh("cpu", [[7]], _init_backend=False)
+    sent = DTensor.from_local(torch.randn(6, 4), mesh, (Replicate(), Shard(0)), run_check=False)
+    gave, took = received_on(elsewhere, {"w": sent})
+    assert isinstance(took, SchemaDiffers)
+    assert "here a mesh of [1, 1] that this rank is no part of" in str(took)
     assert isinstance(gave, PeerRefused)
 
 

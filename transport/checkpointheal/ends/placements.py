@@ -68,7 +68,7 @@ class Meshes:
 def _fits(placement: Placement, mesh: DeviceMesh) -> bool:
     words = placement.placements
     alike = tuple(mesh.shape) == placement.mesh_shape and len(words) == len(placement.mesh_shape)
-    return alike and all(_read(word) is not None for word in words)
+    return alike and mesh.get_coordinate() is not None and all(_read(word) is not None for word in words)
 
 
 def _read(word: str) -> Placed | None:
@@ -81,4 +81,5 @@ def _told(placement: Placement) -> str:
 
 
 def _told_mesh(mesh: DeviceMesh) -> str:
-    return f"a mesh of {list(mesh.shape)}"
+    without = "" if mesh.get_coordinate() is not None else " that this rank is no part of"
+    return f"a mesh of {list(mesh.shape)}{without}"

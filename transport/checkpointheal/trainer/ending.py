@@ -23,6 +23,8 @@ COLLECTIVE_GRACE = 5.0
 """The same for an error out of a collective, which nearly always is one."""
 LAST_WORDS = 1.0
 """Seconds that the last line may take: whoever reads it may stand still."""
+UNCAUGHT = 1
+"""What Python leaves with after an error that nobody caught."""
 _PRESS_EVERY = 0.1
 
 
@@ -33,6 +35,7 @@ class Ending:
         self._end_collectives = end_collectives
         self._over, self._rested = threading.Event(), threading.Event()
         self._told: EpochOver | None = None
+        self._failed_by_collective = False
         self._earlier_hook = sys.excepthook
         sys.excepthook = self._on_error
         atexit.register(self._leave)
@@ -74,6 +77,7 @@ class Ending:
     def _on_error(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         of_collective = is_of_a_collective(error)
         grace = COLLECTIVE_GRACE if of_collective else CAUSE_GRACE
+        self._failed_by_collective = of_collective
         over = issubclass(kind, Exception) and self._over.wait(grace)
         if over and of_collective:
             first_line = str(error).partition("\n")[0]
@@ -82,17 +86,28 @@ class Ending:
             self._earlier_hook(kind, error, trace)
 
     def _leave(self) -> None:
-        """Whatever status the process would leave with, it ends because its epoch did."""
+        """Whatever status the process would leave with, it ends because its epoch did.
+
+        One that a collective failed leaves here, too, though nobody confirms a lost peer, as where no operator leads:
+        its groups hold the interpreter's own end up, where no thread runs that could keep a deadline.
+        """
         if self._over.is_set():
             self._say("it ends so that it can restore")
             os._exit(EXIT_EPOCH_OVER)
+        if self._failed_by_collective:
+            _flush()
+            os._exit(UNCAUGHT)
 
     def _say(self, why: str) -> None:
         if (told := self._told) is not None:
             sys.stderr.write(f"checkpointheal: epoch {told.epoch} is over ({told.reason}: {told.message}); {why}\n")
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
+        _flush()
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
 
 
 def is_of_a_collective(error: BaseException) -> bool:
