@@ -140,6 +140,6 @@ def assert_healed(harmed: Seen, undisturbed: Seen, kills: Sequence[Kill]) -> Non
     assert all(
         step is not None and kill.step - 1 <= step <= kill.step for (step, _), kill in zip(others, kills, strict=True)
     )
-    assert any("Peer" in rungs for _, rungs in others) == any(kill.pod for kill in kills)
+    assert all("Peer" in rungs for (_, rungs), kill in zip(others, kills, strict=True) if kill.pod)
     assert harmed.consumed() == undisturbed.consumed()
     assert harmed.ends() == undisturbed.ends()

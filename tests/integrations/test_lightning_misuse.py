@@ -1,5 +1,6 @@
 """What a Lightning Trainer could not take up again is refused by name, before it trains."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import FSDPStrategy
-from torch.utils.data import DataLoader, RandomSampler, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, TensorDataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from checkpointheal.errors import Misuse
@@ -52,6 +53,21 @@ def a_trainer(folder: Path, **told: Any) -> Trainer:
 def test_a_loader_that_does_not_know_its_position_is_named_with_one_that_does(tmp_path: Path) -> None:
     with pytest.raises(Misuse, match=r"a DataLoader, which does not know its position: use torchdata"):
         healing.restore().fit(a_trainer(tmp_path), Net(), DataLoader(POINTS))
+
+
+class Endless(IterableDataset[list[torch.Tensor]]):
+    def __iter__(self) -> Iterator[list[torch.Tensor]]:
+        yield [torch.zeros(1)]
+
+
+def test_a_loader_that_is_read_ahead_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Misuse, match="no length"):
+        healing.restore().fit(a_trainer(tmp_path), Net(), StatefulDataLoader(Endless()))
+
+
+def test_several_loaders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(Misuse, match="several train dataloaders"):
+        healing.restore().fit(a_trainer(tmp_path), Net(), [StatefulDataLoader(POINTS), StatefulDataLoader(POINTS)])
 
 
 def test_an_order_that_is_drawn_when_an_epoch_begins_is_named(tmp_path: Path) -> None:

@@ -61,6 +61,20 @@ def test_without_an_arena_every_call_is_a_cheap_no_op(monkeypatch, caplog):
     assert len(warnings_of(caplog)) == 1
 
 
+def test_each_process_of_torchruns_is_a_life_of_its_own(attach, agent, monkeypatch):
+    monkeypatch.setenv("CHECKPOINTHEAL_INCARNATION", "that-of-torchrun")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    attach(Training())
+    assert agent.wait_until_heard(lambda word: word.say == "hello").incarnation != "that-of-torchrun"
+
+
+def test_the_epoch_is_told_that_a_restore_began(attach, agent):
+    heal = attach(Training())
+    assert heal.epoch == 0
+    heal.restore()
+    assert heal.epoch == 1
+
+
 def test_a_commit_before_restore_is_a_mistake_with_and_without_an_agent(attach, agent, monkeypatch):
     with pytest.raises(NotRestored, match=r"call restore\(\) once"):
         attach(Training()).commit(1)

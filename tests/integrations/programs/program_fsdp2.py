@@ -5,7 +5,7 @@ from typing import Any
 import torch
 import witness
 
-example: Any = witness.example("fsdp2", "--steps", "16", "--pause", "0")
+example: Any = witness.example("fsdp2", "--steps", "16", "--pause", "0.05")
 train_step = example.train_step
 seen: list[Any] = []
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import witness
 
-example: Any = witness.example("parts", "--steps", "22", "--pause", "0")
+example: Any = witness.example("parts", "--steps", "22", "--pause", "0.05")
 train_step = example.train_step
 seen: list[Any] = []
 step = 0

@@ -4,7 +4,7 @@ from typing import Any
 
 import witness
 
-example: Any = witness.example("torchrun_ddp", "--steps", "16", "--pause", "0")
+example: Any = witness.example("torchrun_ddp", "--steps", "16", "--pause", "0.05")
 witness.RANK = example.PLACE
 train_step = example.train_step
 seen: list[Any] = []

@@ -59,6 +59,10 @@ class Loops:
         for loader in self.loaders():
             torch.empty((), dtype=torch.int64).random_(generator=getattr(loader, "generator", None))
 
+    def reads_ahead(self) -> bool:
+        """Whether a batch is read before the one before it is computed."""
+        return self._fit._data_fetcher.length is None  # noqa: SLF001
+
     def loaders(self) -> list[Any]:
         """All that the fit loop reads from."""
         return list(self._fit._combined_loader.flattened)  # noqa: SLF001
@@ -100,17 +104,26 @@ def _samplers(loader: Any) -> list[Any]:
 
 def require_resumable(trainer: Any) -> None:
     """Raises Misuse that names the loader or the schedule which cannot be taken up in the middle."""
-    for loader in Loops(trainer).loaders():
-        if not (hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")):
-            raise Misuse(
-                f"the train dataloader is a {type(loader).__name__}, which does not know its position: use torchdata's "
-                "StatefulDataLoader (pip install torchdata), which is made as a DataLoader is"
-            )
-        for sampler in _samplers(loader):
-            if type(sampler) is RandomSampler or type(sampler).__name__ == "DistributedSamplerWrapper":
-                raise Misuse(
-                    f"the train dataloader has a {type(sampler).__name__}, whose order is drawn when an epoch begins "
-                    "and never again: give it torchdata's StatefulDistributedSampler as its sampler="
-                )
+    loops = Loops(trainer)
+    for loader in loops.loaders():
+        _require_position(loader)
+    if len(loops.loaders()) > 1:
+        raise Misuse("there are several train dataloaders, and which of them began anew is in no checkpoint: pass one")
+    if loops.reads_ahead():
+        raise Misuse("the train dataloader has no length, so Lightning reads a batch ahead, which a heal would lose")
     if any(each.reduce_on_plateau for each in trainer.lr_scheduler_configs):
         raise Misuse("a ReduceLROnPlateau waits for a metric, which no Lightning checkpoint holds: it cannot be healed")
+
+
+def _require_position(loader: Any) -> None:
+    if not (hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")):
+        raise Misuse(
+            f"the train dataloader is a {type(loader).__name__}, which does not know its position: use torchdata's "
+            "StatefulDataLoader (pip install torchdata), which is made as a DataLoader is"
+        )
+    for sampler in _samplers(loader):
+        if type(sampler) is RandomSampler or type(sampler).__name__ == "DistributedSamplerWrapper":
+            raise Misuse(
+                f"the train dataloader has a {type(sampler).__name__}, whose order is drawn when an epoch begins "
+                "and never again: give it torchdata's StatefulDistributedSampler as its sampler="
+            )

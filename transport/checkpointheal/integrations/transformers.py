@@ -56,7 +56,7 @@ def restore(
     """
     if dist.is_initialized():
         raise Misuse("the process group is there already: call restore() before TrainingArguments(), which joins it")
-    if taken := sorted({*_OWN} & {*replicated}):
+    if taken := sorted(({*_OWN} & {*replicated}) | ({"trainer", "buffers"} & {*(private or {})})):
         raise Misuse(f"{taken[0]} is the Trainer's own part: leave it out")
     return Healed(budget, private or {}, private_limit, replicated)
 
