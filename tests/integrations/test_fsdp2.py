@@ -11,7 +11,7 @@ from builders_adapters import Kill
 from checkpointheal.errors import Misuse
 from checkpointheal.integrations.fsdp2 import Shards
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.kills, pytest.mark.timeout(900)]
 PROGRAM = "program_fsdp2.py"
 
 

@@ -17,7 +17,7 @@ from builders_adapters import Kill
 from checkpointheal.errors import Misuse
 from checkpointheal.integrations.torchdata import Position
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.kills, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 POINTS = TensorDataset(torch.arange(8.0).reshape(8, 1))
 PROGRAM = "program_parts.py"
 

@@ -7,7 +7,7 @@ import pytest
 import builders_adapters as build
 from builders_adapters import Kill
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.kills, pytest.mark.timeout(900)]
 PROGRAM = "program_torchrun.py"
 
 
