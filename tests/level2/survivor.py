@@ -26,7 +26,7 @@ from checkpointheal.trainer.stable_group import StableGroup
 
 OPTIONS = argparse.Namespace(steps=10_000, layers=2, width=96, heads=4, batch=2, length=32)
 SHARDS = 2
-STATISTICS = ("allreduce", "_reduce_scatter_base", "reduce_scatter_single")
+REDUCTIONS = ("allreduce", "_reduce_scatter_base", "reduce_scatter_single")
 
 
 class Points:
@@ -48,7 +48,7 @@ class Points:
 
         def carrying(group: StableGroup, collective: str, *arguments: Any) -> Any:
             work = carry(group, collective, *arguments)
-            if collective in STATISTICS:
+            if collective in REDUCTIONS:
                 self.pass_by("all-reduce")
             return work
 

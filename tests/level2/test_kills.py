@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from builders_bad_hour import BadHour, a_bad_hour
+from checkpointheal_operator.core.reasons import Rung
 
 pytestmark = [pytest.mark.kills, pytest.mark.timeout(1800)]
 
@@ -36,6 +37,23 @@ def steps_back(hour: BadHour, rank: int) -> int:
         most = max(most, reached - line["step"])
         reached = line["step"]
     return most
+
+
+@pytest.mark.parametrize("wrap", SHAPES)
+def test_a_pod_that_comes_back_empty_has_its_state_from_a_peer_that_keeps_its_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrap: str
+) -> None:
+    monkeypatch.setenv("WRAP", wrap)
+
+    async def story() -> None:
+        async with a_bad_hour(tmp_path, SCRIPT, *SHAPES[wrap]) as hour:
+            for rank in (0, hour.world - 1):
+                await hour.delete_pod(rank)
+                await hour.trains_on()
+            assert {seen.heal.rung for seen in hour.job.heals} == {Rung.PEER}
+            assert [lives(hour, rank) for rank in range(hour.world)] == [2, *[1] * (hour.world - 2), 2]
+
+    asyncio.run(story())
 
 
 @pytest.mark.parametrize("wrap", SHAPES)
