@@ -17,7 +17,6 @@ from typing import Any
 import torch.distributed as dist
 
 from checkpointheal import digest
-from checkpointheal.arena import Arena
 from checkpointheal.contract.base import Digest
 from checkpointheal.contract.trainer import (
     EXIT_EPOCH_OVER,
@@ -32,15 +31,11 @@ from checkpointheal.contract.trainer import (
 from checkpointheal.errors import (
     AgentGone,
     AlreadyAttached,
-    BadFrame,
-    BytesDiffer,
     NoArena,
     NotRestored,
     SlotDamaged,
-    UnknownClass,
-    UnknownVersion,
 )
-from checkpointheal.manifest import describe, unpack
+from checkpointheal.manifest import describe
 from checkpointheal.trainer import build, rejoining
 from checkpointheal.trainer.agreement import Standing, agree
 from checkpointheal.trainer.apply import Given, apply
@@ -52,6 +47,7 @@ from checkpointheal.trainer.groups import groups, process_group
 from checkpointheal.trainer.keeping import LOCK_PATIENCE, Keeping
 from checkpointheal.trainer.line import Line
 from checkpointheal.trainer.membership import Membership
+from checkpointheal.trainer.own_part import put_back_own_part
 from checkpointheal.trainer.parts import Parts, declare
 from checkpointheal.trainer.settings import TrainerSettings
 
@@ -288,24 +284,8 @@ class Heal:
         if answer.private_begins:
             log.info("checkpointheal: this rank is new in the job: its random streams and data position begin here")
         else:
-            self._load_private(arena, step)
+            put_back_own_part(self._parts, arena, step)
         return held
-
-    def _load_private(self, arena: Arena, step: int) -> None:
-        try:
-            blob = arena.read_private(step)
-            state = None if blob is None else unpack(blob, known=describe(self._parts.private_state()).leaves.known)
-        except (BadFrame, BytesDiffer, UnknownVersion, UnknownClass, SlotDamaged) as error:
-            log.error("checkpointheal: the private part of step %d cannot be read: %s", step, error)
-            state = None
-        if state is None:
-            log.error(
-                "checkpointheal: this rank's private part of step %d is missing: random streams and data position "
-                "begin anew, so the run is restored but not identical",
-                step,
-            )
-            return
-        self._parts.put_back_private(state)
 
 
 def attach(*, private: Mapping[str, Any] | None = None, private_limit: int = 1 << 20, **replicated: Any) -> Heal:

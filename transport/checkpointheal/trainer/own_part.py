@@ -1,0 +1,31 @@
+"""How does a rank get its private part of a step back, and what if it is nowhere?
+
+Training goes on without it, restored but not identical, and says so. Must not know the agent.
+"""
+
+import logging
+
+from checkpointheal.arena import Arena
+from checkpointheal.errors import BadFrame, BytesDiffer, SlotDamaged, UnknownClass, UnknownVersion
+from checkpointheal.manifest import describe, unpack
+from checkpointheal.trainer.parts import Parts
+
+log = logging.getLogger("checkpointheal")
+
+
+def put_back_own_part(parts: Parts, arena: Arena, step: int) -> None:
+    """Streams, data position and per-rank buffers, as they were at that step."""
+    try:
+        blob = arena.read_private(step)
+        state = None if blob is None else unpack(blob, known=describe(parts.private_state()).leaves.known)
+    except (BadFrame, BytesDiffer, UnknownVersion, UnknownClass, SlotDamaged) as error:
+        log.error("checkpointheal: the private part of step %d cannot be read: %s", step, error)
+        state = None
+    if state is None:
+        log.error(
+            "checkpointheal: this rank's private part of step %d is missing: random streams and data position "
+            "begin anew, so the run is restored but not identical",
+            step,
+        )
+        return
+    parts.put_back_private(state)
