@@ -20,8 +20,12 @@ def always_new() -> None:
 
 
 def backed(size: int) -> None:
-    """Let the next `size` bytes that this machine gives out be memory that its host has given it already."""
+    """Let the next `size` bytes that this machine gives out be memory that its host has given it already.
+
+    In huge pages: who asks for small ones is given parts of them, but nobody a huge one made of small ones.
+    """
     with mmap.mmap(-1, size) as pages:
+        pages.madvise(mmap.MADV_HUGEPAGE)
         every = np.frombuffer(pages, np.uint8)
         every[:: mmap.PAGESIZE] = 1
         del every

@@ -114,7 +114,7 @@ def _linked(case: Case, ways: dict[str, Way]) -> Iterator[Link]:
     context = multiprocessing.get_context("fork")
     ours, theirs = socket.socketpair()
     with tempfile.TemporaryDirectory() as folder:
-        child = context.Process(target=_serve, args=(case, ways, theirs, Path(folder)))
+        child = context.Process(target=_serve, args=(case, ways, (theirs, ours), Path(folder)))
         child.start()
         theirs.close()
         try:
@@ -125,9 +125,11 @@ def _linked(case: Case, ways: dict[str, Way]) -> Iterator[Link]:
             child.join(60)
 
 
-def _serve(case: Case, ways: dict[str, Way], words: socket.socket, folder: Path) -> None:
-    """Give whatever is asked for, until nobody asks."""
+def _serve(case: Case, ways: dict[str, Way], ends: tuple[socket.socket, socket.socket], folder: Path) -> None:
+    """Give whatever is asked for, until nobody asks: the asker's end was inherited, and would keep it open."""
     end_with_parent()
+    words, askers = ends
+    askers.close()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     state = case.make()
