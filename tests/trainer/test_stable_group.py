@@ -6,8 +6,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from checkpointheal.errors import EpochOver, PeersDone
+from checkpointheal.errors import EpochOver, PeersDone, TorchTooOld
 from checkpointheal.trainer.faults import Faults
+from checkpointheal.trainer.groups import require_torch
 from checkpointheal.trainer.stable_group import StableGroup
 
 
@@ -133,3 +134,14 @@ def test_it_is_known_by_its_name() -> None:
     group = a_group(None)
     assert (group.group_name, group.getBackendName()) == ("default", "checkpointheal")
     assert isinstance(group, dist.ProcessGroup)
+
+
+@pytest.mark.parametrize("version", ["2.6.0", "2.14.1+cpu", "1.13.0"])
+def test_a_torch_under_which_groups_of_ours_hang_is_refused_by_name(version: str) -> None:
+    with pytest.raises(TorchTooOld, match=f"from torch 2.15 on, this is {version.split('+', maxsplit=1)[0]}"):
+        require_torch(version)
+
+
+@pytest.mark.parametrize("version", ["2.15.0+cu132", "2.16.0a0+git1234", "3.0.0"])
+def test_a_newer_torch_is_not_refused(version: str) -> None:
+    require_torch(version)

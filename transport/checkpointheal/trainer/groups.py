@@ -12,10 +12,13 @@ import torch
 import torch.distributed as dist
 from torch.distributed import HashStore, PrefixStore, Store  # type: ignore[attr-defined]
 
-from checkpointheal.errors import GroupElsewhere, Misuse
+from checkpointheal.errors import GroupElsewhere, Misuse, TorchTooOld
 from checkpointheal.trainer.faults import Faults
 from checkpointheal.trainer.inside import Connections, make_inside
 from checkpointheal.trainer.stable_group import BACKEND, StableGroup
+
+SEEN_FROM = (2, 15)
+"""Of torch. 2.6 was tried: DDP's constructor waits there for ever for work of a group that is written in Python."""
 
 
 class Groups:
@@ -88,9 +91,13 @@ _groups: Groups | None = None
 
 
 def groups() -> Groups:
-    """This process's, made at the first call. Raises GroupElsewhere, and Misuse where its rank is not known."""
+    """This process's, made at the first call.
+
+    Raises GroupElsewhere, TorchTooOld, and Misuse where its rank is not known.
+    """
     global _groups  # noqa: PLW0603
     if _groups is None:
+        require_torch(torch.__version__)
         if dist.is_initialized():
             raise GroupElsewhere(
                 "there is a default process group already, which no epoch can replace: call heal.process_group() in "
@@ -103,6 +110,17 @@ def groups() -> Groups:
         # A store of this process alone: making a stable group asks nobody.
         dist.init_process_group(BACKEND, store=HashStore(), rank=_groups.rank, world_size=_groups.size)
     return _groups
+
+
+def require_torch(version: str) -> None:
+    """Raise TorchTooOld where groups of this kind were not seen to work."""
+    major, minor = version.split(".")[:2]
+    if (int(major), int(minor)) < SEEN_FROM:
+        wanted = ".".join(map(str, SEEN_FROM))
+        raise TorchTooOld(
+            f"survivors keep their process from torch {wanted} on, this is {version}: use a newer one, or "
+            "init_process_group(), restore() and agree() in place of process_group() and epochs()"
+        )
 
 
 def _create(asked: Any, _options: object) -> StableGroup:
