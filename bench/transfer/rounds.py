@@ -18,6 +18,7 @@ from bench.transfer.memory import always_new, backed
 from bench.transfer.states import CASES, Case, State, distinct
 from bench.transfer.ways import WAYS, Link, Way, give_counted, take_counted
 from checkpointheal import digest
+from checkpointheal.ends.memory import is_taken_back
 
 PROMISED = {
     ("2 GB in 378 tensors", "ours", "PyTorch's"): 1 / 2,
@@ -37,7 +38,7 @@ HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 def rows() -> list[Row]:
     """Of every case: each way's time, and the ratios that are promised."""
     huge = HUGE.read_text().partition("[")[2].partition("]")[0] if HUGE.exists() else "none"
-    found = [Row("huge pages", 0.0, "", None, huge)]
+    found = [Row("huge pages", 0.0, "", None, huge + ("; not asked for: a host takes back" if is_taken_back() else ""))]
     for name, case in CASES.items():
         found += _case(name, case)
     return found
