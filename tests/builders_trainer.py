@@ -56,8 +56,9 @@ class FakeAgent:
         """Die; `listen` brings it back."""
         (self.directory / SOCKET_NAME).unlink(missing_ok=True)
         self._server.shutdown(socket.SHUT_RDWR)
-        if self._connection is not None:
-            self._connection.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # the trainer may be hanging up now
+            if (connection := self._connection) is not None:
+                connection.shutdown(socket.SHUT_RDWR)
         self._thread.join(SECONDS)
         self._server.close()
 

@@ -20,9 +20,7 @@ def watched(model: Any, optimizer: Any, step: int) -> torch.Tensor:
 
 
 example.train_step = watched
-if witness.IS_PLAIN:
-    example.checkpointheal = witness.WithoutUs()
-example.main()
+witness.run(example)
 model, optimizer = seen
 witness.end(
     model={name: each.to_local() for name, each in model.state_dict().items()},

@@ -21,9 +21,7 @@ def watched(ddp: Any, parts: Any, batch: Any) -> float:
 
 
 example.train_step = watched
-if witness.IS_PLAIN:
-    example.checkpointheal = witness.WithoutUs()
-example.main()
+witness.run(example)
 parts = seen[0]
 witness.end(
     model=parts.model.state_dict(),

@@ -5,7 +5,8 @@ from typing import Any
 import witness
 
 example: Any = witness.example("torchrun_ddp", "--steps", "16", "--pause", "0.05")
-witness.RANK = example.PLACE
+witness.RANK = example.PLACE  # torchrun may have called it by another rank
+witness.seed(witness.RANK)
 train_step = example.train_step
 seen: list[Any] = []
 
@@ -20,8 +21,6 @@ def watched(ddp: Any, optimizer: Any, step: int) -> float:
 
 
 example.train_step = watched
-if witness.IS_PLAIN:
-    example.checkpointheal = witness.WithoutUs()
-example.main()
+witness.run(example)
 model, optimizer = seen
 witness.end(model=model.state_dict(), optimizer=optimizer.state_dict())
