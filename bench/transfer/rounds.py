@@ -48,7 +48,7 @@ def _case(name: str, case: Case) -> list[Row]:
     torch.manual_seed(0)
     state = case.make()
     size = sum(each.nbytes for each in distinct(state))
-    taken, sent = _measured(case, state)
+    taken, sent = _measured(case, state, size)
     found = [
         Row(
             f"{name}: {way}",
@@ -80,12 +80,11 @@ def _beside(name: str, taken: dict[str, list[float]], sent: float, state: State)
     return rows
 
 
-def _measured(case: Case, state: State) -> tuple[dict[str, list[float]], int]:
+def _measured(case: Case, state: State, size: int) -> tuple[dict[str, list[float]], int]:
     """Seconds by way and round, and the bytes that ours sends."""
     ways = {name: WAYS[name] for name in case.ways if name in WAYS}
     taken: dict[str, list[float]] = {name: [] for name in ways}
     always_new()
-    size = sum(each.nbytes for each in distinct(state))
     with _linked(case, ways) as link:
         target = case.make()
         for number in range(case.rounds + 1):

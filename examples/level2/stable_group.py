@@ -9,80 +9,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import Work
 
 from checkpointheal.trainer.collectives import Baseline, end_collectives
+from checkpointheal.trainer.stable_group import COLLECTIVES, Finished, Lenient, mirror, tensors_of
 
 BACKEND = "stable"
-COLLECTIVES = (
-    "_allgather_base",
-    "_reduce_scatter_base",
-    "all_gather_single",
-    "all_to_all_single",
-    "allgather",
-    "allgather_coalesced",
-    "allgather_into_tensor_coalesced",
-    "allreduce",
-    "allreduce_coalesced",
-    "alltoall",
-    "alltoall_base",
-    "barrier",
-    "broadcast",
-    "gather",
-    "recv",
-    "reduce",
-    "reduce_scatter",
-    "reduce_scatter_single",
-    "reduce_scatter_tensor_coalesced",
-    "scatter",
-    "send",
-)
-
-
-class Finished(Work):
-    """Work that is over: as done as it will ever be."""
-
-    def __init__(self, result: list[torch.Tensor]) -> None:
-        super().__init__()
-        self._future: torch.futures.Future[list[torch.Tensor]] = torch.futures.Future()
-        self._future.set_result(result)
-
-    def wait(self, timeout: timedelta | None = None) -> bool:
-        """Nothing is left to wait for."""
-        return True
-
-    def get_future(self) -> torch.futures.Future[list[torch.Tensor]]:
-        """The tensors as they are."""
-        return self._future
-
-
-class Lenient(Work):
-    """Work of the inner group whose failure is noted instead of raised."""
-
-    def __init__(self, inner: Work, result: list[torch.Tensor], note: Callable[[Exception], None]) -> None:
-        super().__init__()
-        self._inner, self._result, self._note = inner, result, note
-
-    def wait(self, timeout: timedelta | None = None) -> bool:
-        """Returns when the inner work is over, however it ended."""
-        try:
-            self._inner.wait(*(() if timeout is None else (timeout,)))
-        except RuntimeError as error:
-            self._note(error)
-        return True
-
-    def get_future(self) -> torch.futures.Future[list[torch.Tensor]]:
-        """Resolves to the tensors as they are, however the inner work ended."""
-        return self._inner.get_future().then(self._settle)
-
-    def _settle(self, done: torch.futures.Future[Any]) -> list[torch.Tensor]:
-        try:
-            done.value()
-        except RuntimeError as error:
-            self._note(error)
-        return self._result
 
 
 class StableGroup(dist.ProcessGroup):
@@ -115,16 +48,16 @@ class StableGroup(dist.ProcessGroup):
         return BACKEND
 
     def _carry(self, collective: str, *arguments: Any) -> Work:
-        written = _tensors(arguments[0]) if arguments else []
+        written = tensors_of(arguments[0]) if arguments else []
         if self._inner is None:
-            _mirror(collective, arguments)
+            mirror(collective, arguments)
             return Finished(written)
         if not self._faults.swallowed:
             return getattr(self._inner, collective)(*arguments)
         if self._faults.noted is not None:
             return Finished(written)
         try:
-            return Lenient(getattr(self._inner, collective)(*arguments), written, self._faults.note)
+            return Lenient(getattr(self._inner, collective)(*arguments), written, self._faults)
         except RuntimeError as error:
             self._faults.note(error)
             return Finished(written)
@@ -185,17 +118,3 @@ class StableGroups:
         group = StableGroup(asked.group_id, asked.group_rank, asked.group_size, self._faults)
         self._groups.append(group)
         return group
-
-
-def _tensors(tree: Any) -> list[torch.Tensor]:
-    if isinstance(tree, torch.Tensor):
-        return [tree]
-    return [tensor for each in tree for tensor in _tensors(each)] if isinstance(tree, list) else []
-
-
-def _mirror(collective: str, arguments: tuple[Any, ...]) -> None:
-    if collective == "allgather":
-        outputs, inputs = arguments[:2]
-        for row, mine in zip(outputs, inputs, strict=True):
-            for output in row:
-                output.copy_(mine)

@@ -7,9 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from checkpointheal.agent.trainer_door import LINE_LIMIT, TrainerDoor
+from checkpointheal.agent.trainer_door import TrainerDoor
 from checkpointheal.contract.base import Message
-from checkpointheal.contract.trainer import AGENT_SAYS, SOCKET_NAME, Done, Hello, Reserved, TrainerSays, Wait
+from checkpointheal.contract.trainer import (
+    AGENT_SAYS,
+    LINE_LIMIT,
+    SOCKET_NAME,
+    Done,
+    Hello,
+    Reserved,
+    TrainerSays,
+    Wait,
+)
 
 TRAINER = Hello(role="trainer", incarnation="t1", pid=1)
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver
-from checkpointheal.trainer import ending
+from checkpointheal.trainer import deadline, ending
 from checkpointheal.trainer.ending import Ending, is_of_a_collective
 from children import fork, wait
 
@@ -55,7 +55,7 @@ def test_the_deadline_is_kept_while_an_abort_hangs(monkeypatch):
 
 def test_the_deadline_is_kept_while_nobody_reads_the_last_words(monkeypatch):
     def act():
-        monkeypatch.setattr(ending, "LAST_WORDS", 0.1)
+        monkeypatch.setattr(deadline, "LAST_WORDS", 0.1)
         _, full = os.pipe()
         os.set_blocking(full, False)
         while True:

@@ -6,6 +6,7 @@ import pytest
 
 from checkpointheal import errors
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver
+from checkpointheal.trainer import deadline
 from checkpointheal.trainer import epoch as room
 from checkpointheal.trainer.epoch import Epoch, alone
 from children import fork, wait
@@ -17,7 +18,7 @@ LOST = RuntimeError("[gloo/transport/tcp/pair.cc:545] Connection closed by peer"
 def soon(monkeypatch):
     monkeypatch.setattr(room, "CAUSE_GRACE", 0.0)
     monkeypatch.setattr(room, "LOST_GRACE", 0.0)
-    monkeypatch.setattr(room, "_PRESS_EVERY", 0.001)
+    monkeypatch.setattr(deadline, "PRESS_EVERY", 0.001)
 
 
 def over(number=3, deadline=600.0):

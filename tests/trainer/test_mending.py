@@ -9,6 +9,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from checkpointheal.errors import TorchTooOld
+from checkpointheal.manifest.wholes import local_of
 from checkpointheal.trainer import groups as group_room
 from checkpointheal.trainer import mending
 from checkpointheal.trainer.mending import mend, require_survivable
@@ -44,7 +45,15 @@ def fail_in_backward(model, wrapped):
 
 
 def gradients(model):
-    return [parameter.grad.clone() for parameter in model.parameters()]
+    return [local_of(parameter.grad).clone() for parameter in model.parameters()]
+
+
+def assert_a_step_is_as_of_a_new_model(model, wrapped):
+    model.zero_grad(set_to_none=True)
+    wrapped(torch.ones(1, 4)).sum().backward()
+    expected = a_model()
+    expected(torch.ones(1, 4)).sum().backward()
+    assert all(torch.equal(a, b) for a, b in zip(gradients(model), gradients(expected), strict=True))
 
 
 def test_a_ddp_that_failed_in_backward_begins_a_new_step(world_of_one):
@@ -53,11 +62,7 @@ def test_a_ddp_that_failed_in_backward_begins_a_new_step(world_of_one):
     require_survivable([model])
     fail_in_backward(model, wrapped)
     mend([model])
-    model.zero_grad(set_to_none=True)
-    wrapped(torch.ones(1, 4)).sum().backward()
-    expected = a_model()
-    expected(torch.ones(1, 4)).sum().backward()
-    assert all(torch.equal(a, b) for a, b in zip(gradients(model), gradients(expected), strict=True))
+    assert_a_step_is_as_of_a_new_model(model, wrapped)
 
 
 @pytest.mark.skipif(not hasattr(FSDPModule, "reset_iter_state"), reason="this torch is too old for FSDP2 on level 2")
@@ -71,12 +76,7 @@ def test_an_fsdp2_that_failed_in_backward_begins_a_new_step():
     mend([model])  # nothing has run, nothing is to be mended
     fail_in_backward(model, wrapped)
     mend([model])
-    model.zero_grad(set_to_none=True)
-    wrapped(torch.ones(1, 4)).sum().backward()
-    expected = a_model()
-    expected(torch.ones(1, 4)).sum().backward()
-    found = [gradient.to_local() for gradient in gradients(model)]
-    assert all(torch.equal(a, b) for a, b in zip(found, gradients(expected), strict=True))
+    assert_a_step_is_as_of_a_new_model(model, wrapped)
 
 
 def test_an_fsdp2_that_cannot_be_mended_is_refused_by_name(monkeypatch):

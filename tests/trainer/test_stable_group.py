@@ -109,8 +109,10 @@ def test_what_fails_at_once_because_the_epoch_ended_meanwhile_is_noted() -> None
 
 
 def test_after_the_last_epoch_an_error_is_an_error() -> None:
+    faults = Faults()
+    faults.swallows = False
     with pytest.raises(RuntimeError, match="closed by peer"):
-        a_group(Inner(fails=LOST), Faults(swallows=False)).allreduce([torch.ones(2)]).wait()
+        a_group(Inner(fails=LOST), faults).allreduce([torch.ones(2)]).wait()
 
 
 def test_while_nobody_is_inside_all_peers_are_as_this_one() -> None:

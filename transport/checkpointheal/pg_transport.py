@@ -28,7 +28,7 @@ from checkpointheal.ends.placements import Meshes
 from checkpointheal.ends.target import LenientTarget, Target
 from checkpointheal.errors import CheckpointHealError, Misuse, WorldFailed
 from checkpointheal.lane import Peer
-from checkpointheal.manifest import Described, describe
+from checkpointheal.manifest import describe
 from checkpointheal.peers import Peers, calling, whom_to_tell
 from checkpointheal.recipient import Taken
 from checkpointheal.relay import Relay, all_of
@@ -116,7 +116,7 @@ class PGTransport:
             raise
         described = copied(described) if snapshot else described
         first = LiveSource(described)
-        offer = _offer(first, described, step)
+        offer = _offer(first, step)
         read = iter([first])  # one recipient's: what it packed to be digested it need not pack again
         self._peers.serve(
             dst_ranks,
@@ -246,15 +246,16 @@ def _require_distinct(sources: Sequence[int], relay_to: Sequence[int]) -> None:
         raise Misuse(f"rank {min(twice)} is to give the state and to be passed it")
 
 
-def _offer(source: LiveSource, described: Described, step: int) -> Offer:
-    schema, chunks = digest.schema_digest(described.schema), source.digests()
+def _offer(source: LiveSource, step: int) -> Offer:
+    manifest = source.manifest
+    schema, chunks = digest.schema_digest(manifest.schema_), source.digests()
     return Offer(
         heal=_HEAL,
         attempt=_ATTEMPT,
         identity=Identity(
-            step=step, schema_digest=schema, state_digest=digest.state_digest(schema, described.values, chunks)
+            step=step, schema_digest=schema, state_digest=digest.state_digest(schema, manifest.values, chunks)
         ),
-        manifest=source.manifest,
+        manifest=manifest,
         chunk_bytes=digest.CHUNK_BYTES,
         chunks=chunks,
     )

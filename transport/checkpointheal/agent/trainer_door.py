@@ -14,11 +14,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from checkpointheal.contract.base import Message
-from checkpointheal.contract.trainer import SOCKET_NAME, TRAINER_SAYS, Hello, TrainerSays
+from checkpointheal.contract.trainer import LINE_LIMIT, SOCKET_NAME, TRAINER_SAYS, Hello, TrainerSays
 
 log = logging.getLogger("checkpointheal.agent")
-
-LINE_LIMIT = 1 << 20
 
 
 class TrainerDoor:

@@ -14,6 +14,8 @@ TRAINER_PROTOCOL = 3
 UNKEPT_SINCE = 2
 """An agent of this protocol or a later one knows `Unkept`."""
 SOCKET_NAME = "agent.sock"
+LINE_LIMIT = 1 << 20
+"""Bytes of one message, either way."""
 HOLD = "Hold"
 """Why a trainer waits for as long as it takes, where nothing is amiss."""
 EXIT_EPOCH_OVER = 75

@@ -14,7 +14,7 @@ import torch
 from checkpointheal.contract.layout import Difference, Manifest, Outer, Schema, Sharding, TensorEntry
 from checkpointheal.ends.leaves import view_of
 from checkpointheal.errors import SchemaDiffers
-from checkpointheal.manifest import Described, compare, describe, values
+from checkpointheal.manifest import Described, compare, describe, lie_alike, values
 from checkpointheal.manifest.dtypes import BY_NAME
 from checkpointheal.manifest.growing import Giver, grow
 from checkpointheal.manifest.lenient import Plan, plan
@@ -37,11 +37,8 @@ class Target:
         return self.live.regions
 
     def lies_like(self, offered: Schema) -> bool:
-        """Whether region by region is tensor by tensor: always, where both sides run one program."""
-        own = self.live.schema
-        theirs, ours = offered.tensors, own.tensors
-        alike = (theirs.regions, theirs.offsets) == (ours.regions, ours.offsets)
-        return alike and offered.regions.nbytes == own.regions.nbytes
+        """Whether region by region is tensor by tensor."""
+        return lie_alike(offered, self.live.schema)
 
     def require_fit(self, offered: Manifest) -> Collection[int]:
         """The regions that are needed: all. Raises SchemaDiffers, naming each difference."""

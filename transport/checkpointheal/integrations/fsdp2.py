@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from checkpointheal.errors import Misuse
+from checkpointheal.manifest.wholes import local_of
 from checkpointheal.trainer.later import Later
 from checkpointheal.trainer.materialise import materialise
 from checkpointheal.trainer.parts import keys_of_this_rank
@@ -60,7 +60,7 @@ class _Local:
 def _local(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _local(each) for key, each in node.items()}
-    return node.to_local() if isinstance(node, DTensor) else node
+    return local_of(node) if isinstance(node, torch.Tensor) else node
 
 
 def _copy(live: Mapping[str, Any], given: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch.distributed as dist
 
 from checkpointheal.errors import Misuse
+from checkpointheal.integrations.absent import without
 from checkpointheal.integrations.halves import halves
 from checkpointheal.integrations.lightning_loops import AT_EPOCH, Loops, require_resumable
 from checkpointheal.trainer import Heal, attach
@@ -23,9 +24,7 @@ try:
     from lightning.pytorch.plugins.io import CheckpointIO
     from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"healing a Lightning Trainer takes {error.name}, which is not here: pip install lightning", name=error.name
-    ) from error
+    raise without(error, "healing a Lightning Trainer", "lightning") from error
 
 _FROM_MEMORY = "checkpointheal"
 """What stands for a path."""

@@ -10,14 +10,12 @@ from typing import Any
 from torch.utils.data import RandomSampler
 
 from checkpointheal.errors import Misuse
+from checkpointheal.integrations.absent import without
 
 try:
     from torchdata.stateful_dataloader import StatefulDataLoader
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"the position in a StatefulDataLoader takes {error.name}, which is not here: pip install torchdata",
-        name=error.name,
-    ) from error
+    raise without(error, "the position in a StatefulDataLoader", "torchdata") from error
 
 
 class Position:

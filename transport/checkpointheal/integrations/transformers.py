@@ -17,6 +17,7 @@ from typing import Any
 import torch.distributed as dist
 
 from checkpointheal.errors import Misuse
+from checkpointheal.integrations.absent import without
 from checkpointheal.integrations.halves import halves
 from checkpointheal.integrations.transformers_folder import Restored, write
 from checkpointheal.manifest import pack
@@ -28,10 +29,7 @@ try:
     from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
     from transformers.trainer_callback import ExportableState
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"healing a Hugging Face Trainer takes {error.name}, which is not here: pip install 'transformers[torch]'",
-        name=error.name,
-    ) from error
+    raise without(error, "healing a Hugging Face Trainer", "'transformers[torch]'") from error
 
 log = logging.getLogger("checkpointheal")
 

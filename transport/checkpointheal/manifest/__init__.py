@@ -2,7 +2,7 @@
 
 from checkpointheal.manifest.bytes_across import write_into, write_out
 from checkpointheal.manifest.classes import Known, part_by_part, register_class
-from checkpointheal.manifest.compare import compare
+from checkpointheal.manifest.compare import compare, lie_alike
 from checkpointheal.manifest.describe import Described, describe
 from checkpointheal.manifest.packed import pack, unpack
 from checkpointheal.manifest.rebuild import glance, rebuild, remake
@@ -13,6 +13,7 @@ __all__ = [
     "compare",
     "describe",
     "glance",
+    "lie_alike",
     "pack",
     "part_by_part",
     "rebuild",

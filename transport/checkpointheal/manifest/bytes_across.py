@@ -3,7 +3,7 @@
 One copy per region, in place on both sides.
 """
 
-from checkpointheal.contract.cut import Cut
+from checkpointheal.contract.cut import Cut, Pieces
 from checkpointheal.manifest.describe import Described
 from checkpointheal.manifest.packing import gather, scatter
 from checkpointheal.manifest.rebuild import Data, as_bytes
@@ -11,9 +11,14 @@ from checkpointheal.manifest.rebuild import Data, as_bytes
 
 def write_out(live: Described, data: Data) -> None:
     """Copy the live state into a data section of its schema."""
-    gather(as_bytes(data), Cut(live.schema, max(live.schema.data_bytes, 1)).columns(0), live.regions)
+    gather(as_bytes(data), _whole(live), live.regions)
 
 
 def write_into(live: Described, data: Data) -> None:
     """Copy a data section of the same schema into the live state, in place."""
-    scatter(as_bytes(data), Cut(live.schema, max(live.schema.data_bytes, 1)).columns(0), live.regions)
+    scatter(as_bytes(data), _whole(live), live.regions)
+
+
+def _whole(live: Described) -> Pieces:
+    """The data section as one chunk."""
+    return Cut(live.schema, max(live.schema.data_bytes, 1)).columns(0)

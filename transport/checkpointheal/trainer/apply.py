@@ -16,9 +16,10 @@ from torch.optim import Optimizer
 from checkpointheal import digest
 from checkpointheal.contract.base import Digest
 from checkpointheal.contract.layout import Schema
-from checkpointheal.errors import AppliedStateDiffers, SchemaDiffers
+from checkpointheal.errors import SchemaDiffers
 from checkpointheal.manifest import Described, compare, describe, glance, rebuild, remake, write_into
 from checkpointheal.manifest.rebuild import as_bytes
+from checkpointheal.trainer.exact import differing, other_values, require_none
 from checkpointheal.trainer.later import Later
 from checkpointheal.trainer.materialise import materialise
 from checkpointheal.trainer.owning import own_tensors
@@ -46,13 +47,13 @@ def apply(parts: Parts, given: Given) -> Digest:
         raise SchemaDiffers(differences)
     offered = rebuild(given.schema, given.values, given.data, live.leaves.known)
     write_into(live, given.data)
-    for name in _owners(parts, _other_values(given, live)):
+    for name in _owners(parts, other_values(given.schema, given.values, live)):
         _load_values(parts.replicated[name], offered[name])
-    if differing := _differing(parts, given):
+    if wrong := _differing(parts, given):
         # An object may answer state_dict() with copies: only its own load_state_dict() reaches what it really holds.
-        for name in _owners(parts, differing):
+        for name in _owners(parts, wrong):
             _load(parts.replicated[name], offered[name])
-        _require_none(_differing(parts, given))
+        require_none(_differing(parts, given), "after load_state_dict() this is not what was given")
     return state_digest(describe(parts.replicated_state()))
 
 
@@ -73,32 +74,11 @@ def state_digest(described: Described) -> Digest:
     return digest.state_digest(digest.schema_digest(described.schema), described.values, chunk_digests)
 
 
-def _require_none(differing: Sequence[str]) -> None:
-    if differing:
-        more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
-        raise AppliedStateDiffers(
-            f"{', '.join(differing[:4])}{more}: after load_state_dict() this is not what was given"
-        )
-
-
 def _differing(parts: Parts, given: Given) -> list[str]:
     """Paths of what the live objects do not hold as it was given. Raises AppliedStateDiffers for another form."""
-    live = describe(parts.replicated_state())
-    if differences := compare(given.schema, live.schema):
-        raise AppliedStateDiffers(f"loading changed the state's form: {SchemaDiffers(differences)}")
     section = as_bytes(given.data)
-    wrong = {
-        index
-        for index, (region, memory) in enumerate(zip(live.schema.each_region, live.regions, strict=True))
-        if not torch.equal(memory.cpu(), section[region.offset : region.offset + region.nbytes])
-    }
-    tensors = [entry.path for entry in given.schema.each_tensor if entry.region in wrong]
-    return [*tensors, *_other_values(given, live)]
-
-
-def _other_values(given: Given, live: Described) -> list[str]:
-    pairs = zip(given.schema.value_paths, given.values, live.values, strict=True)
-    return [path for path, offered, held in pairs if offered != held]
+    regions = (section[each.offset : each.offset + each.nbytes] for each in given.schema.each_region)
+    return differing(given.schema, regions, given.values, describe(parts.replicated_state()))
 
 
 def _owners(parts: Parts, paths: Collection[str]) -> list[str]:

@@ -8,7 +8,7 @@ import contextlib
 import gc
 import os
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,18 +41,19 @@ def end_collectives(baseline: Baseline, store_ports: Collection[int] = ()) -> in
     on them. Call it again and again: ranks connect late.
     """
     _abort_nccl()
-    ours = _but_pythons([(fd, inode) for fd, inode in sockets() if inode not in baseline.inodes and _is_open(fd)])
+    ours = _open_ones(lambda inode: inode not in baseline.inodes)
     first = [each for each in ours if _peer_port(each[0]) not in store_ports]
     return sum(shut_down(fd, inode) for fd, inode in first or ours)
 
 
 def end_connections(inodes: Collection[int]) -> int:
     """Shut down those of these connections that are open still; returns how many there were."""
-    ours = _but_pythons([(fd, inode) for fd, inode in sockets() if inode in inodes and _is_open(fd)])
-    return sum(shut_down(fd, inode) for fd, inode in ours)
+    return sum(shut_down(fd, inode) for fd, inode in _open_ones(inodes.__contains__))
 
 
-def _but_pythons(found: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def _open_ones(wanted: Callable[[int], bool]) -> list[tuple[int, int]]:
+    """(descriptor, inode) of each wanted connection that somebody may still wait on, but Python's."""
+    found = [(fd, inode) for fd, inode in sockets() if wanted(inode) and _is_open(fd)]
     spared = _of_python() if found else frozenset()
     return [each for each in found if each[0] not in spared]
 

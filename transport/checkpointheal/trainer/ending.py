@@ -16,16 +16,14 @@ from typing import NoReturn
 import torch.distributed as dist
 
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver
+from checkpointheal.trainer.deadline import end_unless, press_until
 
 CAUSE_GRACE = 1.0
 """Seconds that an error waits for the agent's word: it may be a lost peer, felt before it is told."""
 COLLECTIVE_GRACE = 5.0
 """The same for an error out of a collective, which nearly always is one."""
-LAST_WORDS = 1.0
-"""Seconds that the last line may take: whoever reads it may stand still."""
 UNCAUGHT = 1
 """What Python leaves with after an error that nobody caught."""
-_PRESS_EVERY = 0.1
 
 
 class Ending:
@@ -50,9 +48,8 @@ class Ending:
         if not self._over.is_set() and not self._rested.is_set():
             self._told = told
             self._over.set()
-            # Two threads: an abort that hangs in a driver must not keep the deadline from being kept.
-            threading.Thread(target=self._press, name="checkpointheal-ending", daemon=True).start()
-            threading.Thread(target=self._watch, args=(told,), name="checkpointheal-deadline", daemon=True).start()
+            press_until(self._rested, self._end_collectives)
+            end_unless(self._rested, told.deadline, lambda: self._say("it did not end by itself in time"))
 
     def end(self) -> NoReturn:
         """End this process from its training loop, through the user's own clean-up."""
@@ -62,17 +59,6 @@ class Ending:
         """Training is done: how this process ends is no longer our business."""
         self._rested.set()
         atexit.unregister(self._leave)
-
-    def _press(self) -> None:
-        while not self._rested.wait(_PRESS_EVERY):
-            self._end_collectives()
-
-    def _watch(self, told: EpochOver) -> None:
-        if not self._rested.wait(told.deadline):
-            words = threading.Thread(target=self._say, args=("it did not end by itself in time",), daemon=True)
-            words.start()
-            words.join(LAST_WORDS)
-            os._exit(EXIT_EPOCH_OVER)
 
     def _on_error(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         of_collective = is_of_a_collective(error)

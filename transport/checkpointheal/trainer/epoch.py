@@ -5,24 +5,24 @@ leave it in time is ended. An error is taken for the epoch's only with that word
 """
 
 import faulthandler
-import os
 import sys
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from checkpointheal import errors
-from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver
-from checkpointheal.trainer.ending import LAST_WORDS, is_of_a_collective
+from checkpointheal.contract.trainer import EpochOver
+from checkpointheal.trainer.deadline import end_unless, press_until
+from checkpointheal.trainer.ending import is_of_a_collective
 from checkpointheal.trainer.faults import Faults
 
 CAUSE_GRACE = 1.0
 """Seconds that an error waits for the word that the epoch is over: garbage may have raised it."""
 LOST_GRACE = 20.0
 """The same once a collective was lost: a pod whose agent is silent too is given up after some seconds only."""
-_PRESS_EVERY = 0.1
 
 
 class Epoch:
@@ -92,9 +92,8 @@ class Epoch:
         self.faults.over = True
         self._over.set()
         self._wake()
-        # Two threads: an abort that hangs in a driver must not keep the deadline from being kept.
-        threading.Thread(target=self._press, name="checkpointheal-ending", daemon=True).start()
-        threading.Thread(target=self._watch, args=(told,), name="checkpointheal-deadline", daemon=True).start()
+        press_until(self._left, self._end_collectives, at_once=True)
+        end_unless(self._left, told.deadline, partial(_last_words, told))
 
     def leave(self) -> None:
         """Nothing waits in it any more."""
@@ -106,18 +105,6 @@ class Epoch:
         self.is_last = not self.faults.is_lost
         if self.faults.noted is not None and not self.was_ended():
             raise self.faults.noted
-
-    def _press(self) -> None:
-        self._end_collectives()
-        while not self._left.wait(_PRESS_EVERY):
-            self._end_collectives()
-
-    def _watch(self, told: EpochOver) -> None:
-        if not self._left.wait(told.deadline):
-            words = threading.Thread(target=_last_words, args=(told,), daemon=True)
-            words.start()
-            words.join(LAST_WORDS)
-            os._exit(EXIT_EPOCH_OVER)
 
     def _say(self, error: Exception) -> None:
         noted = self.faults.noted or error

@@ -8,8 +8,9 @@ lost in it. Must not know process groups.
 class Faults:
     """What went wrong in the epoch that is under way. Groups note, gates ask; a new epoch begins with a new one."""
 
-    def __init__(self, *, swallows: bool = True) -> None:
-        self.swallows = swallows
+    def __init__(self) -> None:
+        self.swallows = True
+        """Whether a lost collective ends without an error: until the last epoch is through."""
         self.noted: Exception | None = None
         self.over = False
         self.refusal: Exception | None = None

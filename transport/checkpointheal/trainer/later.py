@@ -8,13 +8,10 @@ then on. Must not know any framework.
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
-from checkpointheal.errors import AppliedStateDiffers, Misuse, SchemaDiffers
-from checkpointheal.manifest import compare, describe
+from checkpointheal.errors import Misuse
+from checkpointheal.manifest import describe
+from checkpointheal.trainer.exact import differing, require_none
 from checkpointheal.trainer.parts import Stateful
-
-_SHOWN = 4
 
 
 class Later:
@@ -52,21 +49,7 @@ class Later:
         Raises AppliedStateDiffers where it does not hold exactly that.
         """
         if self._held:
-            _require_same(self._held, thing.state_dict())
+            wanted, live = describe(self._held), describe(thing.state_dict())
+            paths = differing(wanted.schema, wanted.regions, wanted.values, live)
+            require_none(paths, "loaded as another value than was restored")
         self._object, self._held = thing, {}
-
-
-def _require_same(restored: Mapping[str, Any], loaded: Mapping[str, Any]) -> None:
-    wanted, live = describe(restored), describe(loaded)
-    if differences := compare(wanted.schema, live.schema):
-        raise AppliedStateDiffers(f"loading changed the state's form: {SchemaDiffers(differences)}")
-    wrong = {
-        index
-        for index, (ours, theirs) in enumerate(zip(wanted.regions, live.regions, strict=True))
-        if not torch.equal(ours, theirs.cpu())
-    }
-    paths = [entry.path for entry in wanted.schema.each_tensor if entry.region in wrong]
-    values = zip(wanted.schema.value_paths, wanted.values, live.values, strict=True)
-    if paths := [*paths, *(path for path, ours, theirs in values if ours != theirs)]:
-        more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-        raise AppliedStateDiffers(f"{', '.join(paths[:_SHOWN])}{more}: loaded as another value than was restored")

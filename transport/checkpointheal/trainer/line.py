@@ -20,6 +20,7 @@ from checkpointheal.contract.base import Message
 from checkpointheal.contract.trainer import (
     AGENT_SAYS,
     HOLD,
+    LINE_LIMIT,
     SOCKET_NAME,
     AgentSays,
     EpochOver,
@@ -31,7 +32,6 @@ from checkpointheal.contract.trainer import (
 
 log = logging.getLogger("checkpointheal")
 
-LINE_LIMIT = 1 << 20
 _KIND = {"reserved": "reserve", "refused": "reserve"}
 
 

@@ -115,11 +115,11 @@ class StableGroup(dist.ProcessGroup):
     def carry(self, collective: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Work:
         """One collective: inside, or mirrored, or over."""
         faults, inner = self._faults, self._inner
-        written = _tensors(arguments[0]) if arguments else []
+        written = tensors_of(arguments[0]) if arguments else []
         if inner is None:
             if faults.refusal is not None:
                 raise faults.refusal
-            _mirror(collective, arguments)
+            mirror(collective, arguments)
             return Finished(written)
         if not faults.swallows:
             return cast("Work", getattr(inner, collective)(*arguments, **named))
@@ -149,13 +149,14 @@ for _collective in COLLECTIVES:
     setattr(StableGroup, _collective, _carrier(_collective))
 
 
-def _tensors(tree: Any) -> list[torch.Tensor]:
+def tensors_of(tree: Any) -> list[torch.Tensor]:
+    """All that a collective was given, however they are nested."""
     if isinstance(tree, torch.Tensor):
         return [tree]
-    return [tensor for each in tree for tensor in _tensors(each)] if isinstance(tree, list) else []
+    return [tensor for each in tree for tensor in tensors_of(each)] if isinstance(tree, list) else []
 
 
-def _mirror(collective: str, arguments: Sequence[Any]) -> None:
+def mirror(collective: str, arguments: Sequence[Any]) -> None:
     """What all ranks would have brought, were they as this one."""
     if collective == "allgather":
         for row, mine in zip(*arguments[:2], strict=True):
