@@ -1,11 +1,23 @@
 """The installed chart, as an administrator handles it with Helm."""
 
 import subprocess
+import sys
 
-from builders_cluster import CONTEXT, SYSTEM, Refused, until
-from builders_jobs import json_of
+from builders_cluster import CONTEXT, SYSTEM, Refused, found, until
+from builders_jobs import docker, json_of
 
 RELEASE, CHART = "checkpointheal", "charts/checkpointheal"
+
+A_LATER_AGENT = """\
+FROM checkpointheal/agent:{tag}
+USER 0
+WORKDIR /opt/checkpointheal/lib
+RUN sed -i 's/^SPOKEN = (1,)$/SPOKEN = (2, 1)/' python3*/site-packages/checkpointheal/wire/framing.py \
+    && python3 -c 'from checkpointheal.wire.framing import SPOKEN; assert SPOKEN == (2, 1)'
+WORKDIR /
+USER 65532:65532
+"""
+"""Speaks a version of the wire that the agent of `tag` refuses, and the one that it speaks."""
 
 
 def helm(*words: str, seconds: float = 300) -> str:
@@ -15,6 +27,18 @@ def helm(*words: str, seconds: float = 300) -> str:
     if done.returncode:
         raise Refused(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout
+
+
+def build_a_later_one(tag: str, name: str) -> None:
+    """Images of another build on every worker, called `name`: its agents speak one version more than those of `tag`."""
+    recipe = A_LATER_AGENT.format(tag=tag)
+    subprocess.run(
+        ["docker", "build", "-q", "-t", f"checkpointheal/agent:{name}", "-"], input=recipe, text=True, check=True
+    )
+    docker("tag", f"checkpointheal/operator:{tag}", f"checkpointheal/operator:{name}")
+    nodes = [each["metadata"]["name"] for each in found("nodes", "default") if not each["spec"].get("taints")]
+    images = [f"checkpointheal/{each}:{name}" for each in ("agent", "operator")]
+    subprocess.run([sys.executable, "tests/e2e/load.py", ",".join(nodes), *images], check=True)
 
 
 def upgrade(*changes: str) -> None:

@@ -5,9 +5,8 @@ import os
 
 import pytest
 
-from builders_cluster import LARGE, SYSTEM, Job, found, healed_by, kubectl, one, until
-from builders_jobs import docker
-from builders_release import CHART, RELEASE, helm, until_the_webhook_is_believed, upgrade
+from builders_cluster import LARGE, SYSTEM, Job, healed_by, kubectl, one, until
+from builders_release import CHART, RELEASE, build_a_later_one, helm, until_the_webhook_is_believed, upgrade
 
 TAG = os.environ.get("TAG", "dev")
 NEXT = f"{TAG}-next"
@@ -15,11 +14,8 @@ NEXT = f"{TAG}-next"
 
 @pytest.fixture
 def next_build():
-    """The same images by another name on every worker. Afterwards the release is what it was."""
-    for node in (each["metadata"]["name"] for each in found("nodes", "default") if not each["spec"].get("taints")):
-        for image in ("operator", "agent"):
-            name = f"docker.io/checkpointheal/{image}"
-            docker("exec", node, "ctr", "-n", "k8s.io", "images", "tag", "--force", f"{name}:{TAG}", f"{name}:{NEXT}")
+    """Afterwards the release is what it was."""
+    build_a_later_one(TAG, NEXT)
     yield NEXT
     upgrade(f"image.tag={TAG}")
 
