@@ -23,8 +23,8 @@ import checkpointheal
 from checkpointheal.contract.trainer import Sealed
 from checkpointheal.demo import reference
 from checkpointheal.trainer import apply as applying
+from checkpointheal.trainer import generation
 from checkpointheal.trainer import heal as healing
-from checkpointheal.trainer import keeping
 from checkpointheal.trainer.line import Line
 
 OPTIONS = argparse.Namespace(steps=10_000, layers=2, width=288, heads=4, batch=2, length=32)
@@ -59,12 +59,12 @@ class Points:
     def halfway(self, point: str, copy: Callable[..., Any]) -> Callable[..., Any]:
         """A copy of regions that passes the point when half of them are done."""
 
-        def passing(live: Any, data: Any) -> None:
+        def passing(live: Any, data: Any, *chosen: Any) -> None:
             for count in (len(live.regions) // 2, len(live.regions)):
                 columns = live.schema.regions.model_dump()
                 regions = type(live.schema.regions)(**{name: each[:count] for name, each in columns.items()})
                 schema = live.schema.model_copy(update={"regions": regions})
-                copy(dataclasses.replace(live, schema=schema, regions=live.regions[:count]), data)
+                copy(dataclasses.replace(live, schema=schema, regions=live.regions[:count]), data, *chosen)
                 self.pass_by(point)
 
         return passing
@@ -84,7 +84,7 @@ def wrap(points: Points, model: nn.Module) -> None:
         return lerp(self, *args, **keywords)
 
     torch.Tensor.lerp_ = lerping  # type: ignore[method-assign]
-    keeping.write_out = points.halfway("mid-seal", keeping.write_out)
+    generation.write_out = points.halfway("mid-seal", generation.write_out)
     applying.write_into = points.halfway("during load", applying.write_into)
     healing.apply = points.before("before apply", healing.apply)
     say = Line.say
@@ -110,7 +110,8 @@ def main(folder: Path, *, healed: bool) -> None:
     step, heal, points = 0, None, Points(folder, rank)
     if healed:
         wrap(points, model)
-        heal = checkpointheal.attach(model=model, optimizer=optimizer, schedule=schedule, private={"text": text})
+        parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "private": {"text": text}}
+        heal = checkpointheal.attach(**parts, background=rank > 0)
         reference.tell(folder, rank, event="waits")
         step = heal.restore() or 0
     dist.init_process_group("gloo")

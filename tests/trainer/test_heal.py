@@ -26,8 +26,8 @@ from checkpointheal.errors import (
     UnsupportedLeaf,
 )
 from checkpointheal.manifest import describe
+from checkpointheal.trainer import generation, keeping
 from checkpointheal.trainer import heal as room
-from checkpointheal.trainer import keeping
 from checkpointheal.trainer.heal import JOINING_GRACE
 
 COMBINATIONS = list(itertools.product(OPTIMIZERS, SCHEDULES))
@@ -607,7 +607,7 @@ class OnDevice:
 
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_device_s_state_is_sealed_only_while_no_collective_was_aborted(attach, agent, monkeypatch, ended):
-    def copy_all(live, data):
+    def copy_all(live, data, chosen=None):
         for region, memory in zip(live.schema.each_region, live.regions, strict=True):
             data[region.offset : region.offset + region.nbytes] = memory.numpy().tobytes()
 
@@ -616,7 +616,7 @@ def test_a_device_s_state_is_sealed_only_while_no_collective_was_aborted(attach,
         return dataclasses.replace(described, regions=tuple(map(OnDevice, described.regions)))
 
     monkeypatch.setattr(keeping, "describe", describe_on_device)
-    monkeypatch.setattr(keeping, "write_out", copy_all)
+    monkeypatch.setattr(generation, "write_out", copy_all)
     heal = attach(Training())
     heal.restore()
     if ended:

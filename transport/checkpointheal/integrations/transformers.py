@@ -67,11 +67,11 @@ class Healed:
     ) -> None:
         self._parts = {name: Later() for name in _OWN}
         self._buffers, self._own = Later(), _Own()
+        parts: dict[str, Any] = {**self._parts, **replicated}
         self.heal: Heal = attach(
             private={"trainer": self._own, "buffers": self._buffers, **private},
             private_limit=private_limit,
-            **self._parts,
-            **replicated,
+            **parts,
         )
         self.step: int | None = self.heal.restore(budget)
         self._streams = as_restored() if self._own.restored else None

@@ -3,15 +3,20 @@
 One copy per region, in place on both sides.
 """
 
+from collections.abc import Sequence
+
 from checkpointheal.contract.cut import Cut, Pieces
 from checkpointheal.manifest.describe import Described
 from checkpointheal.manifest.packing import gather, scatter
 from checkpointheal.manifest.rebuild import Data, as_bytes
 
 
-def write_out(live: Described, data: Data) -> None:
-    """Copy the live state into a data section of its schema."""
-    gather(as_bytes(data), _whole(live), live.regions)
+def write_out(live: Described, data: Data, chosen: Sequence[bool] | None = None) -> None:
+    """Copy the live state into a data section of its schema; of its regions the `chosen` ones alone."""
+    pieces = _whole(live)
+    if chosen is not None:
+        pieces = pieces.only([chosen[region] for region in pieces.regions])
+    gather(as_bytes(data), pieces, live.regions)
 
 
 def write_into(live: Described, data: Data) -> None:

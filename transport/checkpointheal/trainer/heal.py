@@ -150,10 +150,11 @@ class Heal:
         self.done()
 
     def may_step(self) -> None:
-        """Raise EpochOver where the gradients at hand may be worth nothing.
+        """Raise EpochOver where the gradients at hand may be worth nothing; wait for what is copied in the background.
 
         It runs before every `step()` of an optimizer that `attach` was given; call it before any other update.
         """
+        self._settle()
         if self._membership is not None:
             self._membership.may_step()
 
@@ -170,9 +171,10 @@ class Heal:
         """The state is whole and belongs to `step` completed updates: keep it. True where the step is new.
 
         A step that the job had reached before a heal is kept, but is not new: what runs once per step has run. The
-        training loop stands still for one copy of the replicated state; where no slot is free the generation is
-        skipped, and the loop never waits for one. Once the epoch is over, the process ends here, by SystemExit; among
-        `epochs()` it raises EpochOver instead, and keeps nothing where a collective of the step was lost.
+        training loop stands still for one copy of the replicated state, or less of it with `attach(background=True)`;
+        where no slot is free the generation is skipped, and the loop never waits for one. Once the epoch is over, the
+        process ends here, by SystemExit; among `epochs()` it raises EpochOver instead, and keeps nothing where a
+        collective of the step was lost.
         Raises NotRestored; TargetInvalid where a receive of this process broke and left the state half filled; in the
         first commit also UnsupportedLeaf or PrivateStateTooLarge.
         """
@@ -198,6 +200,10 @@ class Heal:
             self._ending.rest()
             self._line.say(Done(), again="done")
             self._keeping.close()
+
+    def _settle(self) -> None:
+        if self._line is not None:
+            self._keeping.settle()
 
     def _hello(self) -> Hello:
         return Hello(
@@ -267,6 +273,7 @@ class Heal:
 
     def _ask(self, line: Line, budget: float | None) -> Restored | None:
         """None: for as long as it takes."""
+        self._settle()
         self._request += 1
         seconds = self._settings.restore_budget if budget is None else budget
         return ask(line, Wait(request=self._request, budget=seconds), ever=budget is None)
@@ -288,16 +295,24 @@ class Heal:
         return held
 
 
-def attach(*, private: Mapping[str, Any] | None = None, private_limit: int = 1 << 20, **replicated: Any) -> Heal:
+def attach(
+    *,
+    private: Mapping[str, Any] | None = None,
+    private_limit: int = 1 << 20,
+    background: bool = False,
+    **replicated: Any,
+) -> Heal:
     """Declare the state of this trainer, before `restore()`.
 
     Each keyword names a part with `state_dict()` and `load_state_dict()` that is equal on every replica: model,
     optimizer, scheduler, EMA. `private` names what belongs to this rank alone, such as its data position; random
     streams and BatchNorm statistics are private without being named. `private_limit` is in bytes.
+    `background`: `commit` returns before weights and optimizer are copied, and the next `step()` of the optimizer waits
+    for that copy; nothing else may write them until then.
     Raises Misuse where a part cannot be kept, AlreadyAttached where this process has attached before.
     """
     parts = declare(replicated, private or {})
-    settings = TrainerSettings.from_environment(os.environ, private_limit)
+    settings = TrainerSettings.from_environment(os.environ, private_limit=private_limit, background=background)
     if settings.arena is not None:
         if str(settings.arena) in _attached:
             raise AlreadyAttached(

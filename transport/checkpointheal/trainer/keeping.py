@@ -2,50 +2,34 @@
 
 The private part goes first: its way to a buddy takes about as long as the copy that follows, so that the step is
 restorable, even without this pod, by the time anyone may overwrite the slot before it. Then one copy of the replicated
-state into a free slot, then the seal. Must not know restoring.
+state into a free slot, before `commit` returns or beside the training loop; then the seal. Must not know restoring.
 """
 
 import contextlib
-import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from checkpointheal import digest
 from checkpointheal.arena import Arena, Writing
 from checkpointheal.contract.base import Digest
 from checkpointheal.contract.layout import Schema
 from checkpointheal.contract.seal import Seal
-from checkpointheal.contract.trainer import (
-    UNKEPT_SINCE,
-    PrivateKept,
-    PrivateReady,
-    Refused,
-    Reserve,
-    Reserved,
-    Sealed,
-    Unkept,
-)
+from checkpointheal.contract.trainer import PrivateKept, PrivateReady, Refused, Reserve, Reserved, Sealed
 from checkpointheal.ends import mixed
-from checkpointheal.errors import (
-    AlreadyAttached,
-    CheckpointHealError,
-    Misuse,
-    NoArena,
-    PrivateStateTooLarge,
-    TargetInvalid,
-)
-from checkpointheal.manifest import Described, describe, pack, write_out
+from checkpointheal.errors import AlreadyAttached, NoArena, PrivateStateTooLarge
+from checkpointheal.manifest import Described, describe, pack
+from checkpointheal.trainer.background import Background, Watch
+from checkpointheal.trainer.generation import Generation, or_abandon
 from checkpointheal.trainer.line import Line
 from checkpointheal.trainer.parts import Parts
 from checkpointheal.trainer.settings import TrainerSettings
-
-log = logging.getLogger("checkpointheal")
+from checkpointheal.trainer.unkept import SKIPPED, Telling
 
 PRIVATE_GRACE = 1.0
 """Seconds that a commit waits, after its copy, for a buddy to have the private part.
 
 Usually one has it long before; where none answers, only the first commit waits."""
-SKIPPED = "GenerationSkipped"
+WRITTEN = "WrittenWhileCopied"
 LOCK_PATIENCE = 5.0
 """Seconds that a trainer before this one, killed already, may take to be gone."""
 
@@ -62,8 +46,8 @@ class Keeping:
         self._reserved = 0
         self._has_kept = False
         self._buddy_answers = True
-        self._said: set[str] = set()
-        self._unkept = ""
+        self._telling = Telling(line)
+        self._background = Background(parts) if settings.background else None
 
     def open(self, patience: float = 0.0) -> Arena:
         """The arena, held for this process alone; raises NoArena, or AlreadyAttached where another process has it."""
@@ -83,55 +67,83 @@ class Keeping:
         return self._arena
 
     def keep(self, epoch: int, step: int, is_over: Callable[[], bool]) -> None:
-        """Make this step's generation. The training loop stands still for one copy of the replicated state.
+        """Make this step's generation.
 
-        `is_over` tells, once the copy is whole, whether the epoch has ended meanwhile. Raises Misuse, in the first
-        commit alone, where the program must be mended; whatever fails later is said once. TargetInvalid in any: this is
-        no state to keep.
+        The training loop stands still for one copy of the replicated state or, where copies run in the background, for
+        what may be written before the next update. `is_over` tells, once the copy is whole, whether the epoch has ended
+        meanwhile. Raises Misuse, in the first commit alone, where the program must be mended; whatever fails later is
+        said once. TargetInvalid in any: this is no state to keep.
         """
-        try:
-            self._keep(epoch, step, is_over)
+        begun = time.monotonic()
+        self.settle()
+        with self._telling.of_errors(is_first=not self._has_kept):
+            generation = self._place(epoch, step, is_over)
+            if generation is not None and self._background is None:
+                generation.copy()
+                self._finish(generation, begun)
+            elif generation is not None and self._background is not None:
+                self._copy_beside(self._background, generation, begun)
             self._has_kept = True
-        except TargetInvalid:
-            raise
-        except Misuse as error:
-            if not self._has_kept and not isinstance(error, AlreadyAttached):
-                raise
-            self._was_not_kept(error.reason, str(error))
-        except (CheckpointHealError, OSError) as error:
-            reason = error.reason if isinstance(error, CheckpointHealError) else type(error).__name__
-            self._was_not_kept(reason, str(error))
+
+    def settle(self) -> None:
+        """Wait for what is being kept in the background."""
+        if self._background is not None:
+            self._background.wait()
 
     def close(self) -> None:
         """Let go of the arena."""
+        self.settle()
         self._resources.close()
         self._arena = None
 
-    def _keep(self, epoch: int, step: int, is_over: Callable[[], bool]) -> None:
-        begun = time.monotonic()
+    def _place(self, epoch: int, step: int, is_over: Callable[[], bool]) -> Generation | None:
+        """The live state beside a slot that is ready for it; None where there is none, which was said."""
         described = self._described = describe(self._parts.replicated_state(), self._described)
         mixed.require_whole(described.regions)
         if self._form is None or self._form.schema is not described.schema:
             self._form = _Form(described.schema)
         if not self._reserve(self._form.slot_bytes):
-            return
+            return None
         arena = self.open()
         self._hand_over_private(arena, step)
         writing = arena.begin()
         if writing is None:
-            self._was_not_kept(SKIPPED, f"step {step} was not kept: every slot is being read")
-            return
-        with _abandoned_on_error(writing):
-            write_out(described, writing.prepare(described.schema))
-            if is_over() and not all(region.is_cpu for region in described.regions):
-                # Behind an aborted collective a device goes on, with gradients that were never reduced.
-                writing.abandon()
-                return
-            writing.seal(self._seal(writing, described, epoch, step))
-        self._unkept = ""
-        self._line.unsay("unkept")
-        self._line.say(Sealed(slot=writing.slot, step=step, pause=time.monotonic() - begun), again="sealed")
-        self._wait_for_buddy(step)
+            self._telling.not_kept(SKIPPED, f"step {step} was not kept: every slot is being read")
+            return None
+        with or_abandon(writing):
+            writing.prepare(described.schema)
+            return Generation(described, writing, self._seal(writing, described, epoch, step), is_over)
+
+    def _copy_beside(self, background: Background, generation: Generation, begun: float) -> None:
+        """What may be written before the next update at once, the rest beside the loop."""
+        rests = background.rests(generation.described)
+        watch = Watch(generation.described, rests)
+        generation.copy([not each for each in rests])
+        pause = time.monotonic() - begun
+
+        def copy() -> None:
+            with self._telling.of_errors(is_first=False):
+                generation.copy(rests)
+                if (path := watch.written()) is None:
+                    self._finish(generation, time.monotonic() - pause)
+                    return
+                generation.abandon()
+                self._background = None
+                self._telling.not_kept(
+                    WRITTEN,
+                    f"step {generation.step} was not kept: {path} was written between commit() and the next step() of "
+                    "an optimizer. From now on commit() copies everything before it returns",
+                )
+
+        background.start(copy, generation.described.seen.devices)
+
+    def _finish(self, generation: Generation, begun: float) -> None:
+        """`begun`: where the loop stood still from, by time.monotonic()."""
+        if generation.seal():
+            self._telling.kept()
+            pause = time.monotonic() - begun
+            self._line.say(Sealed(slot=generation.slot, step=generation.step, pause=pause), again="sealed")
+            self._wait_for_buddy(generation.step)
 
     def _reserve(self, slot_bytes: int) -> bool:
         """Have the agent make the slots: their pages are charged to it, not to the trainer.
@@ -141,16 +153,18 @@ class Keeping:
         if self._reserved == slot_bytes:
             return self._reserve_answered(0.0)
         if not self._line.ask(Reserve(slot_bytes=slot_bytes), "reserve"):
-            self._say_once("NoAgent", "not protected: no agent is there to make the arena's slots")
+            self._telling.once("NoAgent", "not protected: no agent is there to make the arena's slots")
         self._reserved = slot_bytes
         return self._reserve_answered(self._settings.reserve_budget if self._line.connected else 0.0)
 
     def _reserve_answered(self, seconds: float) -> bool:
         answer = self._line.wait_for("reserve", lambda _: True, seconds)
         if isinstance(answer, Refused):
-            self._say_once("NotReserved", f"not protected: the agent made no slots ({answer.reason}: {answer.message})")
+            self._telling.once(
+                "NotReserved", f"not protected: the agent made no slots ({answer.reason}: {answer.message})"
+            )
         elif answer is None and self._line.connected:
-            self._say_once("NotReserved", "not protected: the agent has not made the arena's slots yet")
+            self._telling.once("NotReserved", "not protected: the agent has not made the arena's slots yet")
         return isinstance(answer, Reserved)
 
     def _hand_over_private(self, arena: Arena, step: int) -> None:
@@ -188,19 +202,6 @@ class Keeping:
         else:
             self._buddy_answers = answer is not None
 
-    def _was_not_kept(self, reason: str, message: str) -> None:
-        """The agent is told too, once until a step is kept again; one that does not know the word would hang up."""
-        self._say_once(reason, message if reason == SKIPPED else f"not protected: {message}")
-        answer = self._line.latest("reserve")
-        if reason != self._unkept and isinstance(answer, Reserved | Refused) and answer.protocol >= UNKEPT_SINCE:
-            self._unkept = reason
-            self._line.say(Unkept(reason=reason, message=message), again="unkept")
-
-    def _say_once(self, reason: str, sentence: str) -> None:
-        if reason not in self._said:
-            self._said.add(reason)
-            log.warning("checkpointheal: %s", sentence)
-
 
 class _Form:
     """What follows from a schema alone, worked out once."""
@@ -209,12 +210,3 @@ class _Form:
         self.schema = schema
         self.schema_digest: Digest = digest.schema_digest(schema)
         self.slot_bytes = Arena.slot_bytes(schema)
-
-
-@contextlib.contextmanager
-def _abandoned_on_error(writing: Writing) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        writing.abandon()
-        raise

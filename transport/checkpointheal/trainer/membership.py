@@ -5,12 +5,9 @@ with them, and at a fresh start takes the first replica's tensors. Must not know
 """
 
 import logging
-from collections.abc import Iterable, Iterator
 
 import torch
 import torch.distributed as dist
-from torch import nn
-from torch.optim import Optimizer
 
 from checkpointheal import digest, errors
 from checkpointheal.contract.trainer import EpochOver, Restored
@@ -33,7 +30,7 @@ class Membership:
     def __init__(self, parts: Parts, line: Line, groups: Groups, coordinate: int) -> None:
         self._parts, self._line, self._groups, self._coordinate = parts, line, groups, coordinate
         self._epoch: Epoch | None = None
-        for optimizer in self._optimizers():
+        for optimizer in self._parts.optimizers.values():
             optimizer.register_step_pre_hook(lambda *_: self.may_step())
 
     @property
@@ -62,9 +59,9 @@ class Membership:
 
     def drop_gradients(self) -> None:
         """What a step that was not finished has left behind."""
-        for optimizer in self._optimizers():
+        for optimizer in self._parts.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
-        for module in self._modules():
+        for module in self._parts.modules.values():
             module.zero_grad(set_to_none=True)
 
     def meet(self, epoch: Epoch, answer: Restored) -> bool:
@@ -72,7 +69,7 @@ class Membership:
 
         Raises RestoreDisagrees, on all of them.
         """
-        require_survivable(self._modules())
+        require_survivable(self._parts.modules.values())
         if 0 < answer.members < self._groups.size:
             epoch.faults.refusal = PeersDone(f"{answer.members} of {self._groups.size} members are left")
             self._groups.refuse(epoch.faults)
@@ -92,7 +89,7 @@ class Membership:
     def leave(self, epoch: Epoch) -> None:
         """Nothing of it is left: groups are empty, wrappers stand before a step."""
         self._groups.shut()
-        mend(self._modules())
+        mend(self._parts.modules.values())
         epoch.leave()
 
     def finish(self, epoch: Epoch) -> None:
@@ -120,13 +117,6 @@ class Membership:
         options.rootRank, options.rootTensor = 0, 0
         for region in describe(self._parts.replicated_state()).regions:
             inside.broadcast([region], options).wait()
-
-    def _optimizers(self) -> Iterator[Optimizer]:
-        parts: Iterable[object] = self._parts.replicated.values()
-        return (part for part in parts if isinstance(part, Optimizer))
-
-    def _modules(self) -> Iterator[nn.Module]:
-        return (part for part in self._parts.replicated.values() if isinstance(part, nn.Module))
 
 
 def _wait_for_all() -> None:

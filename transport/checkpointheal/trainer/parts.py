@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
+from torch.optim import Optimizer
 
 from checkpointheal.errors import Misuse
 from checkpointheal.trainer import streams
@@ -38,6 +39,17 @@ class Parts:
     private: Mapping[str, Stateful]
     buffers: Mapping[str, frozenset[str]]
     """Keys, in each module's state dict, of its per-rank statistics; parts without any are left out."""
+
+    @property
+    def optimizers(self) -> Mapping[str, Optimizer]:
+        """Those of torch's kind, by the names of their parts."""
+        parts: Mapping[str, object] = self.replicated
+        return {name: part for name, part in parts.items() if isinstance(part, Optimizer)}
+
+    @property
+    def modules(self) -> Mapping[str, torch.nn.Module]:
+        """The same of modules."""
+        return {name: part for name, part in self.replicated.items() if isinstance(part, torch.nn.Module)}
 
     def replicated_state(self) -> dict[str, Any]:
         """The tree that any peer could give, `{part: state_dict}`, tensors live."""

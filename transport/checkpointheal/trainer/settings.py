@@ -5,6 +5,7 @@ Must not know torch.
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from checkpointheal.contract.base import Count, Frozen, Seconds
 from checkpointheal.contract.identity import MemberId
@@ -21,11 +22,16 @@ class TrainerSettings(Frozen):
     restore_budget: Seconds = 180.0
     reserve_budget: Seconds = 30.0
     private_limit: Count = 1 << 20
+    background: bool = False
+    """Copy beside the training loop what nothing but an update writes."""
     store_ports: frozenset[int] = frozenset()
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str], private_limit: int) -> "TrainerSettings":
-        """Read the variables that injection, or `checkpointheal local`, sets. Raises Misuse that names a bad one."""
+    def from_environment(cls, environment: Mapping[str, str], **said: Any) -> "TrainerSettings":
+        """Read the variables that injection, or `checkpointheal local`, sets. Raises Misuse that names a bad one.
+
+        What the program itself has `said` goes with them.
+        """
         arena = environment.get("CHECKPOINTHEAL_ARENA")
         port = environment.get("MASTER_PORT", "")
         try:
@@ -35,8 +41,8 @@ class TrainerSettings(Frozen):
                 member=MemberId.parse(environment.get("CHECKPOINTHEAL_MEMBER", "0/0")),
                 incarnation=_incarnation(environment),
                 restore_budget=float(environment.get("CHECKPOINTHEAL_RESTORE_BUDGET", "180")),
-                private_limit=private_limit,
                 store_ports=frozenset({int(port)} if port.isdecimal() else ()),
+                **said,
             )
         except ValueError as error:
             raise Misuse(f"a CHECKPOINTHEAL_ variable cannot be read: {error}") from error
