@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from builders_bad_hour import BadHour, a_bad_hour
+from builders_level2 import with_fsdp2
 from checkpointheal_operator.core.reasons import Rung
 
 pytestmark = [pytest.mark.kills, pytest.mark.timeout(1800)]
@@ -19,6 +20,7 @@ SEED = int(os.environ.get("SEED", "20261124"))
 TIMES = int(os.environ.get("KILLS", "1"))
 POINTS = ("forward", "backward", "all-reduce", "before commit")
 SHAPES = {"ddp": (3, 1), "hsdp": (2, 2)}
+WRAPS = ("ddp", pytest.param("hsdp", marks=with_fsdp2))
 
 
 def said(hour: BadHour, rank: int) -> list[dict]:
@@ -39,7 +41,7 @@ def steps_back(hour: BadHour, rank: int) -> int:
     return most
 
 
-@pytest.mark.parametrize("wrap", SHAPES)
+@pytest.mark.parametrize("wrap", WRAPS)
 def test_a_pod_that_comes_back_empty_has_its_state_from_a_peer_that_keeps_its_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrap: str
 ) -> None:
@@ -56,7 +58,7 @@ def test_a_pod_that_comes_back_empty_has_its_state_from_a_peer_that_keeps_its_pr
     asyncio.run(story())
 
 
-@pytest.mark.parametrize("wrap", SHAPES)
+@pytest.mark.parametrize("wrap", WRAPS)
 def test_a_rank_may_be_killed_at_any_instant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrap: str) -> None:
     monkeypatch.setenv("WRAP", wrap)
     dice = random.Random(SEED)
@@ -81,7 +83,7 @@ async def hit(hour: BadHour, rank: int, point: str, number: int) -> None:
     await hour.trains_on()
 
 
-@pytest.mark.parametrize("wrap", SHAPES)
+@pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
 def test_survivors_keep_their_process_and_the_job_ends_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrap: str, number: int

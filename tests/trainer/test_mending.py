@@ -5,9 +5,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
+from builders_level2 import with_fsdp2
 from checkpointheal.errors import TorchTooOld
 from checkpointheal.manifest.wholes import local_of
 from checkpointheal.trainer import groups as group_room
@@ -65,7 +66,7 @@ def test_a_ddp_that_failed_in_backward_begins_a_new_step(world_of_one):
     assert_a_step_is_as_of_a_new_model(model, wrapped)
 
 
-@pytest.mark.skipif(not hasattr(FSDPModule, "reset_iter_state"), reason="this torch is too old for FSDP2 on level 2")
+@with_fsdp2
 def test_an_fsdp2_that_failed_in_backward_begins_a_new_step():
     model = a_model()
     mesh = init_device_mesh("cpu", (1, 1), mesh_dim_names=("replicate", "shard"))
