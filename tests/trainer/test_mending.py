@@ -14,6 +14,7 @@ from checkpointheal.manifest.wholes import local_of
 from checkpointheal.trainer import groups as group_room
 from checkpointheal.trainer import mending
 from checkpointheal.trainer.mending import mend, require_survivable
+from checkpointheal.trainer.stable_group import StableGroup
 
 
 class Mistake(Exception):
@@ -64,6 +65,33 @@ def test_a_ddp_that_failed_in_backward_begins_a_new_step(world_of_one):
     fail_in_backward(model, wrapped)
     mend([model])
     assert_a_step_is_as_of_a_new_model(model, wrapped)
+
+
+def test_a_ddp_that_failed_between_micro_batches_asks_for_the_same_collectives_as_a_new_one(world_of_one, monkeypatch):
+    asked = []
+    carry = StableGroup.carry
+
+    def listening(group, collective, *arguments):
+        asked.append(collective)
+        return carry(group, collective, *arguments)
+
+    def a_wrapper():
+        model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        return DistributedDataParallel(model, process_group=world_of_one, find_unused_parameters=True)
+
+    def collectives_of_a_step(wrapped):
+        asked.clear()
+        wrapped(torch.ones(2, 4)).sum().backward()
+        return list(asked)
+
+    monkeypatch.setattr(StableGroup, "carry", listening)
+    left, new = a_wrapper(), a_wrapper()
+    with pytest.raises(Mistake), left.no_sync():
+        left(torch.ones(2, 4)).sum().backward()
+        raise Mistake
+    mend([left.module])
+    assert collectives_of_a_step(left) == collectives_of_a_step(new)
+    assert "broadcast" in asked, "the statistics of the first rank"
 
 
 @with_fsdp2

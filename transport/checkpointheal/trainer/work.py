@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from torch._C._distributed_c10d import _create_work_from_future
 from torch.distributed.distributed_c10d import Work
 
 from checkpointheal.trainer.faults import Faults
@@ -78,6 +77,8 @@ def _for_cpp(work: Work) -> Work:
     """The same as what C++ can keep by itself."""
     if keeps_its_python:
         return work
+    from torch._C._distributed_c10d import _create_work_from_future  # noqa: PLC0415 a newer torch may do without
+
     try:
         return _create_work_from_future(work.get_future())
     except RuntimeError:
