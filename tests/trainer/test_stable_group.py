@@ -21,7 +21,7 @@ SAFETY = 60.0
 def torch_of(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What an older one needs is right under any."""
     if request.param == "an older torch":
-        monkeypatch.setattr(work_room, "keeps_its_python", False)
+        monkeypatch.setattr(work_room, "KEEPS_ITS_PYTHON", False)
 
 
 class Inner:

@@ -11,7 +11,7 @@ from torch.distributed.distributed_c10d import Work
 
 from checkpointheal.trainer.faults import Faults
 
-keeps_its_python = torch.__version__ >= "2.15"
+KEEPS_ITS_PYTHON = torch.__version__ >= "2.15"
 """Whether work that is written in Python is still that once only C++ holds it.
 
 Seen of 2.15. Under 2.6 the Python half of what was returned to C++ goes at once, and C++'s own `wait` then waits for
@@ -20,12 +20,12 @@ ever; DDP's constructor was the first to.
 
 
 def finished(result: list[torch.Tensor]) -> Work:
-    """Work that is over: as done as it will ever be."""
+    """A `Finished` that C++ may keep."""
     return _for_cpp(Finished(result))
 
 
 def lenient(inner: Work, result: list[torch.Tensor], faults: Faults) -> Work:
-    """Work of the inner group whose failure is noted instead of raised."""
+    """A `Lenient` that C++ may keep."""
     return _for_cpp(Lenient(inner, result, faults))
 
 
@@ -75,7 +75,7 @@ class Lenient(Work):
 
 def _for_cpp(work: Work) -> Work:
     """The same as what C++ can keep by itself."""
-    if keeps_its_python:
+    if KEEPS_ITS_PYTHON:
         return work
     from torch._C._distributed_c10d import _create_work_from_future  # noqa: PLC0415 a newer torch may do without
 
