@@ -91,7 +91,7 @@ $(FUZZ)/.installed: $(STAMP)
 
 OLDEST := $(VENV)/oldest
 
-versions: $(OLDEST)/.installed ## the oldest torch that must work: states cross both ways, survivors keep their process (5 GB to install, 10 minutes)
+versions: $(OLDEST)/.installed ## the oldest torch that must work: states cross both ways, survivors keep their process (5 GB to install)
 	OTHER_TORCH=$(abspath $(OLDEST))/bin/python $(BIN)/python -m pytest tests/versions
 	PATH=$(abspath $(OLDEST))/bin:$$PATH python -m pytest tests/trainer/test_stable_group.py tests/trainer/test_mending.py tests/level2
 
