@@ -91,12 +91,13 @@ $(FUZZ)/.installed: $(STAMP)
 
 OLDEST := $(VENV)/oldest
 
-versions: $(OLDEST)/.installed ## exchange states with the oldest torch that must work, both ways (5 GB to install)
+versions: $(OLDEST)/.installed ## the oldest torch that must work: states cross both ways, survivors keep their process (5 GB to install)
 	OTHER_TORCH=$(abspath $(OLDEST))/bin/python $(BIN)/python -m pytest tests/versions
+	PATH=$(abspath $(OLDEST))/bin:$$PATH python -m pytest tests/trainer/test_stable_group.py tests/trainer/test_mending.py tests/level2
 
 $(OLDEST)/.installed: $(STAMP)
 	$(BIN)/python -m venv $(OLDEST)
-	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python 'torch==2.6.*' 'numpy>=1.26' 'pydantic>=2.10' 'xxhash>=3.4'
+	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python --editable '.[dev]' 'torch==2.6.*'
 	@touch $@
 
 generated: $(STAMP) ## write what is made of the code: definitions, reference, the tables of remedies and of the chart's values

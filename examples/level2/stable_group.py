@@ -13,7 +13,8 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import Work
 
 from checkpointheal.trainer.collectives import Baseline, end_collectives
-from checkpointheal.trainer.stable_group import COLLECTIVES, Finished, Lenient, mirror, tensors_of
+from checkpointheal.trainer.stable_group import COLLECTIVES, mirror, tensors_of
+from checkpointheal.trainer.work import finished, lenient
 
 BACKEND = "stable"
 
@@ -51,16 +52,16 @@ class StableGroup(dist.ProcessGroup):
         written = tensors_of(arguments[0]) if arguments else []
         if self._inner is None:
             mirror(collective, arguments)
-            return Finished(written)
+            return finished(written)
         if not self._faults.swallowed:
             return getattr(self._inner, collective)(*arguments)
         if self._faults.noted is not None:
-            return Finished(written)
+            return finished(written)
         try:
-            return Lenient(getattr(self._inner, collective)(*arguments), written, self._faults)
+            return lenient(getattr(self._inner, collective)(*arguments), written, self._faults)
         except RuntimeError as error:
             self._faults.note(error)
-            return Finished(written)
+            return finished(written)
 
 
 def _carrier(collective: str) -> Callable[..., Work]:

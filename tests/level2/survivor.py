@@ -1,5 +1,7 @@
 """The demo's training on level 2, under DDP or HSDP, with points at which it dies or stands still when it is told to.
 
+`accumulating` is DDP again: two micro-batches make an update, and a BatchNorm gathers statistics.
+
 A test arms one by writing `armed-RANK.json` into the folder; it fires once. `plain` is the witness: the same script
 without us.
 """
@@ -10,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
+from torch.nn import functional as F  # noqa: N812 its usual name
 
 import checkpointheal
 from checkpointheal.demo import reference
@@ -57,6 +61,37 @@ class Points:
 
 def ddp(model: nn.Module) -> nn.Module:
     return reference.wrapped(model)
+
+
+class OverTime(nn.BatchNorm1d):
+    """Of (batch, time, width)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)
+
+
+def accumulating(model: nn.Module) -> nn.Module:
+    model.last = OverTime(OPTIONS.width)
+    return ddp(model)
+
+
+def accumulated_step(points: Points, model: Any, optimizer: Any, schedule: Any, text: reference.Text) -> float:
+    """One update, of two micro-batches."""
+    tokens, targets = text.draw()
+    optimizer.zero_grad()
+    with model.no_sync():
+        first = _backward(model, tokens[:1], targets[:1])
+    points.pass_by("between micro-batches")
+    second = _backward(model, tokens[1:], targets[1:])
+    optimizer.step()
+    schedule.step()
+    return first + second
+
+
+def _backward(model: nn.Module, tokens: torch.Tensor, targets: torch.Tensor) -> float:
+    loss = F.cross_entropy(model(tokens).flatten(0, 1), targets.flatten())
+    loss.backward()  # type: ignore[no-untyped-call]
+    return float(loss.detach())
 
 
 def hsdp(model: nn.Module) -> nn.Module:
@@ -99,7 +134,8 @@ def _local(node: Any) -> Any:
 def main(folder: Path, *, healed: bool) -> None:
     """Train until the step that the test writes into `stop`."""
     rank, points = int(os.environ["RANK"]), Points(folder, int(os.environ["RANK"]))
-    wrap = {"ddp": ddp, "hsdp": hsdp}[os.environ["WRAP"]]
+    wrap = {"ddp": ddp, "hsdp": hsdp, "accumulating": accumulating}[os.environ["WRAP"]]
+    train_step = partial(accumulated_step, points) if wrap is accumulating else reference.train_step
     checkpointheal.process_group() if healed else dist.init_process_group("gloo")
     model, wrapped, optimizer, schedule, text = build(rank, wrap)
     heal = None
@@ -107,7 +143,7 @@ def main(folder: Path, *, healed: bool) -> None:
     def train(step: int) -> None:
         reference.tell(folder, rank, event="start", step=step)
         while not _is_last(folder, step):
-            loss = reference.train_step(wrapped, optimizer, schedule, text)
+            loss = train_step(wrapped, optimizer, schedule, text)
             step += 1
             points.pass_by("before commit")
             if heal:

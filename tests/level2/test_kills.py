@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from builders_bad_hour import BadHour, a_bad_hour
+from builders_level2 import with_fsdp2
 from checkpointheal_operator.core.reasons import Rung
 
 pytestmark = [pytest.mark.kills, pytest.mark.timeout(1800)]
@@ -18,7 +19,9 @@ SCRIPT = Path(__file__).with_name("survivor.py")
 SEED = int(os.environ.get("SEED", "20261124"))
 TIMES = int(os.environ.get("KILLS", "1"))
 POINTS = ("forward", "backward", "all-reduce", "before commit")
-SHAPES = {"ddp": (3, 1), "hsdp": (2, 2)}
+MORE_POINTS = {"accumulating": ("between micro-batches",)}
+SHAPES = {"ddp": (3, 1), "accumulating": (3, 1), "hsdp": (2, 2)}
+WRAPS = ("ddp", pytest.param("hsdp", marks=with_fsdp2))
 
 
 def said(hour: BadHour, rank: int) -> list[dict]:
@@ -39,7 +42,7 @@ def steps_back(hour: BadHour, rank: int) -> int:
     return most
 
 
-@pytest.mark.parametrize("wrap", SHAPES)
+@pytest.mark.parametrize("wrap", WRAPS)
 def test_a_pod_that_comes_back_empty_has_its_state_from_a_peer_that_keeps_its_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrap: str
 ) -> None:
@@ -56,7 +59,7 @@ def test_a_pod_that_comes_back_empty_has_its_state_from_a_peer_that_keeps_its_pr
     asyncio.run(story())
 
 
-@pytest.mark.parametrize("wrap", SHAPES)
+@pytest.mark.parametrize("wrap", WRAPS)
 def test_a_rank_may_be_killed_at_any_instant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrap: str) -> None:
     monkeypatch.setenv("WRAP", wrap)
     dice = random.Random(SEED)
@@ -81,7 +84,7 @@ async def hit(hour: BadHour, rank: int, point: str, number: int) -> None:
     await hour.trains_on()
 
 
-@pytest.mark.parametrize("wrap", SHAPES)
+@pytest.mark.parametrize("wrap", [*WRAPS, "accumulating"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
 def test_survivors_keep_their_process_and_the_job_ends_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrap: str, number: int
@@ -93,7 +96,7 @@ def test_survivors_keep_their_process_and_the_job_ends_bit_for_bit(
         async with a_bad_hour(tmp_path, SCRIPT, replicas, ranks) as hour:
             hits = [0] * hour.world
             for turn in range(TIMES):
-                for place, point in enumerate(POINTS):
+                for place, point in enumerate(POINTS + MORE_POINTS.get(wrap, ())):
                     rank = (turn + place) % hour.world
                     await hit(hour, rank, point, number)
                     hits[rank] += 1

@@ -5,14 +5,16 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
+from builders_level2 import with_fsdp2
 from checkpointheal.errors import TorchTooOld
 from checkpointheal.manifest.wholes import local_of
 from checkpointheal.trainer import groups as group_room
 from checkpointheal.trainer import mending
 from checkpointheal.trainer.mending import mend, require_survivable
+from checkpointheal.trainer.stable_group import StableGroup
 
 
 class Mistake(Exception):
@@ -40,7 +42,7 @@ def fail_in_backward(model, wrapped):
 
     hook = model[0].register_full_backward_hook(fail)
     with pytest.raises(Mistake):
-        wrapped(torch.ones(1, 4, requires_grad=True)).sum().backward()
+        wrapped(torch.ones(2, 4, requires_grad=True)).sum().backward()
     hook.remove()
 
 
@@ -65,7 +67,35 @@ def test_a_ddp_that_failed_in_backward_begins_a_new_step(world_of_one):
     assert_a_step_is_as_of_a_new_model(model, wrapped)
 
 
-@pytest.mark.skipif(not hasattr(FSDPModule, "reset_iter_state"), reason="this torch is too old for FSDP2 on level 2")
+def test_a_ddp_that_failed_in_its_first_micro_batch_asks_for_the_same_collectives_as_a_new_one(
+    world_of_one, monkeypatch
+):
+    asked = []
+    carry = StableGroup.carry
+
+    def listening(group, collective, *arguments):
+        asked.append(collective)
+        return carry(group, collective, *arguments)
+
+    def a_wrapper():
+        model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        return DistributedDataParallel(model, process_group=world_of_one, find_unused_parameters=True)
+
+    def collectives_of_a_step(wrapped):
+        asked.clear()
+        wrapped(torch.ones(2, 4)).sum().backward()
+        return list(asked)
+
+    monkeypatch.setattr(StableGroup, "carry", listening)
+    left, new = a_wrapper(), a_wrapper()
+    with left.no_sync():
+        fail_in_backward(left.module, left)
+    mend([left.module])
+    assert collectives_of_a_step(left) == collectives_of_a_step(new)
+    assert "broadcast" in asked, "the statistics of the first rank"
+
+
+@with_fsdp2
 def test_an_fsdp2_that_failed_in_backward_begins_a_new_step():
     model = a_model()
     mesh = init_device_mesh("cpu", (1, 1), mesh_dim_names=("replicate", "shard"))

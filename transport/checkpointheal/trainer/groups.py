@@ -17,8 +17,8 @@ from checkpointheal.trainer.faults import Faults
 from checkpointheal.trainer.inside import Connections, make_inside
 from checkpointheal.trainer.stable_group import BACKEND, StableGroup
 
-SEEN_FROM = (2, 15)
-"""Of torch. 2.6 was tried: DDP's constructor waits there for ever for work of a group that is written in Python."""
+SEEN_FROM = (2, 6)
+"""Of torch: nobody has tried an older one."""
 
 
 class Groups:

@@ -40,6 +40,8 @@ def mend(modules: Iterable[nn.Module]) -> None:
     """Have every wrapper forget the step that it was in."""
     for ddp in _ddps():
         ddp.reducer._reset_state()  # noqa: SLF001 torch has no public word for it
+        # Left in a micro-batch it would not ask for the first rank's buffers, and a member that comes back does.
+        ddp.require_forward_param_sync = True
     for module in _fsdp_roots(modules):
         module.reset_iter_state()
 

@@ -6,7 +6,6 @@ know epochs, steps or states.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from typing import Any, cast
 
 import torch
@@ -15,6 +14,7 @@ from torch.distributed.distributed_c10d import Work
 
 from checkpointheal.errors import EpochOver
 from checkpointheal.trainer.faults import Faults
+from checkpointheal.trainer.work import finished, lenient
 
 BACKEND = "checkpointheal"
 COLLECTIVES = (
@@ -40,50 +40,6 @@ COLLECTIVES = (
     "scatter",
     "send",
 )
-
-
-class Finished(Work):
-    """Work that is over: as done as it will ever be."""
-
-    def __init__(self, result: list[torch.Tensor]) -> None:
-        super().__init__()
-        self._future: torch.futures.Future[list[torch.Tensor]] = torch.futures.Future()
-        self._future.set_result(result)
-
-    def wait(self, timeout: timedelta | None = None) -> bool:
-        """Nothing is left to wait for."""
-        return True
-
-    def get_future(self) -> "torch.futures.Future[list[torch.Tensor]]":
-        """The tensors as they are."""
-        return self._future
-
-
-class Lenient(Work):
-    """Work of the inner group whose failure is noted instead of raised."""
-
-    def __init__(self, inner: Work, result: list[torch.Tensor], faults: Faults) -> None:
-        super().__init__()
-        self._inner, self._result, self._faults = inner, result, faults
-
-    def wait(self, timeout: timedelta | None = None) -> bool:
-        """Returns when the inner work is over, however it ended."""
-        try:
-            self._inner.wait(*(() if timeout is None else (timeout,)))
-        except RuntimeError as error:
-            self._faults.note(error)
-        return True
-
-    def get_future(self) -> "torch.futures.Future[list[torch.Tensor]]":
-        """Resolves to the tensors as they are, however the inner work ended."""
-        return self._inner.get_future().then(self._settle)
-
-    def _settle(self, done: "torch.futures.Future[Any]") -> list[torch.Tensor]:
-        try:
-            done.value()
-        except RuntimeError as error:
-            self._faults.note(error)
-        return self._result
 
 
 class StableGroup(dist.ProcessGroup):
@@ -120,22 +76,22 @@ class StableGroup(dist.ProcessGroup):
             if faults.refusal is not None:
                 raise faults.refusal
             mirror(collective, arguments)
-            return Finished(written)
+            return finished(written)
         if not faults.swallows:
             return cast("Work", getattr(inner, collective)(*arguments, **named))
         if faults.is_lost:
             faults.note(EpochOver(f"{collective} was not carried out: the epoch is over"))
-            return Finished(written)
+            return finished(written)
         return self._try(lambda: getattr(inner, collective)(*arguments, **named), written)
 
     def _try(self, begin: Callable[[], Work], written: list[torch.Tensor]) -> Work:
         try:
-            return Lenient(begin(), written, self._faults)
+            return lenient(begin(), written, self._faults)
         except RuntimeError as error:
             if not self._faults.is_lost:
                 raise  # it was refused as it was asked: that is the caller's mistake, whatever becomes of the epoch
             self._faults.note(error)
-            return Finished(written)
+            return finished(written)
 
 
 def _carrier(collective: str) -> Callable[..., Work]:

@@ -1,0 +1,85 @@
+"""What does a collective of a stable group hand back, so that a loss is noted instead of raised?
+
+C++ waits for it as well as Python, and keeps it for longer than Python does. Must not know groups or epochs.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch.distributed.distributed_c10d import Work
+
+from checkpointheal.trainer.faults import Faults
+
+KEEPS_ITS_PYTHON = torch.__version__ >= "2.15"
+"""Whether work that is written in Python is still that once only C++ holds it.
+
+Seen of 2.15. Under 2.6 the Python half of what was returned to C++ goes at once, and C++'s own `wait` then waits for
+ever; DDP's constructor was the first to.
+"""
+
+
+def finished(result: list[torch.Tensor]) -> Work:
+    """A `Finished` that C++ may keep."""
+    return _for_cpp(Finished(result))
+
+
+def lenient(inner: Work, result: list[torch.Tensor], faults: Faults) -> Work:
+    """A `Lenient` that C++ may keep."""
+    return _for_cpp(Lenient(inner, result, faults))
+
+
+class Finished(Work):
+    """Work that is over: as done as it will ever be."""
+
+    def __init__(self, result: list[torch.Tensor]) -> None:
+        super().__init__()
+        self._future: torch.futures.Future[list[torch.Tensor]] = torch.futures.Future()
+        self._future.set_result(result)
+
+    def wait(self, timeout: timedelta | None = None) -> bool:
+        """Nothing is left to wait for."""
+        return True
+
+    def get_future(self) -> "torch.futures.Future[list[torch.Tensor]]":
+        """The tensors as they are."""
+        return self._future
+
+
+class Lenient(Work):
+    """Work of the inner group whose failure is noted instead of raised."""
+
+    def __init__(self, inner: Work, result: list[torch.Tensor], faults: Faults) -> None:
+        super().__init__()
+        self._inner, self._result, self._faults = inner, result, faults
+
+    def wait(self, timeout: timedelta | None = None) -> bool:
+        """Returns when the inner work is over, however it ended."""
+        try:
+            self._inner.wait(*(() if timeout is None else (timeout,)))
+        except RuntimeError as error:
+            self._faults.note(error)
+        return True
+
+    def get_future(self) -> "torch.futures.Future[list[torch.Tensor]]":
+        """Resolves to the tensors as they are, however the inner work ended."""
+        return self._inner.get_future().then(self._settle)
+
+    def _settle(self, done: "torch.futures.Future[Any]") -> list[torch.Tensor]:
+        try:
+            done.value()
+        except RuntimeError as error:
+            self._faults.note(error)
+        return self._result
+
+
+def _for_cpp(work: Work) -> Work:
+    """The same as what C++ can keep by itself."""
+    if KEEPS_ITS_PYTHON:
+        return work
+    from torch._C._distributed_c10d import _create_work_from_future  # noqa: PLC0415 a newer torch may do without
+
+    try:
+        return _create_work_from_future(work.get_future())
+    except RuntimeError:
+        return work  # gloo's send and recv have no future; only Python asks for them, and keeps what it got
