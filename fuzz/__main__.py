@@ -40,14 +40,24 @@ def _search(aim: str, runs: int, kept: Path) -> int:
         "-max_len=16384",
         "-len_control=0",
     ]
-    command = [sys.executable, "-m", "fuzz.guided", aim, str(corpus), *limits, f"-artifact_prefix={kept}/found-{aim}-"]
+    found = f"{kept}/found-{aim}-"
+    command = [
+        sys.executable,
+        "-m",
+        "fuzz.guided",
+        aim,
+        f"{found}input",
+        str(corpus),
+        *limits,
+        f"-artifact_prefix={found}",
+    ]
     began = time.monotonic()
     ended = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")
     seconds = time.monotonic() - began
     reached = _COVERED.findall(ended.stderr) or [("0", "0", "0")]
     tried = re.findall(r"number_of_executed_units: (\d+)", ended.stderr) or ["0"]
     word = "nothing found" if ended.returncode == 0 else f"FOUND: see {kept}"
-    print(f"{aim:10} {tried[-1]:>9} inputs in {seconds:6.0f} s, {reached[-1][0]} edges reached: {word}", flush=True)
+    print(f"{aim:9} {tried[-1]:>9} inputs in {seconds:6.0f} s, {reached[-1][0]} edges reached: {word}", flush=True)
     if ended.returncode:
         print(ended.stdout[-3000:], ended.stderr[-3000:], sep="\n", file=sys.stderr)
     return int(ended.returncode != 0)

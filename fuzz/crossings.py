@@ -57,7 +57,10 @@ def donors(raw: bytes) -> None:
     else:
         told = [found for book in books if (found := _believed(book)) is not None]
         require(2 * told.count(taken.offer.identity) > len(told))
-        require(LiveSource(_Landed(taken.offer, sink), taken.offer.chunk_bytes).digests() == taken.offer.chunks)
+        landed = LiveSource(_Landed(taken.offer, sink), taken.offer.chunk_bytes)
+        for at in range(len(taken.offer.chunks)):
+            kept = b"".join(part.numpy().tobytes() for part in landed.parts(at))
+            require(any(kept in _verified(taken.offer, book, at) for book in books))
         require(2 * honest <= DONORS or taken.offer == offer_in(_honest()))
     for lane in lanes.values():
         lane.thread.join(5)
@@ -179,8 +182,7 @@ def _require_true(sent: Sequence[bytes], book: Sequence[bytes]) -> None:
     with contextlib.suppress(CheckpointHealError):
         offer = offer_in(sent)
         if offer.manifest.schema_.data_bytes <= SMALL:
-            verified = [at for at, told in enumerate(book[2:]) if digest.digest_bytes(told) in offer.chunks]
-            allowed = {_as_it_lies(offer, at, book[2 + at]) for at in verified if at < len(offer.chunks)}
+            allowed = [each for at in range(len(offer.chunks)) for each in _verified(offer, book, at)]
             require(all(len(each) == 1 or each in allowed for each in sent[2:]))
 
 
@@ -198,11 +200,13 @@ def _promised(book: Sequence[bytes]) -> object:
     return state_of(offer, b"".join(parts))
 
 
-def _as_it_lies(offer: wire.Offer, index: int, told: bytes) -> bytes:
-    """A chunk once it is kept: what a donor puts between its regions is nobody's."""
-    kept = torch.frombuffer(bytearray(told), dtype=torch.uint8)
-    clear(kept, offer.cut().columns(index).gaps(len(told)))
-    return kept.numpy().tobytes()
+def _verified(offer: wire.Offer, book: Sequence[bytes], at: int) -> list[bytes]:
+    """A chunk as it is kept, where the book has the offered one: what lies between its regions is nobody's."""
+    if len(book) <= 2 + at or digest.digest_bytes(book[2 + at]) != offer.chunks[at]:
+        return []
+    kept = torch.frombuffer(bytearray(book[2 + at]), dtype=torch.uint8)
+    clear(kept, offer.cut().columns(at).gaps(kept.numel()))
+    return [kept.numpy().tobytes()]
 
 
 def _into_slot(arena: Arena, group: Scripted, assigned: Identity | None) -> wire.Offer:
