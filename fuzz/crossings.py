@@ -60,7 +60,7 @@ def donors(raw: bytes) -> None:
         landed = LiveSource(_Landed(taken.offer, sink), taken.offer.chunk_bytes)
         for at in range(len(taken.offer.chunks)):
             kept = b"".join(part.numpy().tobytes() for part in landed.parts(at))
-            require(any(kept in _verified(taken.offer, book, at) for book in books))
+            require(any(_comes_to(taken.offer, book, at, kept) for book in books))
         require(2 * honest <= DONORS or taken.offer == offer_in(_honest()))
     for lane in lanes.values():
         lane.thread.join(5)
@@ -182,31 +182,35 @@ def _require_true(sent: Sequence[bytes], book: Sequence[bytes]) -> None:
     with contextlib.suppress(CheckpointHealError):
         offer = offer_in(sent)
         if offer.manifest.schema_.data_bytes <= SMALL:
-            allowed = [each for at in range(len(offer.chunks)) for each in _verified(offer, book, at)]
-            require(all(len(each) == 1 or each in allowed for each in sent[2:]))
+            for each in sent[2:]:
+                require(len(each) == 1 or any(_comes_to(offer, book, at, each) for at in range(len(offer.chunks))))
 
 
 def _promised(book: Sequence[bytes]) -> object:
-    """What the target becomes: what the book says, and what lay there already of what it does not say."""
+    """What the target becomes: what the book says, and what lay there already; None where that is not all."""
     offer = offer_in(book)
-    held = LiveSource(describe(states.older()), offer.chunk_bytes)
-    said = dict(enumerate(book[2:]))
-    parts = [
-        said[at]
-        if at in said and digest.digest_bytes(said[at]) == due
-        else b"".join(part.numpy().tobytes() for part in held.parts(at))
-        for at, due in enumerate(offer.chunks)
-    ]
+    held, said = LiveSource(describe(states.older()), offer.chunk_bytes), dict(enumerate(book[2:]))
+    lies, parts = held.digests(), []
+    for at, due in enumerate(offer.chunks):
+        if digest.digest_bytes(said.get(at, b"")) == due:
+            parts.append(said[at])
+        elif at < len(lies) and lies[at] == due:
+            parts.append(b"".join(part.numpy().tobytes() for part in held.parts(at)))
+        else:
+            return None
     return state_of(offer, b"".join(parts))
 
 
-def _verified(offer: wire.Offer, book: Sequence[bytes], at: int) -> list[bytes]:
-    """A chunk as it is kept, where the book has the offered one: what lies between its regions is nobody's."""
-    if len(book) <= 2 + at or digest.digest_bytes(book[2 + at]) != offer.chunks[at]:
-        return []
-    kept = torch.frombuffer(bytearray(book[2 + at]), dtype=torch.uint8)
-    clear(kept, offer.cut().columns(at).gaps(kept.numel()))
-    return [kept.numpy().tobytes()]
+def _comes_to(offer: wire.Offer, book: Sequence[bytes], at: int, kept: bytes) -> bool:
+    """Whether this may lie there once the book has said the chunk. What lies between its regions is nobody's."""
+    said = book[2 + at] if len(book) > 2 + at else b""
+    if 0 < len(said) < len(kept):
+        return True  # the rest of its room is as it was
+    if digest.digest_bytes(said) != offer.chunks[at]:
+        return False
+    cleared = torch.frombuffer(bytearray(said), dtype=torch.uint8)
+    clear(cleared, offer.cut().columns(at).gaps(cleared.numel()))
+    return cleared.numpy().tobytes() == kept
 
 
 def _into_slot(arena: Arena, group: Scripted, assigned: Identity | None) -> wire.Offer:

@@ -31,7 +31,7 @@ def main() -> None:
     def run(raw: bytes) -> None:
         try:
             aim.run(bytes(raw))
-        except BaseException:  # libFuzzer writes down what kills the process, not what raises
+        except BaseException:  # libFuzzer does not always write it down
             Path(sys.argv[2]).write_bytes(raw)
             raise
 
