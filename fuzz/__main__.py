@@ -35,7 +35,7 @@ def _search(aim: str, runs: int, kept: Path) -> int:
     limits = [
         f"-runs={runs}",
         "-print_final_stats=1",
-        "-timeout=10",
+        "-timeout=180",
         "-rss_limit_mb=3072",
         "-max_len=16384",
         "-len_control=0",

@@ -35,7 +35,7 @@ from checkpointheal.manifest import describe
 from checkpointheal.manifest.packing import clear
 from checkpointheal.session import Expected, RecipientSession
 from fuzz import mutations, scripts, states
-from fuzz.outcomes import PATIENCE, SMALL, Aim, alike, offer_in, refuses_to_send, require, same, state_of
+from fuzz.outcomes import PATIENCE, SECONDS, SMALL, Aim, alike, offer_in, refuses_to_send, require, same, state_of
 from fuzz.peer import Booked, Gathered, Scripted
 
 DONORS = 3
@@ -63,7 +63,7 @@ def donors(raw: bytes) -> None:
             require(any(_comes_to(taken.offer, book, at, kept) for book in books))
         require(2 * honest <= DONORS or taken.offer == offer_in(_honest()))
     for lane in lanes.values():
-        lane.thread.join(5)
+        lane.thread.join(SECONDS)
         require(not lane.thread.is_alive() and isinstance(lane.error, CheckpointHealError | None))
 
 
@@ -160,8 +160,8 @@ def _sink(target: Target | None) -> StagedSink:
 
 
 def _peer(rank: int, group: Scripted) -> Peer:
-    terms = Terms(time.monotonic() + 5, 5, frame=5)
-    return Peer(rank, Patient(GroupChannel(group, rank), rank), terms, Beside(5))  # type: ignore[arg-type]
+    terms = Terms(time.monotonic() + SECONDS, SECONDS)
+    return Peer(rank, Patient(GroupChannel(group, rank), rank), terms, Beside(SECONDS))  # type: ignore[arg-type]
 
 
 def _is_honest(book: Sequence[bytes]) -> bool:
@@ -214,7 +214,7 @@ def _comes_to(offer: wire.Offer, book: Sequence[bytes], at: int, kept: bytes) ->
 
 
 def _into_slot(arena: Arena, group: Scripted, assigned: Identity | None) -> wire.Offer:
-    terms = Terms(time.monotonic() + 5, 5, frame=5)
+    terms = Terms(time.monotonic() + SECONDS, SECONDS)
     sink = SlotSink(arena, "job", MemberId(replica=0), 1)
     try:
         expected = Expected(states.HEAL, states.ATTEMPT, assigned)

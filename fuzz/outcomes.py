@@ -17,7 +17,9 @@ from checkpointheal.ends.placements import Meshes
 from checkpointheal.errors import BadFrame, CheckpointHealError, Misuse, UnsupportedLeaf
 from fuzz import states
 
-PATIENCE = timedelta(seconds=5)
+SECONDS = 60.0
+"""How long anybody waits for a peer: none is ever silent, but the search itself may stand still on a busy machine."""
+PATIENCE = timedelta(seconds=SECONDS)
 SMALL = 1 << 16
 """Bytes of a data section that is really made; of a tensor, elements that are really read."""
 

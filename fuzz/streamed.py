@@ -13,9 +13,8 @@ from checkpointheal.channel import framed
 from checkpointheal.channel.stream import Moving, Stream
 from checkpointheal.errors import CheckpointHealError, Overdue
 from fuzz import mutations, scripts
-from fuzz.outcomes import Aim, WrongOutcome, require
+from fuzz.outcomes import SECONDS, Aim, WrongOutcome, require
 
-STALL = 5.0
 MOST = 1 << 12
 """Bytes of the longest message that is waited for."""
 _HEAD = struct.Struct("<BQ")
@@ -26,7 +25,7 @@ def stream(raw: bytes) -> None:
     lengths, *said = [*scripts.unpack(raw), b""]
     due = [int.from_bytes(lengths[at : at + 2], "little") % MOST for at in range(0, len(lengths), 2)][:32]
     here, there = socket.socketpair()
-    ours = Stream(_Local(fileno=here.detach()), STALL)
+    ours = Stream(_Local(fileno=here.detach()), SECONDS)
     rooms = [torch.zeros(length, dtype=torch.uint8) for length in due]
     waiting = [ours.receive(room) for room in rooms]
     with there:
@@ -45,7 +44,7 @@ class _Local(socket.socket):
 
 def _say(there: socket.socket, said: Sequence[bytes]) -> None:
     """Until the other end has heard enough."""
-    there.settimeout(STALL)
+    there.settimeout(SECONDS)
     try:
         for each in said:
             there.sendall(each)
@@ -57,7 +56,7 @@ def _say(there: socket.socket, said: Sequence[bytes]) -> None:
 
 def _came(moving: Moving) -> bool:
     try:
-        moving.wait(4 * STALL)
+        moving.wait(2 * SECONDS)
     except Overdue:
         raise WrongOutcome("a wait took longer than the peer was there") from None
     except CheckpointHealError:

@@ -23,7 +23,7 @@ from checkpointheal.ends.target import LenientTarget, Target
 from checkpointheal.errors import CheckpointHealError, Misuse, SlotDamaged, UnknownVersion
 from checkpointheal.manifest.check import check
 from fuzz import crossings, mutations, scripts, states, streamed
-from fuzz.outcomes import PATIENCE, SMALL, Aim, read_through, refuses_to_send, require, same, told
+from fuzz.outcomes import PATIENCE, SECONDS, SMALL, Aim, read_through, refuses_to_send, require, same, told
 from fuzz.peer import Scripted
 
 
@@ -59,7 +59,7 @@ def giving(raw: bytes) -> None:
     """A recipient says anything: it gets chunks that it was offered, and the donor is free."""
     messages = list(scripts.unpack(raw[1:]))
     group = Scripted(messages)
-    terms = Terms(time.monotonic() + 5, 5)
+    terms = Terms(time.monotonic() + SECONDS, SECONDS)
     with contextlib.suppress(CheckpointHealError):
         donor.give(GroupChannel(group, 1), LiveSource(_DESCRIBED, states.CHUNK), _OFFER, terms)
     framing = {len(part) for part in scripts.framed(_OFFER)}
