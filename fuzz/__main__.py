@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from builders_classes import registered
@@ -19,21 +20,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
     parser.add_argument("aims", nargs="*", metavar="AIM", help=f"of {', '.join(AIMS)}; all if none is named")
     parser.add_argument("--runs", type=int, default=20_000, help="inputs for each (20000)")
+    parser.add_argument("--seconds", type=int, default=0, help="no longer than this for each; 0: as long as it takes")
     parser.add_argument("--kept", type=Path, default=Path(".fuzz"), help="where what was reached is kept (.fuzz)")
     options = parser.parse_args()
     if unknown := sorted(set(options.aims) - set(AIMS)):
         parser.error(f"there is no {unknown[0]!r}: there are {', '.join(AIMS)}")
-    return max([_search(aim, options.runs, options.kept) for aim in options.aims or AIMS])
+    bounds = [f"-runs={options.runs}", f"-max_total_time={options.seconds}"]
+    return max([_search(aim, bounds, options.kept) for aim in options.aims or AIMS])
 
 
-def _search(aim: str, runs: int, kept: Path) -> int:
+def _search(aim: str, bounds: Sequence[str], kept: Path) -> int:
     corpus = kept / aim
     corpus.mkdir(parents=True, exist_ok=True)
     with registered(*KNOWN):
         for number, seed in enumerate(AIMS[aim].seeds()):
             (corpus / f"seed-{number}").write_bytes(seed)
     limits = [
-        f"-runs={runs}",
+        *bounds,
         "-print_final_stats=1",
         "-timeout=180",
         "-rss_limit_mb=3072",
