@@ -178,12 +178,13 @@ def _believed(book: Sequence[bytes]) -> Identity | None:
 
 
 def _require_true(sent: Sequence[bytes], book: Sequence[bytes]) -> None:
-    """After an offer nothing goes but its chunks, or one byte in place of each."""
+    """After an offer nothing goes but its chunks, or in place of each why there is none, or one byte."""
     with contextlib.suppress(CheckpointHealError):
         offer = offer_in(sent)
         if offer.manifest.schema_.data_bytes <= SMALL:
             for each in sent[2:]:
-                require(len(each) == 1 or any(_comes_to(offer, book, at, each) for at in range(len(offer.chunks))))
+                is_no_chunk = len(each) == 1 or wire.found_in(each) is not None
+                require(is_no_chunk or any(_comes_to(offer, book, at, each) for at in range(len(offer.chunks))))
 
 
 def _promised(book: Sequence[bytes]) -> object:

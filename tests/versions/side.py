@@ -17,7 +17,7 @@ from checkpointheal.channel import stream_group
 from checkpointheal.manifest import describe
 from checkpointheal.trainer.apply import state_digest
 
-SECONDS = timedelta(seconds=60)
+SECONDS = timedelta(seconds=300)
 NAME = "rank"
 
 

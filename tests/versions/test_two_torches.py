@@ -41,7 +41,7 @@ def side(python: str, role: str, channel: str, folder: Path) -> "subprocess.Pope
 
 
 def said(process: "subprocess.Popen[str]") -> list[str]:
-    out, err = process.communicate(timeout=100)
+    out, err = process.communicate(timeout=400)
     assert process.returncode == 0, err
     return out.split()
 
