@@ -1,4 +1,4 @@
-"""One search, in a process of its own, which libFuzzer ends: `python -m fuzz.guided AIM [libFuzzer's options]`.
+"""One search, in a process of its own, which libFuzzer ends: `python -m fuzz.guided AIM FOUND [libFuzzer's options]`.
 
 Must be the first to import our packages: it makes them tell which lines are reached.
 """
@@ -6,6 +6,7 @@ Must be the first to import our packages: it makes them tell which lines are rea
 import resource
 import sys
 import warnings
+from pathlib import Path
 from random import Random
 
 import atheris
@@ -27,10 +28,17 @@ def main() -> None:
     def change(raw: bytes, limit: int, seed: int) -> bytes:
         return bytes(aim.mutate(raw, limit, Random(seed), atheris.Mutate))
 
+    def run(raw: bytes) -> None:
+        try:
+            aim.run(bytes(raw))
+        except BaseException:  # libFuzzer does not always write it down
+            Path(sys.argv[2]).write_bytes(raw)
+            raise
+
     for known in KNOWN:
         register_class(known)
     _bound_memory()
-    atheris.Setup([sys.argv[0], *sys.argv[2:]], lambda raw: aim.run(bytes(raw)), custom_mutator=change)
+    atheris.Setup([sys.argv[0], *sys.argv[3:]], run, custom_mutator=change)
     atheris.Fuzz()
 
 

@@ -20,8 +20,8 @@ _WORDS = (
     ">f8", "(2,)i4", "AAAAAAAAAAA=", [], {}, [0], [[]], [0, 0], [2**62, 2**62], [-1],
 )  # fmt: skip
 _TAGS = (
-    "T", "V", "K", "d", "od", "ct", "l", "t", "c", "x", "dt", "sh", "en", "i", "f", "b", "ints", "run", "tu", "np", "n",
-    "size", "dtype", "device", "layout", "format",
+    "T", "V", "R", "K", "d", "od", "ct", "l", "t", "c", "x", "dt", "sh", "en", "i", "f", "b", "ints", "run", "tu", "np",
+    "n", "size", "dtype", "device", "layout", "format",
 )  # fmt: skip
 Place = tuple[Any, Any]
 
@@ -49,6 +49,24 @@ def conversation(raw: bytes, limit: int, random: Random, as_bytes: Bytes) -> byt
     return (raw[:1] + pack(messages))[:limit]
 
 
+def table(raw: bytes, limit: int, random: Random, as_bytes: Bytes) -> bytes:
+    """A byte of modes and a script of scripts: one of them changed, given to another one too, or lost."""
+    scripts = list(unpack(raw[1:]))
+    if not scripts or random.random() < 0.1:
+        return as_bytes(raw, limit)
+    at = random.randrange(len(scripts))
+    match random.randrange(10):
+        case 0:
+            scripts[at] = random.choice(scripts)
+        case 1:
+            scripts[at] = b""
+        case 2:
+            return bytes([random.randrange(256)]) + raw[1:]
+        case _:
+            scripts[at] = conversation(b"\0" + scripts[at], limit, random, as_bytes)[1:]
+    return (raw[:1] + pack(scripts))[:limit]
+
+
 def document(raw: bytes, limit: int, random: Random, as_bytes: Bytes) -> bytes:
     """JSON with a few of its parts changed; what is no JSON, as bytes."""
     if random.random() < 0.1:
@@ -62,6 +80,9 @@ def document(raw: bytes, limit: int, random: Random, as_bytes: Bytes) -> bytes:
 def _changed(whole: Any, random: Random) -> bytes:
     holder = [whole]
     for _ in range(random.choice((1, 1, 1, 2, 4))):
+        if random.random() < 0.15:
+            _change_row(random.choice([*_columns(holder)] or [[]]), random)
+            continue
         places = list(_places(holder))
         _change(random.choice(places), [where[index] for where, index in places], random)
     return json.dumps(holder[0]).encode()
@@ -72,6 +93,35 @@ def _places(node: Any) -> Iterator[Place]:
     for key, child in list(items):
         yield node, key
         yield from _places(child)
+
+
+def _columns(node: Any) -> Iterator[list[Any]]:
+    """What stands in columns: lists of one length, side by side in an object."""
+    for where, key in _places(node):
+        found = where[key]
+        columns = list(found.values()) if isinstance(found, dict) else []
+        if len(columns) > 1 and all(isinstance(each, list) for each in columns) and len({*map(len, columns)}) == 1:
+            yield columns
+
+
+def _change_row(columns: list[Any], random: Random) -> None:
+    """Of all of them alike, so that they stay columns: a row doubled, taken away, moved; or one entry another's."""
+    if not columns or not columns[0]:
+        return
+    at, other = (random.randrange(len(columns[0])) for _ in range(2))
+    match random.randrange(4):
+        case 0:
+            for each in columns:
+                each.insert(at, deepcopy(each[other]))
+        case 1:
+            for each in columns:
+                del each[at]
+        case 2:
+            for each in columns:
+                each[at], each[other] = each[other], each[at]
+        case _:
+            each = random.choice(columns)
+            each[at] = each[other]
 
 
 def _change(place: Place, others: list[Any], random: Random) -> None:

@@ -49,6 +49,20 @@ def wide() -> dict[Any, Any]:
     }
 
 
+def many() -> dict[str, Any]:
+    """Runs of tensors, in a mapping and in a list, of few forms."""
+    rows = {f"r{number}": torch.full((3,), float(number)) for number in range(9)}
+    return {"m": rows, "l": [torch.arange(number % 2 + 1) for number in range(12)], "n": 1}
+
+
+def older() -> dict[str, Any]:
+    """The same some steps ago: every other chunk of the list had other bytes."""
+    state = many()
+    for tensor in state["l"][::2]:
+        tensor.add_(1)
+    return state
+
+
 def offer_of(described: Described, chunk_bytes: int = CHUNK) -> wire.Offer:
     """What the library's door would offer, in smaller chunks."""
     schema, chunks = digest.schema_digest(described.schema), LiveSource(described, chunk_bytes).digests()
@@ -81,8 +95,8 @@ def asked(state: Any) -> list[bytes]:
 
 
 def manifests() -> list[bytes]:
-    """Of both states, and of one with distributed tensors."""
-    wholes = [describe(state) for state in (small(), wide())]
+    """Of each state, and of one with distributed tensors."""
+    wholes = [describe(state) for state in (small(), wide(), many())]
     found = [Manifest(schema=one.schema, values=one.values).model_dump(mode="json", by_alias=True) for one in wholes]
     return [json.dumps(each).encode() for each in (*found, _distributed(found[0]))]
 

@@ -1,4 +1,4 @@
-"""What is tried, and what may never come of it?
+"""What is tried, where one peer speaks or one file is read, and what may never come of it?
 
 Each target takes any bytes and returns; what it raises is a fault of ours. An error of our own tree is none, where
 nothing has been touched that may not be.
@@ -7,9 +7,7 @@ nothing has been touched that may not be.
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
-from typing import Any, NamedTuple
+from collections.abc import Mapping
 
 import torch
 
@@ -22,26 +20,11 @@ from checkpointheal.ends.leaves import NewState
 from checkpointheal.ends.live import LiveSource
 from checkpointheal.ends.placements import Meshes
 from checkpointheal.ends.target import LenientTarget, Target
-from checkpointheal.errors import CheckpointHealError, Misuse, SlotDamaged, UnknownVersion, UnsupportedLeaf
+from checkpointheal.errors import CheckpointHealError, Misuse, SlotDamaged, UnknownVersion
 from checkpointheal.manifest.check import check
-from fuzz import mutations, scripts, states
+from fuzz import crossings, mutations, scripts, states, streamed
+from fuzz.outcomes import PATIENCE, SECONDS, SMALL, Aim, read_through, refuses_to_send, require, same, told
 from fuzz.peer import Scripted
-
-PATIENCE = timedelta(seconds=5)
-SMALL = 1 << 16
-"""Bytes of a data section that is really made,; of a tensor, elements that are really read."""
-
-
-class WrongOutcome(Exception):
-    """Something came of an input that never may."""
-
-
-class Aim(NamedTuple):
-    """What is tried, with what the search begins, and how one input becomes another."""
-
-    run: Callable[[bytes], None]
-    seeds: Callable[[], Sequence[bytes]]
-    mutate: Callable[..., bytes]
 
 
 def frames(raw: bytes) -> None:
@@ -50,7 +33,7 @@ def frames(raw: bytes) -> None:
         prefix = wire.parse_prefix(raw[: wire.PREFIX_BYTES])
         found = wire.parse(prefix, raw[wire.PREFIX_BYTES :])
         again = wire.encode(found)
-        _require(wire.parse(wire.parse_prefix(again[: wire.PREFIX_BYTES]), again[wire.PREFIX_BYTES :]) == found)
+        require(wire.parse(wire.parse_prefix(again[: wire.PREFIX_BYTES]), again[wire.PREFIX_BYTES :]) == found)
 
 
 def recipient(raw: bytes) -> None:
@@ -65,24 +48,24 @@ def recipient(raw: bytes) -> None:
     try:
         found = transport.recv_checkpoint(0)
     except CheckpointHealError:
-        _require(live is None or _same(live, states.small()) or _refuses_to_send(transport, live))
+        require(live is None or same(live, states.small()) or refuses_to_send(transport, live))
         return
     if live is None:
-        told = _told(messages)
-        _require(told is None or _same(found, told))
+        promised = told(messages)
+        require(promised is None or same(found, promised))
 
 
 def giving(raw: bytes) -> None:
     """A recipient says anything: it gets chunks that it was offered, and the donor is free."""
     messages = list(scripts.unpack(raw[1:]))
     group = Scripted(messages)
-    terms = Terms(time.monotonic() + 5, 5)
+    terms = Terms(time.monotonic() + SECONDS, SECONDS)
     with contextlib.suppress(CheckpointHealError):
         donor.give(GroupChannel(group, 1), LiveSource(_DESCRIBED, states.CHUNK), _OFFER, terms)
     framing = {len(part) for part in scripts.framed(_OFFER)}
     chunks = [each for each in group.sent if len(each) not in framing and not each.startswith(b'{"reason"')]
-    _require(all(digest.digest_bytes(each) in _OFFER.chunks for each in chunks))
-    _require(len(chunks) <= len(messages) * len(_OFFER.chunks))
+    require(all(digest.digest_bytes(each) in _OFFER.chunks for each in chunks))
+    require(len(chunks) <= len(messages) * len(_OFFER.chunks))
 
 
 def manifests(raw: bytes) -> None:
@@ -99,11 +82,11 @@ def manifests(raw: bytes) -> None:
                 needed = end.require_fit(offered)
                 if schema.data_bytes <= SMALL:
                     sizes = [nbytes if at in needed else 0 for at, nbytes in enumerate(schema.regions.nbytes)]
-                    _read_through(end.fill(offered, [torch.zeros(size, dtype=torch.uint8) for size in sizes]))
+                    read_through(end.fill(offered, [torch.zeros(size, dtype=torch.uint8) for size in sizes]))
         if schema.data_bytes <= SMALL:
             data = bytearray(schema.data_bytes)
             manifest.glance(schema, offered.values, data)
-            _read_through(manifest.rebuild(schema, offered.values, data))
+            read_through(manifest.rebuild(schema, offered.values, data))
 
 
 def arena(raw: bytes) -> None:
@@ -119,13 +102,13 @@ def arena(raw: bytes) -> None:
                 _laid_out(Schema.model_validate_json(content))
     if kind == 2:
         with contextlib.suppress(CheckpointHealError):
-            _read_through(manifest.unpack(_sealed(content)))
+            read_through(manifest.unpack(_sealed(content)))
 
 
 def _laid_out(schema: Schema) -> None:
     laid_out = header.lay_out(schema)
     if laid_out.slot_bytes < 1 << 40:
-        _require(header.parse(laid_out.render(laid_out.slot_bytes)) == schema)
+        require(header.parse(laid_out.render(laid_out.slot_bytes)) == schema)
 
 
 def _sealed(content: bytes) -> bytes:
@@ -140,79 +123,19 @@ def _sealed(content: bytes) -> bytes:
     return content[:8] + len(written).to_bytes(8, "little") + written + content[end:]
 
 
-def _refuses_to_send(transport: PGTransport, live: object) -> bool:
-    """What is neither the old state nor the new one must not be passed on."""
-    try:
-        transport.send_checkpoint([1], live)
-    except Misuse:
-        return True
-    except CheckpointHealError:
-        return False
-    return False
-
-
-def _told(messages: Sequence[bytes]) -> object:
-    """The state that this donor told, made again without session and ends; None where it did not say every byte."""
-    offer = wire.parse(wire.parse_prefix(messages[0].ljust(wire.PREFIX_BYTES, b"\0")), messages[1])
-    if not isinstance(offer, wire.Offer):
-        raise WrongOutcome("a state came of what is no offer")
-    data = b"".join(messages[2 : 2 + len(offer.chunks)])
-    schema = offer.manifest.schema_
-    if len(data) != schema.data_bytes:
-        return None
-    return NewState(Meshes(None, "cpu")).fill(
-        offer.manifest, [_bytes(data[each.offset :][: each.nbytes]) for each in schema.each_region]
-    )
-
-
-def _bytes(raw: bytes) -> torch.Tensor:
-    return torch.frombuffer(bytearray(raw), dtype=torch.uint8) if raw else torch.empty(0, dtype=torch.uint8)
-
-
-def _same(one: object, other: object) -> bool:
-    return _identity(one) == _identity(other)
-
-
-def _identity(state: Any) -> object:
-    """Schema, values and bytes; None for what may be received, but not be given."""
-    with contextlib.suppress(UnsupportedLeaf):
-        return states.offer_of(manifest.describe({"": state})).identity
-    return None
-
-
-def _read_through(node: Any) -> None:
-    """Touch every element that there is: one outside of its memory would be felt."""
-    for tensor in _tensors(node):
-        if tensor.numel() <= SMALL:
-            with contextlib.suppress(RuntimeError):  # some dtypes can only be held
-                tensor.detach().clone(memory_format=torch.contiguous_format)
-
-
-def _tensors(node: Any) -> Sequence[torch.Tensor]:
-    if type(node) in (torch.Tensor, torch.nn.Parameter):
-        return [node]
-    inner = node.values() if isinstance(node, Mapping) else node if isinstance(node, list | tuple) else ()
-    return [found for each in inner for found in _tensors(each)]
-
-
-def _require(holds: bool) -> None:
-    if not holds:
-        raise WrongOutcome("what came of this input never may")
-
-
 _DESCRIBED = manifest.describe(states.small())
 _OFFER = states.offer_of(_DESCRIBED)
 
 
 def _every_frame() -> list[bytes]:
-    told = scripts.framed(_OFFER), states.asked(states.small())
+    spoken = scripts.framed(_OFFER), states.asked(states.small())
     refuse = scripts.framed(wire.Refuse(reason="BytesDiffer", message="no"))
-    parts = [part for each in (*told, refuse) for part in each]
+    parts = [part for each in (*spoken, refuse) for part in each]
     return [prefix + head for prefix, head in zip(parts[::2], parts[1::2], strict=True)]
 
 
 def _donors() -> list[bytes]:
-    every = (states.small(), states.wide())
+    every = (states.small(), states.wide(), states.many())
     return [bytes([mode]) + scripts.pack(states.given(state)) for state in every for mode in range(8)]
 
 
@@ -226,4 +149,6 @@ AIMS: Mapping[str, Aim] = {
     "donor": Aim(giving, _recipients, mutations.conversation),
     "manifest": Aim(manifests, states.manifests, mutations.document),
     "arena": Aim(arena, states.seals, mutations.file),
+    **crossings.AIMS,
+    **streamed.AIMS,
 }

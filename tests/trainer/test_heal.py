@@ -462,6 +462,18 @@ def test_no_commit_keeps_what_a_broken_receive_left_half_filled(attach, agent):
     assert heal.commit(3)
 
 
+def test_a_step_whose_commit_raised_is_kept_once_it_is_committed_again(attach, agent):
+    training = Training()
+    heal = attach(training)
+    heal.restore()
+    broken = mixed.mark([training.model[0].weight.detach().view(-1).view(torch.uint8)], "the donor is gone")
+    with pytest.raises(TargetInvalid):
+        heal.commit(1)
+    mixed.forget(broken)
+    assert heal.commit(1), "it is new still"
+    assert [seal.step for seal in agent.arena.seals().values()] == [1]
+
+
 def test_a_state_that_grows_gets_larger_slots(attach, agent):
     class Growing(Sampler):
         rows = torch.zeros(10)

@@ -17,7 +17,7 @@ from checkpointheal.channel import stream_group
 from checkpointheal.manifest import describe
 from checkpointheal.trainer.apply import state_digest
 
-SECONDS = timedelta(seconds=60)
+SECONDS = timedelta(seconds=300)
 NAME = "rank"
 
 
@@ -38,6 +38,7 @@ def a_state(seed: int) -> dict[str, Any]:
         "last": torch.randn(2, 8, 4, 4).to(memory_format=torch.channels_last),
         "dtypes": [base.to(each) for each in (torch.bfloat16, torch.float8_e4m3fn, torch.complex64, torch.bool)],
         "empty": torch.zeros(0, 3),
+        "many": {f"row{number}": torch.randn(number % 3 + 1) for number in range(20)},
         "rng": torch.get_rng_state(),
         "plain": (seed, 0.1, float("inf"), None, b"x", torch.float16, torch.Size([2, 3])),
     }

@@ -17,7 +17,10 @@ from versions.side import NAME
 OTHER = os.environ.get("OTHER_TORCH", "")
 SIDE = Path(__file__).with_name("side.py")
 SOURCES = Path(__file__).parents[2] / "transport"
-pytestmark = pytest.mark.skipif(not OTHER, reason="OTHER_TORCH names no interpreter that has another torch")
+pytestmark = [
+    pytest.mark.skipif(not OTHER, reason="OTHER_TORCH names no interpreter that has another torch"),
+    pytest.mark.timeout(900),
+]
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ def side(python: str, role: str, channel: str, folder: Path) -> "subprocess.Pope
 
 
 def said(process: "subprocess.Popen[str]") -> list[str]:
-    out, err = process.communicate(timeout=100)
+    out, err = process.communicate(timeout=400)
     assert process.returncode == 0, err
     return out.split()
 

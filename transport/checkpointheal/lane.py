@@ -19,10 +19,10 @@ from checkpointheal.channel.beside import Beside
 from checkpointheal.channel.patient import Patient
 from checkpointheal.contract.cut import Cut
 from checkpointheal.ends import Terms, memory
-from checkpointheal.errors import BytesDiffer, CheckpointHealError, Overdue, PeerLost, PeerRefused
+from checkpointheal.errors import CheckpointHealError, Overdue, PeerLost, PeerRefused
 from checkpointheal.gathering import Gathering
 from checkpointheal.session import Expected, RecipientSession, refusal
-from checkpointheal.wire import Refuse
+from checkpointheal.wire import LONGEST, Refuse
 
 BEATS = 4
 """Signs of life per stall limit, for a donor that is asked for nothing."""
@@ -112,7 +112,7 @@ class Lane:
         verdict = self._session.verdict()
         tell(self._channel, verdict.frame, self._terms.stall)
         if isinstance(verdict.frame, Refuse):
-            raise BytesDiffer(f"rank {self._rank}: {verdict.frame.message}")
+            raise verdict.error(f"rank {self._rank}: ")
 
     def _next(self) -> tuple[int, ...] | None:
         if len(self._session.due) > self._ahead // 2:
@@ -146,6 +146,8 @@ class Lane:
         if index is None:
             return
         same = self._session.arrive(index, memory.digest_of(places))
+        if not same:
+            self._session.explain(memory.beginning(places, LONGEST))
         if self._gathering.arrive(self._rank, index, places, same):
             self._brought += self._session.offer.bytes_of([index])
             self._report()

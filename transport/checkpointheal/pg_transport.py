@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from itertools import chain, repeat
 from typing import Any
 
 import torch
@@ -23,8 +24,9 @@ from checkpointheal.contract.layout import Difference, Identity
 from checkpointheal.ends import Sink, mixed
 from checkpointheal.ends.inplace import LiveSink
 from checkpointheal.ends.leaves import NewState
-from checkpointheal.ends.live import LiveSource, StagedSink, copied
+from checkpointheal.ends.live import LiveSource, StagedSink
 from checkpointheal.ends.placements import Meshes
+from checkpointheal.ends.section import Snapshot
 from checkpointheal.ends.target import LenientTarget, Target
 from checkpointheal.errors import CheckpointHealError, Misuse, WorldFailed
 from checkpointheal.lane import Peer
@@ -114,15 +116,12 @@ class PGTransport:
             with suppress(CheckpointHealError):  # who cannot be told finds out by its own timeout
                 self._peers.serve(dst_ranks, timeout, partial(_decline, error))
             raise
-        described = copied(described) if snapshot else described
-        first = LiveSource(described)
+        first = Snapshot(described) if snapshot else LiveSource(described)
         offer = _offer(first, step)
-        read = iter([first])  # one recipient's: what it packed to be digested it need not pack again
-        self._peers.serve(
-            dst_ranks,
-            timeout,
-            lambda peer: donor.give(peer.channel, next(read, None) or LiveSource(described), offer, peer.terms),
-        )
+        # One recipient's is the very one that was digested: what it packed then it need not pack again.
+        others = repeat(first) if snapshot else iter(partial(LiveSource, described), None)
+        sources = chain([first], others)
+        self._peers.serve(dst_ranks, timeout, lambda peer: donor.give(peer.channel, next(sources), offer, peer.terms))
 
     def recv_checkpoint(
         self,
@@ -246,7 +245,7 @@ def _require_distinct(sources: Sequence[int], relay_to: Sequence[int]) -> None:
         raise Misuse(f"rank {min(twice)} is to give the state and to be passed it")
 
 
-def _offer(source: LiveSource, step: int) -> Offer:
+def _offer(source: LiveSource | Snapshot, step: int) -> Offer:
     manifest = source.manifest
     schema, chunks = digest.schema_digest(manifest.schema_), source.digests()
     return Offer(

@@ -14,9 +14,9 @@ import torch
 
 from checkpointheal.channel import Channel, Pending, receive_frame, send_frame, tell
 from checkpointheal.ends import WINDOW, Sink, Terms, memory
-from checkpointheal.errors import BytesDiffer, CheckpointHealError, Overdue, PeerLost, PeerRefused
+from checkpointheal.errors import CheckpointHealError, Overdue, PeerLost, PeerRefused
 from checkpointheal.session import Expected, RecipientSession, refusal
-from checkpointheal.wire import Offer, Refuse, Want
+from checkpointheal.wire import LONGEST, Offer, Refuse, Want
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,9 @@ class Flying(NamedTuple):
 def take(channel: Channel, sink: Sink, expected: Expected, terms: Terms) -> Taken:
     """Take it; returns once the sink has sealed it.
 
-    Raises PeerRefused (the donor will not), BytesDiffer, Abandoned, BadFrame or UnknownVersion (the offer is not the
-    expected one), what the sink raises (it cannot be had here), PeerLost or Overdue. A donor that listens is told.
+    Raises PeerRefused (the donor will not, or has not the rest), BytesDiffer, Abandoned, BadFrame or UnknownVersion
+    (the offer is not the expected one), what the sink raises (it cannot be had here), PeerLost or Overdue. A donor that
+    listens is told.
     """
     began = time.monotonic()
     session = RecipientSession(expected)
@@ -51,7 +52,12 @@ def take(channel: Channel, sink: Sink, expected: Expected, terms: Terms) -> Take
     offered = time.monotonic()
     send_frame(channel, want, terms.left(offered))
     terms.expect(offer.bytes_of(session.due))
-    crossed = _receive(channel, session, sink, terms)
+    try:
+        crossed = _receive(channel, session, sink, terms)
+    except PeerLost as error:
+        if session.cause is None:
+            raise
+        raise PeerLost(f"{session.cause.reason}: {session.cause.message}") from error
     arrived = time.monotonic()
     _conclude(channel, session, sink, terms)
     return Taken(offer, crossed, offered - began, arrived - offered, time.monotonic() - arrived)
@@ -90,6 +96,8 @@ def _land(flying: deque[Flying], session: RecipientSession, sink: Sink, terms: T
         pending.wait(terms.chunk(time.monotonic(), session.chunk_seconds * (len(flying) + 1)))
     if session.arrive(index, memory.digest_of(places)):
         sink.keep(index)
+    else:
+        session.explain(memory.beginning(places, LONGEST))
     return sum(place.numel() for place in places)
 
 
@@ -97,7 +105,7 @@ def _conclude(channel: Channel, session: RecipientSession, sink: Sink, terms: Te
     verdict = session.verdict()
     if isinstance(verdict.frame, Refuse):
         tell(channel, verdict.frame, terms.stall)
-        raise BytesDiffer(verdict.frame.message)
+        raise verdict.error()
     try:
         sink.seal(session.offer)
     except CheckpointHealError as error:

@@ -7,6 +7,7 @@ link of a chain once, and all links are busy at once. Must not know where the st
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol
 
 import torch
@@ -19,7 +20,8 @@ from checkpointheal.ends.live import LiveSource
 from checkpointheal.errors import CheckpointHealError, Misuse
 from checkpointheal.lane import Peer
 from checkpointheal.recipient import Taken
-from checkpointheal.wire import Offer
+from checkpointheal.session import refusal
+from checkpointheal.wire import Offer, instead
 
 
 class RegionalSink(Sink, Protocol):
@@ -81,6 +83,11 @@ class Relay:
             self._changed.wait_for(lambda: index in self._here or self._error is not None)
             return index in self._here
 
+    def why_not(self) -> CheckpointHealError:
+        """Why the rest will never be here."""
+        with self._changed:
+            return _named(self._error)
+
     def accept(self, offer: Offer, regions: Sequence[torch.Tensor], present: Sequence[str]) -> None:
         """It was found fitting, and this much of it lies here."""
         with self._changed:
@@ -129,20 +136,26 @@ class _Tapped:
 
 
 class _Source:
-    """The arriving state. A chunk that will never be here is given as what it cannot be: the wire has no other word.
+    """The arriving state. In place of the first chunk that will never be here, the reason is given, and then nothing.
 
-    One byte where the channel lets a message end early, so that who waits is free at once; its digest tells it.
+    One byte is nothing where the channel lets a message end early, so that who waits is free at once; its digest tells.
     """
 
     def __init__(self, relay: Relay, landed: LiveSource, whole: bool) -> None:
         self._relay, self._landed, self._whole = relay, landed, whole
+        self._is_said = False
         self.manifest = landed.manifest
 
     def parts(self, index: int) -> Sequence[torch.Tensor]:
         if self._relay.arrived(index):
             return self._landed.parts(index)
         lengths = self._landed.lengths(index)
-        return [torch.zeros(length if self._whole else 1, dtype=torch.uint8) for length in lengths]
+        reason = b"" if self._is_said else instead(refusal(self._relay.why_not()), sum(lengths))
+        if not reason:
+            return [torch.zeros(length if self._whole else 1, dtype=torch.uint8) for length in lengths]
+        self._is_said = True
+        chunk = torch.frombuffer(bytearray(reason.ljust(sum(lengths), b"\0")), dtype=torch.uint8)
+        return [chunk[end - length : end] for end, length in zip(accumulate(lengths), lengths, strict=True)]
 
 
 def _named(error: BaseException | None) -> CheckpointHealError:

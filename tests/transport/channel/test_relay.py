@@ -38,8 +38,8 @@ CHUNK = 1 << 10
 EXPECTED = Expected("library", 1, None)
 
 
-def an_offer() -> Offer:
-    source = LiveSource(DESCRIBED, CHUNK)
+def an_offer(chunk_bytes: int = CHUNK) -> Offer:
+    source = LiveSource(DESCRIBED, chunk_bytes)
     schema, chunks = digest.schema_digest(DESCRIBED.schema), source.digests()
     state = digest.state_digest(schema, DESCRIBED.values, chunks)
     return Offer(
@@ -47,7 +47,7 @@ def an_offer() -> Offer:
         attempt=1,
         identity=Identity(step=0, schema_digest=schema, state_digest=state),
         manifest=source.manifest,
-        chunk_bytes=CHUNK,
+        chunk_bytes=chunk_bytes,
         chunks=chunks,
     )
 
@@ -155,7 +155,8 @@ def test_a_donor_that_dies_in_the_middle_frees_the_whole_chain_and_nobody_believ
         first(top, Watched(die)), receive(relay, upper, middle), pass_on(relay, lower), last(bottom, end)
     )
     assert isinstance(took, PeerLost)
-    assert isinstance(last_took, BytesDiffer)
+    assert isinstance(last_took, PeerRefused)
+    assert str(last_took) == f"PeerLost: {took}", "the cause, not what came of it"
     assert isinstance(missed, PeerRefused)
     assert not arrived(end)
 
@@ -184,8 +185,30 @@ def test_a_relay_whose_donor_stalls_lets_the_next_rank_go(chain: Chain, whole: b
     )
     assert in_time == [True]
     assert isinstance(took, Overdue)
-    assert isinstance(last_took, BytesDiffer | PeerLost)
+    assert isinstance(last_took, PeerRefused | PeerLost)
+    assert str(last_took) == f"Overdue: {took}", "the cause, even where the channel ended before the rest"
     assert isinstance(missed, PeerRefused | PeerLost)
+    assert not arrived(end)
+
+
+def test_a_relay_whose_chunks_have_no_room_for_a_reason_is_told_by_their_digests() -> None:
+    """As one of an older build is, which gives no reasons."""
+    relay, middle, end = Relay(), a_sink(), a_sink()
+    (top, upper), (lower, bottom) = LoopBack.pair(), LoopBack.pair()
+
+    def die(_number: int) -> None:
+        top.close()
+        raise PeerLost("gone")
+
+    tiny = an_offer(chunk_bytes=32)
+    source = Watched(die)
+    *_, last_took = build.side_by_side(
+        lambda: donor.give(top, source, tiny, build.terms()),
+        receive(relay, upper, middle),
+        pass_on(relay, lower),
+        last(bottom, end),
+    )
+    assert isinstance(last_took, BytesDiffer)
     assert not arrived(end)
 
 

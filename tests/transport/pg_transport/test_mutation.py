@@ -92,3 +92,45 @@ def test_a_snapshot_is_of_every_layout() -> None:
         lambda: build.a_transport(taking).recv_checkpoint(0),
     )
     assert build.same(took, state)
+
+
+@pytest.mark.parametrize("when", range(3))
+def test_what_was_packed_goes_as_it_was_offered_whoever_writes_to_it_later(when: int) -> None:
+    """Small tensors are read once, for the digests: nobody refuses a change that is never sent."""
+    state = {f"w{number}": torch.full((100,), NEW) for number in range(50)}
+    offered = {name: each.clone() for name, each in state.items()}
+    giving, taking = builders_ends.gloo_groups()
+
+    def write(number: int) -> None:
+        if number == when:
+            for each in state.values():
+                each.data.fill_(WRITTEN)
+
+    gave, took = builders_ends.side_by_side(
+        lambda: build.a_transport(build.Recording(giving, write)).send_checkpoint([1], state),
+        lambda: build.a_transport(taking).recv_checkpoint(0),
+    )
+    assert gave is None
+    assert build.same(took, offered)
+    assert not build.same(state, offered)
+
+
+@pytest.mark.parametrize("recipients", [1, 2])
+def test_a_snapshot_of_many_small_tensors_is_what_they_were_whoever_takes_it(recipients: int) -> None:
+    state = {f"w{number}": torch.full((number % 7 + 1,), float(number)) for number in range(300)}
+    offered = {name: each.clone() for name, each in state.items()}
+    giving, *taking = builders_ends.gloo_groups(recipients + 1)
+
+    def write(number: int) -> None:
+        if number == 0:
+            for each in state.values():
+                each.data.fill_(-1)
+
+    gave, *took = builders_ends.side_by_side(
+        lambda: build.a_transport(build.Recording(giving, write)).send_checkpoint(
+            range(1, recipients + 1), state, snapshot=True
+        ),
+        *[lambda group=group: build.a_transport(group).recv_checkpoint(0) for group in taking],
+    )
+    assert gave is None
+    assert all(build.same(each, offered) for each in took)

@@ -6,8 +6,8 @@ from hypothesis import strategies as any_
 
 import builders_wire as build
 from checkpointheal.errors import Abandoned, BadFrame, BytesDiffer, CheckpointHealError, PeerRefused
-from checkpointheal.session import Expected, RecipientSession, refusal
-from checkpointheal.wire import Offer, Receipt, Refuse, Want
+from checkpointheal.session import Expected, RecipientSession, Verdict, refusal
+from checkpointheal.wire import Offer, Receipt, Refuse, Want, instead
 
 OFFER = build.an_offer()
 COUNT = len(OFFER.chunks)
@@ -188,3 +188,29 @@ def test_a_capped_donor_says_how_patient_to_be() -> None:
 def test_an_error_is_said_in_the_words_of_the_wire() -> None:
     said = refusal(Abandoned("x" * 5000))
     assert (said.reason, len(said.message)) == ("Abandoned", 4000)
+
+
+def differing(*begins: bytes) -> Verdict:
+    """All chunks differ; the first ones begin so."""
+    session = a_recipient("Comparing")
+    session.compare(())
+    for at, index in enumerate(session.due):
+        session.arrive(index, WRONG)
+        session.explain(begins[at] if at < len(begins) else b"\0")
+    return session.verdict()
+
+
+def test_chunks_that_merely_differ_are_raised_by_their_numbers() -> None:
+    error = differing().error("rank 3: ")
+    assert isinstance(error, BytesDiffer)
+    assert str(error).startswith(f"rank 3: {COUNT} chunks arrived with other bytes than were offered: 0, 1")
+
+
+def test_what_a_donor_says_in_place_of_a_chunk_is_why_it_has_none_and_its_first_word_counts() -> None:
+    said = [instead(Refuse(reason=reason, message="gone"), 100) for reason in ("PeerLost", "Overdue")]
+    verdict = differing(b"\0" * 100, *said)
+    assert isinstance(verdict.frame, Refuse)
+    assert verdict.frame.reason == "BytesDiffer", "the donor is told as ever"
+    error = verdict.error()
+    assert isinstance(error, PeerRefused)
+    assert str(error) == "PeerLost: gone"

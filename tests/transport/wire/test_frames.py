@@ -175,3 +175,27 @@ def test_the_bytes_of_all_chunks_are_those_of_the_data_section(offer: wire.Offer
     assert offer.bytes_of(()) == 0
     if count > 1:
         assert offer.bytes_of([0]) == offer.chunk_bytes
+
+
+@pytest.mark.parametrize("message", ["", "gone", 'é\n"\\' * 900, "x" * wire.MESSAGE_LIMIT])
+@pytest.mark.parametrize("room", [60, 200, 1 << 16])
+def test_a_reason_is_found_in_the_chunk_that_it_takes_the_place_of(message: str, room: int) -> None:
+    said = wire.instead(wire.Refuse(reason="PeerLost", message=message), room)
+    assert 0 < len(said) <= room
+    found = wire.found_in(said.ljust(room, b"\0")[: wire.LONGEST])
+    assert isinstance(found, wire.Refuse)
+    assert found.reason == "PeerLost"
+    assert message.startswith(found.message)
+    assert found.message == message or len(said) > room - 24, "cut as little as must be"
+
+
+def test_there_is_no_reason_where_there_is_no_room_for_one() -> None:
+    assert wire.instead(wire.Refuse(reason="PeerLost", message="gone"), 40) == b""
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [b"", b"\0" * 64, wire.encode(wire.Want(ranges=())), wire.encode(wire.Refuse(reason="No", message="gone"))[:30]],
+)
+def test_a_chunk_that_merely_differs_holds_no_reason(chunk: bytes) -> None:
+    assert wire.found_in(chunk) is None

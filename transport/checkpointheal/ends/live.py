@@ -1,12 +1,10 @@
 """How is a live state given, and how does one arrive that nobody has a place for yet?
 
 A large piece of a region is given as the view that it is, small ones are bucketed through a buffer: many small tensors
-cross together. What arrives is staged in memory of its own, one storage per region, and touches nothing live. Must not
-know channels.
+cross together. What arrives is staged in memory of its own, and touches nothing live. Must not know channels.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
 from functools import cache, partial
 from typing import Protocol
 
@@ -15,13 +13,14 @@ from pydantic import JsonValue
 
 from checkpointheal import digest
 from checkpointheal.contract.cut import LARGE, Cut, Part, Piece, Pieces
-from checkpointheal.contract.layout import Manifest, Schema
+from checkpointheal.contract.layout import Manifest, Regions, Schema
 from checkpointheal.ends import memory, mixed
 from checkpointheal.ends.ends import WINDOW
+from checkpointheal.ends.section import Section
 from checkpointheal.errors import BadFrame
-from checkpointheal.manifest import Described
 from checkpointheal.manifest.check import check
 from checkpointheal.manifest.packing import clear, gather, scatter
+from checkpointheal.manifest.places import Places
 from checkpointheal.wire import Offer
 
 Room = Callable[[Schema], Sequence[torch.Tensor]]
@@ -63,12 +62,6 @@ def _laid(
     found = [(part, own(part.piece) if part.piece else None) for part in parts]
     chunk = bucket() if any(lies is None for _, lies in found) else torch.empty(0)
     return tuple(chunk[part.in_chunk :][: part.nbytes] if lies is None else lies for part, lies in found)
-
-
-def copied(described: Described) -> Described:
-    """The same state in memory of its own, read now: whoever changes the live one changes nothing here."""
-    regions = [memory.new(live.numel()).copy_(live) for live in described.regions]
-    return replace(described, regions=tuple(regions))
 
 
 class Given(Protocol):
@@ -135,7 +128,14 @@ class LiveSource:
 
 
 def _only(needed: Collection[int], schema: Schema) -> Sequence[torch.Tensor]:
-    return [memory.new(nbytes if at in needed else 0) for at, nbytes in enumerate(schema.regions.nbytes)]
+    """One piece of memory for those that are needed."""
+    lengths = tuple(nbytes if at in needed else 0 for at, nbytes in enumerate(schema.regions.nbytes))
+    regions = Regions.model_construct(dtypes=(), nbytes=lengths)
+    return Places.within(memory.new(regions.end), regions.offsets, lengths)
+
+
+def _in_one(schema: Schema) -> Sequence[torch.Tensor]:
+    return (memory.new(schema.data_bytes),)
 
 
 def _had(schema: Schema, make: Room) -> Sequence[torch.Tensor]:
@@ -146,12 +146,13 @@ def _had(schema: Schema, make: Room) -> Sequence[torch.Tensor]:
 
 
 class StagedSink:
-    """New memory for a state, one storage per region, so that each received tensor lives and dies by itself."""
+    """New memory for a state. It stays there where it has a `room`; else it is copied on, and lands in one piece."""
 
     def __init__(self, fits: Callable[[Manifest], Collection[int]], room: Room | None = None) -> None:
         """`fits` tells which regions are needed, or raises SchemaDiffers or UnknownClass; `room` makes all of them."""
         self._fits, self._room = fits, room
         self._regions: Callable[[], Sequence[torch.Tensor]] = tuple
+        self._section: Section | None = None
         self._landing: dict[int, torch.Tensor] = {}
         self._unneeded: frozenset[int] = frozenset()
 
@@ -176,19 +177,26 @@ class StagedSink:
     def _make_room(self, offer: Offer, needed: frozenset[int]) -> Sequence[str]:
         """Memory for large regions at once, for a host of small ones while the first of them cross."""
         schema = offer.manifest.schema_
-        make = self._room if self._room and len(needed) == len(schema.regions) else partial(_only, needed)
+        is_whole = len(needed) == len(schema.regions)
+        if is_whole and self._room is None:
+            self._section = section = Section(_had(schema, _in_one)[0], schema, offer.chunk_bytes)
+            self._regions = cache(lambda: section.regions)
+            return ()
+        make = self._room if self._room and is_whole else partial(_only, needed)
         self._regions = cache(partial(_had, schema, make))
         if max(schema.regions.nbytes, default=0) < LARGE:
-            _had(schema, lambda _schema: (memory.new(schema.data_bytes),))
+            _had(schema, _in_one)
         else:
             self._regions()
-        if len(needed) == len(schema.regions):
+        if is_whole:
             return ()
         self._unneeded = frozenset(range(len(schema.regions))).difference(needed)
         return ["" if self._is_needed(index) else chunk for index, chunk in enumerate(offer.chunks)]
 
     def places(self, index: int) -> tuple[torch.Tensor, ...]:
-        """The region's own memory where there is any for a large piece, else a bucket."""
+        """The section's own memory; or the region's, where there is any for a large piece, else a bucket."""
+        if self._section is not None:
+            return self._section.parts(index)
         return _laid(self._cut.parts(index), self._own, lambda: self._bucket(index))
 
     def keep(self, index: int) -> None:

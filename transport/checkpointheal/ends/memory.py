@@ -32,6 +32,14 @@ def digest_of(parts: Iterable[torch.Tensor]) -> Digest:
     return digest.digest_parts(part.numpy().data for part in parts)
 
 
+def beginning(parts: Iterable[torch.Tensor], most: int) -> bytes:
+    """The first bytes of these, one after the other."""
+    found = b""
+    for part in parts:
+        found += part[: most - len(found)].numpy().tobytes()
+    return found
+
+
 @cache
 def is_taken_back(balloons: Path = BALLOONS) -> bool:
     """Whether this machine is a virtual one whose host takes free memory away, and takes its time to give it back."""

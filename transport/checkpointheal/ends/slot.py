@@ -9,10 +9,10 @@ import torch
 
 from checkpointheal import digest
 from checkpointheal.arena import Arena, Reading, Writing
-from checkpointheal.contract.cut import Cut
 from checkpointheal.contract.identity import MemberId
-from checkpointheal.contract.layout import Identity, Manifest, Schema
+from checkpointheal.contract.layout import Identity, Manifest
 from checkpointheal.contract.seal import Seal
+from checkpointheal.ends.section import Section
 from checkpointheal.errors import ArenaDoesNotFit, Misuse, SlotDamaged
 from checkpointheal.manifest.check import check
 from checkpointheal.manifest.rebuild import as_bytes
@@ -24,7 +24,7 @@ class SlotSource:
 
     def __init__(self, reading: Reading, chunk_bytes: int = digest.CHUNK_BYTES) -> None:
         self._reading, self._chunk_bytes = reading, chunk_bytes
-        self._memory = _Memory(reading.data, reading.schema, chunk_bytes)
+        self._section = Section(as_bytes(reading.data), reading.schema, chunk_bytes)
 
     @property
     def manifest(self) -> Manifest:
@@ -44,7 +44,7 @@ class SlotSource:
 
     def parts(self, index: int) -> Sequence[torch.Tensor]:
         """The slot's own memory."""
-        return self._memory.parts(index)
+        return self._section.parts(index)
 
 
 class SlotSink:
@@ -53,12 +53,12 @@ class SlotSink:
     def __init__(self, arena: Arena, job: str, member: MemberId, epoch: int) -> None:
         self._arena, self._job, self._member, self._epoch = arena, job, member, epoch
         self._writing: Writing | None = None
-        self._memory: _Memory | None = None
+        self._section: Section | None = None
 
     @property
     def total(self) -> int:
         """Bytes of the whole state; 0 before `prepare`."""
-        return self._memory.bytes.numel() if self._memory else 0
+        return self._section.bytes.numel() if self._section else 0
 
     def prepare(self, offer: Offer) -> Sequence[str]:
         """Take a slot, and digest what a broken transfer or an older generation left in it."""
@@ -70,12 +70,12 @@ class SlotSink:
         if self._writing is None:
             raise ArenaDoesNotFit("no slot of the arena is free: all are read, written, or hold this very step")
         data = self._writing.prepare(schema)
-        self._memory = _Memory(data, schema, offer.chunk_bytes)
+        self._section = Section(as_bytes(data), schema, offer.chunk_bytes)
         return digest.chunk_digests(data, offer.chunk_bytes)
 
     def places(self, index: int) -> Sequence[torch.Tensor]:
         """The slot's own memory."""
-        return self._memory.parts(index) if self._memory else ()
+        return self._section.parts(index) if self._section else ()
 
     def keep(self, index: int) -> None:
         """It lies where it belongs."""
@@ -103,15 +103,3 @@ class SlotSink:
         """Let the slot go; what arrived stays in it for the next attempt."""
         if self._writing is not None:
             self._writing.abandon()
-
-
-class _Memory:
-    """A data section in one piece."""
-
-    def __init__(self, data: memoryview, schema: Schema, chunk_bytes: int) -> None:
-        self.bytes, self._chunk_bytes = as_bytes(data), chunk_bytes
-        self._cut = Cut(schema, chunk_bytes)
-
-    def parts(self, index: int) -> tuple[torch.Tensor, ...]:
-        start = index * self._chunk_bytes
-        return tuple(self.bytes[start + part.in_chunk :][: part.nbytes] for part in self._cut.parts(index))

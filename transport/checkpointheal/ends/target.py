@@ -14,7 +14,7 @@ import torch
 from checkpointheal.contract.layout import Difference, Manifest, Outer, Schema, Sharding, TensorEntry
 from checkpointheal.ends.leaves import view_of
 from checkpointheal.errors import SchemaDiffers
-from checkpointheal.manifest import Described, compare, describe, lie_alike, values
+from checkpointheal.manifest import Described, compare, describe, lie_alike, values, write_over
 from checkpointheal.manifest.dtypes import BY_NAME
 from checkpointheal.manifest.growing import Giver, grow
 from checkpointheal.manifest.lenient import Plan, plan
@@ -54,8 +54,7 @@ class Target:
         if regions is self.live.regions:
             pass
         elif self.lies_like(manifest.schema_):
-            for live, came in zip(self.live.regions, regions, strict=True):
-                live.copy_(came)
+            write_over(self.live, regions)
         else:
             for index, entry in enumerate(manifest.schema_.each_tensor):
                 _copy_bytes(self.live, index, entry, regions)

@@ -1,6 +1,6 @@
 """The manifest's door: a live state described, compared, moved and rebuilt."""
 
-from checkpointheal.manifest.bytes_across import write_into, write_out
+from checkpointheal.manifest.bytes_across import write_into, write_out, write_over
 from checkpointheal.manifest.classes import Known, part_by_part, register_class
 from checkpointheal.manifest.compare import compare, lie_alike
 from checkpointheal.manifest.describe import Described, describe
@@ -22,4 +22,5 @@ __all__ = [
     "unpack",
     "write_into",
     "write_out",
+    "write_over",
 ]

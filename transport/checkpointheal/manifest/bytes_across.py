@@ -5,9 +5,11 @@ One copy per region, in place on both sides.
 
 from collections.abc import Sequence
 
+import torch
+
 from checkpointheal.contract.cut import Cut, Pieces
 from checkpointheal.manifest.describe import Described
-from checkpointheal.manifest.packing import gather, scatter
+from checkpointheal.manifest.packing import copy, gather, scatter
 from checkpointheal.manifest.rebuild import Data, as_bytes
 
 
@@ -22,6 +24,11 @@ def write_out(live: Described, data: Data, chosen: Sequence[bool] | None = None)
 def write_into(live: Described, data: Data) -> None:
     """Copy a data section of the same schema into the live state, in place."""
     scatter(as_bytes(data), _whole(live), live.regions)
+
+
+def write_over(live: Described, regions: Sequence[torch.Tensor]) -> None:
+    """Copy regions of the same schema into the live state, in place."""
+    copy(_whole(live), regions, live.regions)
 
 
 def _whole(live: Described) -> Pieces:

@@ -1,4 +1,4 @@
-"""How do many small pieces get into one buffer, and back?
+"""How do many small pieces get into one buffer, and back, or from where they lie to where others of them lie?
 
 By their addresses, one copy each and nothing else: a tensor that views a few kilobytes costs more to make than they
 cost to copy. Large ones, and those of a device, are copied as torch does it. Must not know why.
@@ -39,6 +39,17 @@ def scatter(bucket: torch.Tensor, pieces: Pieces, regions: Sequence[torch.Tensor
         regions[region][inside : inside + count].copy_(bucket[at : at + count])
     if targets is not None:
         _move(targets, _in(bucket, small), small.nbytes)
+
+
+def copy(pieces: Pieces, sources: Sequence[torch.Tensor], targets: Sequence[torch.Tensor]) -> None:
+    """Copy the pieces from regions into others of the same lengths."""
+    large, small = pieces.parted()
+    out_of, into = addresses(sources, small), addresses(targets, small)
+    has_both = out_of is not None and into is not None
+    for region, inside, _, count in zip(*(large if has_both else pieces), strict=True):
+        targets[region][inside : inside + count].copy_(sources[region][inside : inside + count])
+    if out_of is not None and into is not None:
+        _move(into, out_of, small.nbytes)
 
 
 def clear(bucket: torch.Tensor, gaps: Sequence[tuple[int, int]]) -> None:

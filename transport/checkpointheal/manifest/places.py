@@ -5,7 +5,7 @@ small regions most are only ever copied, and views cost more than the copies. Mu
 """
 
 from collections.abc import Sequence
-from typing import overload
+from typing import Self, overload
 
 import torch
 
@@ -21,6 +21,11 @@ class Places(Sequence[torch.Tensor]):
     ) -> None:
         self._storages, self._starts, self._lengths, self._on_cpu = storages, starts, lengths, on_cpu
         self._views: dict[int, torch.Tensor] = {}
+
+    @classmethod
+    def within(cls, memory: torch.Tensor, starts: Sequence[int], lengths: Sequence[int]) -> Self:
+        """Regions of one new tensor."""
+        return cls([memory.untyped_storage()] * len(lengths), starts, lengths, on_cpu=memory.is_cpu)
 
     def __len__(self) -> int:
         return len(self._starts)

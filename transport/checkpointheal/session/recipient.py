@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from checkpointheal import digest
 from checkpointheal.contract.layout import Identity
-from checkpointheal.errors import Abandoned, BadFrame, BytesDiffer
+from checkpointheal.errors import Abandoned, BadFrame, BytesDiffer, PeerBroke, PeerRefused
 from checkpointheal.session.heard import expect, refusal, told
 from checkpointheal.session.table import RECIPIENT, Walk
-from checkpointheal.wire import SPOKEN, Frame, Hello, Lifeline, Offer, Range, Receipt, Refuse, Want
+from checkpointheal.wire import SPOKEN, Frame, Hello, Lifeline, Offer, Range, Receipt, Refuse, Want, found_in
 
 SHOWN = 8
 
@@ -44,6 +44,14 @@ class Verdict:
     frame: Receipt | Refuse
     differing: tuple[int, ...]
     """Chunks that arrived with other bytes than were offered."""
+    cause: Refuse | None = None
+    """What the donor said in place of one of them."""
+
+    def error(self, of_whom: str = "") -> PeerBroke:
+        """What a verdict of no is raised as."""
+        if self.cause is not None:
+            return PeerRefused(self.cause.reason, self.cause.message)
+        return BytesDiffer(of_whom + _differ(self.differing))
 
 
 class RecipientSession:
@@ -54,6 +62,8 @@ class RecipientSession:
         self._offer: Offer | None = None
         self._due: deque[int] = deque()
         self._differing: list[int] = []
+        self.cause: Refuse | None = None
+        """What the donor said in place of a chunk."""
 
     @property
     def state(self) -> str:
@@ -115,13 +125,17 @@ class RecipientSession:
             self._differing.append(index)
         return same
 
+    def explain(self, begins: bytes) -> None:
+        """The chunk that differed begins so: perhaps the donor says why it has no better one."""
+        self.cause = self.cause or found_in(begins)
+
     def verdict(self) -> Verdict:
         """All wanted chunks have arrived: is it the state? Raises BadFrame where some have not."""
         if self._due:
             raise BadFrame(f"the verdict is asked for while {len(self._due)} chunks are due")
         self._walk.take("Differed" if self._differing else "Verified")
         if self._differing:
-            return Verdict(refusal(BytesDiffer(_differ(self._differing))), tuple(self._differing))
+            return Verdict(refusal(BytesDiffer(_differ(self._differing))), tuple(self._differing), self.cause)
         return Verdict(Receipt(state_digest=self.offer.identity.state_digest), ())
 
 

@@ -176,16 +176,17 @@ class Heal:
         process ends here, by SystemExit; among `epochs()` it raises EpochOver instead, and keeps nothing where a
         collective of the step was lost.
         Raises NotRestored; TargetInvalid where a receive of this process broke and left the state half filled; in the
-        first commit also UnsupportedLeaf or PrivateStateTooLarge.
+        first commit also UnsupportedLeaf or PrivateStateTooLarge. A step that raised one of these is kept by the next
+        commit of it, once that is mended.
         """
         if not self._asked:
             raise NotRestored("commit() came before restore(): call restore() once, before the training loop")
         self._has_joined.set()
         self.may_step()
         if self._step is None or step > self._step:
-            self._step = step
             if self._line is not None:
                 self._keeping.keep(self._epoch, step, self._is_over)
+            self._step = step  # where that raised, the same step may be committed again
         if self._epoch_now is not None:
             self._epoch_now.require_open()
         elif self._line is not None and self._ending.is_over:

@@ -2,8 +2,10 @@
 
 from checkpointheal.wire.frames import MESSAGE_LIMIT, Frame, Hello, Lifeline, Offer, Range, Receipt, Refuse, Want
 from checkpointheal.wire.framing import PREFIX_BYTES, SPOKEN, Prefix, encode, negotiate, parse, parse_prefix
+from checkpointheal.wire.instead import LONGEST, found_in, instead
 
 __all__ = [
+    "LONGEST",
     "MESSAGE_LIMIT",
     "PREFIX_BYTES",
     "SPOKEN",
@@ -17,6 +19,8 @@ __all__ = [
     "Refuse",
     "Want",
     "encode",
+    "found_in",
+    "instead",
     "negotiate",
     "parse",
     "parse_prefix",
