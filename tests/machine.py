@@ -10,7 +10,14 @@ from dataclasses import dataclass, field
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from checkpointheal.contract.identity import MemberId
 from promises import Promised
@@ -75,12 +82,12 @@ class Machine(RuleBasedStateMachine):
 
     # It goes on.
 
-    @rule(moves=st.lists(st.tuples(st.sampled_from(MOVES), numbers), min_size=1, max_size=8))
+    @rule(moves=st.lists(st.tuples(st.sampled_from(MOVES), numbers), min_size=4, max_size=24))
     def some_parts_move(self, moves: list[tuple[str, int]]) -> None:
         for part, number in moves:
             self.do(part, number)
 
-    @rule(which=st.lists(numbers, min_size=1, max_size=4))
+    @rule(which=st.lists(numbers, min_size=1, max_size=6))
     def some_words_arrive(self, which: list[int]) -> None:
         for number in which:
             self.count("deliver")
@@ -127,25 +134,40 @@ class Machine(RuleBasedStateMachine):
     def a_report_is_long_under_way(self, number: int) -> None:
         self.do("hold_back", number)
 
+    @rule(number=numbers, rounds=st.integers(0, 4), kill=st.booleans())
+    def an_agents_last_word_comes_late(self, number: int, rounds: int, kill: bool) -> None:
+        self.do("die_speaking", number)
+        self.job.go_round()
+        if kill:
+            self.do("kill_trainer", number)
+        for _ in range(rounds):
+            self.job.go_round()
+        self.count("late_word")
+        self.job.late_word(-1)
+        self.job.look()
+
     @rule(what=st.sampled_from(TRAINER_STRUCK + AGENT_STRUCK + POD_STRUCK), number=numbers)
     def a_member_is_struck(self, what: str, number: int) -> None:
         self.do(what, number)
 
+    @precondition(lambda self: not self.job.donors())
     @rule(number=numbers)
     def a_pod_is_replaced_and_bytes_cross(self, number: int) -> None:
         self.do("heal_until_bytes_cross", number)
 
+    @precondition(lambda self: self.job.donors())
     @rule(what=st.sampled_from(["kill_agent", *POD_STRUCK]), number=numbers)
     def a_donor_is_struck_in_mid_transfer(self, what: str, number: int) -> None:
-        if donors := self.job.donors():
-            self.count(f"{what} of a donor in mid-transfer")
-            getattr(self.job, what)(donors[number % len(donors)])
+        donors = self.job.donors()
+        self.count(f"{what} of a donor in mid-transfer")
+        getattr(self.job, what)(donors[number % len(donors)])
 
+    @precondition(lambda self: self.job.recipients())
     @rule(what=st.sampled_from(["fail", "hang"]), number=numbers)
     def a_transfer_goes_wrong(self, what: str, number: int) -> None:
-        if recipients := self.job.recipients():
-            self.count(f"a transfer will {what}")
-            getattr(self.job, what)(recipients[number % len(recipients)])
+        recipients = self.job.recipients()
+        self.count(f"a transfer will {what}")
+        getattr(self.job, what)(recipients[number % len(recipients)])
 
     @rule(number=numbers)
     def a_trainer_dies_over_a_damaged_slot(self, number: int) -> None:

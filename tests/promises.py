@@ -1,4 +1,4 @@
-"""What is promised of every job, whatever happens to it: each promise is a method, judged at the moment that it is about.
+"""What is promised of every job, whatever happens to it: each promise is a method, judged when it is at stake.
 
 Truth is what the simulated pods are, not what anybody has heard of them.
 """
@@ -190,7 +190,9 @@ class Promised(Troubled):
     def nobody_is_told_of_an_end_before_its_epoch_has_one(self, trainer: Trainer) -> None:
         assert any(trainer.epoch <= each for each in self.ended), f"{trainer} was told that its epoch is over"
 
-    def nobody_loads_bytes_that_were_not_read_and_believed(self, member: MemberId, step: int, words: str | None) -> None:
+    def nobody_loads_bytes_that_were_not_read_and_believed(
+        self, member: MemberId, step: int, words: str | None
+    ) -> None:
         pod = self.pods[member]
         epoch = pod.trainer.epoch if pod.trainer is not None else 0
         slots = [slot for slot in pod.arena.slots.values() if slot.step == step and slot.words == words]
@@ -225,7 +227,7 @@ def all_deadlines(policy: Policy) -> float:
 
 
 def believable(view: JobView, coordinate: int, step: int) -> frozenset[str]:
-    """Told the long way round: what most of those that live hold or, where as many hold others, what a lost one held."""
+    """Told the long way round: what most of those that live hold; where as many hold others, what a lost one held."""
     votes = Counter(digest for _member, digest in _digests(view, coordinate, step))
     most = {digest for digest, count in votes.items() if count == max(votes.values())}
     witnessed = {each.identity.state_digest for each in view.remembered if each.identity.step == step}
@@ -284,5 +286,3 @@ def _lives(view: JobView, step: int, sealed_in: int | None) -> bool:
     epoch = view.epoch
     gone_back_behind = epoch.step is None or step > epoch.step
     return epoch.rung is None or (sealed_in or 0) >= epoch.number or not gone_back_behind
-
-
