@@ -16,7 +16,7 @@ def hear(previous: Heard | None, report: AgentReport, at: float) -> Heard:
     """Take `report` in place of the pod's `previous` one, unless it is older.
 
     Two starts of one agent cannot be put in order by what they say. The one that was first heard last is believed: the
-    last word of an agent that ended may come after the first of the next. The other one is only once that one is silent.
+    last word of an agent that ended may come after the first of the next. The other one is, once that one is silent.
     """
     if previous is None:
         return Heard(report=report, at=at, agent_since=at, trainer_since=at)
