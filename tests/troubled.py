@@ -21,6 +21,8 @@ RESTS = (Reason.ALL_TRAIN, Reason.ALL_DONE)
 OLD_ORDERS_KEPT = 4
 ROUNDS = 400
 ROUNDS_TO_A_TRANSFER = 12
+CREATED_APART = 1.0
+"""Seconds, at least, between two pods of one place: what the API server tells of their age is whole seconds."""
 UNDER_WAY_AT_MOST = 10.0
 """Seconds after which a word can arrive no more."""
 UNDISTURBED = "trained on"
@@ -106,6 +108,7 @@ class Troubled(Simulation):
     def haunt(self, member: MemberId) -> None:
         """The pod is replaced, but lives on where nobody can stop it."""
         self.ghosts.append(self.pods[member])
+        self.now += CREATED_APART
         self.replace_pod(member)
 
     def remove(self, member: MemberId) -> None:
