@@ -106,7 +106,8 @@ class Troubled(Simulation):
         super().stop_trainer(member, stopped=stopped)
 
     def haunt(self, member: MemberId) -> None:
-        """The pod is replaced, but lives on where nobody can stop it."""
+        """The pod is deleted and replaced, but lives on where nobody can stop it."""
+        self.drain(member)
         self.ghosts.append(self.pods[member])
         self.now += CREATED_APART
         self.replace_pod(member)
