@@ -20,6 +20,8 @@ from simulation import SETTLES_WITHIN, Pod, Simulation
 RESTS = (Reason.ALL_TRAIN, Reason.ALL_DONE)
 OLD_ORDERS_KEPT = 4
 ROUNDS = 400
+TRIES = 8
+"""Rounds without news after which those who try something again and again are left to the clock."""
 ROUNDS_TO_A_TRANSFER = 12
 CREATED_APART = 1.0
 """Seconds, at least, between two pods of one place: what the API server tells of their age is whole seconds."""
@@ -228,15 +230,15 @@ class Troubled(Simulation):
 
         The clock is moved only to where the operator waits for: it must know by itself when time changes its answer.
         """
-        deadline, decided, last = self.now + within, len(self.decisions), self.look()[-1]
+        deadline, decided, last, tries = self.now + within, len(self.decisions), self.look()[-1], 0
         for _ in range(ROUNDS):
-            moved = self.all_move()
+            moved, tries = self.all_move(), 0 if self.news else tries + 1
             if self.news:
                 last = self.look()[-1]
             moved = any([moved, *(self.order(member) for member in self.pods)])
             if self.is_training and self._rests(last):
                 return next(self._beginnings(decided), UNDISTURBED)
-            if not moved:
+            if not moved or tries > TRIES:
                 self._wait_as_told(last, deadline)
         raise AssertionError(f"never comes to rest: {last}: {last.message}")
 
