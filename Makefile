@@ -16,7 +16,7 @@ export CLUSTER TAG KIND_NODE_IMAGE
 BASES := --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --build-arg TORCH_IMAGE=$(TORCH_IMAGE) --build-arg TORCH_INDEX=$(TORCH_INDEX)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test cover kills integrations check fuzz bench bench-heal bench-scale bench-termination bench-page fmt \
+.PHONY: help setup demo test cover kills integrations check fuzz soak bench bench-heal bench-scale bench-termination bench-page fmt \
   versions generated images cluster e2e cluster-delete
 
 help: ## show this list
@@ -76,6 +76,9 @@ bench-page: ## docs/benchmarks.md from the figures that were kept (KEEP=yes)
 
 bench-termination: $(STAMP) ## what an agent adds to the end of a Job, on the cluster of `make cluster` (N pairs)
 	PYTHONPATH=tests $(BIN)/python -m bench.termination $(or $(N),20)
+
+soak: $(STAMP) ## everything goes wrong with a simulated job, step after step, until a promise is broken (N=1000000; MINUTES=60; SEED)
+	PYTHONPATH=tests nice -n 19 $(BIN)/python -m soak --steps $(or $(N),1000000) --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED))
 
 FUZZ := $(VENV)/fuzz
 

@@ -44,6 +44,8 @@ class ClusterSimulation(Simulation):
             made += looked.decisions
             if isinstance(made[-1], Nothing | Wait):
                 break
+        if not made:
+            return made
         standing = orders(self.view, made[-1])
         self.ordered = {pod.uid: standing[member] for member, pod in self.pods.items()}
         self.decisions += made

@@ -147,11 +147,15 @@ class Agent:
         self.transfer: TransferFacts | None = None
         self.explained: ExplainWait | None = None
         self.answered = ""
-        if pod.trainer is not None:
-            for said in pod.trainer.words_again():
-                self.hear(said)
+        if not pod.cut:
+            self.hear_again()
         if pod.untold is not None:
             self.seen.hear(RUN, pod.untold)
+
+    def hear_again(self) -> None:
+        """The trainer's line has found this start of the agent."""
+        for said in self.pod.trainer.words_again() if self.pod.trainer is not None else ():
+            self.hear(said)
 
     def hear(self, said: TrainerSays) -> None:
         if self.pod.trainer is not None:
@@ -276,6 +280,8 @@ class Pod:
     terminating: bool = False
     finished: bool = False
     untold: Exited | None = None
+    cut: bool = False
+    """The trainer's line has not found its agent again yet."""
 
     @property
     def standing(self) -> Exited | None:
@@ -295,14 +301,21 @@ class Pod:
 
     def say(self, said: TrainerSays) -> None:
         """The trainer says something; without an agent it is lost."""
-        if self.agent is not None:
+        if self.agent is not None and not self.cut:
             self.agent.hear(said)
+
+    def join(self) -> bool:
+        """The trainer's line finds the agent."""
+        was_cut, self.cut = self.cut, False
+        if was_cut and self.agent is not None:
+            self.agent.hear_again()
+        return was_cut
 
     def end_trainer(self, signal: int | None = None, code: int | None = None) -> None:
         """It ends; `run` sees how."""
         if self.trainer is None:
             return
-        ended, self.trainer = self.trainer, None
+        ended, self.trainer, self.cut = self.trainer, None, False
         if self.agent is not None:
             self.agent.seen.leave(ended.hello)
         self.tell_exited(Exited(incarnation=ended.incarnation, signal=signal, code=code))
@@ -427,7 +440,7 @@ class Simulation:
             raise RuntimeError("a trainer loads only an answer")
         epoch, step, words, private = trainer.answer
         if step is not None:
-            assert words == content(pod.member.coordinate, step), f"{pod.member} was given {words!r} for step {step}"
+            self.check_words(pod.member, step, words)
             own = None if trainer.private_begins else private_part(pod.member, step)
             assert private == own, f"{pod.member} was given {private!r} for step {step}"
             lost = trainer.private_begins and (pod.member, step) in self.made
@@ -435,6 +448,10 @@ class Simulation:
         trainer.at, trainer.phase = step or 0, "training"
         self.applied.append((pod.member, epoch, step))
         pod.say(Applied(epoch=epoch, step=step, seconds=0.1))
+
+    def check_words(self, member: MemberId, step: int, words: str | None) -> None:
+        """What it is given must be the state of its coordinate at that step."""
+        assert words == content(member.coordinate, step), f"{member} was given {words!r} for step {step}"
 
     def withdraw(self, member: MemberId) -> bool:
         """Its budget is used up: it starts from the user's checkpoint, and its peers will not agree with it."""
@@ -554,8 +571,12 @@ class Simulation:
         if not self.flying:
             return False
         report = self.flying.pop(index % len(self.flying))
-        self.heard[report.pod_uid] = hear(self.heard.get(report.pod_uid), report, self.now)
+        self.take(hear(self.heard.get(report.pod_uid), report, self.now))
         return True
+
+    def take(self, heard: Heard) -> None:
+        """The operator keeps what it heard."""
+        self.heard[heard.report.pod_uid] = heard
 
     def lose(self, index: int) -> bool:
         """One of the reports under way never arrives."""
@@ -565,7 +586,11 @@ class Simulation:
         """The agent hears what stands for it."""
         pod = self.pods[member]
         standing = self.ordered.get(pod.uid)
-        if pod.agent is None or pod.silent or standing is None or standing.revision == pod.agent.orders.revision:
+        return standing is not None and self.obey(pod, standing)
+
+    def obey(self, pod: Pod, standing: Orders) -> bool:
+        """These orders reach its agent."""
+        if pod.agent is None or pod.silent or standing.revision == pod.agent.orders.revision:
             return False
         known = {each.pod_uid for each in pod.agent.orders.buddies}
         pod.agent.orders = standing
@@ -576,14 +601,24 @@ class Simulation:
                 self._hand_over(pod, step, new)
         return True
 
-    def look(self) -> list[core.Decision]:
-        """The operator gathers, decides, writes down and orders, until there is nothing to do."""
-        pods = tuple(pod.facts for pod in self.pods.values())
+    def claims(self) -> Iterable[Pod]:
+        """Every pod that the operator sees."""
+        return self.pods.values()
+
+    def look(self, at_most: int = SETTLES_WITHIN) -> list[core.Decision]:
+        """The operator gathers, decides, writes down and orders, until there is nothing to do.
+
+        It may be killed in between: then `at_most` so many decisions are written down, and nobody hears of them.
+        """
+        pods = tuple(pod.facts for pod in self.claims())
         view = self.view.model_copy(update={"pods": pods, "heard": tuple(self.heard.values())})
         view = remember(view, self.now)
         self.heard = {each.report.pod_uid: each for each in view.heard}
         made: list[core.Decision] = []
         while not made or not isinstance(made[-1], core.Nothing | core.Wait):
+            if len(made) == at_most < SETTLES_WITHIN:
+                self.view = view
+                return made
             made.append(decide(view, self.now))
             self.check(view, made[-1])
             view = advance(view, made[-1], self.now)
@@ -600,7 +635,13 @@ class Simulation:
     # How it goes on when nothing more goes wrong.
 
     def go_round(self) -> bool:
-        """Everybody moves once; whether anything changed."""
+        """Everybody moves once, then the operator; whether anything changed."""
+        moved = self.all_move()
+        self.look()
+        return any([moved, *(self.order(member) for member in self.pods)])
+
+    def all_move(self) -> bool:
+        """Everybody but the operator moves once, and is heard; whether anything changed."""
         changed = []
         for member in self.pods:
             moves = (self.start_what_is_missing, self.move_trainer, self.digest, self.act, self.fetch_private)
@@ -610,8 +651,6 @@ class Simulation:
             self.report(member)
         while self.flying:
             self.deliver(0)
-        self.look()
-        changed += [self.order(member) for member in self.pods]
         return any(changed)
 
     def go_on(self, rounds: int = 200) -> None:

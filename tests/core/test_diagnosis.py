@@ -51,6 +51,15 @@ CLEAN = TrainerExit(incarnation="t1/0", epoch=1, code=0)
             id="a restarted agent has not heard its trainer yet",
         ),
         pytest.param(
+            with_heard(
+                with_report(with_trainer(JOB, MEMBER, state="absent", incarnation=None), MEMBER, agent="again"),
+                MEMBER,
+                at=NOW - 6,
+            ),
+            [],
+            id="a restarted agent fell silent before it heard its trainer",
+        ),
+        pytest.param(
             with_trainer(JOB, MEMBER, state="stopped"),
             [(Reason.TRAINER_STOPPED, BEGAN + 5)],
             id="a trainer stands still",
@@ -61,6 +70,11 @@ CLEAN = TrainerExit(incarnation="t1/0", epoch=1, code=0)
             with_trainer(JOB, MEMBER, state="waiting"),
             [(Reason.JOIN_OVERDUE, BEGAN + 180)],
             id="it has not taken its answer yet",
+        ),
+        pytest.param(
+            with_heard(with_trainer(JOB, MEMBER, state="waiting"), MEMBER, at=NOW - 6),
+            [],
+            id="it may have taken its answer since its agent fell silent",
         ),
         pytest.param(
             with_trainer(JOB, MEMBER, state="waiting", request=2), [(Reason.TRAINER_WAITS, FOREVER)], id="it asks again"

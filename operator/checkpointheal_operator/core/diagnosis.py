@@ -87,6 +87,8 @@ def _trainer_loss(moment: Moment, known: EpochMember, heard: Heard) -> Loss | No
     trainer, member = heard.report.trainer, known.member
     number = moment.view.epoch.number
     if trainer.state == "absent" or trainer.incarnation != known.incarnation:
+        if _is_forgetful(known, heard.report) and not moment.is_fresh(known.pod_uid):
+            return None
         message = Reason.TRAINER_GONE.tell(member=member, how=how_it_ended(trainer.exit))
         return Loss(member, Reason.TRAINER_GONE, message, _agent_grace(moment, known, heard))
     if trainer.state == "stopped":
@@ -99,10 +101,15 @@ def _trainer_loss(moment: Moment, known: EpochMember, heard: Heard) -> Loss | No
     return None
 
 
-def _waiting_loss(moment: Moment, known: EpochMember, report: AgentReport) -> Loss:
-    """A trainer may wait for the answer that the epoch holds for it, but not ask anew nor wait for ever."""
+def _waiting_loss(moment: Moment, known: EpochMember, report: AgentReport) -> Loss | None:
+    """A trainer may wait for the answer that the epoch holds for it, but not ask anew nor wait for ever.
+
+    One whose agent is silent may train by now, and nothing could begin without it anyway.
+    """
     if (report.agent, report.trainer.request) != (known.agent, known.request):
         return Loss(known.member, Reason.TRAINER_WAITS, Reason.TRAINER_WAITS.tell(member=known.member))
+    if not moment.is_fresh(known.pod_uid):
+        return None
     budget = moment.view.policy.restore_budget
     message = Reason.JOIN_OVERDUE.tell(member=known.member, budget=budget)
     return Loss(known.member, Reason.JOIN_OVERDUE, message, (moment.view.epoch.began_at or 0.0) + budget)
@@ -110,9 +117,13 @@ def _waiting_loss(moment: Moment, known: EpochMember, report: AgentReport) -> Lo
 
 def _agent_grace(moment: Moment, known: EpochMember, heard: Heard) -> float:
     """An agent that has just been restarted has not heard of its trainer yet: it gets as long as a silent one."""
-    report = heard.report
-    forgetful = report.agent != known.agent and report.trainer.exit is None and report.trainer.incarnation is None
+    forgetful = _is_forgetful(known, heard.report)
     return heard.agent_since + moment.view.policy.agent_silence if forgetful else float("-inf")
+
+
+def _is_forgetful(known: EpochMember, report: AgentReport) -> bool:
+    """It has started since the epoch began, and knows of no trainer: where it falls silent too, that tells nothing."""
+    return report.agent != known.agent and report.trainer.exit is None and report.trainer.incarnation is None
 
 
 def _stopped(moment: Moment, place: Place) -> Loss | None:

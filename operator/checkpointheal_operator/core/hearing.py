@@ -9,25 +9,35 @@ from checkpointheal_operator.core.view import Heard, JobView, Remembered
 
 HEARTBEAT = 4.0
 """Seconds in which an agent that lives is heard, whether or not it has news."""
+EARLIER_KEPT = 4
 
 
 def hear(previous: Heard | None, report: AgentReport, at: float) -> Heard:
     """Take `report` in place of the pod's `previous` one, unless it is older.
 
-    Two starts of one agent cannot be put in order by what they say; the one that speaks last is believed.
+    Two starts of one agent cannot be put in order by what they say. The one that was first heard last is believed: the
+    last word of an agent that ended may come after the first of the next. The other one is, once that one is silent.
     """
-    if previous is None or previous.report.agent != report.agent:
+    if previous is None:
         return Heard(report=report, at=at, agent_since=at, trainer_since=at)
+    if previous.report.agent != report.agent:
+        return previous if _comes_too_late(previous, report, at) else _another_start(previous, report, at)
     if report.sequence < previous.report.sequence:
         return previous
     before, after = previous.report.trainer, report.trainer
     same = (before.state, before.incarnation, before.epoch) == (after.state, after.incarnation, after.epoch)
-    return Heard(
-        report=report,
-        at=at,
-        agent_since=previous.agent_since,
-        trainer_since=previous.trainer_since if same else at,
-    )
+    since = previous.trainer_since if same else at
+    return previous.model_copy(update={"report": report, "at": at, "trainer_since": since})
+
+
+def _comes_too_late(previous: Heard, report: AgentReport, at: float) -> bool:
+    return report.agent in previous.earlier and at < previous.at + HEARTBEAT
+
+
+def _another_start(previous: Heard, report: AgentReport, at: float) -> Heard:
+    others = [each for each in (*previous.earlier, previous.report.agent) if each != report.agent]
+    earlier = tuple(others[-EARLIER_KEPT:])
+    return Heard(report=report, at=at, agent_since=at, trainer_since=at, earlier=earlier)
 
 
 def is_news(before: Heard | None, after: Heard) -> bool:

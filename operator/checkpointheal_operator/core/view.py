@@ -89,6 +89,7 @@ class Heard(Frozen):
     at: float = Field(description="When it came.")
     agent_since: float = Field(description="When this start of the agent was first heard.")
     trainer_since: float = Field(description="When the trainer was first heard to be as it is.")
+    earlier: tuple[str, ...] = Field(default=(), description="Starts of the agent that were heard before this one.")
 
 
 class Remembered(Frozen):

@@ -1,0 +1,288 @@
+"""What is promised of every job, whatever happens to it: each promise is a method, judged when it is at stake.
+
+Truth is what the simulated pods are, not what anybody has heard of them.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from checkpointheal.contract.gateway import Assignment
+from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Decision, EndEpoch
+from checkpointheal_operator.core.reasons import Reason, Rung
+from checkpointheal_operator.core.view import EpochMember, JobView, Policy
+from simulation import Trainer
+from troubled import Troubled
+
+RESPECTED_GIVING_UP = {Reason.CRASH_LOOP_AT_STEP, Reason.ATTEMPTS_EXHAUSTED}
+"""Fallbacks that the breaker chose, whatever memory still holds."""
+
+
+class Promised(Troubled):
+    """A job whose every decision, order, load and end is compared with what was promised."""
+
+    def __init__(self, replicas: int, ranks: int, **policy: object) -> None:
+        self.forgot = False
+        """The operator has lost its records: numbers that nobody alive has seen may come again."""
+        self.attempts: list[int] = []
+        self.epochs: list[int] = []
+        self.ended: set[int] = set()
+        self.begun: dict[int, BeginEpoch] = {}
+        self.believed: dict[int, Mapping[int, frozenset[str]]] = {}
+        """By epoch and coordinate: the digests that may be loaded."""
+        self.seconds_to_rest = 0.0
+        super().__init__(replicas, ranks, **policy)
+
+    # When it is judged.
+
+    def check(self, view: JobView, decision: Decision) -> None:
+        match decision:
+            case Assign():
+                self.unknown_is_not_no(view)
+                self.a_donor_is_another_replicas_holder_of_the_bytes_that_the_vote_believes(view, decision)
+                self.attempts_grow_over_all_that_anybody_has_seen(view, decision.assignment)
+            case BeginEpoch():
+                self.all_members_of_an_epoch_begin_at_one_step_and_on_one_rung(decision)
+                self.an_epoch_has_a_number_that_nobody_knows(decision)
+                self.no_step_that_memory_could_restore_is_given_up(view, decision)
+                self.nobody_falls_back_unless_the_policy_lets_it(view, decision)
+            case EndEpoch():
+                self.an_epoch_ends_only_for_a_member_that_is_truly_lost(view, decision)
+                self.ended.add(decision.epoch)
+            case _:
+                pass
+
+    def act(self, member: MemberId) -> bool:
+        pod = self.pods[member]
+        trainer, told = pod.trainer, pod.trainer is not None and pod.trainer.told
+        answer, answered = trainer.answer if trainer is not None else None, pod.arena.numbers.numbers.epoch_answered
+        moved = super().act(member)
+        if trainer is not None and trainer.answer is not answer:
+            self.an_answer_is_for_one_life_and_of_a_newer_epoch_than_any_before(member, trainer, answered)
+        if trainer is not None and pod.trainer is None:
+            self.nobody_is_killed_who_neither_stood_still_nor_outlived_its_epoch(trainer)
+        if trainer is not None and trainer.told and not told:
+            self.nobody_is_told_of_an_end_before_its_epoch_has_one(trainer)
+        return moved
+
+    def fetch(self, member: MemberId, *, succeeds: bool = True) -> bool:
+        pod = self.pods[member]
+        trained = pod.trainer.at if pod.trainer is not None and pod.trainer.phase == "training" else None
+        newest = [slot for slot in pod.arena.slots.values() if slot.step == trained]
+        moved = super().fetch(member, succeeds=succeeds)
+        assert all(slot in pod.arena.slots.values() for slot in newest), f"a transfer overwrote what {member} trains on"
+        return moved
+
+    def check_words(self, member: MemberId, step: int, words: str | None) -> None:
+        self.nobody_loads_bytes_that_were_not_read_and_believed(member, step, words)
+
+    def judge(self) -> None:
+        """At rest and in between: what must hold at every moment."""
+        self.no_recipient_has_two_attempts_at_once()
+        self.all_that_train_in_one_epoch_loaded_one_step()
+
+    # What is promised.
+
+    def a_donor_is_another_replicas_holder_of_the_bytes_that_the_vote_believes(
+        self, view: JobView, decision: Assign
+    ) -> None:
+        assignment = decision.assignment
+        heard = {each.report.pod_uid: each.report for each in view.heard}
+        believed = believable(view, assignment.recipient.member.coordinate, assignment.step)
+        assert assignment.state_digest in believed
+        for donor in assignment.donors:
+            assert donor.member.replica != assignment.recipient.member.replica
+            assert donor.member.coordinate == assignment.recipient.member.coordinate
+            held = {(each.step, each.schema_digest, each.state_digest) for each in heard[donor.pod_uid].generations}
+            assert (assignment.step, assignment.schema_digest, assignment.state_digest) in held
+
+    def attempts_grow_over_all_that_anybody_has_seen(self, view: JobView, assignment: Assignment) -> None:
+        seen = [each.report.attempt_seen for each in view.heard]
+        assert all(assignment.attempt > each for each in seen)
+        assert self.forgot or all(assignment.attempt > earlier for earlier in self.attempts[-1:])
+        self.attempts.append(assignment.attempt)
+
+    def unknown_is_not_no(self, view: JobView) -> None:
+        """Nothing is chosen while a pod that lives has its time to have its first word with this leader."""
+        heard = {each.report.pod_uid for each in view.heard}
+        newest = set(_newest(view).values())
+        for pod in view.pods:
+            due = max(view.leader_since, pod.seen_since) + view.policy.report_deadline
+            assert pod.uid in heard or pod.uid not in newest or self.now >= due, f"{pod.member} was not heard yet"
+
+    def an_answer_is_for_one_life_and_of_a_newer_epoch_than_any_before(
+        self, member: MemberId, trainer: Trainer, answered: int
+    ) -> None:
+        if trainer.answer is None:
+            return
+        epoch, pod = trainer.answer[0], self.pods[member]
+        assert epoch > answered
+        life = (member, pod.uid, trainer.incarnation)
+        assert life in {(each.member, each.pod_uid, each.incarnation) for each in self.begun[epoch].members}
+
+    def no_recipient_has_two_attempts_at_once(self) -> None:
+        """Neither by the operator's word nor by what its donors allow."""
+        standing = self.ordered
+        wanted = {uid: orders.assignment for uid, orders in standing.items() if orders.assignment is not None}
+        assert all(each.recipient.pod_uid == uid for uid, each in wanted.items())
+        granted = {(grant.recipient.pod_uid, grant.attempt) for orders in standing.values() for grant in orders.grants}
+        twice = [uid for uid, count in Counter(uid for uid, _ in granted).items() if count > 1]
+        assert not twice, f"two attempts are granted at once to {twice}"
+        assert all(wanted[uid].attempt == attempt for uid, attempt in granted if uid in wanted)
+
+    def all_members_of_an_epoch_begin_at_one_step_and_on_one_rung(self, decision: BeginEpoch) -> None:
+        order, rungs = decision.order, {each.rung for each in decision.members}
+        assert {each.member for each in decision.members} == set(self.pods)
+        assert (order.step is None) == (order.rung in (Rung.CHECKPOINT, Rung.FRESH))
+        if order.step is None:
+            assert rungs == {order.rung}
+        else:
+            assert rungs <= {Rung.OWN_MEMORY, Rung.PEER}
+
+    def all_that_train_in_one_epoch_loaded_one_step(self) -> None:
+        for pod in self.pods.values():
+            trainer = pod.trainer
+            if trainer is None or trainer.phase != "training" or trainer.answer is None:
+                continue
+            begun = self.begun.get(trainer.epoch)
+            assert begun is not None, f"{pod.member} trains in epoch {trainer.epoch}, which nobody began"
+            assert trainer.answer[1] == begun.order.step
+
+    def an_epoch_has_a_number_that_nobody_knows(self, decision: BeginEpoch) -> None:
+        number = decision.order.epoch
+        assert all(number > pod.arena.numbers.numbers.epoch_answered for pod in self.pods.values())
+        assert self.forgot or number not in self.begun
+        self.begun[number] = decision
+        self.ended.discard(number)
+
+    def no_step_that_memory_could_restore_is_given_up(self, view: JobView, decision: BeginEpoch) -> None:
+        coordinates = range(view.policy.ranks)
+        step = decision.order.step
+        if step is not None:
+            believed = {each: believable(view, each, step) for each in coordinates}
+            self.believed[decision.order.epoch] = believed
+        if decision.reason not in RESPECTED_GIVING_UP:
+            assert step == highest_restorable(view)
+
+    def nobody_falls_back_unless_the_policy_lets_it(self, view: JobView, decision: BeginEpoch) -> None:
+        assert decision.order.rung != Rung.CHECKPOINT or view.policy.fallback == "Checkpoint"
+
+    def an_epoch_ends_only_for_a_member_that_is_truly_lost(self, view: JobView, decision: EndEpoch) -> None:
+        for member in decision.lost:
+            known = view.epoch.member(member)
+            if known is not None and view.epoch.open:
+                assert not self._is_well(known, view), f"{member} trains on, and was given up: {decision.message}"
+
+    def _is_well(self, known: EpochMember, view: JobView) -> bool:
+        pod = self.pods.get(known.member)
+        trainer = pod.trainer if pod is not None else None
+        if pod is None or trainer is None or (pod.uid, trainer.incarnation) != (known.pod_uid, known.incarnation):
+            return False
+        deaf_since = self.deaf_since.get(known.member)
+        deaf = deaf_since is not None and self.now >= deaf_since + view.policy.agent_silence
+        stood = trainer.incarnation in self.stood_still
+        return trainer.phase == "training" and trainer.epoch == view.epoch.number and not stood and not deaf
+
+    def nobody_is_killed_who_neither_stood_still_nor_outlived_its_epoch(self, trainer: Trainer) -> None:
+        stood = trainer.incarnation in self.stood_still
+        assert stood or trainer.epoch in self.ended, f"{trainer} was killed though it is well"
+
+    def nobody_is_told_of_an_end_before_its_epoch_has_one(self, trainer: Trainer) -> None:
+        assert any(trainer.epoch <= each for each in self.ended), f"{trainer} was told that its epoch is over"
+
+    def nobody_loads_bytes_that_were_not_read_and_believed(
+        self, member: MemberId, step: int, words: str | None
+    ) -> None:
+        pod = self.pods[member]
+        epoch = pod.trainer.epoch if pod.trainer is not None else 0
+        slots = [slot for slot in pod.arena.slots.values() if slot.step == step and slot.words == words]
+        assert slots, f"{member} was given {words!r}, which is not in its arena"
+        assert all(slot.digested for slot in slots)
+        assert slots[0].identity.state_digest in self.believed[epoch][member.coordinate]
+
+    def it_ends_healed_or_in_a_named_fallback_within_its_deadlines(self) -> str:
+        """Once nothing more goes wrong. Nobody starves: all train, and no heal stays open."""
+        self.make_peace()
+        began = self.now
+        ending = self.come_to_rest(within=all_deadlines(self.policy))
+        self.seconds_to_rest = self.now - began
+        goal = max(self.steps) + 2
+        self.train_to(goal)
+        self.judge()
+        assert self.is_training
+        assert self.steps == {goal}
+        assert not [heal.name for heal in self.view.heals if heal.is_open], "a heal never had its verdict"
+        return ending
+
+    def restart_operator(self, *, with_records: bool = True) -> None:
+        self.forgot = self.forgot or not with_records
+        super().restart_operator(with_records=with_records)
+
+
+def all_deadlines(policy: Policy) -> float:
+    """Everything that may be waited for, one after the other."""
+    attempts = policy.max_attempts * (policy.transfer_seconds_at_least + policy.retry_pause * 64)
+    graces = policy.report_deadline + policy.agent_silence + policy.epoch_end_deadline + 2 * policy.stopped_grace
+    return graces + policy.restore_budget + policy.transfer_seconds_at_least + attempts
+
+
+def believable(view: JobView, coordinate: int, step: int) -> frozenset[str]:
+    """Told the long way round: what most of those that live hold; where as many hold others, what a lost one held."""
+    votes = Counter(digest for _member, digest in _digests(view, coordinate, step))
+    most = {digest for digest, count in votes.items() if count == max(votes.values())}
+    witnessed = {each.identity.state_digest for each in view.remembered if each.identity.step == step}
+    witnessed |= {
+        each.state_digest
+        for heard in view.heard
+        if heard.report.pod_uid not in _newest(view).values() and heard.report.member.coordinate == coordinate
+        for each in heard.report.generations
+        if each.step == step and each.state_digest is not None
+    }
+    return frozenset(most if len(most) == 1 else most & witnessed)
+
+
+def highest_restorable(view: JobView) -> int | None:
+    """Told the long way round: every coordinate is somewhere, every member's private part is somewhere."""
+    coordinates, members = range(view.policy.ranks), view.policy.members()
+    steps = {each.step for heard in view.heard for each in heard.report.generations}
+    private = set(_privates(view))
+    good = (
+        step
+        for step in steps
+        if all(believable(view, each, step) for each in coordinates)
+        and all((member, step) in private for member in members)
+    )
+    return max(good, default=None)
+
+
+def _newest(view: JobView) -> dict[MemberId, str]:
+    """Which pod holds each place."""
+    claims = sorted(view.pods, key=lambda pod: (not pod.terminating, pod.seen_since, pod.uid))
+    return {pod.member: pod.uid for pod in claims}
+
+
+def _digests(view: JobView, coordinate: int, step: int) -> Iterator[tuple[MemberId, str]]:
+    holders = set(_newest(view).values())
+    for heard in view.heard:
+        member = heard.report.member
+        if heard.report.pod_uid not in holders or member.coordinate != coordinate:
+            continue
+        for each in heard.report.generations:
+            if each.step == step and each.state_digest is not None and _lives(view, step, each.epoch):
+                yield member, each.state_digest
+
+
+def _privates(view: JobView) -> Iterator[tuple[MemberId, int]]:
+    holders = set(_newest(view).values())
+    for report in (each.report for each in view.heard if each.report.pod_uid in holders):
+        for each in report.generations:
+            if each.private and _lives(view, each.step, each.epoch):
+                yield report.member, each.step
+        yield from ((held.member, step) for held in report.private_held for step in held.steps)
+
+
+def _lives(view: JobView, step: int, sealed_in: int | None) -> bool:
+    """It is not of a future that an epoch went back behind."""
+    epoch = view.epoch
+    gone_back_behind = epoch.step is None or step > epoch.step
+    return epoch.rung is None or (sealed_in or 0) >= epoch.number or not gone_back_behind
