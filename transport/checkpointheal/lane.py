@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 
-from checkpointheal.channel import Channel, Pending, post_frame, receive_frame, send_frame, tell
+from checkpointheal.channel import Channel, Pending, post_frame, receive_answer, send_frame, tell
 from checkpointheal.channel.beside import Beside
 from checkpointheal.channel.patient import Patient
 from checkpointheal.contract.cut import Cut
@@ -22,7 +22,7 @@ from checkpointheal.ends import Terms, memory
 from checkpointheal.errors import CheckpointHealError, Overdue, PeerLost, PeerRefused
 from checkpointheal.gathering import Gathering
 from checkpointheal.session import Expected, RecipientSession, refusal
-from checkpointheal.wire import LONGEST, Refuse
+from checkpointheal.wire import LONGEST, Refuse, Want
 
 BEATS = 4
 """Signs of life per stall limit, for a donor that is asked for nothing."""
@@ -78,9 +78,9 @@ class Lane:
 
     def _greet(self) -> None:
         send_frame(self._channel, self._session.hello(), self._left())
-        frame = receive_frame(self._channel, self._left())
+        frame, version = receive_answer(self._channel, self._left())
         try:
-            self._gathering.tell(self._rank, self._session.accept(frame))
+            self._gathering.tell(self._rank, self._session.accept(frame, version))
         except PeerRefused:
             raise
         except CheckpointHealError as error:
@@ -110,7 +110,7 @@ class Lane:
             self._want(())
             self._drain()
         verdict = self._session.verdict()
-        tell(self._channel, verdict.frame, self._terms.stall)
+        tell(self._channel, verdict.frame, self._terms.stall, self._session.version)
         if isinstance(verdict.frame, Refuse):
             raise verdict.error(f"rank {self._rank}: ")
 
@@ -123,10 +123,13 @@ class Lane:
         """Ask, and take in right behind it: what is started in this order is over in this order."""
         if run:
             self._expect()
-        self._flying.append(_Flying(None, (), post_frame(self._channel, self._session.want(run))))
+        self._flying.append(_Flying(None, (), self._post(self._session.want(run))))
         for index in run:
             places = self._places(index)
             self._flying.append(_Flying(index, places, [self._channel.receive(place) for place in places]))
+
+    def _post(self, want: Want) -> list[Pending]:
+        return post_frame(self._channel, want, self._session.version)
 
     @cached_property
     def _cut(self) -> Cut:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from checkpointheal.channel import Channel, Pending, receive_frame, send_frame, tell
+from checkpointheal.channel import Channel, Pending, receive_answer, send_frame, tell
 from checkpointheal.ends import WINDOW, Sink, Terms, memory
 from checkpointheal.errors import CheckpointHealError, Overdue, PeerLost, PeerRefused
 from checkpointheal.session import Expected, RecipientSession, refusal
@@ -50,7 +50,7 @@ def take(channel: Channel, sink: Sink, expected: Expected, terms: Terms) -> Take
     send_frame(channel, session.hello(), terms.left(began))
     offer, want = _judge(channel, session, sink, terms)
     offered = time.monotonic()
-    send_frame(channel, want, terms.left(offered))
+    send_frame(channel, want, terms.left(offered), session.version)
     terms.expect(offer.bytes_of(session.due))
     try:
         crossed = _receive(channel, session, sink, terms)
@@ -65,7 +65,7 @@ def take(channel: Channel, sink: Sink, expected: Expected, terms: Terms) -> Take
 
 def _judge(channel: Channel, session: RecipientSession, sink: Sink, terms: Terms) -> tuple[Offer, Want]:
     try:
-        offer = session.accept(receive_frame(channel, terms.left(time.monotonic())))
+        offer = session.accept(*receive_answer(channel, terms.left(time.monotonic())))
         return offer, session.compare(sink.prepare(offer))
     except (PeerRefused, PeerLost, Overdue):
         raise
@@ -104,11 +104,11 @@ def _land(flying: deque[Flying], session: RecipientSession, sink: Sink, terms: T
 def _conclude(channel: Channel, session: RecipientSession, sink: Sink, terms: Terms) -> None:
     verdict = session.verdict()
     if isinstance(verdict.frame, Refuse):
-        tell(channel, verdict.frame, terms.stall)
+        tell(channel, verdict.frame, terms.stall, session.version)
         raise verdict.error()
     try:
         sink.seal(session.offer)
     except CheckpointHealError as error:
         tell(channel, refusal(error), terms.stall)
         raise
-    tell(channel, verdict.frame, terms.stall)
+    tell(channel, verdict.frame, terms.stall, session.version)

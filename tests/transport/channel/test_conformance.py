@@ -6,7 +6,7 @@ import pytest
 
 import builders_ends as build
 from checkpointheal import donor, recipient
-from checkpointheal.channel import Channel, receive_frame, send_frame
+from checkpointheal.channel import Channel, receive_answer, receive_frame, send_frame
 from checkpointheal.channel.loopback import LoopBack
 from checkpointheal.errors import (
     Abandoned,
@@ -20,7 +20,7 @@ from checkpointheal.errors import (
     UnknownVersion,
 )
 from checkpointheal.session import Expected
-from checkpointheal.wire import Frame, Hello, Refuse
+from checkpointheal.wire import Frame, Hello, Refuse, framing
 
 Pair = tuple[Channel, Channel]
 COUNT = len(build.OFFER.chunks)
@@ -146,6 +146,25 @@ def test_a_peer_of_an_unknown_version_is_told(pair: Pair) -> None:
     assert isinstance(gave, UnknownVersion)
     assert isinstance(told, Refuse)
     assert told.reason == "UnknownVersion"
+
+
+@pytest.mark.parametrize("agreed", [1, 2])
+def test_what_follows_an_offer_is_said_in_the_offers_version(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, agreed: int
+) -> None:
+    monkeypatch.setattr(framing, "SPOKEN", (2, 1))
+    giving, taking = pair
+
+    def give() -> list[tuple[str, int]]:
+        receive_frame(giving, 5)
+        send_frame(giving, build.OFFER, 5, agreed)
+        heard = [receive_answer(giving, 5) for _ in range(2)]
+        return [(type(frame).__name__, version) for frame, version in heard]
+
+    said, _ = build.side_by_side(
+        give, lambda: recipient.take(taking, build.BytesSink(build.DATA), build.EXPECTED, build.terms())
+    )
+    assert said == [("Want", agreed), ("Receipt", agreed)]
 
 
 def test_a_refusal_that_nobody_hears_is_the_error_all_the_same(pair: Pair) -> None:

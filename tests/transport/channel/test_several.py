@@ -10,7 +10,7 @@ import torch
 import builders_ends as build
 import builders_wire
 from checkpointheal import digest, donor, several
-from checkpointheal.channel import Channel, receive_frame, send_frame
+from checkpointheal.channel import Channel, receive_answer, receive_frame, send_frame
 from checkpointheal.channel.beside import Beside
 from checkpointheal.channel.loopback import LoopBack
 from checkpointheal.channel.patient import Patient
@@ -28,7 +28,7 @@ from checkpointheal.errors import (
 )
 from checkpointheal.lane import Lane, Peer
 from checkpointheal.session import Expected
-from checkpointheal.wire import Hello, Offer, Refuse, Want
+from checkpointheal.wire import Hello, Offer, Refuse, Want, framing
 
 Pair = tuple[Channel, Channel]
 COUNT = len(build.OFFER.chunks)
@@ -270,6 +270,32 @@ def test_a_donor_that_never_answers_is_given_up(table: Table) -> None:
     )
     assert [each.refusal for each in gave] == ["DonorsDisagree"] * 2
     assert isinstance(table.error(2), Overdue)
+
+
+def test_each_donor_is_answered_in_the_version_of_its_offer(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(framing, "SPOKEN", (2, 1))
+    have_heard = threading.Barrier(3, timeout=20)
+
+    def listen(channel: Channel, offer: Offer, version: int) -> set[int]:
+        receive_frame(channel, 20)
+        send_frame(channel, offer, 20, version)
+        heard = [receive_answer(channel, 20)]
+        have_heard.wait()
+        while isinstance(heard[-1][0], Want):
+            heard.append(receive_answer(channel, 20))
+        return {spoken for frame, spoken in heard if isinstance(frame, Want)}
+
+    def decline() -> None:
+        have_heard.wait()
+        donor.decline(table.donors[2], build.terms(), SlotDamaged("bytes have changed"))
+
+    *heard, _, _ = build.side_by_side(
+        lambda: listen(table.donors[0], build.OFFER, 2),
+        lambda: listen(table.donors[1], OTHER, 1),
+        decline,
+        lambda: _ends_in(DonorsDisagree, lambda: table.take(stall=4 * SHORT)),
+    )
+    assert heard == [{2}, {1}]
 
 
 def test_while_one_is_silent_the_others_hear_signs_of_life(table: Table) -> None:

@@ -38,29 +38,34 @@ class Channel(Protocol):
         ...
 
 
-def send_frame(channel: Channel, frame: wire.Frame, seconds: float, version: int = wire.SPOKEN[0]) -> None:
-    """Prefix and header, one after the other."""
+def send_frame(channel: Channel, frame: wire.Frame, seconds: float, version: int = wire.FIRST) -> None:
+    """Prefix and header, one after the other, in the version that both speak; before one is agreed, in the first."""
     for pending in post_frame(channel, frame, version):
         pending.wait(seconds)
 
 
-def post_frame(channel: Channel, frame: wire.Frame, version: int = wire.SPOKEN[0]) -> list[Pending]:
+def post_frame(channel: Channel, frame: wire.Frame, version: int = wire.FIRST) -> list[Pending]:
     """Start sending prefix and header. Who posts one frame after the other waits for them in that order."""
     raw = torch.frombuffer(bytearray(wire.encode(frame, version)), dtype=torch.uint8)
     parts = [part for part in (raw[: wire.PREFIX_BYTES], raw[wire.PREFIX_BYTES :]) if part.numel()]
     return [channel.send(part) for part in parts]
 
 
-def tell(channel: Channel, frame: wire.Frame, seconds: float) -> None:
+def tell(channel: Channel, frame: wire.Frame, seconds: float, version: int = wire.FIRST) -> None:
     """Say the last word. Nothing depends on it here: a peer that is gone, or does not listen, need not hear it."""
     with contextlib.suppress(WorldFailed):
-        send_frame(channel, frame, seconds)
+        send_frame(channel, frame, seconds, version)
 
 
 def receive_frame(channel: Channel, seconds: float) -> wire.Frame:
     """The next frame. Raises BadFrame or UnknownVersion, with nothing allocated beyond the limit of the wire."""
+    return receive_answer(channel, seconds)[0]
+
+
+def receive_answer(channel: Channel, seconds: float) -> tuple[wire.Frame, int]:
+    """The same, and the version that it is written in, which is spoken from then on."""
     prefix = wire.parse_prefix(_receive(channel, wire.PREFIX_BYTES, seconds))
-    return wire.parse(prefix, _receive(channel, prefix.length, seconds))
+    return wire.parse(prefix, _receive(channel, prefix.length, seconds)), prefix.version
 
 
 def _receive(channel: Channel, count: int, seconds: float) -> bytes:

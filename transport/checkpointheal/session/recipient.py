@@ -13,7 +13,7 @@ from checkpointheal.contract.layout import Identity
 from checkpointheal.errors import Abandoned, BadFrame, BytesDiffer, PeerBroke, PeerRefused
 from checkpointheal.session.heard import expect, refusal, told
 from checkpointheal.session.table import RECIPIENT, Walk
-from checkpointheal.wire import SPOKEN, Frame, Hello, Lifeline, Offer, Range, Receipt, Refuse, Want, found_in
+from checkpointheal.wire import FIRST, SPOKEN, Frame, Hello, Lifeline, Offer, Range, Receipt, Refuse, Want, found_in
 
 SHOWN = 8
 
@@ -62,6 +62,8 @@ class RecipientSession:
         self._offer: Offer | None = None
         self._due: deque[int] = deque()
         self._differing: list[int] = []
+        self.version = FIRST
+        """In which everything behind the offer is written."""
         self.cause: Refuse | None = None
         """What the donor said in place of a chunk."""
 
@@ -92,13 +94,16 @@ class RecipientSession:
         expected = self._expected
         return Hello(heal=expected.heal, attempt=expected.attempt, spoken=SPOKEN, lifeline=expected.lifeline)
 
-    def accept(self, frame: Frame) -> Offer:
-        """The offer, believed. Raises Abandoned (another attempt or step), BytesDiffer (another state)."""
+    def accept(self, frame: Frame, version: int = FIRST) -> Offer:
+        """The offer, believed; what follows is said in the `version` that it is written in.
+
+        Raises Abandoned (another attempt or step), BytesDiffer (another state).
+        """
         offer = expect(self._walk, frame, Offer)
         _check_attempt(offer, self._expected)
         _check_identity(offer, self._expected)
         self._walk.take("Offer")
-        self._offer = offer
+        self._offer, self.version = offer, version
         return offer
 
     def compare(self, present: Sequence[str]) -> Want:

@@ -28,7 +28,8 @@ _PREFIX = struct.Struct("<4sHHQ")
 PREFIX_BYTES = _PREFIX.size
 _KINDS: Mapping[int, type[Frame]] = {1: Hello, 2: Offer, 3: Want, 4: Receipt, 5: Refuse}
 _NUMBERS = {model: number for number, model in _KINDS.items()}
-_FIRST = 1
+FIRST = 1
+"""The version that every build has spoken, or can at least refuse in."""
 _TIMELESS = (Hello, Refuse)
 """Written in version 1 whatever is spoken: they are said before a version is agreed, or because none is."""
 
@@ -41,12 +42,12 @@ class Prefix(NamedTuple):
     length: int
 
 
-def encode(frame: Frame, version: int = SPOKEN[0]) -> bytes:
-    """Prefix and header. Raises BadFrame where the header is too long for any peer."""
+def encode(frame: Frame, version: int = FIRST) -> bytes:
+    """Prefix and header, in a version that both speak. Raises BadFrame where the header is too long for any peer."""
     header = frame.model_dump_json(by_alias=True).encode()
     if len(header) > HEADER_LIMIT:
         raise BadFrame(f"the {_name(type(frame))} takes {len(header)} bytes, over {HEADER_LIMIT}: merge tensors")
-    written_in = _FIRST if isinstance(frame, _TIMELESS) else version
+    written_in = FIRST if isinstance(frame, _TIMELESS) else version
     return _PREFIX.pack(MAGIC, written_in, _NUMBERS[type(frame)], len(header)) + header
 
 
@@ -57,7 +58,7 @@ def parse_prefix(raw: bytes) -> Prefix:
     magic, version, number, length = _PREFIX.unpack(raw)
     if magic != MAGIC:
         raise BadFrame(f"a frame begins with {MAGIC!r}, {magic!r} came: the peer speaks something else")
-    if version not in {*SPOKEN, _FIRST}:
+    if version not in {*SPOKEN, FIRST}:
         raise UnknownVersion(f"a frame of version {version} came, this build speaks {_list(SPOKEN)}")
     kind = _KINDS.get(number)
     if kind is None:
