@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import checkpointheal
 from builders_trainer import OPTIMIZERS, SECONDS, Training
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver
 from checkpointheal.errors import ArenaDoesNotFit, Misuse
@@ -176,11 +177,10 @@ def test_our_own_error_in_the_background_is_not_swallowed(begin, agent, copying)
         training.step()
 
 
-def test_without_an_optimizer_nothing_says_when_an_update_begins(attach, agent):
-    training = Training()
-    training.parts = lambda: {"model": training.model}
+def test_without_an_optimizer_nothing_says_when_an_update_begins(monkeypatch):
+    monkeypatch.delenv("CHECKPOINTHEAL_ARENA", raising=False)
     with pytest.raises(Misuse, match=r"no torch\.optim\.Optimizer"):
-        attach(training, background=True)
+        checkpointheal.attach(model=nn.Linear(1, 1), background=True)
 
 
 def rests_of(**parts):

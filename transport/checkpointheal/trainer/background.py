@@ -19,14 +19,18 @@ from checkpointheal.manifest.wholes import local_of
 from checkpointheal.trainer.parts import Parts
 
 
+def require_optimizer(parts: Parts) -> None:
+    """Raises Misuse where none would tell when an update begins."""
+    if not parts.optimizers:
+        raise Misuse(
+            "attach(background=True) was given no torch.optim.Optimizer: the copy has to end before its step()"
+        )
+
+
 class Background:
-    """One copy at a time beside the training loop. Raises Misuse where no optimizer tells when an update begins."""
+    """One copy at a time beside the training loop."""
 
     def __init__(self, parts: Parts) -> None:
-        if not parts.optimizers:
-            raise Misuse(
-                "attach(background=True) was given no torch.optim.Optimizer: the copy has to end before its step()"
-            )
         self._optimizers = tuple(f"{name}." for name in parts.optimizers)
         self._parameters = frozenset(_updated(parts))
         self._pool = ThreadPoolExecutor(1, "checkpointheal-copy")

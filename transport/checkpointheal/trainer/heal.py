@@ -40,6 +40,7 @@ from checkpointheal.trainer import build, rejoining
 from checkpointheal.trainer.agreement import Standing, agree
 from checkpointheal.trainer.apply import Given, apply
 from checkpointheal.trainer.asking import ask
+from checkpointheal.trainer.background import require_optimizer
 from checkpointheal.trainer.collectives import Baseline, end_collectives
 from checkpointheal.trainer.ending import Ending
 from checkpointheal.trainer.epoch import Epoch, alone
@@ -313,6 +314,8 @@ def attach(
     Raises Misuse where a part cannot be kept, AlreadyAttached where this process has attached before.
     """
     parts = declare(replicated, private or {})
+    if background:
+        require_optimizer(parts)
     settings = TrainerSettings.from_environment(os.environ, private_limit=private_limit, background=background)
     if settings.arena is not None:
         if str(settings.arena) in _attached:
