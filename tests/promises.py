@@ -227,18 +227,32 @@ def all_deadlines(policy: Policy) -> float:
 
 
 def believable(view: JobView, coordinate: int, step: int) -> frozenset[str]:
-    """Told the long way round: what most of those that live hold; where as many hold others, what a lost one held."""
+    """Told the long way round: what most of those that live hold; where as many hold others, what a lost one held.
+
+    Nothing that more lost ones contradict than hold it, living or lost.
+    """
     votes = Counter(digest for _member, digest in _digests(view, coordinate, step))
     most = {digest for digest, count in votes.items() if count == max(votes.values())}
-    witnessed = {each.identity.state_digest for each in view.remembered if each.identity.step == step}
-    witnessed |= {
-        each.state_digest
-        for heard in view.heard
-        if heard.report.pod_uid not in _newest(view).values() and heard.report.member.coordinate == coordinate
-        for each in heard.report.generations
-        if each.step == step and each.state_digest is not None
-    }
-    return frozenset(most if len(most) == 1 else most & witnessed)
+    lost = Counter(digest for _uid, digest in _lost_digests(view, coordinate, step))
+    believed = most if len(most) == 1 else most & lost.keys()
+    return frozenset(
+        each
+        for each in believed
+        if votes[each] + lost[each] >= max(lost[other] for other in {*lost, each} - {each} or {""})
+    )
+
+
+def _lost_digests(view: JobView, coordinate: int, step: int) -> set[tuple[str, str]]:
+    """By pod: what was remembered of it, or heard of late."""
+    found = {(each.pod_uid, each.identity.state_digest) for each in view.remembered if each.identity.step == step}
+    gone = [each.report for each in view.heard if each.report.pod_uid not in _newest(view).values()]
+    for report in (each for each in gone if each.member.coordinate == coordinate):
+        found |= {
+            (report.pod_uid, each.state_digest)
+            for each in report.generations
+            if each.step == step and each.state_digest is not None
+        }
+    return found
 
 
 def highest_restorable(view: JobView) -> int | None:

@@ -170,6 +170,7 @@ class Agent:
             pod=self.pod.name,
             pod_uid=self.pod.uid,
             agent=self.name,
+            started=float(self.name.rpartition("-")[2]),
             sequence=self.sequence,
             endpoint=Endpoint(host="10.0.0.1", port=7000),
             build="torch",

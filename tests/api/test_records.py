@@ -107,6 +107,7 @@ def heals(draw: st.DrawFn) -> HealRecord:
         "crash_step": draw(st.none() | steps),
         "noticed_at": draw(times),
         "opened_at": draw(times),
+        "attempts_before": draw(steps),
         "refusals": tuple(draw(st.lists(refusals, max_size=3))),
         "epoch": draw(st.none() | steps),
         "rung": draw(st.none() | st.sampled_from(list(Rung))),

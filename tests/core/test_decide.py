@@ -299,6 +299,15 @@ def test_a_heal_that_an_older_word_closed_is_opened_again():
     assert [type(each) for each in decisions] == [Conclude, OpenHeal, Assign, Wait]
 
 
+def test_a_heal_that_is_opened_again_gives_no_attempt_twice():
+    view, _ = decided(replaced("1/0"))
+    (heal,) = view.heals
+    closed = view.model_copy(update={"heals": (heal.model_copy(update={"concluded_at": NOW, "healed": False}),)})
+    again, _ = decided(closed)
+    assert again.heals[0].name == heal.name
+    assert (heal.highest_attempt, again.heals[0].highest_attempt) == (1, 2)
+
+
 def test_a_request_that_was_healed_is_not_answered_twice():
     view, _ = decided(replaced("1/0"))
     healed = view.heals[0].model_copy(update={"concluded_at": NOW, "healed": True})

@@ -125,6 +125,11 @@ class HealSpec(Part):
     opened_at: MicroTime = Field(
         description="When it was opened.", json_schema_extra=rules(("self == oldSelf", "is immutable"))
     )
+    attempts_before: Whole = Field(
+        default=0,
+        description="Its highest attempt before it was opened again.",
+        json_schema_extra=rules(("self == oldSelf", "is immutable")),
+    )
     message: Sentence = Field(
         default="",
         description="Why it was opened, in a sentence.",

@@ -9,19 +9,20 @@ from checkpointheal_operator.core.view import Heard, JobView, Remembered
 
 HEARTBEAT = 4.0
 """Seconds in which an agent that lives is heard, whether or not it has news."""
-EARLIER_KEPT = 4
 
 
 def hear(previous: Heard | None, report: AgentReport, at: float) -> Heard:
     """Take `report` in place of the pod's `previous` one, unless it is older.
 
-    Two starts of one agent cannot be put in order by what they say. The one that was first heard last is believed: the
-    last word of an agent that ended may come after the first of the next. The other one is, once that one is silent.
+    Of two starts of one agent the later one is believed: the last word of an agent that ended may come after the first
+    of the next. The clock that tells may have been set back, so a start that goes on speaking where the other one has
+    fallen silent is believed, too; and where either does not tell, the one that speaks last.
     """
     if previous is None:
-        return Heard(report=report, at=at, agent_since=at, trainer_since=at)
+        return _first_word(report, at)
     if previous.report.agent != report.agent:
-        return previous if _comes_too_late(previous, report, at) else _another_start(previous, report, at)
+        is_late = _began_before(report, previous.report) and at < previous.at + HEARTBEAT
+        return previous if is_late else _first_word(report, at)
     if report.sequence < previous.report.sequence:
         return previous
     before, after = previous.report.trainer, report.trainer
@@ -30,14 +31,12 @@ def hear(previous: Heard | None, report: AgentReport, at: float) -> Heard:
     return previous.model_copy(update={"report": report, "at": at, "trainer_since": since})
 
 
-def _comes_too_late(previous: Heard, report: AgentReport, at: float) -> bool:
-    return report.agent in previous.earlier and at < previous.at + HEARTBEAT
+def _first_word(report: AgentReport, at: float) -> Heard:
+    return Heard(report=report, at=at, agent_since=at, trainer_since=at)
 
 
-def _another_start(previous: Heard, report: AgentReport, at: float) -> Heard:
-    others = [each for each in (*previous.earlier, previous.report.agent) if each != report.agent]
-    earlier = tuple(others[-EARLIER_KEPT:])
-    return Heard(report=report, at=at, agent_since=at, trainer_since=at, earlier=earlier)
+def _began_before(report: AgentReport, other: AgentReport) -> bool:
+    return report.started is not None and other.started is not None and report.started < other.started
 
 
 def is_news(before: Heard | None, after: Heard) -> bool:

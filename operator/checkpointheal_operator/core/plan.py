@@ -47,7 +47,7 @@ def next_attempt(moment: Moment) -> int:
     for heard in moment.view.heard:
         seen.append(heard.report.attempt_seen)
         seen.append(heard.report.transfer.attempt if heard.report.transfer else 0)
-    seen += [heal.assignment.attempt for heal in moment.view.heals if heal.assignment]
+    seen += [heal.highest_attempt for heal in moment.view.heals]
     return max(seen) + 1
 
 

@@ -39,9 +39,14 @@ def _opened(view: JobView, decision: OpenHeal, now: float) -> JobView:
     if any(heal.name == decision.name and heal.is_open for heal in view.heals):
         return view
     others = tuple(heal for heal in view.heals if heal.name != decision.name)
+    before = max((heal.highest_attempt for heal in view.heals if heal.name == decision.name), default=0)
     noticed = view.epoch.ended_at
     heal = HealRecord(
-        noticed_at=now if noticed is None else noticed, opened_at=now, reason=decision.cause, **dict(decision)
+        noticed_at=now if noticed is None else noticed,
+        opened_at=now,
+        reason=decision.cause,
+        attempts_before=before,
+        **dict(decision),
     )
     return view.model_copy(update={"heals": (*others, heal)})
 

@@ -135,19 +135,19 @@ def _candidates(moment: Moment) -> tuple[Candidate, ...]:
 
 
 def _candidate(moment: Moment, held: Mapping[MemberId, Mapping[int, Generation]], step: int) -> Candidate:
-    holders: dict[int, list[Holder]] = {c: [] for c in range(moment.view.policy.ranks)}
+    voters: dict[int, list[Holder]] = {c: [] for c in range(moment.view.policy.ranks)}
     pending: list[tuple[MemberId, float]] = []
     hoped: set[int] = set()
     for member in moment.members:
         place, generation = moment.places[member], held[member].get(step)
-        if generation is None or not is_donor_material(place):
+        if generation is None:
             continue
         if generation.state_digest is not None:
-            holders[member.coordinate].append(Holder(place, generation))
-        elif moment.now < (until := _digest_deadline(moment, place, generation)):
+            voters[member.coordinate].append(Holder(place, generation))
+        elif is_donor_material(place) and moment.now < (until := _digest_deadline(moment, place, generation)):
             pending.append((member, until))
             hoped.add(member.coordinate)
-    ballots = {c: elect(each, _witnesses(moment, c, step)) for c, each in holders.items()}
+    ballots = {c: _ballot(moment, c, step, each) for c, each in voters.items()}
     needing = [member for member in moment.members if not moment.places[member].is_done]
     homes = {member: _private_homes(moment, member, held[member].get(step), step) for member in needing}
     without = [member for member, home in homes.items() if home is None]
@@ -161,6 +161,13 @@ def _candidate(moment: Moment, held: Mapping[MemberId, Mapping[int, Generation]]
         homeless=tuple(member for member in without if member not in beginning),
         beginning=beginning,
     )
+
+
+def _ballot(moment: Moment, coordinate: int, step: int, voters: Sequence[Holder]) -> Ballot:
+    """Who goes, or is silent, has no less a say in whose bytes are right: it only cannot give its own."""
+    ballot = elect(voters, _witnesses(moment, coordinate, step))
+    giving = {uid: holder for uid, holder in ballot.accepted.items() if is_donor_material(holder.place)}
+    return Ballot(giving, ballot.refused)
 
 
 def _digest_deadline(moment: Moment, place: Place, generation: Generation) -> float:

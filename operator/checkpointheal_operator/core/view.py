@@ -89,7 +89,6 @@ class Heard(Frozen):
     at: float = Field(description="When it came.")
     agent_since: float = Field(description="When this start of the agent was first heard.")
     trainer_since: float = Field(description="When the trainer was first heard to be as it is.")
-    earlier: tuple[str, ...] = Field(default=(), description="Starts of the agent that were heard before this one.")
 
 
 class Remembered(Frozen):
@@ -166,6 +165,7 @@ class HealRecord(Frozen):
     crash_step: Step | None = Field(default=None, description="Its highest sealed step when it came back crashed.")
     noticed_at: float = Field(description="When its epoch was found over.")
     opened_at: float
+    attempts_before: Count = Field(default=0, description="Its highest attempt before it was opened again.")
     tries: Count = Field(default=0, description="Assignments so far.")
     assignment: Assignment | None = None
     assigned_at: float | None = None
@@ -185,6 +185,11 @@ class HealRecord(Frozen):
     def is_open(self) -> bool:
         """Whether it still waits for its verdict."""
         return self.concluded_at is None
+
+    @property
+    def highest_attempt(self) -> int:
+        """That was ever made for it; 0 without any."""
+        return max(self.attempts_before, self.assignment.attempt if self.assignment else 0)
 
 
 class JobView(Frozen):

@@ -1,7 +1,8 @@
 """Whose bytes are right, where peers hold different ones for one step of one coordinate.
 
 Only equal schemas are compared, and only equal builds must agree: another torch or processor may round differently.
-The larger group wins; where two are equally large, what a lost peer last held decides, or nobody is believed.
+The larger group wins; where two are equally large, what a lost peer last held decides, or nobody is believed. Nor is
+anybody against whom more lost peers stand than live ones beside it: whose memory went wrong cannot be seen any more.
 """
 
 from collections import Counter
@@ -42,10 +43,10 @@ class Ballot:
 
 def elect(holders: Sequence[Holder], witnesses: Iterable[Remembered]) -> Ballot:
     """Split `holders` into believed and refused. `witnesses` are of the same coordinate and step."""
-    witnesses = tuple(witnesses)
+    witnesses = tuple({(each.pod_uid, each.identity): each for each in witnesses}.values())
     schema = _winner(
         Counter(each.generation.schema_digest for each in holders),
-        {each.identity.schema_digest for each in witnesses},
+        Counter(each.identity.schema_digest for each in witnesses),
     )
     weight = Counter(each.generation.state_digest or "" for each in holders)
     accepted: dict[str, Holder] = {}
@@ -55,7 +56,7 @@ def elect(holders: Sequence[Holder], witnesses: Iterable[Remembered]) -> Ballot:
             refused[holder.uid] = Reason.SCHEMA_DIFFERS if schema else Reason.NO_MAJORITY
             continue
         group = {h.generation.state_digest or "" for h in holders if _must_agree(h, holder)}
-        seen = {w.identity.state_digest for w in witnesses if w.build == holder.build}
+        seen = Counter(w.identity.state_digest for w in witnesses if w.build == holder.build)
         digest = _winner(Counter({each: weight[each] for each in group}), seen)
         if digest == holder.generation.state_digest:
             accepted[holder.uid] = holder
@@ -68,11 +69,15 @@ def _must_agree(one: Holder, other: Holder) -> bool:
     return one.build == other.build and one.generation.schema_digest == other.generation.schema_digest
 
 
-def _winner(votes: Counter[str], witnessed: set[str]) -> str | None:
+def _winner(votes: Counter[str], witnessed: Counter[str]) -> str | None:
     """The strictly largest group; among the equally largest the only one that was witnessed; else none."""
     if not votes:
         return None
     most = max(votes.values())
     largest = {each for each, count in votes.items() if count == most}
-    decided = largest if len(largest) == 1 else largest & witnessed
-    return decided.pop() if len(decided) == 1 else None
+    decided = largest if len(largest) == 1 else largest & witnessed.keys()
+    if len(decided) != 1:
+        return None
+    (winner,) = decided
+    against = max((count for each, count in witnessed.items() if each != winner), default=0)
+    return winner if votes[winner] + witnessed[winner] >= against else None

@@ -62,7 +62,7 @@ class Agent:
 
     def __init__(self, settings: AgentSettings, session: aiohttp.ClientSession) -> None:
         self._settings = settings
-        self._start = uuid.uuid4().hex
+        self._start, self._started = uuid.uuid4().hex, time.time()
         self._sequence = 0
         self._orders = Orders(revision=0)
         self._answered = ""
@@ -125,6 +125,7 @@ class Agent:
             pod=self._settings.pod,
             pod_uid=self._settings.pod_uid,
             agent=self._start,
+            started=self._started,
             sequence=self._sequence,
             endpoint=self._endpoint,
             build=self._seen.build,

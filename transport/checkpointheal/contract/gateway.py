@@ -101,6 +101,9 @@ class AgentReport(Message):
     pod: str
     pod_uid: str
     agent: str = Field(description="Which start of the agent speaks.")
+    started: float | None = Field(
+        default=None, ge=0, description="When that was, in seconds since 1970 by its node. None: an older build."
+    )
     sequence: Count = Field(description="Grows with each report of this start; an older one is dropped.")
     endpoint: Endpoint
     build: str = Field(default="", description="torch and CPU build: only equal ones must agree on a digest.")
