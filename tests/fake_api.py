@@ -181,7 +181,10 @@ class FakeApi:
         waiting = self.faults[asked.kind.plural]
         fault = waiting.popleft() if waiting else ""
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
-        await response.prepare(request)
+        try:
+            await response.prepare(request)
+        except ConnectionError:  # who asked is gone already
+            return response
         since = int(request.query["resourceVersion"])
         if fault in ("error", "expired") or since < self.cluster.oldest:
             code = 500 if fault == "error" else 410
