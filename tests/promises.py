@@ -243,15 +243,15 @@ def believable(view: JobView, coordinate: int, step: int) -> frozenset[str]:
 
 
 def _lost_digests(view: JobView, coordinate: int, step: int) -> set[tuple[str, str]]:
-    """By pod: what was remembered of it, or heard of late."""
-    found = {(each.pod_uid, each.identity.state_digest) for each in view.remembered if each.identity.step == step}
+    """By pod, where that is the last that it held: what was remembered of it, or heard of late."""
+    lost = [each for each in view.remembered if each.member.coordinate == coordinate]
+    found = {(each.pod_uid, each.identity.state_digest) for each in lost if each.identity.step == step}
     gone = [each.report for each in view.heard if each.report.pod_uid not in _newest(view).values()]
     for report in (each for each in gone if each.member.coordinate == coordinate):
-        found |= {
-            (report.pod_uid, each.state_digest)
-            for each in report.generations
-            if each.step == step and each.state_digest is not None
-        }
+        digested = [each for each in report.generations if each.state_digest is not None]
+        last = max(digested, key=lambda each: (each.step, each.epoch or 0), default=None)
+        if last is not None and last.step == step and last.state_digest is not None:
+            found.add((report.pod_uid, last.state_digest))
     return found
 
 
