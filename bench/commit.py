@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ import torch
 import checkpointheal
 from bench.table import Row, median_ratio
 from checkpointheal import digest
-from checkpointheal.arena import Arena
+from checkpointheal.arena import Arena, Reading
 from checkpointheal.contract.trainer import (
     SOCKET_NAME,
     TRAINER_SAYS,
@@ -32,6 +33,7 @@ from checkpointheal.contract.trainer import (
     Reserve,
     Reserved,
     Restored,
+    Sealed,
     Wait,
 )
 from checkpointheal.demo.reference import build, train_step
@@ -42,7 +44,7 @@ TARGET = 1.5
 
 def rows() -> list[Row]:
     """Pause of a commit, the plain copy, their ratio, and what the agent spends on digests meanwhile."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder, _agent(Path(folder)):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder, agent(Path(folder)):
         os.environ |= {"CHECKPOINTHEAL_ARENA": folder}
         pairs, size = _measure(Path(folder))
         commits, copies = zip(*pairs, strict=True)
@@ -102,9 +104,13 @@ def _digest_seconds(folder: Path) -> float:
     arena = Arena.open(folder)
     with arena.read(next(iter(arena.seals()))) as reading:
         begun = time.process_time()
-        for chunk in reading.chunks(digest.CHUNK_BYTES):
-            digest.digest_bytes(chunk)
+        _digest(reading)
         return time.process_time() - begun
+
+
+def _digest(reading: Reading) -> None:
+    for chunk in reading.chunks(digest.CHUNK_BYTES):
+        digest.digest_bytes(chunk)
 
 
 def _options() -> argparse.Namespace:
@@ -113,8 +119,10 @@ def _options() -> argparse.Namespace:
 
 
 @contextmanager
-def _agent(folder: Path) -> Iterator[None]:
-    process = subprocess.Popen([sys.executable, "-m", "bench.commit", str(folder)], stdout=subprocess.PIPE)
+def agent(folder: Path, *, digests: bool = False) -> Iterator[None]:
+    """A process that answers as an agent does; where it `digests`, each generation, as one that nobody waits for."""
+    command = [sys.executable, "-m", "bench.commit", str(folder), *(["digests"] if digests else [])]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
         if process.stdout is not None:
             process.stdout.readline()
@@ -124,7 +132,7 @@ def _agent(folder: Path) -> Iterator[None]:
         process.wait()
 
 
-def _play_agent(folder: Path) -> None:
+def _play_agent(folder: Path, *, digests: bool) -> None:
     arena = Arena.create(folder)
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(folder / SOCKET_NAME))
@@ -141,10 +149,19 @@ def _play_agent(folder: Path) -> None:
                     answer = Reserved()
                 case PrivateReady():
                     answer = PrivateKept(step=said.step, buddies=0)
+                case Sealed() if digests:
+                    threading.Thread(target=_digest_quietly, args=(arena, said.slot)).start()
+                    continue
                 case _:
                     continue
             connection.sendall(answer.model_dump_json().encode() + b"\n")
 
 
+def _digest_quietly(arena: Arena, slot: int) -> None:
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+    with arena.read(slot) as reading:
+        _digest(reading)
+
+
 if __name__ == "__main__":
-    _play_agent(Path(sys.argv[1]))
+    _play_agent(Path(sys.argv[1]), digests="digests" in sys.argv)

@@ -1,0 +1,111 @@
+"""How much longer does a training step take for being protected, in the loop and in the background?
+
+Blocks of steps without a commit, with one that copies before it returns, and with one that copies beside the loop take
+turns in one process, in which torch has one thread. A second process plays the agent, and digests each generation at
+low priority, as an agent does.
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import checkpointheal
+from bench.commit import agent
+from bench.table import Row, median_ratio
+from checkpointheal.arena import Arena
+from checkpointheal.demo.reference import build, train_step
+from checkpointheal.trainer.heal import Heal
+
+ROUNDS, STEPS = 12, 3
+MODEL = argparse.Namespace(steps=10_000, layers=6, width=768, heads=12, batch=1, length=192)
+"""About 500 MB with its optimizer, and a second or more a step on one core."""
+TARGET = 1.10
+"""Of a step's time without us."""
+
+
+class Run:
+    """One way to train: its commits, its time and what the process spent in it."""
+
+    def __init__(self, step: Callable[[], object], heal: Heal | None) -> None:
+        self._step, self._heal, self._number = step, heal, 0
+        self.seconds: list[float] = []
+        self.pauses: list[float] = []
+        self.cpu: list[float] = []
+
+    def block(self) -> None:
+        """So many steps. The first one is not counted: a copy of another block's may end in it."""
+        for number in range(STEPS + 1):
+            if number == 1:
+                begun, spent = time.perf_counter(), _cpu_seconds()
+            self._step()
+            self._commit()
+        self.seconds.append((time.perf_counter() - begun) / STEPS)
+        self.cpu.append((_cpu_seconds() - spent) / STEPS)
+
+    def _commit(self) -> None:
+        if self._heal is not None:
+            self._number += 1
+            begun = time.perf_counter()
+            self._heal.commit(self._number)
+            self.pauses.append(time.perf_counter() - begun)
+
+
+def rows() -> list[Row]:
+    """Step times, their ratios with a spread, pauses and CPU-seconds of the trainer."""
+    with ExitStack() as stack:
+        folders = [Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm"))) for _ in range(2)]
+        for folder in folders:
+            stack.enter_context(agent(folder, digests=True))
+        model, optimizer, schedule, text = build(MODEL, rank=0)
+        parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "private": {"text": text}}
+        in_loop, beside = (_heal(folder, parts, background=folder is folders[1]) for folder in folders)
+
+        def step() -> None:
+            train_step(model, optimizer, schedule, text)
+
+        plain, loop, background = Run(step, None), Run(step, in_loop), Run(step, beside)
+        for _ in range(ROUNDS + 1):
+            for each in (plain, loop, background):
+                each.block()
+        for heal in (in_loop, beside):
+            heal.done()
+        size = max(seal.data_bytes for seal in Arena.open(folders[0]).seals().values())
+    return [Row("state", size / 1e6, "MB"), *_shown(plain, loop, background)]
+
+
+def _shown(plain: Run, loop: Run, background: Run) -> list[Row]:
+    found = [Row("a step without us", statistics.median(plain.seconds[1:]), "s")]
+    for name, run in (("in the loop", loop), ("in the background", background)):
+        pairs = list(zip(run.seconds[1:], plain.seconds[1:], strict=True))
+        ratios = sorted(first / second for first, second in pairs)
+        spread = f"median of {len(pairs)} pairs, {ratios[0]:.3f} to {ratios[-1]:.3f}"
+        found += [
+            Row(f"with a commit every step, {name}", median_ratio(pairs), "", TARGET, spread),
+            Row(f"commit() itself, {name}", statistics.median(run.pauses[STEPS + 1 :]), "s"),
+            Row(
+                f"CPU of the trainer for it, {name}",
+                statistics.median(ours - theirs for ours, theirs in zip(run.cpu[1:], plain.cpu[1:], strict=True)),
+                "CPU-s",
+            ),
+        ]
+    return found
+
+
+def _heal(folder: Path, parts: dict[str, Any], *, background: bool) -> Heal:
+    """Attached to its own agent; two of them in one process, which a training never has."""
+    os.environ["CHECKPOINTHEAL_ARENA"] = str(folder)
+    heal = checkpointheal.attach(**parts, background=background)
+    heal.restore()
+    return heal
+
+
+def _cpu_seconds() -> float:
+    spent = resource.getrusage(resource.RUSAGE_SELF)
+    return spent.ru_utime + spent.ru_stime
