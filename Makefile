@@ -78,7 +78,7 @@ bench-termination: $(STAMP) ## what an agent adds to the end of a Job, on the cl
 	PYTHONPATH=tests $(BIN)/python -m bench.termination $(or $(N),20)
 
 soak: $(STAMP) ## everything goes wrong with a simulated job, step after step, until a promise is broken (N=1000000; MINUTES=60; SEED)
-	PYTHONPATH=tests nice -n 19 $(BIN)/python -m soak --steps $(or $(N),1000000) --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED))
+	PYTHONHASHSEED=0 PYTHONPATH=tests nice -n 19 $(BIN)/python -m soak --steps $(or $(N),1000000) --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED))
 
 FUZZ := $(VENV)/fuzz
 

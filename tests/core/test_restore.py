@@ -343,3 +343,9 @@ def test_a_place_without_a_pod_holds_nothing():
     moment = at(without_pod(ALL_WAIT, m("1/0")), NOW)
     assert point_of(ALL_WAIT).holds(moment.places[m("1/0")]) is None
     assert RestorePoint(10, Rung.PEER, Reason.EVERYONE_WAITS, "").holds(moment.places[m("0/0")]) is None
+
+
+def test_who_is_being_deleted_has_a_say_in_whose_bytes_are_right():
+    damaged = holding(holding(ALL_WAIT, "0/0", 10, state_digest="e" * 32), "1/0")
+    point = point_of(with_pod(damaged, m("2/0"), terminating=True))
+    assert (point.step, point.reason) == (None, Reason.NO_ELIGIBLE_DONOR)

@@ -28,9 +28,9 @@ def holders(*held: tuple[str, str] | str, schemas: tuple[str, ...] = ()) -> list
     return made
 
 
-def witness(digest: str, build: str = "torch", schema: str = MODELS[0]) -> Remembered:
+def witness(digest: str, build: str = "torch", schema: str = MODELS[0], uid: str = "gone") -> Remembered:
     identity = Identity(step=10, schema_digest=schema, state_digest=digest)
-    return Remembered(member=m("9/0"), pod_uid="gone", build=build, identity=identity)
+    return Remembered(member=m("9/0"), pod_uid=uid, build=build, identity=identity)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
@@ -59,6 +59,15 @@ def test_nobody_has_nothing_to_vote_on():
             [GOOD, BAD], [witness(GOOD, build="other")], set(), id="a lost peer of another build is not asked"
         ),
         pytest.param([GOOD, BAD, BAD], [witness(GOOD)], {"1", "2"}, id="a majority needs no witness"),
+        pytest.param([BAD], [witness(GOOD), witness(GOOD, uid="too")], set(), id="lost peers outnumber who is left"),
+        pytest.param([BAD], [witness(GOOD)], {"0"}, id="one against one does not"),
+        pytest.param([BAD], [witness(GOOD), witness(GOOD)], {"0"}, id="one that is heard of twice is one"),
+        pytest.param(
+            [BAD],
+            [witness(GOOD), witness(GOOD, uid="too"), witness(BAD, uid="three")],
+            {"0"},
+            id="nor where one agrees",
+        ),
         pytest.param([GOOD, BAD, OTHER], [], set(), id="three that all disagree"),
         pytest.param([(GOOD, "a"), (BAD, "b")], [], {"0", "1"}, id="two builds may differ"),
         pytest.param([(GOOD, "a"), (BAD, "a"), (GOOD, "b")], [], {"0", "2"}, id="another build that agrees counts"),
