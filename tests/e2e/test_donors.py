@@ -1,6 +1,10 @@
 """Whoever gives may go in the middle of it: the next one goes on where it was."""
 
+import pytest
+
 from builders_cluster import LARGE, Job, Json, kubectl, until
+
+pytestmark = pytest.mark.core
 
 CHUNK = 8 << 20
 """A transfer is resumed by whole chunks of this many bytes."""

@@ -53,6 +53,7 @@ def test_a_leader_and_a_pod_that_go_together_cost_no_more_than_the_pod(namespace
     healed_once(job)
 
 
+@pytest.mark.core
 @pytest.mark.usefixtures("both_operators")
 def test_a_pod_that_restarts_while_no_operator_is_there_is_healed_once_by_the_next(namespace, same):
     job = Job(namespace).start()
