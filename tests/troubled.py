@@ -12,7 +12,7 @@ from checkpointheal.contract.gateway import AgentReport, Orders
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core import decisions as core
 from checkpointheal_operator.core.decisions import held_by
-from checkpointheal_operator.core.hearing import HEARTBEAT, hear, is_news
+from checkpointheal_operator.core.hearing import hear, is_news
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import Heard
 from simulation import SETTLES_WITHIN, Pod, Simulation
@@ -252,15 +252,9 @@ class Troubled(Simulation):
             self.fall_back_by("Checkpoint")
         else:
             until = last.until if isinstance(last, core.Wait) else None
-            until = self.now + HEARTBEAT if until is None and self._disbelieves() else until
             assert until is not None, f"waits for nothing that could come: {last}: {last.message}"
             assert until <= deadline, f"waits beyond all its deadlines: {last}: {last.message}"
             self.now, self.news = max(self.now, until), True
-
-    def _disbelieves(self) -> bool:
-        """A new leader heard the last word of an agent after the first of the next, whose next beat it will believe."""
-        living = ((pod.agent, self.heard.get(pod.uid)) for pod in self.pods.values() if pod.agent is not None)
-        return any(known is not None and known.report.agent != agent.name for agent, known in living)
 
     def _beginnings(self, since: int) -> Iterator[str]:
         """How epochs began since then, the latest first."""
