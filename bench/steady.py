@@ -40,16 +40,16 @@ class Run:
         self.cpu: list[float] = []
 
     def block(self) -> None:
-        """So many steps. The first one is not counted: a copy of another block's may end in it."""
-        for number in range(STEPS + 1):
-            if number == 1:
-                begun, spent = time.perf_counter(), _cpu_seconds()
-            self._step()
-            self._commit()
+        """So many steps, and one before them that is not counted: a copy of another block's may end in it."""
+        self._go_on()
+        begun, spent = time.perf_counter(), _cpu_seconds()
+        for _ in range(STEPS):
+            self._go_on()
         self.seconds.append((time.perf_counter() - begun) / STEPS)
         self.cpu.append((_cpu_seconds() - spent) / STEPS)
 
-    def _commit(self) -> None:
+    def _go_on(self) -> None:
+        self._step()
         if self._heal is not None:
             self._number += 1
             begun = time.perf_counter()

@@ -70,7 +70,10 @@ def _must_agree(one: Holder, other: Holder) -> bool:
 
 
 def _winner(votes: Counter[str], witnessed: Counter[str]) -> str | None:
-    """The strictly largest group; among the equally largest the only one that was witnessed; else none."""
+    """The strictly largest group; among the equally largest the only one that was witnessed; else none.
+
+    Nor one that fewer hold, live or lost, than lost ones held another.
+    """
     if not votes:
         return None
     most = max(votes.values())

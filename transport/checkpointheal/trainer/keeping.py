@@ -80,7 +80,8 @@ class Keeping:
             generation = self._place(epoch, step, is_over)
             if generation is not None and self._background is None:
                 generation.copy()
-                self._finish(generation, begun)
+                if generation.seal():
+                    self._sealed(generation, time.monotonic() - begun)
             elif generation is not None and self._background is not None:
                 self._copy_beside(self._background, generation, begun)
             self._has_kept = True
@@ -125,7 +126,8 @@ class Keeping:
             with self._telling.of_errors(is_first=False):
                 generation.copy(rests)
                 if (path := watch.written()) is None:
-                    self._finish(generation, time.monotonic() - pause)
+                    if generation.seal():
+                        self._sealed(generation, pause)
                     return
                 generation.abandon()
                 self._background = None
@@ -137,13 +139,11 @@ class Keeping:
 
         background.start(copy, generation.described.seen.devices)
 
-    def _finish(self, generation: Generation, begun: float) -> None:
-        """`begun`: where the loop stood still from, by time.monotonic()."""
-        if generation.seal():
-            self._telling.kept()
-            pause = time.monotonic() - begun
-            self._line.say(Sealed(slot=generation.slot, step=generation.step, pause=pause), again="sealed")
-            self._wait_for_buddy(generation.step)
+    def _sealed(self, generation: Generation, pause: float) -> None:
+        """It is there: tell so. `pause`: seconds that the loop stood still for it."""
+        self._telling.kept()
+        self._line.say(Sealed(slot=generation.slot, step=generation.step, pause=pause), again="sealed")
+        self._wait_for_buddy(generation.step)
 
     def _reserve(self, slot_bytes: int) -> bool:
         """Have the agent make the slots: their pages are charged to it, not to the trainer.
