@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import torch
 
 import builders_agent as agents
 import builders_transfer
@@ -187,6 +188,16 @@ def test_a_held_trainer_stays_held_over_a_restart_of_its_agent_until_the_operato
                 reader, writer = await waiting(held=True)
                 assert await said(reader) == ("Released", False)
                 writer.close()
+
+    asyncio.run(story())
+
+
+def test_an_agent_tells_what_decides_the_channel_its_torch_and_whether_its_peers_show_certificates(home: Path) -> None:
+    async def story() -> None:
+        async with a_cluster(home) as cluster, cluster.agent(0):
+            report = await cluster.once(0, lambda report: True)
+            assert torch.__version__.split("+")[0] == report.torch.split("+")[0]
+            assert report.certified
 
     asyncio.run(story())
 

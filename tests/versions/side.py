@@ -1,9 +1,11 @@
 """One side of a transfer, to be run by any interpreter that has torch: `side.py give|take CHANNEL FOLDER`.
 
-Writes torch's version and the digest of what it gave or took. Both show and believe the certificate of the folder.
+Writes torch's version and the digest of what it gave or took. Over `gloo` and `stream` a state crosses, as in a
+trainer; over `meeting` bytes do, as between two agents. Both show and believe the certificate of the folder.
 """
 
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 from ssl import CERT_REQUIRED, PROTOCOL_TLS_CLIENT, PROTOCOL_TLS_SERVER, SSLContext
@@ -13,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from checkpointheal import PGTransport
+from checkpointheal.agent.meeting import Meeting, Visit
 from checkpointheal.channel import stream_group
 from checkpointheal.manifest import describe
 from checkpointheal.trainer.apply import state_digest
@@ -67,8 +70,8 @@ def meet(channel: str, rank: int, folder: Path) -> Any:
     return dist.group.WORLD
 
 
-def main(role: str, channel: str, folder: Path) -> None:
-    """In place, then into new memory."""
+def cross(role: str, channel: str, folder: Path) -> list[str]:
+    """In place, then into new memory: the digests of both."""
     group = meet(channel, ["give", "take"].index(role), folder)
     given, live = a_state(1), a_state(2)
     if role == "give":
@@ -80,8 +83,37 @@ def main(role: str, channel: str, folder: Path) -> None:
             state_digest(describe(PGTransport(group, SECONDS, torch.device("cpu"), target).recv_checkpoint(0)))
             for target in (lambda: live, None)
         ]
-    sys.stdout.write(" ".join([torch.__version__, *found]))
     dist.destroy_process_group()
+    return found
+
+
+def cross_as_agents(role: str, folder: Path) -> list[str]:
+    """Their store, their lifeline and their group, forth and back."""
+    place = folder / "port"
+    if role == "give":
+        meeting = Meeting("127.0.0.1", "heal/1", SECONDS.total_seconds())
+        place.with_suffix(".new").write_text(str(meeting.store_port))
+        place.with_suffix(".new").rename(place)
+    else:
+        while not place.exists():
+            time.sleep(0.01)
+        meeting = Visit("127.0.0.1", int(place.read_text()), "heal/1", SECONDS.total_seconds())
+    line, channel = meeting.lifeline(), meeting.channel()
+    given, back = torch.arange(3 << 20, dtype=torch.uint8), torch.zeros(3 << 20, dtype=torch.uint8)
+    if role == "give":
+        channel.send(given).wait(SECONDS.total_seconds())
+        channel.receive(back).wait(SECONDS.total_seconds())
+    else:
+        channel.receive(back).wait(SECONDS.total_seconds())
+        channel.send(back).wait(SECONDS.total_seconds())
+    line.close()
+    return [str(bool(torch.equal(given, back)))]
+
+
+def main(role: str, channel: str, folder: Path) -> None:
+    """Say which torch this is, and what crossed."""
+    found = cross_as_agents(role, folder) if channel == "meeting" else cross(role, channel, folder)
+    sys.stdout.write(" ".join([torch.__version__, *found]))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@
 Attempts grow over everything that anybody has ever seen, so that a late word about an old one is ignored by all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
 from checkpointheal.contract.gateway import AgentReport, Assignment, Peer, TransferFacts
+from checkpointheal_operator.core.channel import Crossing, crossing
 from checkpointheal_operator.core.decisions import Assign, Wait
 from checkpointheal_operator.core.donors import Case, DonorChoice, choose_donors, current_donor, due, rested_at
 from checkpointheal_operator.core.moment import Moment, Place
@@ -85,23 +86,34 @@ def _failure(moment: Moment, heal: HealRecord, attempt: int) -> TransferFacts | 
 
 def plan_assignment(case: Case, heal: HealRecord, abandoned: Abandonment | None) -> Assign | Wait:
     """Assign the best donors; wait where there are none now, until the first one has rested."""
-    if (uncertified := _uncertified(case, heal, abandoned)) is not None:
-        return uncertified
     failed = (heal.failed + (abandoned.failed if abandoned else ()))[-KEPT_FAILURES:]
     blamed = heal.model_copy(update={"failed": failed})
     choice = choose_donors(Case(case.moment, case.point, case.recipient, blamed, assigns=True))
     recipient = case.moment.places[case.recipient].peer
-    if not choice.eligible or recipient is None or _is_asking(case.moment, choice):
+    donors = _of_the_same_bytes(choice.eligible)
+    channel = crossing(case.moment.view.policy, case.moment.places[case.recipient].report, _reports(donors))
+    if channel.channel == "tls" and (uncertified := _uncertified(case, heal, abandoned)) is not None:
+        return uncertified
+    if not donors or recipient is None or _is_asking(case.moment, choice):
         return _wait_for_donors(case.moment, blamed, choice)
-    message = Reason.STATE_MISSING.tell(member=case.recipient, step=case.point.step)
+    reason, message = _why(case, abandoned, channel)
     return Assign(
         heal=heal.name,
-        assignment=_assignment(case, heal, recipient, choice.eligible),
+        assignment=_assignment(case, heal, recipient, donors).model_copy(update={"channel": channel.channel}),
         failed=failed,
         refusals=choice.refusals,
-        reason=abandoned.reason if abandoned else Reason.STATE_MISSING,
-        message=abandoned.message if abandoned else message,
+        reason=reason,
+        message=message,
     )
+
+
+def _why(case: Case, abandoned: Abandonment | None, channel: Crossing) -> tuple[Reason, str]:
+    """Why there is this assignment; where another channel stands in for the policy's, that too."""
+    message = Reason.STATE_MISSING.tell(member=case.recipient, step=case.point.step)
+    reason = Reason.CHANNEL_VERSION_DIFFERS if channel.why else Reason.STATE_MISSING
+    if abandoned is not None:
+        reason, message = abandoned.reason, abandoned.message
+    return reason, f"{message}; {channel.why}" if channel.why else message
 
 
 def _is_asking(moment: Moment, choice: DonorChoice) -> bool:
@@ -123,7 +135,7 @@ def _wait_for_donors(moment: Moment, heal: HealRecord, choice: DonorChoice) -> W
 def _uncertified(case: Case, heal: HealRecord, abandoned: Abandonment | None) -> Wait | None:
     """A recipient that cannot show who it is yet. Its own lack says nothing against a donor, and uses up no attempt."""
     policy, report = case.moment.view.policy, case.moment.places[case.recipient].report
-    if policy.channel != "tls" or report is None:
+    if report is None:
         return None
     says_so = any(flaw.reason == Reason.NO_CERTIFICATE for flaw in report.unprotected)
     failed_by_it = abandoned is not None and abandoned.reason == Reason.NOT_CERTIFIED
@@ -134,20 +146,25 @@ def _uncertified(case: Case, heal: HealRecord, abandoned: Abandonment | None) ->
     return Wait(until=None if says_so else until, reason=reason, message=reason.tell(member=case.recipient))
 
 
-def _assignment(case: Case, heal: HealRecord, recipient: Peer, eligible: Sequence[Holder]) -> Assignment:
-    """Only donors of the very same bytes stand behind the first: a take-over resumes, it does not start again."""
-    chosen, policy = eligible[0].generation, case.moment.view.policy
-    same = [each for each in eligible if each.generation.state_digest == chosen.state_digest]
-    donors = tuple(peer for peer in (each.place.peer for each in same) if peer)
+def _of_the_same_bytes(eligible: Sequence[Holder]) -> Sequence[Holder]:
+    """Only such stand behind the first: a take-over resumes, it does not start again."""
+    return [each for each in eligible if each.generation.state_digest == eligible[0].generation.state_digest]
+
+
+def _reports(donors: Sequence[Holder]) -> Iterator[AgentReport | None]:
+    return (each.place.report for each in donors)
+
+
+def _assignment(case: Case, heal: HealRecord, recipient: Peer, donors: Sequence[Holder]) -> Assignment:
+    chosen, policy = donors[0].generation, case.moment.view.policy
     return Assignment(
         heal=heal.name,
         attempt=next_attempt(case.moment),
         recipient=recipient,
-        donors=donors,
+        donors=tuple(peer for peer in (each.place.peer for each in donors) if peer),
         step=chosen.step,
         schema_digest=chosen.schema_digest,
         state_digest=chosen.state_digest or "",
         deadline=policy.patience(chosen.bytes),
         bytes_per_second=policy.bytes_per_second,
-        channel=policy.channel,
     )

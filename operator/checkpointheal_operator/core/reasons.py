@@ -127,6 +127,13 @@ class Reason(StrEnum):
 
     # Why a heal has this assignment, or ends.
     STATE_MISSING = "StateMissing", "{member} holds no usable state of step {step}"
+    CHANNEL_VERSION_DIFFERS = (
+        "ChannelVersionDiffers",
+        (
+            "the agent of {donor} runs torch {theirs}, that of {member} torch {own}: gloo promises nothing between two "
+            "versions, so the state crosses over TLS"
+        ),
+    )
     DONOR_LOST = "DonorLost", "the donor of attempt {attempt} is gone"
     TRANSFER_FAILED = "TransferFailed", "attempt {attempt} failed: {what}"
     TRANSFER_OVERDUE = "TransferOverdue", "attempt {attempt} did not end within {deadline:.1f} s"

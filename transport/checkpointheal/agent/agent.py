@@ -30,6 +30,7 @@ from checkpointheal.agent.duties import (
 from checkpointheal.agent.flaws import Flaws, flaw_of
 from checkpointheal.agent.gateway_link import GatewayLink
 from checkpointheal.agent.giving import Giving
+from checkpointheal.agent.installed import torch_version
 from checkpointheal.agent.keep import Keep
 from checkpointheal.agent.peer_door import PeerDoor, Peers
 from checkpointheal.agent.peer_trust import ByCertificate, ByKey
@@ -129,6 +130,8 @@ class Agent:
             sequence=self._sequence,
             endpoint=self._endpoint,
             build=self._seen.build,
+            torch=torch_version(),
+            certified=self._settings.certified,
             trainer=self._seen.facts,
             generations=self._shelf.generations(self._private_steps()),
             private_held=self._keep.held(),

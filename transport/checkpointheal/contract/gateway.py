@@ -107,6 +107,8 @@ class AgentReport(Message):
     sequence: Count = Field(description="Grows with each report of this start; an older one is dropped.")
     endpoint: Endpoint
     build: str = Field(default="", description="torch and CPU build: only equal ones must agree on a digest.")
+    torch: str = Field(default="", description="Version of the agent's own torch. Empty: an older build.")
+    certified: bool = Field(default=False, description="Agents of its job know each other by certificates.")
     trainer: TrainerFacts = TrainerFacts()
     generations: tuple[Generation, ...] = ()
     private_held: tuple[PrivateHeld, ...] = ()

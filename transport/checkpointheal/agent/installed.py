@@ -1,0 +1,16 @@
+"""Which torch will this agent's transfers run with?
+
+Answered without importing it: that takes seconds, and the agent itself never needs it.
+"""
+
+import functools
+from importlib.metadata import PackageNotFoundError, version
+
+
+@functools.cache
+def torch_version() -> str:
+    """As its package says, such as `2.15.0`; empty where nothing says it."""
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return ""
