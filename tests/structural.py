@@ -5,7 +5,7 @@ an error, so that no rule goes untested.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -17,12 +17,36 @@ TYPES: dict[str, tuple[type, ...]] = {
     "number": (int, float),
     "boolean": (bool,),
 }
+MANY = 1 << 62
+
+
+def deadline_rules() -> Iterator[tuple[str, Callable[[Any, Any], bool]]]:
+    """For each two deadlines that have an order: which is said counts, else so many fifths of the patience."""
+    fifths = {"report": 10, "agentSilence": 6, "transfer": 30, "restoreBudget": 180, "stoppedTrainer": 5}
+    pairs = (("report", "agentSilence"), ("transfer", "agentSilence"), ("restoreBudget", "stoppedTrainer"))
+
+    def effective(name: str) -> str:
+        return f"(has(self.{name}Seconds) ? self.{name}Seconds : self.patienceSeconds * {fifths[name]} / 5)"
+
+    def of(new: Any, name: str) -> int:
+        return int(new.get(f"{name}Seconds", new["patienceSeconds"] * fifths[name] // 5))
+
+    for longer, shorter in pairs:
+        rule = f"{effective(longer)} >= {effective(shorter)}"
+        yield rule, lambda new, _, longer=longer, shorter=shorter: of(new, longer) >= of(new, shorter)
+
+
 CEL: dict[str, Callable[[Any, Any], bool]] = {
     "self == oldSelf": lambda new, old: new == old,
     "self == oldSelf || self.attempt > oldSelf.attempt": lambda new, old: new == old or new["attempt"] > old["attempt"],
     "has(self.crashStep) == has(oldSelf.crashStep)": lambda new, old: ("crashStep" in new) == ("crashStep" in old),
     "!has(oldSelf.assignment) || has(self.assignment)": lambda new, old: "assignment" not in old or "assignment" in new,
     "self.number >= oldSelf.number": lambda new, old: new["number"] >= old["number"],
+    "!has(self.bytesPerSecond) || !has(self.floorBytesPerSecond) || "
+    "self.bytesPerSecond >= self.floorBytesPerSecond": lambda new, _: (
+        new.get("bytesPerSecond", MANY) >= new.get("floorBytesPerSecond", 0)
+    ),
+    **dict(deadline_rules()),
     "size(self.matchLabels) + size(self.matchExpressions) > 0": lambda new, _: bool(
         new["matchLabels"] or new["matchExpressions"]
     ),

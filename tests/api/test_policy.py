@@ -56,6 +56,27 @@ def test_every_field_of_the_spec_reaches_the_policy():
     assert sum(len(each) if isinstance(each, dict) else 1 for each in CHANGED.values()) == len(Policy.model_fields)
 
 
+def test_every_deadline_that_is_not_said_follows_from_one_number():
+    policy = policy_of(read(deadlines={"patienceSeconds": 20, "reportSeconds": 77}).spec, [])
+    found = (policy.stopped_grace, policy.agent_silence, policy.report_deadline, policy.epoch_end_deadline)
+    assert found == (20, 24, 77, 40)
+    assert (policy.transfer_seconds_at_least, policy.restore_budget) == (120, 720)
+
+
+@pytest.mark.parametrize(
+    ("donors", "floor"),
+    [
+        ({}, 50_000_000),
+        ({"bytesPerSecond": 2_500_000}, 1_250_000),
+        ({"bytesPerSecond": 1}, 1),
+        ({"bytesPerSecond": 1 << 40}, 50_000_000),
+        ({"bytesPerSecond": 9, "floorBytesPerSecond": 9}, 9),
+    ],
+)
+def test_who_is_held_to_a_cap_is_not_overdue_for_it(donors, floor):
+    assert policy_of(read(donors=donors).spec, []).transfer_floor_bytes_per_second == floor
+
+
 def test_the_defaults_in_the_definition_are_those_of_the_models():
     assert read() == CheckpointHeal.model_validate(a_policy())
 
@@ -68,6 +89,14 @@ def test_the_defaults_in_the_definition_are_those_of_the_models():
         ({"layout": {"replicas": 0}}, "spec.layout.replicas: 0 is out of bounds"),
         ({"layout": {"replicas": "three"}}, "spec.layout.replicas: 'three' is no integer"),
         ({"donors": {"limit": True}}, "spec.donors.limit: True is no integer"),
+        ({"donors": {"bytesPerSecond": 7, "floorBytesPerSecond": 8}}, "spec.donors: bytesPerSecond must not be less"),
+        ({"deadlines": {"patienceSeconds": 3}}, "spec.deadlines.patienceSeconds: 3 is out of bounds"),
+        (
+            {"deadlines": {"agentSilenceSeconds": 11}},
+            "spec.deadlines: reportSeconds must not be less than agentSilence",
+        ),
+        ({"deadlines": {"transferSeconds": 5}}, "spec.deadlines: transferSeconds must not be less than agentSilence"),
+        ({"deadlines": {"stoppedTrainerSeconds": 181}}, "spec.deadlines: restoreBudgetSeconds must not be less than"),
         ({"deadlines": {"restoreBudgetSeconds": 0}}, "spec.deadlines.restoreBudgetSeconds: 0 is out of bounds"),
         ({"fallback": "Fresh"}, "spec.fallback: 'Fresh' is none of"),
         ({"privateState": {"buddies": 17}}, "spec.privateState.buddies: 17 is out of bounds"),

@@ -14,7 +14,7 @@ from checkpointheal_operator.plugin.__main__ import main
 from checkpointheal_operator.plugin.asked import parser
 
 RUN = "import sys; from checkpointheal_operator.plugin.__main__ import main; sys.exit(main(sys.argv[1:]))"
-VERBS = ("status", "explain", "history", "watch", "report", "inject")
+VERBS = ("status", "explain", "history", "watch", "report", "deadlines", "inject")
 
 
 @pytest.fixture

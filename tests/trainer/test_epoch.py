@@ -17,7 +17,7 @@ LOST = RuntimeError("[gloo/transport/tcp/pair.cc:545] Connection closed by peer"
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
     monkeypatch.setattr(room, "CAUSE_GRACE", 0.0)
-    monkeypatch.setattr(room, "LOST_GRACE", 0.0)
+    monkeypatch.setattr(room.Epoch, "word_within", 0.0)
     monkeypatch.setattr(deadline, "PRESS_EVERY", 0.001)
 
 

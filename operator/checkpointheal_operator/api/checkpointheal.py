@@ -7,6 +7,7 @@ default never changes within a version. Must not know how a heal goes.
 from typing import Annotated, Literal
 
 from pydantic import Field
+from pydantic.alias_generators import to_camel
 
 from checkpointheal_operator.api.base import (
     Channel,
@@ -22,6 +23,7 @@ from checkpointheal_operator.api.base import (
     Word,
 )
 from checkpointheal_operator.api.rules import by_key, rules
+from checkpointheal_operator.core.deadlines import FIFTHS, ORDERS, PATIENCE, Order
 from checkpointheal_operator.core.reasons import Rung
 
 Positive = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -72,15 +74,29 @@ class Layout(Part):
     )
 
 
+_UNSAID = "!has(self.bytesPerSecond) || !has(self.floorBytesPerSecond)"
+
+
 class Donors(Part):
     """What healing may cost those who give."""
+
+    model_config = Part.model_config | {
+        "json_schema_extra": rules(
+            (
+                f"{_UNSAID} || self.bytesPerSecond >= self.floorBytesPerSecond",
+                "bytesPerSecond must not be less than floorBytesPerSecond: every transfer would be overdue",
+            )
+        )
+    }
 
     limit: Positive = Field(default=2, description="Recipients that one donor serves at a time.")
     bytes_per_second: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Cap on what a donor sends. Absent: as fast as it goes."
     )
-    floor_bytes_per_second: Annotated[int, Field(ge=1)] = Field(
-        default=50_000_000, description="A slower transfer is overdue, and another donor takes over."
+    floor_bytes_per_second: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="A slower transfer is overdue, and another donor takes over. Absent: 50000000, or half of "
+        "bytesPerSecond where that is less.",
     )
 
 
@@ -92,27 +108,56 @@ class PrivateState(Part):
     )
 
 
+def _effective(field: str) -> str:
+    """In CEL: what is said, else what follows from the patience."""
+    name = f"{to_camel(field)}Seconds"
+    return f"(has(self.{name}) ? self.{name} : self.patienceSeconds * {FIFTHS[field]} / 5)"
+
+
+def _in_order(order: Order) -> tuple[str, str]:
+    longer, shorter = (f"{to_camel(each)}Seconds" for each in (order.longer, order.shorter))
+    rule = f"{_effective(order.longer)} >= {_effective(order.shorter)}"
+    return rule, f"{longer} must not be less than {shorter}: {order.because}"
+
+
+def _times(field: str) -> str:
+    return f" Absent: {FIFTHS[field] / 5:g} times patienceSeconds."
+
+
 class Deadlines(Part):
     """How long is waited for whom, in seconds."""
 
-    restore_budget_seconds: Seconds = Field(
-        default=180,
+    model_config = Part.model_config | {"json_schema_extra": rules(*map(_in_order, ORDERS))}
+
+    patience_seconds: Annotated[int, Field(ge=4, le=2_400)] = Field(
+        default=PATIENCE,
+        description="How long a member in good health may be busy with something else. Each deadline that is not said "
+        "follows from it.",
+    )
+    restore_budget_seconds: Seconds | None = Field(
+        default=None,
         description="How long a trainer may take to load the answer of restore(). How long it waits for one is said to "
-        "itself, by CHECKPOINTHEAL_RESTORE_BUDGET, and does not count while spec.fallback is Hold.",
+        "itself, by CHECKPOINTHEAL_RESTORE_BUDGET, and does not count while spec.fallback is Hold."
+        + _times("restore_budget"),
     )
-    report_seconds: Seconds = Field(
-        default=10, description="How long a live pod's agent may take to report to a new leader."
+    report_seconds: Seconds | None = Field(
+        default=None,
+        description="How long a live pod's agent may take to report to a new leader." + _times("report"),
     )
-    agent_silence_seconds: Seconds = Field(
-        default=6, description="An agent that was not heard for this long is silent."
+    agent_silence_seconds: Seconds | None = Field(
+        default=None, description="An agent that was not heard for this long is silent." + _times("agent_silence")
     )
-    stopped_trainer_seconds: Seconds = Field(
-        default=5, description="How long a trainer may stand still before it is restarted."
+    stopped_trainer_seconds: Seconds | None = Field(
+        default=None,
+        description="How long a trainer may stand still before it is restarted." + _times("stopped_trainer"),
     )
-    epoch_end_seconds: Seconds = Field(
-        default=10, description="How long a trainer may take to end by itself once its epoch is over."
+    epoch_end_seconds: Seconds | None = Field(
+        default=None,
+        description="How long a trainer may take to end by itself once its epoch is over." + _times("epoch_end"),
     )
-    transfer_seconds: Seconds = Field(default=30, description="No deadline of a transfer is shorter.")
+    transfer_seconds: Seconds | None = Field(
+        default=None, description="No deadline of a transfer is shorter." + _times("transfer")
+    )
 
 
 class Attempts(Part):

@@ -8,9 +8,13 @@ from typing import Literal
 
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.api.base import Channel
-from checkpointheal_operator.api.checkpointheal import CheckpointHealSpec, Expression, Selector
+from checkpointheal_operator.api.checkpointheal import CheckpointHealSpec, Donors, Expression, Selector
+from checkpointheal_operator.api.checkpointheal import Deadlines as DeadlinesSpec
+from checkpointheal_operator.core.deadlines import FIFTHS, Deadlines, derive
 from checkpointheal_operator.core.view import Policy
 
+FLOOR = 50_000_000
+"""Bytes per second."""
 CHANNELS: Mapping[Channel, Literal["tls", "gloo"]] = {"TLS": "tls", "Gloo": "gloo"}
 
 
@@ -19,25 +23,40 @@ def policy_of(spec: CheckpointHealSpec, seen: Collection[MemberId], ranks: int =
 
     Where the spec does not say, the members that were ever seen count, and `ranks` that the pods were made with.
     """
+    deadlines = deadlines_of(spec.deadlines)
     return Policy(
         replicas=spec.layout.replicas or max((each.replica for each in seen), default=0) + 1,
         ranks=spec.layout.ranks or max(ranks, *(each.rank + 1 for each in seen), 1),
         donor_limit=spec.donors.limit,
-        report_deadline=spec.deadlines.report_seconds,
-        agent_silence=spec.deadlines.agent_silence_seconds,
-        stopped_grace=spec.deadlines.stopped_trainer_seconds,
-        transfer_floor_bytes_per_second=spec.donors.floor_bytes_per_second,
-        transfer_seconds_at_least=spec.deadlines.transfer_seconds,
+        report_deadline=deadlines.report,
+        agent_silence=deadlines.agent_silence,
+        stopped_grace=deadlines.stopped_trainer,
+        transfer_floor_bytes_per_second=floor_of(spec.donors),
+        transfer_seconds_at_least=deadlines.transfer,
         bytes_per_second=spec.donors.bytes_per_second,
         channel=CHANNELS[spec.channel],
-        epoch_end_deadline=spec.deadlines.epoch_end_seconds,
-        restore_budget=spec.deadlines.restore_budget_seconds,
+        epoch_end_deadline=deadlines.epoch_end,
+        restore_budget=deadlines.restore_budget,
         buddies=spec.private_state.buddies,
         max_attempts=spec.attempts.limit,
         retry_pause=spec.attempts.pause_seconds,
         fallback=spec.fallback,
         same_step_crashes=spec.attempts.crashes_at_one_step,
     )
+
+
+def deadlines_of(said: DeadlinesSpec) -> Deadlines:
+    """What is said, and for the rest what follows from the patience."""
+    own = {name: getattr(said, f"{name}_seconds") for name in FIFTHS}
+    return derive(said.patience_seconds).model_copy(update={k: v for k, v in own.items() if v is not None})
+
+
+def floor_of(donors: Donors) -> int:
+    """Bytes per second: who is held to less than the usual floor is not overdue for that."""
+    if donors.floor_bytes_per_second is not None:
+        return donors.floor_bytes_per_second
+    cap = donors.bytes_per_second
+    return FLOOR if cap is None else max(1, min(FLOOR, cap // 2))
 
 
 def matches(selector: Selector, labels: dict[str, str]) -> bool:

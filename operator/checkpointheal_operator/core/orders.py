@@ -96,6 +96,7 @@ def _epoch_order(moment: Moment, place: Place) -> EpochOrder | None:
         highest=epoch.highest,
         rung=epoch.rung or "",
         deadline=deadline,
+        word_within=moment.view.policy.word_within,
         incarnation=known.incarnation,
         private_begins=known.private_begins,
         host=_host(moment),

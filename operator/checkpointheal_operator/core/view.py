@@ -48,6 +48,11 @@ class Policy(Frozen):
         """Every place in the job, in order."""
         return _places(self.replicas, self.ranks)
 
+    @property
+    def word_within(self) -> float:
+        """Seconds until a survivor that has lost a peer has heard of it: a silence is seen, a new leader hears all."""
+        return max(20.0, self.agent_silence + self.report_deadline + 4)
+
     def patience(self, size: int) -> float:
         """Seconds that `size` bytes may take."""
         return max(self.transfer_seconds_at_least, size / self.transfer_floor_bytes_per_second)

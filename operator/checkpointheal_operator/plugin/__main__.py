@@ -46,6 +46,10 @@ def _run(argv: Sequence[str]) -> int:
         from checkpointheal_operator.plugin import inject  # noqa: PLC0415 each verb costs what it needs
 
         return inject.main(argv[1:])
+    if argv[:1] == ["deadlines"]:
+        from checkpointheal_operator.plugin import deadlines  # noqa: PLC0415
+
+        return deadlines.main(argv[1:])
     command = parser()
     asked = command.parse_args(argv)
     if asked.version:

@@ -18,13 +18,13 @@ out everywhere. Names of pods, nodes, images and labels are inside: look through
 
 
 def parser() -> argparse.ArgumentParser:
-    """Every verb but `inject`, which has a command line of its own."""
+    """Every verb; `inject` and `deadlines` have command lines of their own."""
     top = argparse.ArgumentParser(
         prog="kubectl checkpointheal",
         description="How training jobs stand that CheckpointHeal protects, and why.",
         epilog=f"`kubectl checkpointheal VERB --help` tells the rest. {EXITS}",
     )
-    top.add_argument("--version", action="store_true", help="print the version of this plugin")
+    top.add_argument("-V", "--version", action="store_true", help="print the version of this plugin")
     verbs = top.add_subparsers(dest="verb", metavar="VERB")
     _status(verbs)
     _explain(verbs)
@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     _watch(verbs)
     _report(verbs)
     verbs.add_parser("inject", help="write manifests as the webhook would have them, without a cluster", add_help=False)
+    verbs.add_parser("deadlines", help="which deadlines follow from one number, without a cluster", add_help=False)
     return top
 
 

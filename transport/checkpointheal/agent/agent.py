@@ -249,6 +249,7 @@ class Agent:
                 private_begins=duty.order.private_begins,
                 rendezvous=True,
                 members=duty.order.members,
+                word_within=duty.order.word_within,
                 reason=duty.order.reason,
                 message=duty.order.message,
             ),

@@ -189,6 +189,7 @@ class EpochOrder(Message):
     )
     rung: str = ""
     deadline: Seconds = Field(default=10, description="How long a trainer may take to end by itself once it is over.")
+    word_within: Seconds = Field(default=20, description="Until when who loses a peer hears that the epoch is over.")
     incarnation: str | None = Field(default=None, description="Only this trainer may take its answer; None: any.")
     private_begins: bool = Field(
         default=False, description="This member never had a private part: it is given none, and its own begins now."

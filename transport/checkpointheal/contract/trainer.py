@@ -176,6 +176,7 @@ class Restored(Message):
     )
     rendezvous: bool = Field(default=False, description="The agent carries `StoreAsk` for this epoch.")
     members: Count = Field(default=0, description="How many take part in the epoch; 0: nobody says.")
+    word_within: Seconds = Field(default=20, description="Until when who loses a peer hears that the epoch is over.")
     reason: str = ""
     message: str = ""
 

@@ -21,8 +21,6 @@ from checkpointheal.trainer.faults import Faults
 
 CAUSE_GRACE = 1.0
 """Seconds that an error waits for the word that the epoch is over: garbage may have raised it."""
-LOST_GRACE = 20.0
-"""The same once a collective was lost: a pod whose agent is silent too is given up after some seconds only."""
 
 
 class Epoch:
@@ -30,6 +28,9 @@ class Epoch:
 
     `end_collectives` is called again and again once it is over; `wake`, so that who waits for a peer looks up.
     """
+
+    word_within = 20.0
+    """Seconds that the error of a lost collective waits for the word: a silent pod is given up after a while only."""
 
     def __init__(self, number: int, end_collectives: Callable[[], None], wake: Callable[[], None]) -> None:
         self.number, self.step = number, 0
@@ -67,7 +68,7 @@ class Epoch:
 
     def was_ended(self) -> bool:
         """Whether the agent says, within the grace that there is reason for, that it is over."""
-        return self._over.wait(LOST_GRACE if self.faults.noted is not None else CAUSE_GRACE)
+        return self._over.wait(self.word_within if self.faults.noted is not None else CAUSE_GRACE)
 
     def require_entered(self) -> None:
         """Raise Misuse where its body did not stand in `with epoch:`, for then nobody knows how it ended."""

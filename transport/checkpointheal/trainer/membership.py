@@ -50,6 +50,7 @@ class Membership:
         if not answer.rendezvous:
             raise AgentGone("this agent is older than heal.epochs(), and carries no rendezvous: update its image")
         self._epoch = Epoch(answer.epoch, self._groups.end, self._line.wake)
+        self._epoch.word_within = answer.word_within
         return self._epoch
 
     def end(self, told: EpochOver) -> None:
