@@ -121,6 +121,10 @@ class NotRestored(Misuse):
     """Commit before restore."""
 
 
+class WatchdogKills(Misuse):
+    """NCCL is told to end the process when a peer is lost, and survivors are to go on."""
+
+
 class GroupElsewhere(Misuse):
     """A process group that was made without us, where ours must be the default one."""
 

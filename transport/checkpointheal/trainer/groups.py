@@ -16,6 +16,7 @@ from checkpointheal.errors import GroupElsewhere, Misuse, TorchTooOld
 from checkpointheal.trainer.faults import Faults
 from checkpointheal.trainer.inside import Connections, make_inside
 from checkpointheal.trainer.stable_group import BACKEND, StableGroup
+from checkpointheal.trainer.watchdog import calmed
 
 SEEN_FROM = (2, 6)
 """Of torch: nobody has tried an older one."""
@@ -93,7 +94,7 @@ _groups: Groups | None = None
 def groups() -> Groups:
     """This process's, made at the first call.
 
-    Raises GroupElsewhere, TorchTooOld, and Misuse where its rank is not known.
+    Raises GroupElsewhere, TorchTooOld, WatchdogKills, and Misuse where its rank is not known.
     """
     global _groups  # noqa: PLW0603
     if _groups is None:
@@ -103,6 +104,8 @@ def groups() -> Groups:
                 "there is a default process group already, which no epoch can replace: call heal.process_group() in "
                 "place of init_process_group()"
             )
+        if torch.cuda.is_available() and dist.is_nccl_available():
+            os.environ.update(calmed(os.environ))
         _groups = Groups(*_place(os.environ))
         if not hasattr(dist.Backend, BACKEND.upper()):
             devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
