@@ -286,3 +286,10 @@ def test_a_quantity_that_cannot_be_read_is_left_to_the_api_server(limit: str) ->
     pod = a_pod({"resources": {"limits": {"cpu": limit, "memory": "1Gi"}}})
     assert agent_of(injected(pod))["name"]
     assert report_of(pod).guaranteed == report_of(a_pod({"resources": bounded((None, "2"), (None, "1Gi"))})).guaranteed
+
+
+@pytest.mark.parametrize("user", [-1, 1 << 31, 1 << 64])
+def test_a_user_that_no_pod_can_have_makes_the_pod_unreadable(user: int) -> None:
+    answer = refusal(a_pod({"securityContext": {"runAsUser": user}}))
+    assert answer.reason == "UnreadablePod"
+    assert "runAsUser" in answer.message

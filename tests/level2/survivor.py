@@ -1,6 +1,7 @@
 """The demo's training on level 2, under DDP or HSDP, with points at which it dies or stands still when it is told to.
 
-`accumulating` is DDP again: two micro-batches make an update, and a BatchNorm gathers statistics.
+`accumulating` is DDP again: two micro-batches make an update, and a BatchNorm gathers statistics. `on-demand` is DDP
+without a copy at a commit.
 
 A test arms one by writing `armed-RANK.json` into the folder; it fires once. `plain` is the witness: the same script
 without us.
@@ -134,7 +135,8 @@ def _local(node: Any) -> Any:
 def main(folder: Path, *, healed: bool) -> None:
     """Train until the step that the test writes into `stop`."""
     rank, points = int(os.environ["RANK"]), Points(folder, int(os.environ["RANK"]))
-    wrap = {"ddp": ddp, "hsdp": hsdp, "accumulating": accumulating}[os.environ["WRAP"]]
+    way = os.environ["WRAP"]
+    wrap = {"ddp": ddp, "hsdp": hsdp, "accumulating": accumulating, "on-demand": ddp}[way]
     train_step = partial(accumulated_step, points) if wrap is accumulating else reference.train_step
     checkpointheal.process_group() if healed else dist.init_process_group("gloo")
     model, wrapped, optimizer, schedule, text = build(rank, wrap)
@@ -152,7 +154,8 @@ def main(folder: Path, *, healed: bool) -> None:
 
     if healed:
         points.wrap(model)
-        heal = checkpointheal.attach(model=model, optimizer=optimizer, schedule=schedule, private={"text": text})
+        parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+        heal = checkpointheal.attach(**parts, private={"text": text}, on_demand=way == "on-demand")
         for epoch in heal.epochs():
             with epoch:
                 train(epoch.step)

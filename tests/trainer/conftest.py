@@ -3,9 +3,12 @@
 import sys
 
 import pytest
+import torch.distributed as dist
 
 import checkpointheal
 from builders_trainer import FakeAgent
+from checkpointheal.trainer import epoch as epoch_room
+from checkpointheal.trainer import groups as group_room
 from checkpointheal.trainer import heal as door
 from checkpointheal.trainer import keeping
 
@@ -48,3 +51,16 @@ def agent(tmp_path):
 def impatient(monkeypatch):
     """Buddies and agents are given no time: for tests in which they do not answer."""
     monkeypatch.setattr(keeping, "PRIVATE_GRACE", 0.0)
+
+
+@pytest.fixture
+def world_of_one(monkeypatch):
+    """Each test makes its groups anew; there is no other rank."""
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    monkeypatch.setattr(group_room, "_groups", None)
+    monkeypatch.setattr(epoch_room, "CAUSE_GRACE", 0.0)
+    yield
+    if dist.is_initialized():
+        dist.destroy_process_group()

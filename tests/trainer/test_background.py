@@ -12,8 +12,8 @@ from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver
 from checkpointheal.errors import ArenaDoesNotFit, Misuse
 from checkpointheal.manifest import describe
 from checkpointheal.trainer import generation
-from checkpointheal.trainer.background import Background
 from checkpointheal.trainer.parts import declare
+from checkpointheal.trainer.resting import Resting
 
 
 class Copying:
@@ -187,7 +187,7 @@ def rests_of(**parts):
     """By path, whether a tensor's bytes rest between two updates."""
     declared = declare(parts, {})
     described = describe(declared.replicated_state())
-    rests = Background(declared).rests(described)
+    rests = Resting(declared).of(described)
     tensors = described.schema.tensors
     return {path: rests[region] for path, region in zip(tensors.paths, tensors.regions, strict=True)}
 

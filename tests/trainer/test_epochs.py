@@ -12,21 +12,8 @@ import checkpointheal
 from builders_trainer import SECONDS, Training
 from checkpointheal import errors
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver, Restored
-from checkpointheal.trainer import epoch as epoch_room
-from checkpointheal.trainer import groups as group_room
 
-
-@pytest.fixture(autouse=True)
-def world_of_one(monkeypatch):
-    """Each test makes its groups anew; there is no other rank."""
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
-    monkeypatch.setattr(group_room, "_groups", None)
-    monkeypatch.setattr(epoch_room, "CAUSE_GRACE", 0.0)
-    yield
-    if dist.is_initialized():
-        dist.destroy_process_group()
+pytestmark = pytest.mark.usefixtures("world_of_one")
 
 
 def met(epoch=1, step=None, **changes):
@@ -64,6 +51,23 @@ def test_a_survivor_goes_back_to_its_last_commit_and_ends_bit_for_bit(attach, ag
     assert training.fingerprint() == expected
     assert training.model[0].weight is weight
     agent.wait_until_heard(lambda word: word.say == "done")
+
+
+def test_an_update_that_is_refused_inside_of_a_scalers_step_leaves_nothing_behind(attach, agent):
+    expected = trained(Training(), 3)
+    training = Training()
+    agent.answer = met()
+    heal = attach(training)
+    for epoch in heal.epochs():
+        with epoch:
+            for step in range(epoch.step, 3):
+                if step == 1 and epoch.number == 1:
+                    agent.names(agent.slot_of(step=1), rendezvous=True, members=1)
+                    over(heal, agent, epoch=1)
+                    epoch.faults.note(RuntimeError("[gloo] Connection closed by peer"))
+                training.step()
+                heal.commit(step + 1)
+    assert training.fingerprint() == expected
 
 
 def test_gradients_of_a_step_that_was_not_finished_are_dropped(attach, agent):

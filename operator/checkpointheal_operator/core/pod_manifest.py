@@ -5,13 +5,15 @@ ignored. None where a field is missing, because a patch has to know. Must not kn
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 from pydantic.alias_generators import to_camel
 
 from checkpointheal.contract.base import Message
 
+Somebody = Annotated[int, Field(ge=0, lt=1 << 31)]
+"""A user or a group, as the API server takes them."""
 MIRROR_POD = "kubernetes.io/config.mirror"
 
 
@@ -56,8 +58,8 @@ class Resources(Read):
 class SecurityContext(Read):
     """Whose user a container, or a whole pod, runs as."""
 
-    run_as_user: int | None = None
-    run_as_group: int | None = None
+    run_as_user: Somebody | None = None
+    run_as_group: Somebody | None = None
     se_linux_options: dict[str, JsonValue] | None = None
 
 

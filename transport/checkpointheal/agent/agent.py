@@ -295,6 +295,7 @@ class Agent:
                 await self._reserve(said)
             case words.PrivateReady():
                 self._begin(self._private.hand_over(said.step, self._orders.buddies))
+                self._shelf.look()  # of what is kept on demand the trainer has let the last one go
             case words.StoreAsk():
                 self._begin(self._meet(said))
                 return

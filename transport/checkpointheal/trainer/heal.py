@@ -5,6 +5,7 @@ healthy trainer: without an agent every call is a cheap no-op that says so once.
 no byte to another machine.
 """
 
+import atexit
 import contextlib
 import logging
 import os
@@ -31,6 +32,7 @@ from checkpointheal.contract.trainer import (
 from checkpointheal.errors import (
     AgentGone,
     AlreadyAttached,
+    Misuse,
     NoArena,
     NotRestored,
     SlotDamaged,
@@ -40,7 +42,6 @@ from checkpointheal.trainer import build, rejoining
 from checkpointheal.trainer.agreement import Standing, agree
 from checkpointheal.trainer.apply import Given, apply
 from checkpointheal.trainer.asking import ask
-from checkpointheal.trainer.background import require_optimizer
 from checkpointheal.trainer.collectives import Baseline, end_collectives
 from checkpointheal.trainer.ending import Ending
 from checkpointheal.trainer.epoch import Epoch, alone
@@ -50,6 +51,7 @@ from checkpointheal.trainer.line import Line
 from checkpointheal.trainer.membership import Membership
 from checkpointheal.trainer.own_part import put_back_own_part
 from checkpointheal.trainer.parts import Parts, declare
+from checkpointheal.trainer.resting import require_optimizer
 from checkpointheal.trainer.settings import TrainerSettings
 
 log = logging.getLogger("checkpointheal")
@@ -86,6 +88,8 @@ class Heal:
         self._keeping = Keeping(parts, settings, self._incarnation, self._line)
         with contextlib.suppress(NoArena):  # the agent may come later than its trainer
             self._keeping.open(LOCK_PATIENCE)
+        if settings.on_demand:
+            atexit.register(self._keeping.publish)
         self._line.start()
 
     def restore(self, budget: float | None = None) -> int | None:
@@ -142,6 +146,7 @@ class Heal:
             return
         membership = Membership(self._parts, self._line, groups(), self._settings.member.coordinate)
         self._membership = membership
+        self._keeping.follow_updates()
         while (epoch := membership.epoch) is None or not epoch.is_last:
             epoch = self._begin(self._line, membership, begin)
             if epoch is not None:
@@ -186,6 +191,7 @@ class Heal:
         self.may_step()
         if self._step is None or step > self._step:
             if self._line is not None:
+                self._require_epochs()
                 self._keeping.keep(self._epoch, step, self._is_over)
             self._step = step  # where that raised, the same step may be committed again
         if self._epoch_now is not None:
@@ -202,6 +208,13 @@ class Heal:
             self._ending.rest()
             self._line.say(Done(), again="done")
             self._keeping.close()
+
+    def _require_epochs(self) -> None:
+        if self._settings.on_demand and self._membership is None:
+            raise Misuse(
+                "attach(on_demand=True) is for heal.epochs(): with restore() every survivor's process ends with its "
+                "epoch, and nothing would be left to give"
+            )
 
     def _settle(self) -> None:
         if self._line is not None:
@@ -235,6 +248,7 @@ class Heal:
         """Ask, go back, meet; None where the epoch ended before it began."""
         if (left := membership.epoch) is not None:
             membership.leave(left)
+            self._keeping.publish()
         begun, trained = time.monotonic(), self._step is not None
         answer = self._ask(line, None)
         if answer is None:
@@ -242,7 +256,7 @@ class Heal:
         epoch = membership.enter(answer)
         self._take_place(line, answer)
         self._apply(line, answer, begun)
-        membership.drop_gradients()
+        membership.drop_unfinished()
         if answer.step is None and trained and begin is None:
             log.warning("checkpointheal: no memory has a state any more: this process ends, and a new one starts fresh")
             raise SystemExit(EXIT_EPOCH_OVER)
@@ -302,6 +316,7 @@ def attach(
     private: Mapping[str, Any] | None = None,
     private_limit: int = 1 << 20,
     background: bool = False,
+    on_demand: bool = False,
     **replicated: Any,
 ) -> Heal:
     """Declare the state of this trainer, before `restore()`.
@@ -311,12 +326,18 @@ def attach(
     streams and BatchNorm statistics are private without being named. `private_limit` is in bytes.
     `background`: `commit` returns before weights and optimizer are copied, and the next `step()` of the optimizer waits
     for that copy; nothing else may write them until then.
+    `on_demand`, among `epochs()` only: `commit` copies neither; survivors give the state of their last commit once a
+    member is lost. If all trainers are lost at once, so is the state.
     Raises Misuse where a part cannot be kept, AlreadyAttached where this process has attached before.
     """
     parts = declare(replicated, private or {})
-    if background:
-        require_optimizer(parts)
-    settings = TrainerSettings.from_environment(os.environ, private_limit=private_limit, background=background)
+    if background and on_demand:
+        raise Misuse("attach() was given background=True and on_demand=True: what is not copied is not copied beside")
+    if background or on_demand:
+        require_optimizer(parts, "background" if background else "on_demand")
+    settings = TrainerSettings.from_environment(
+        os.environ, private_limit=private_limit, background=background, on_demand=on_demand
+    )
     if settings.arena is not None:
         if str(settings.arena) in _attached:
             raise AlreadyAttached(

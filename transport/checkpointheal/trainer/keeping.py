@@ -18,10 +18,12 @@ from checkpointheal.contract.trainer import PrivateKept, PrivateReady, Refused, 
 from checkpointheal.ends import mixed
 from checkpointheal.errors import AlreadyAttached, NoArena, PrivateStateTooLarge
 from checkpointheal.manifest import Described, describe, pack
-from checkpointheal.trainer.background import Background, Watch
+from checkpointheal.trainer.background import Background
 from checkpointheal.trainer.generation import Generation, or_abandon
 from checkpointheal.trainer.line import Line
+from checkpointheal.trainer.on_demand import OnDemand
 from checkpointheal.trainer.parts import Parts
+from checkpointheal.trainer.resting import Resting, Watch
 from checkpointheal.trainer.settings import TrainerSettings
 from checkpointheal.trainer.unkept import SKIPPED, Telling
 
@@ -47,7 +49,10 @@ class Keeping:
         self._has_kept = False
         self._buddy_answers = True
         self._telling = Telling(line)
+        self._resting = Resting(parts)
         self._background = Background(parts) if settings.background else None
+        self._on_demand = OnDemand(parts) if settings.on_demand else None
+        self._unconfirmed: int | None = None
 
     def open(self, patience: float = 0.0) -> Arena:
         """The arena, held for this process alone; raises NoArena, or AlreadyAttached where another process has it."""
@@ -77,37 +82,92 @@ class Keeping:
         begun = time.monotonic()
         self.settle()
         with self._telling.of_errors(is_first=not self._has_kept):
-            generation = self._place(epoch, step, is_over)
-            if generation is not None and self._background is None:
-                generation.copy()
-                if generation.seal():
-                    self._sealed(generation, time.monotonic() - begun)
-            elif generation is not None and self._background is not None:
-                self._copy_beside(self._background, generation, begun)
+            if self._on_demand is not None:
+                self._promise(self._on_demand, epoch, step)
+            else:
+                self._keep_now(epoch, step, is_over, begun)
             self._has_kept = True
 
+    def follow_updates(self) -> None:
+        """From now on an update ends what could be kept on demand. To be called once whoever may refuse it is there."""
+        if self._on_demand is not None:
+            for optimizer in self._parts.optimizers.values():
+                optimizer.register_step_pre_hook(lambda *_: self._update_begins())
+
+    def publish(self) -> None:
+        """Keep the last commit now, where it is kept on demand and no update has begun since."""
+        promise = self._on_demand.take() if self._on_demand is not None else None
+        if promise is None:
+            return
+        begun = time.monotonic()
+        with self._telling.of_errors(is_first=False):
+            generation = self._place(promise.described, promise.epoch, promise.step, lambda: False)
+            if generation is None:
+                return
+            generation.copy()
+            if (path := promise.watch.written()) is not None:
+                generation.abandon()
+                self._telling.not_kept(
+                    WRITTEN, f"step {promise.step} cannot be given: {path} was written since commit()"
+                )
+            elif generation.seal():
+                self._sealed(generation, time.monotonic() - begun)
+
     def settle(self) -> None:
-        """Wait for what is being kept in the background."""
+        """Wait for what is being kept in the background, and for who shall have the private part of the last commit."""
         if self._background is not None:
             self._background.wait()
+        step, self._unconfirmed = self._unconfirmed, None
+        if step is not None:
+            self._wait_for_buddy(step)
 
     def close(self) -> None:
         """Let go of the arena."""
         self.settle()
+        if self._on_demand is not None:
+            self._on_demand.withdraw()
         self._resources.close()
         self._arena = None
 
-    def _place(self, epoch: int, step: int, is_over: Callable[[], bool]) -> Generation | None:
-        """The live state beside a slot that is ready for it; None where there is none, which was said."""
+    def _update_begins(self) -> None:
+        self.settle()
+        if self._on_demand is not None:
+            self._on_demand.withdraw()
+
+    def _keep_now(self, epoch: int, step: int, is_over: Callable[[], bool], begun: float) -> None:
+        described = self._ready(step)
+        generation = None if described is None else self._place(described, epoch, step, is_over)
+        if generation is not None and self._background is not None:
+            self._copy_beside(self._background, generation, begun)
+        elif generation is not None:
+            generation.copy()
+            if generation.seal():
+                self._sealed(generation, time.monotonic() - begun)
+
+    def _promise(self, on_demand: OnDemand, epoch: int, step: int) -> None:
+        """What was kept before is worth less than the user's checkpoint from now on: it goes."""
+        on_demand.withdraw()
+        if (described := self._ready(step)) is not None:
+            arena = self.open()
+            for slot in arena.seals():
+                arena.discard(slot)
+            on_demand.promise(described, epoch, step)
+            self._unconfirmed = step
+
+    def _ready(self, step: int) -> Described | None:
+        """The live state, its private part handed over; None where no slot could hold it, which was said."""
         described = self._described = describe(self._parts.replicated_state(), self._described)
         mixed.require_whole(described.regions)
         if self._form is None or self._form.schema is not described.schema:
             self._form = _Form(described.schema)
         if not self._reserve(self._form.slot_bytes):
             return None
-        arena = self.open()
-        self._hand_over_private(arena, step)
-        writing = arena.begin()
+        self._hand_over_private(self.open(), step)
+        return described
+
+    def _place(self, described: Described, epoch: int, step: int, is_over: Callable[[], bool]) -> Generation | None:
+        """The state beside a slot that is ready for it; None where there is none, which was said."""
+        writing = self.open().begin()
         if writing is None:
             self._telling.not_kept(SKIPPED, f"step {step} was not kept: every slot is being read")
             return None
@@ -117,7 +177,7 @@ class Keeping:
 
     def _copy_beside(self, background: Background, generation: Generation, begun: float) -> None:
         """What may be written before the next update at once, the rest beside the loop."""
-        rests = background.rests(generation.described)
+        rests = self._resting.of(generation.described)
         watch = Watch(generation.described, rests)
         generation.copy([not each for each in rests])
         pause = time.monotonic() - begun

@@ -58,8 +58,11 @@ class Membership:
         if self._epoch is not None and self._epoch.number <= told.epoch:
             self._epoch.end(told)
 
-    def drop_gradients(self) -> None:
-        """What a step that was not finished has left behind."""
+    def drop_unfinished(self) -> None:
+        """What a step that was not finished has left behind: gradients, and how far a scaler was with them."""
+        for scaler in self._parts.scalers:
+            # No state dict holds it; a scaler that has unscaled once would take the next gradients for unscaled, too.
+            scaler._per_optimizer_states.clear()  # noqa: SLF001
         for optimizer in self._parts.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         for module in self._parts.modules.values():

@@ -5,7 +5,7 @@ streams, data position, and the running statistics of BatchNorm, which each rank
 Must not know the arena or the agent.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -45,6 +45,12 @@ class Parts:
         """Those of torch's kind, by the names of their parts."""
         parts: Mapping[str, object] = self.replicated
         return {name: part for name, part in parts.items() if isinstance(part, Optimizer)}
+
+    @property
+    def scalers(self) -> tuple[torch.amp.GradScaler, ...]:
+        """Those of torch's kind."""
+        parts: Iterable[object] = self.replicated.values()
+        return tuple(part for part in parts if isinstance(part, torch.amp.GradScaler))
 
     @property
     def modules(self) -> Mapping[str, torch.nn.Module]:

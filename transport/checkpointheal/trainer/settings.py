@@ -24,6 +24,8 @@ class TrainerSettings(Frozen):
     private_limit: Count = 1 << 20
     background: bool = False
     """Copy beside the training loop what nothing but an update writes."""
+    on_demand: bool = False
+    """Copy nothing until somebody needs it."""
     store_ports: frozenset[int] = frozenset()
 
     @classmethod

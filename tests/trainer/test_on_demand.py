@@ -1,0 +1,199 @@
+"""Nothing is copied while all is well; a survivor gives its last commit once somebody needs it, or nothing."""
+
+import atexit
+
+import pytest
+import torch
+from torch import nn
+
+import checkpointheal
+from builders_trainer import SECONDS, Training
+from checkpointheal import errors
+from checkpointheal.contract.trainer import EpochOver, Restored, Wait
+
+pytestmark = pytest.mark.usefixtures("world_of_one")
+
+
+def met(step=None):
+    return Restored(request=0, epoch=1, step=step, rung="own", slot=None, rendezvous=True, members=1)
+
+
+@pytest.fixture
+def job(attach, agent, monkeypatch):
+    """A trainer whose later requests are answered with what it has given by then."""
+    hear = agent._hear
+
+    def answer(word):
+        if isinstance(word, Wait) and word.request > 1:
+            kept = agent.arena.seals()
+            if kept:
+                agent.names(*kept, epoch=word.request, rendezvous=True, members=1)
+            else:
+                agent.answer = met().model_copy(update={"epoch": word.request})
+        hear(word)
+
+    monkeypatch.setattr(agent, "_hear", answer)
+    agent.answer = met()
+
+    def begin(training):
+        return attach(training, on_demand=True)
+
+    return begin
+
+
+def lost(heal, agent, epoch=1):
+    agent.say(EpochOver(epoch=epoch, reason="TrainerGone", message="trainer-2", deadline=600))
+    assert heal._membership.epoch._over.wait(SECONDS)
+
+
+def steps_kept(agent):
+    return sorted(seal.step for seal in agent.arena.seals().values())
+
+
+def test_a_survivor_gives_its_last_commit_and_ends_bit_for_bit(job, agent):
+    unbroken = Training()
+    for _ in range(6):
+        unbroken.step()
+    expected = unbroken.fingerprint()
+    training = Training()
+    heal = job(training)
+    starts, kept_while_well, weight = [], [], training.model[0].weight
+    for epoch in heal.epochs():
+        with epoch:
+            starts.append((epoch.number, epoch.step))
+            for step in range(epoch.step, 6):
+                if step == 4 and epoch.number == 1:
+                    training.model(torch.rand(4, 8)).sum().backward()
+                    lost(heal, agent)
+                    epoch.faults.note(RuntimeError("[gloo] Connection closed by peer"))
+                training.step()
+                heal.commit(step + 1)
+                kept_while_well += steps_kept(agent)
+    assert starts == [(1, 0), (2, 4)]
+    assert kept_while_well == []
+    assert training.fingerprint() == expected
+    assert training.model[0].weight is weight
+
+
+def test_what_is_not_the_optimizers_is_given_as_it_was_at_the_commit(job, attach, agent):
+    training, other = Training(), Training()
+    heal = job(training)
+    next(heal.epochs())
+    training.step()
+    heal.commit(1)
+    kept = training.fingerprint()
+    with torch.no_grad():
+        for each in training.average.parameters():
+            each.add_(1)
+    training.schedule.step()
+    training.data.position += 1
+    heal._keeping.publish()
+    agent.names(agent.slot_of(step=1))
+    assert attach(other).restore() == 1
+    assert other.fingerprint() == kept
+
+
+def test_once_an_update_has_begun_there_is_nothing_to_give_until_the_next_commit(job, agent):
+    training = Training()
+    heal = job(training)
+    next(heal.epochs())
+    training.step()
+    heal.commit(1)
+    training.step()
+    heal._keeping.publish()
+    assert steps_kept(agent) == []
+    heal.commit(2)
+    heal._keeping.publish()
+    assert steps_kept(agent) == [2]
+
+
+def test_it_is_given_once(job, agent):
+    training = Training()
+    heal = job(training)
+    next(heal.epochs())
+    training.step()
+    heal.commit(1)
+    heal._keeping.publish()
+    agent.arena.discard(agent.slot_of(step=1))
+    heal._keeping.publish()
+    assert steps_kept(agent) == []
+
+
+def test_what_was_given_goes_with_the_next_commit_for_it_would_take_the_job_back(job, agent):
+    training = Training()
+    heal = job(training)
+    next(heal.epochs())
+    training.step()
+    heal.commit(1)
+    heal._keeping.publish()
+    training.step()
+    assert steps_kept(agent) == [1], "until then it is the best there is"
+    heal.commit(2)
+    assert steps_kept(agent) == []
+
+
+def test_a_weight_that_was_written_since_the_commit_is_not_given(job, agent):
+    training = Training()
+    heal = job(training)
+    next(heal.epochs())
+    training.step()
+    heal.commit(1)
+    with torch.no_grad():
+        training.model[0].weight.add_(1)
+    heal._keeping.publish()
+    assert steps_kept(agent) == []
+    told = agent.wait_until_heard(lambda word: word.say == "unkept")
+    assert told.reason == "WrittenWhileCopied"
+    assert "model.0.weight" in told.message
+
+
+def test_a_process_on_its_way_out_gives_its_last_commit(job, agent, monkeypatch):
+    at_the_end = []
+    monkeypatch.setattr(atexit, "register", lambda function, *_: at_the_end.append(function))
+    training = Training()
+    heal = job(training)
+    next(heal.epochs())
+    training.step()
+    heal.commit(1)
+    for function in at_the_end:
+        if function == heal._keeping.publish:
+            function()
+    assert steps_kept(agent) == [1]
+
+
+def test_who_is_done_gives_nothing_any_more(job, agent):
+    training = Training()
+    heal = job(training)
+    for epoch in heal.epochs():
+        with epoch:
+            training.step()
+            heal.commit(1)
+    heal._keeping.publish()
+    assert steps_kept(agent) == []
+
+
+def test_the_private_part_reaches_a_buddy_before_the_next_update(job, agent, monkeypatch):
+    training = Training()
+    heal = job(training)
+    next(heal.epochs())
+    training.step()
+    heal.commit(1)
+    waited = []
+    monkeypatch.setattr(heal._keeping, "_wait_for_buddy", waited.append)
+    training.step()
+    assert waited == [1]
+
+
+def test_it_is_for_epochs_only(attach, agent):
+    heal = attach(Training(), on_demand=True)
+    heal.restore()
+    with pytest.raises(errors.Misuse, match=r"on_demand=True\) is for heal.epochs"):
+        heal.commit(1)
+
+
+def test_it_needs_an_optimizer_and_no_second_way_to_copy():
+    model = nn.Linear(2, 2)
+    with pytest.raises(errors.Misuse, match=r"on_demand=True\) was given no torch.optim.Optimizer"):
+        checkpointheal.attach(model=model, on_demand=True)
+    with pytest.raises(errors.Misuse, match="background=True and on_demand=True"):
+        checkpointheal.attach(model=model, background=True, on_demand=True)
