@@ -6,6 +6,7 @@ can cost. A second process plays the agent, and answers at once, as one on the s
 """
 
 import argparse
+import asyncio
 import mmap
 import os
 import socket
@@ -24,6 +25,7 @@ import torch
 import checkpointheal
 from bench.table import Row, median_ratio
 from checkpointheal import digest
+from checkpointheal.agent.rendezvous import Board
 from checkpointheal.arena import Arena, Reading
 from checkpointheal.contract.trainer import (
     SOCKET_NAME,
@@ -34,6 +36,7 @@ from checkpointheal.contract.trainer import (
     Reserved,
     Restored,
     Sealed,
+    StoreAsk,
     Wait,
 )
 from checkpointheal.demo.reference import build, train_step
@@ -133,7 +136,7 @@ def agent(folder: Path, *, digests: bool = False) -> Iterator[None]:
 
 
 def _play_agent(folder: Path, *, digests: bool) -> None:
-    arena = Arena.create(folder)
+    arena, board = Arena.create(folder), Board()
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(folder / SOCKET_NAME))
     server.listen()
@@ -143,12 +146,16 @@ def _play_agent(folder: Path, *, digests: bool) -> None:
         for line in lines:
             match said := TRAINER_SAYS.validate_json(line):
                 case Wait():
-                    answer = Restored(request=said.request, epoch=1, step=None, rung="fresh", slot=None)
+                    answer = Restored(
+                        request=said.request, epoch=1, step=None, rung="fresh", slot=None, rendezvous=True, members=1
+                    )
                 case Reserve():
                     arena.reserve(said.slot_bytes)
                     answer = Reserved()
                 case PrivateReady():
                     answer = PrivateKept(step=said.step, buddies=0)
+                case StoreAsk():
+                    answer = asyncio.run(board.answer(said))
                 case Sealed() if digests:
                     threading.Thread(target=_digest_quietly, args=(arena, said.slot)).start()
                     continue
