@@ -28,6 +28,7 @@ from checkpointheal.contract.trainer import (
     SOCKET_NAME,
     TRAINER_PROTOCOL,
     Hello,
+    PrivateReady,
     Refused,
     Reserve,
     Reserved,
@@ -286,6 +287,26 @@ def test_what_the_trainer_could_not_keep_is_a_flaw_until_it_seals_again(
             await cluster.once(0, lambda report: bool(report.flaws))
             says(Hello(role="trainer", incarnation="t2", pid=2))
             await cluster.once(0, lambda report: report.flaws == ())
+            writer.close()
+
+    asyncio.run(story())
+
+
+def test_private_parts_do_not_pile_up_though_nothing_is_sealed_and_those_of_what_is_sealed_stay(home: Path) -> None:
+    identity, _ = builders_transfer.put(home / "arena-0", builders_transfer.a_state(20))
+
+    async def story() -> None:
+        async with a_cluster(home) as cluster, cluster.agent(0) as agent:
+            _, writer = await asyncio.open_unix_connection(home / "arena-0" / SOCKET_NAME)
+            writer.write(Hello(role="trainer", incarnation="t1", pid=1).model_dump_json().encode() + b"\n")
+            steps = range(identity.step, identity.step + 9)
+            for step in steps:
+                file = agent._arena.write_private(step, b"stream")
+                writer.write(PrivateReady(step=step, file=file).model_dump_json().encode() + b"\n")
+            expected = {identity.step, *steps[-3:]}
+            while set(agent._arena.private_steps()) != expected:
+                await asyncio.sleep(0.02)
+            await cluster.once(0, lambda report: any(each.private for each in report.generations))
             writer.close()
 
     asyncio.run(story())

@@ -295,7 +295,8 @@ class Agent:
                 await self._reserve(said)
             case words.PrivateReady():
                 self._begin(self._private.hand_over(said.step, self._orders.buddies))
-                self._shelf.look()  # of what is kept on demand the trainer has let the last one go
+                self._shelf.look()  # of what is kept on demand the trainer has let the last one go, and seals none
+                self._tidy()
             case words.StoreAsk():
                 self._begin(self._meet(said))
                 return
@@ -310,9 +311,10 @@ class Agent:
         self._look_again()
 
     def _tidy(self) -> None:
-        """Where an old private part cannot be removed, training goes on all the same."""
+        """Private parts that nobody can need any more go. Where one stays, training goes on all the same."""
         try:
-            self._arena.keep_private(sorted(self._arena.private_steps())[-3:])
+            sealed = {seal.step for seal in self._arena.seals().values()}
+            self._arena.keep_private(sorted({*sorted(self._arena.private_steps())[-3:], *sealed}))
         except CheckpointHealError as error:
             if not self._untidy:
                 log.warning("old private parts stay: %s", error)
