@@ -23,7 +23,7 @@ from checkpointheal_operator.core.status import transfer_of
 from checkpointheal_operator.core.view import JobView, Policy
 from checkpointheal_operator.demo.progress import Progress
 from checkpointheal_operator.demo.proof import compare
-from checkpointheal_operator.local.job import Hooks, LocalJob
+from checkpointheal_operator.local.job import Hooks, LocalJob, _spawn
 from checkpointheal_operator.local.places import free_port
 from checkpointheal_operator.local.pods import Pod
 from checkpointheal_operator.local.screen import OperatorLog
@@ -44,6 +44,15 @@ class Hang(AssertionError):
     """A case that never came back to training."""
 
 
+class BentClock:
+    """The operator's: it may be wrong, and come to be right again."""
+
+    ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead
+
+
 class BadHour:
     """One job under attack."""
 
@@ -52,6 +61,7 @@ class BadHour:
     def __init__(self, folder: Path, replicas: int = RANKS, ranks: int = 1) -> None:
         self.folder, self.world = folder, replicas * ranks
         self._ranks = ranks
+        self.clock = BentClock()
         self.progress = Progress(folder, self.world)
         self.begun: list[BeginEpoch] = []
         self.wrong_fallbacks: list[str] = []
@@ -117,6 +127,17 @@ class BadHour:
         self._forgotten.append((time.time(), rank, True))
         await self.job.supervisor.delete(self._member(rank))
 
+    async def change_operator(self, seconds: float) -> None:
+        """It is killed, and after a while another one comes that has its records and has heard nobody."""
+        job, loop = self.job, self.job.loop
+        job._operating.cancel()
+        await asyncio.wait({job._operating})
+        await asyncio.sleep(seconds)
+        loop.hub.keep_only(())
+        loop.hub.order({})
+        loop._view = loop._view.model_copy(update={"leader_since": self.clock(), "heard": ()})
+        job._operating = _spawn(job._stack, loop.run())
+
     async def transfer_to(self, rank: int) -> str:
         """Wait until bytes are on their way to the rank, and not all of them have come; the donor's pod."""
         await self.until(lambda: self._donor(rank), f"a transfer to rank {rank}")
@@ -162,7 +183,7 @@ async def a_bad_hour(
         environment={**os.environ, **QUIET},
     )
     with contextlib.closing(OperatorLog(settings.logs)) as log:
-        async with LocalJob(settings, Hooks(told=told, noted=log.noted)) as job:
+        async with LocalJob(settings, Hooks(told=told, noted=log.noted), hour.clock) as job:
             hour.job = job
             await hour.until(lambda: hour.progress.behind >= 3, "the first steps")
             yield hour
