@@ -22,8 +22,8 @@ SMALL_ENOUGH = 1 << 30
 STOPPED_SECONDS = 20.0
 FULL_SECONDS = (2.0, 15.0)
 AWAY_SECONDS = (0.0, 8.0)
-SKEWS = (-30.0, -3.0, 3.0)
-"""Seconds. More than an agent may be silent for, forwards, is another matter: then all are silent at once."""
+SKEWS = (-30.0, -3.0, 3.0, 30.0)
+"""Seconds. After the last all agents have been silent for too long, until the next word of each."""
 FILLS_EVERY = 0.05
 
 

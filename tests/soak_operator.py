@@ -27,6 +27,7 @@ from bench.scale.storm import TRUST, trusting
 
 from checkpointheal.contract.gateway import AgentReport, Generation, Orders, PrivateHeld, TransferFacts
 from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.api.checkpointheal import CheckpointHealSpec
 
 CROWD = Crowd(pods=36, jobs=12)
 LEASE = "apis/coordination.k8s.io/v1/namespaces/system/leases/checkpointheal"
@@ -37,6 +38,8 @@ BLOCKS = 12
 STUDENT_10 = 2.228
 """97.5 % of Student's distribution of ten degrees of freedom: two less than blocks."""
 SETTLES = 60.0
+KEPT = CheckpointHealSpec.model_fields["history_limit"].default
+"""Heals of a job."""
 GROWTH = 1.0
 """MiB, descriptors or threads an hour that are promised not to be exceeded."""
 
@@ -205,7 +208,7 @@ class Soak:
         """What should not be there once all train."""
         heals = self._ask("GET", "apis/checkpointheal.dev/v1alpha1/heals", None)["items"]
         still_open = [each["metadata"]["name"] for each in heals if not each.get("status", {}).get("concludedAt")]
-        limit = 100 * CROWD.jobs
+        limit = KEPT * CROWD.jobs
         found = [f"heal {each} is open" for each in still_open]
         found += [f"{len(heals)} heals are kept of {limit}"] if len(heals) > limit else []
         seen = self._steady.metrics()
