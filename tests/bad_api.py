@@ -22,7 +22,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the first runs (0)")
     parser.add_argument("--only", default="", help="those whose name has this in it")
     options = parser.parse_args()
-    logging.getLogger("checkpointheal").setLevel(logging.CRITICAL)
+    for name in ("checkpointheal", "aiohttp.server"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     print(f"{'':<40} runs  promised  behind p50   max  settled p50   max  restarts  assignments  gone behind  broken")
     kept = True
     for name, bad in BAD_TIMES.items():

@@ -36,6 +36,8 @@ HANG_SECONDS = 240.0
 LOOK_EVERY = 0.02
 HANDED_OVER_SECONDS = 2.0
 """Longer than a commit waits for a buddy to have a private part."""
+DEAF_SECONDS = 30.0
+"""Longer than an agent that was hit does not move, and than it takes to move again."""
 SLOW_BYTES_PER_SECOND = 8 << 20
 QUIET = {"TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore"}
 
@@ -66,6 +68,7 @@ class BadHour:
         self.begun: list[BeginEpoch] = []
         self.wrong_fallbacks: list[str] = []
         self._forgotten: list[tuple[float, int, bool]] = []
+        self._deaf: list[tuple[float, float, int]] = []
 
     async def until(self, done: Callable[[], object], what: str) -> None:
         """Look until `done()`. Raises Hang that says what never came."""
@@ -95,13 +98,21 @@ class BadHour:
     def _may_be_lost(self) -> bool:
         """Whether some member's private part may have been nowhere: its pod was deleted, and all others forgot it.
 
-        What was forgotten before every rank completed a step again has been handed over anew.
+        What was forgotten before every rank completed a step again has been handed over anew. Nobody else ever had it
+        where its own agent did not move while its trainer went on: who hands it over is the agent.
         """
         self.progress.look()
         since = min(self.progress.last_update(rank) for rank in range(self.world)) - HANDED_OVER_SECONDS
         pods = {rank for at, rank, whole in self._forgotten if whole and at >= since}
         agents = {rank for at, rank, _ in self._forgotten if at >= since}
-        return any(agents >= set(range(self.world)) - {rank} for rank in pods)
+        deaf = {
+            each for at, rank, whole in self._forgotten if whole and at >= since for each in self._deaf_at(at, rank)
+        }
+        return bool(pods & deaf) or any(agents >= set(range(self.world)) - {rank} for rank in pods)
+
+    def _deaf_at(self, at: float, rank: int) -> set[int]:
+        """The rank, if its agent may not have handed over what was new then."""
+        return {each for began, ended, each in self._deaf if each == rank and began <= at <= ended}
 
     def arm(self, rank: int, point: str, number: int) -> None:
         """Have the rank hit itself with this signal when it passes the point."""
@@ -120,6 +131,7 @@ class BadHour:
         """Signal the rank's agent, if it has one now. A killed one forgets what it kept for others."""
         if number == signal.SIGKILL:
             self._forgotten.append((time.time(), rank, False))
+        self._deaf.append((time.time(), time.time() + DEAF_SECONDS, rank))
         _signal(self._pod(rank).agent_pid, number)
 
     async def delete_pod(self, rank: int) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -77,6 +78,7 @@ def main() -> int:
         traceback.print_exc()
         print(f"BROKEN, seed {seed}; its logs are in {folder}", flush=True)
         return 1
+    shutil.rmtree(folder)
     print("\n".join([f"{count:>6} {what}" for what, count in found.done.most_common()] + told), flush=True)
     return 0
 
