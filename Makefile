@@ -16,8 +16,8 @@ export CLUSTER TAG KIND_NODE_IMAGE
 BASES := --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --build-arg TORCH_IMAGE=$(TORCH_IMAGE) --build-arg TORCH_INDEX=$(TORCH_INDEX)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test cover kills integrations check fuzz soak bench bench-heal bench-scale bench-termination bench-page fmt \
-  versions sbom audit generated images cluster e2e cluster-delete
+.PHONY: help setup demo test cover kills chaos-local bad-api integrations check fuzz soak soak-operator bench bench-heal bench-scale \
+  bench-termination bench-page fmt versions sbom audit generated images cluster e2e cluster-delete
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,16 @@ cover: $(STAMP) ## the pure rooms (core, wire, session) are covered, every line 
 
 kills: $(STAMP) ## trainers, agents and pods are killed at named points and random instants (about 20 minutes; KILLS=N times each)
 	KILLS=$(or $(KILLS),5) $(BIN)/python -m pytest -m kills -v
+
+# Shared memory that is this run's alone, and small: it may be filled. Where that is not allowed, it never is.
+OF_ITS_OWN := unshare --map-root-user --mount sh -c 'mount -t tmpfs -o size=300m chaos /dev/shm && exec "$$0" "$$@"'
+
+chaos-local: $(STAMP) ## random faults, one after the other, befall a job of processes; it must end as if nothing had been (SEED; FAULTS=30)
+	if unshare --map-root-user --mount true 2>/dev/null; then set -- $(OF_ITS_OWN); fi; \
+	  PYTHONPATH=tests "$$@" $(BIN)/python -m chaos --faults $(or $(FAULTS),30) $(if $(SEED),--seed $(SEED))
+
+bad-api: $(STAMP) ## an operator lives through each bad time of an API server, on virtual time (N=200 times each; ONLY; SEED)
+	PYTHONPATH=tests nice -n 19 $(BIN)/python -m bad_api --times $(or $(N),200) $(if $(ONLY),--only "$(ONLY)") $(if $(SEED),--seed $(SEED))
 
 integrations: $(PEERS)/.installed ## the adapters on the real libraries of others (transformers, lightning, torchdata, torchft), from the package index (15 minutes)
 	$(PEERS)/bin/python -m pytest tests/integrations
@@ -79,6 +89,9 @@ bench-termination: $(STAMP) ## what an agent adds to the end of a Job, on the cl
 
 soak: $(STAMP) ## everything goes wrong with a simulated job, step after step, until a promise is broken (N=1000000; MINUTES=60; SEED)
 	PYTHONHASHSEED=0 PYTHONPATH=tests nice -n 19 $(BIN)/python -m soak --steps $(or $(N),1000000) --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED))
+
+soak-operator: $(STAMP) ## one restart a second, leaders lost and killed every five minutes: an operator must not grow (MINUTES=60; SEED)
+	PYTHONPATH=tests nice -n 19 $(BIN)/python -m soak_operator --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED))
 
 FUZZ := $(VENV)/fuzz
 

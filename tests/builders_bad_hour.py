@@ -23,7 +23,7 @@ from checkpointheal_operator.core.status import transfer_of
 from checkpointheal_operator.core.view import JobView, Policy
 from checkpointheal_operator.demo.progress import Progress
 from checkpointheal_operator.demo.proof import compare
-from checkpointheal_operator.local.job import Hooks, LocalJob
+from checkpointheal_operator.local.job import Hooks, LocalJob, _spawn
 from checkpointheal_operator.local.places import free_port
 from checkpointheal_operator.local.pods import Pod
 from checkpointheal_operator.local.screen import OperatorLog
@@ -36,12 +36,23 @@ HANG_SECONDS = 240.0
 LOOK_EVERY = 0.02
 HANDED_OVER_SECONDS = 2.0
 """Longer than a commit waits for a buddy to have a private part."""
+DEAF_SECONDS = 30.0
+"""Longer than an agent that was hit does not move, and than it takes to move again."""
 SLOW_BYTES_PER_SECOND = 8 << 20
 QUIET = {"TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore"}
 
 
 class Hang(AssertionError):
     """A case that never came back to training."""
+
+
+class BentClock:
+    """The operator's: it may be wrong, and come to be right again."""
+
+    ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead
 
 
 class BadHour:
@@ -52,10 +63,12 @@ class BadHour:
     def __init__(self, folder: Path, replicas: int = RANKS, ranks: int = 1) -> None:
         self.folder, self.world = folder, replicas * ranks
         self._ranks = ranks
+        self.clock = BentClock()
         self.progress = Progress(folder, self.world)
         self.begun: list[BeginEpoch] = []
         self.wrong_fallbacks: list[str] = []
         self._forgotten: list[tuple[float, int, bool]] = []
+        self._deaf: list[tuple[float, float, int]] = []
 
     async def until(self, done: Callable[[], object], what: str) -> None:
         """Look until `done()`. Raises Hang that says what never came."""
@@ -85,13 +98,21 @@ class BadHour:
     def _may_be_lost(self) -> bool:
         """Whether some member's private part may have been nowhere: its pod was deleted, and all others forgot it.
 
-        What was forgotten before every rank completed a step again has been handed over anew.
+        What was forgotten before every rank completed a step again has been handed over anew. Nobody else ever had it
+        where its own agent did not move while its trainer went on: who hands it over is the agent.
         """
         self.progress.look()
         since = min(self.progress.last_update(rank) for rank in range(self.world)) - HANDED_OVER_SECONDS
         pods = {rank for at, rank, whole in self._forgotten if whole and at >= since}
         agents = {rank for at, rank, _ in self._forgotten if at >= since}
-        return any(agents >= set(range(self.world)) - {rank} for rank in pods)
+        deaf = {
+            each for at, rank, whole in self._forgotten if whole and at >= since for each in self._deaf_at(at, rank)
+        }
+        return bool(pods & deaf) or any(agents >= set(range(self.world)) - {rank} for rank in pods)
+
+    def _deaf_at(self, at: float, rank: int) -> set[int]:
+        """The rank, if its agent may not have handed over what was new then."""
+        return {each for began, ended, each in self._deaf if each == rank and began <= at <= ended}
 
     def arm(self, rank: int, point: str, number: int) -> None:
         """Have the rank hit itself with this signal when it passes the point."""
@@ -110,12 +131,24 @@ class BadHour:
         """Signal the rank's agent, if it has one now. A killed one forgets what it kept for others."""
         if number == signal.SIGKILL:
             self._forgotten.append((time.time(), rank, False))
+        self._deaf.append((time.time(), time.time() + DEAF_SECONDS, rank))
         _signal(self._pod(rank).agent_pid, number)
 
     async def delete_pod(self, rank: int) -> None:
         """Its arena goes too, and what its agent kept for others."""
         self._forgotten.append((time.time(), rank, True))
         await self.job.supervisor.delete(self._member(rank))
+
+    async def change_operator(self, seconds: float) -> None:
+        """It is killed, and after a while another one comes that has its records and has heard nobody."""
+        job, loop = self.job, self.job.loop
+        job._operating.cancel()
+        await asyncio.wait({job._operating})
+        await asyncio.sleep(seconds)
+        loop.hub.keep_only(())
+        loop.hub.order({})
+        loop._view = loop._view.model_copy(update={"leader_since": self.clock(), "heard": ()})
+        job._operating = _spawn(job._stack, loop.run())
 
     async def transfer_to(self, rank: int) -> str:
         """Wait until bytes are on their way to the rank, and not all of them have come; the donor's pod."""
@@ -162,7 +195,7 @@ async def a_bad_hour(
         environment={**os.environ, **QUIET},
     )
     with contextlib.closing(OperatorLog(settings.logs)) as log:
-        async with LocalJob(settings, Hooks(told=told, noted=log.noted)) as job:
+        async with LocalJob(settings, Hooks(told=told, noted=log.noted), hour.clock) as job:
             hour.job = job
             await hour.until(lambda: hour.progress.behind >= 3, "the first steps")
             yield hour

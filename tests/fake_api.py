@@ -1,6 +1,7 @@
 """The API server in a dictionary, behind real HTTP: chunked lists, watches with bookmarks, token reviews, discovery.
 
-It fails when it is told to: each new watch of a kind takes the next fault that waits for that kind.
+It fails when it is told to: each new watch of a kind takes the next fault that waits for that kind, and `strike` gives
+one to those that stand.
 """
 
 import asyncio
@@ -8,7 +9,8 @@ import contextlib
 import json
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -45,6 +47,10 @@ STATUSES: dict[type[ClusterError], tuple[int, str]] = {
     Refused: (422, "Invalid"),
 }
 FAULTS = ("error", "expired", "reset", "stall", "twice", "reordered", "ended")
+BREAKS, LATER_BREAKS = ("error", "expired", "reset", "stall", "ended"), ("reset", "ended")
+"""What a stream does not outlive; of a new one, these come only once something was sent."""
+TOGETHER = 1.0
+"""Seconds within which two changes come that are sent in the wrong order."""
 
 
 class Change(NamedTuple):
@@ -52,6 +58,25 @@ class Change(NamedTuple):
     what: str
     kind: Kind
     found: Json
+
+
+class Stream:
+    """What one watch has still to send, and what is wrong with it."""
+
+    def __init__(self, kind: Kind, fault: str) -> None:
+        self.kind, self.fault, self.at_once = kind, fault, fault not in LATER_BREAKS
+        self.queue: asyncio.Queue[Change] = asyncio.Queue()
+
+    def strike(self, fault: str) -> None:
+        self.fault, self.at_once = fault, True
+        self.queue.put_nowait(NOTHING)
+
+    def breaks(self, sent: int) -> bool:
+        return self.fault in BREAKS and (self.at_once or sent > 0)
+
+
+NOTHING = Change(0, "", Kind("", "", ""), {})
+"""Nobody asked for its kind."""
 
 
 class Asked(NamedTuple):
@@ -68,7 +93,7 @@ class WatchedCluster(FakeCluster):
         super().__init__()
         self.changes: list[Change] = []
         self.oldest = 0
-        self.streams: list[asyncio.Queue[Change]] = []
+        self.streams: list[Stream] = []
 
     @property
     def version(self) -> int:
@@ -84,6 +109,13 @@ class WatchedCluster(FakeCluster):
         self._version += 1
         found["metadata"]["resourceVersion"] = str(self._version)
         self._note("DELETED", ref.kind, found)
+
+    def swallow(self, ref: Ref) -> None:
+        """As `remove`, but no stream will ever tell."""
+        told, self.streams = self.streams, []
+        self.remove(ref)
+        self.changes.pop()
+        self.streams = told
 
     async def delete(self, ref: Ref, uid: str) -> None:
         found = self.objects.get(ref)
@@ -102,7 +134,7 @@ class WatchedCluster(FakeCluster):
         change = Change(self._version, what, kind, json.loads(json.dumps(found)))
         self.changes.append(change)
         for stream in self.streams:
-            stream.put_nowait(change)
+            stream.queue.put_nowait(change)
 
 
 class FakeApi:
@@ -118,6 +150,8 @@ class FakeApi:
         self.selected: list[str] = []
         self.pages_expire = 0
         self.held = 0
+        self.takes = 0.0
+        """Seconds for each answer."""
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
@@ -127,9 +161,30 @@ class FakeApi:
         async with TestServer(app) as server:
             yield str(server.make_url("/")).rstrip("/")
 
+    @contextlib.asynccontextmanager
+    async def serving_at(self, path: Path) -> AsyncIterator[None]:
+        """At a socket of this machine, where what is sent has arrived."""
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        try:
+            await web.UnixSite(runner, str(path)).start()
+            yield
+        finally:
+            await runner.cleanup()
+
+    def strike(self, kind: Kind, fault: str) -> None:
+        """Every watch of that kind which stands has it from now on."""
+        for stream in self.cluster.streams:
+            if stream.kind == kind:
+                stream.strike(fault)
+
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append((request.method, request.path))
         self.signed.append(request.headers.get("Authorization", ""))
+        if self.takes:
+            await asyncio.sleep(self.takes)
         if (refused := self.refuse(request)) is not None:
             return refused
         if request.path in DISCOVERY:
@@ -186,56 +241,48 @@ class FakeApi:
         except ConnectionError:  # who asked is gone already
             return response
         since = int(request.query["resourceVersion"])
-        if fault in ("error", "expired") or since < self.cluster.oldest:
-            code = 500 if fault == "error" else 410
-            await _send(response, "ERROR", {"kind": "Status", "code": code, "message": "etcd says no"})
-            return response
-        queue: asyncio.Queue[Change] = asyncio.Queue()
+        stream = Stream(asked.kind, "expired" if since < self.cluster.oldest and fault != "error" else fault)
         for change in self.cluster.changes:
             if change.version > since:
-                queue.put_nowait(change)
-        self.cluster.streams.append(queue)
+                stream.queue.put_nowait(change)
+        self.cluster.streams.append(stream)
         self.held += 1
         try:
             with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-                await self._stream(request, response, (asked, queue, fault))
+                await self._stream(request, response, asked, stream)
         finally:
-            self.cluster.streams.remove(queue)
+            self.cluster.streams.remove(stream)
             self.held -= 1
         return response
 
-    async def _stream(self, request: web.Request, response: web.StreamResponse, what: tuple[Any, ...]) -> None:
-        asked, queue, fault = what
-        if fault == "stall":
-            await asyncio.Event().wait()
+    async def _stream(self, request: web.Request, response: web.StreamResponse, asked: Asked, stream: Stream) -> None:
         sent = 0
-        while True:
-            changes = await self._next(queue, 2 if fault == "reordered" else 1)
+        while not stream.breaks(sent):
+            changes = await self._next(stream)
+            if stream.breaks(0):
+                break
             changes = [each for each in changes if each.kind == asked.kind]
             changes = [each for each in changes if _picked(each.found, asked.namespace, request)]
-            if fault == "reordered":
+            if stream.fault == "reordered":
                 changes.reverse()
-            for change in changes * (2 if fault == "twice" else 1):
+            for change in changes * (2 if stream.fault == "twice" else 1):
                 await _send(response, change.what, change.found)
                 sent += 1
-            if queue.empty() and fault != "reordered":
+            if stream.queue.empty() and stream.fault != "reordered":
                 latest = {"kind": asked.kind.kind, "metadata": {"resourceVersion": str(self.cluster.version)}}
                 await _send(response, "BOOKMARK", latest)
-            if sent and fault == "ended":
+            if sent >= 2 and stream.fault == "reordered":
                 return
-            if sent and fault == "reset":
-                assert request.transport is not None
-                request.transport.abort()
-                return
-            if sent >= 2 and fault == "reordered":
-                return
+        await _break(request, response, stream.fault)
 
-    async def _next(self, queue: asyncio.Queue[Change], number: int) -> list[Change]:
+    async def _next(self, stream: Stream) -> list[Change]:
         """The next changes; fewer where no more come before a bookmark is due."""
         found: list[Change] = []
+        wanted, seconds = (2 if stream.fault == "reordered" else 1), self.bookmark_every
         with contextlib.suppress(TimeoutError):
-            while len(found) < number:
-                found.append(await asyncio.wait_for(queue.get(), self.bookmark_every))
+            while len(found) < wanted:
+                found.append(await asyncio.wait_for(stream.queue.get(), seconds))
+                seconds = min(seconds, TOGETHER)
         return found
 
     def _review(self, body: Json) -> Json:
@@ -299,3 +346,14 @@ def _status(code: int, reason: str, message: str) -> web.Response:
 
 async def _send(response: web.StreamResponse, what: str, found: Json) -> None:
     await response.write(json.dumps({"type": what, "object": found}).encode() + b"\n")
+
+
+async def _break(request: web.Request, response: web.StreamResponse, fault: str) -> None:
+    match fault:
+        case "stall":
+            await asyncio.Event().wait()
+        case "reset" if request.transport is not None:
+            request.transport.abort()
+        case "error" | "expired":
+            code = 500 if fault == "error" else 410
+            await _send(response, "ERROR", {"kind": "Status", "code": code, "message": "etcd says no"})

@@ -55,6 +55,11 @@ class Agent:
         return f"uid-of-pod-{self.number}"
 
     @property
+    def token(self) -> str:
+        """What the API server knows it by."""
+        return self.uid
+
+    @property
     def member(self) -> MemberId:
         return MemberId(replica=self.crowd.replica(self.number))
 
@@ -124,8 +129,8 @@ class Agent:
 class Agents:
     """All of a crowd's, at one gateway."""
 
-    def __init__(self, crowd: Crowd, door: Door) -> None:
-        self.all = [Agent(crowd, number) for number in range(crowd.pods)]
+    def __init__(self, crowd: Crowd, door: Door, kind: type[Agent] = Agent) -> None:
+        self.all = [kind(crowd, number) for number in range(crowd.pods)]
         self._door = door
         self.refused = 0
 
@@ -168,7 +173,7 @@ class Agents:
     async def _ask(
         self, session: aiohttp.ClientSession, agent: Agent, method: str, path: str, body: bytes | None
     ) -> bytes | None:
-        headers = {"Authorization": f"Bearer {agent.uid}"}
+        headers = {"Authorization": f"Bearer {agent.token}"}
         try:
             async with session.request(
                 method, self._door.url + path, data=body, headers=headers, ssl=self._door.tls

@@ -57,10 +57,10 @@ class QuickApi(FakeApi):
         return self._encoded[key]
 
 
-def filled(crowd: Crowd) -> QuickApi:
+def filled(crowd: Crowd, kind: type[QuickApi] = QuickApi) -> QuickApi:
     """With all of the crowd in it."""
     cluster = WatchedCluster()
-    api = QuickApi(cluster)
+    api = kind(cluster)
     for job in range(crowd.jobs):
         cluster.put(CHECKPOINTHEALS, policy(crowd, job))
     for number in range(crowd.pods):
@@ -73,9 +73,8 @@ def filled(crowd: Crowd) -> QuickApi:
     return api
 
 
-async def serve(crowd: Crowd) -> None:
+async def serve(api: QuickApi) -> None:
     """Until this process is ended. On the first line its URL; then one for each line that is asked: pods given."""
-    api = filled(crowd)
     async with api.serving() as url:
         print(url, flush=True)
         loop = asyncio.get_running_loop()
@@ -84,4 +83,4 @@ async def serve(crowd: Crowd) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Crowd(**json.loads(sys.argv[1]))))
+    asyncio.run(serve(filled(Crowd(**json.loads(sys.argv[1])))))

@@ -53,6 +53,7 @@ class Operator(NamedTuple):
     health: int
     began: float
     """When it was started, by the monotonic clock."""
+    host: str
 
     def until(self, true: Callable[[dict[str, float]], bool]) -> float:
         """Seconds from its start until its metrics say so."""
@@ -70,7 +71,7 @@ class Operator(NamedTuple):
         """Seconds from its start until it has listed everything once."""
         while True:
             with contextlib.suppress(urllib.error.HTTPError, OSError):
-                if _get(self.health, "/readyz"):
+                if _get(self.host, self.health, "/readyz"):
                     return time.monotonic() - self.began
             if self.process.poll() is not None or time.monotonic() - self.began > PATIENCE:
                 raise RuntimeError("the operator does not become ready")
@@ -78,7 +79,9 @@ class Operator(NamedTuple):
 
     def metrics(self) -> dict[str, float]:
         """By series."""
-        rows = (line.rpartition(" ") for line in _get(self.health, "/metrics").splitlines() if line[:1] != "#")
+        rows = (
+            line.rpartition(" ") for line in _get(self.host, self.health, "/metrics").splitlines() if line[:1] != "#"
+        )
         return {series: float(value) for series, _, value in rows}
 
     def memory(self) -> tuple[float, float]:
@@ -97,9 +100,9 @@ def cpu_seconds(pid: int) -> float:
 
 
 @contextlib.contextmanager
-def api(crowd: Crowd) -> Iterator[Api]:
+def api(crowd: Crowd, module: str = "bench.scale.api") -> Iterator[Api]:
     """A fake API server that holds the crowd."""
-    command = [sys.executable, "-m", "bench.scale.api", json.dumps(crowd._asdict())]
+    command = [sys.executable, "-m", module, json.dumps(crowd._asdict())]
     with _ended(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)) as process:
         if process.stdout is None:
             raise ValueError("it was started with pipes")
@@ -122,7 +125,7 @@ def operator(url: str, **said: str) -> Iterator[Operator]:
             began = time.monotonic()
             try:
                 with _ended(process):
-                    yield Operator(process, gateway, health, began)
+                    yield Operator(process, gateway, health, began, settings["HOST"])
             except BaseException:
                 print(Path(folder, "log").read_text()[-3000:], file=sys.stderr)
                 raise
@@ -166,8 +169,8 @@ def _ended(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
                 pipe.close()
 
 
-def _get(port: int, path: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+def _get(host: str, port: int, path: str) -> str:
+    with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=10) as answer:
         text: str = answer.read().decode()
         return text
 

@@ -38,7 +38,7 @@ def storm(crowd: Crowd) -> list[Row]:
     """Waits for both decisions of a restart, and what it cost."""
     with api(crowd) as server, operator(server.url, **TRUST) as replica:
         replica.until(lambda seen: seen.get('checkpointheal_looks_total{result="ok"}', 0) >= crowd.jobs)
-        agents = Agents(crowd, Door(f"https://localhost:{replica.gateway}", _trusting(server.url)))
+        agents = Agents(crowd, Door(f"https://localhost:{replica.gateway}", trusting(server.url)))
         return asyncio.run(_storm(agents, replica, server))
 
 
@@ -139,7 +139,7 @@ def _writes(seen: dict[str, float]) -> float:
 KINDS = ("CheckpointHeal", "Heal", "Event")
 
 
-def _trusting(url: str) -> ssl.SSLContext:
+def trusting(url: str) -> ssl.SSLContext:
     """The roots that the operator has published."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:

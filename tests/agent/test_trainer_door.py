@@ -1,12 +1,14 @@
 """The trainer's door hears whole words, from whoever says hello, and no garbage ends it."""
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from checkpointheal.agent import trainer_door
 from checkpointheal.agent.trainer_door import TrainerDoor
 from checkpointheal.contract.base import Message
 from checkpointheal.contract.trainer import (
@@ -29,10 +31,13 @@ class Door:
     def __init__(self, directory: Path) -> None:
         self.heard: list[tuple[str, TrainerSays]] = []
         self.gone: list[str] = []
+        self.full = False
         self.news = asyncio.Event()
         self.door = TrainerDoor(directory, self._hear, self._leave)
 
     async def _hear(self, hello: Hello, said: TrainerSays) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
         self.heard.append((hello.incarnation, said))
         self.news.set()
 
@@ -69,6 +74,33 @@ def test_words_are_heard_in_order_with_who_said_them(tmp_path: Path) -> None:
             _, writer = await knock(tmp_path, TRAINER, Wait(request=1, budget=2), Done())
             await door.until(heard=3)
             assert [(who, said.say) for who, said in door.heard] == [("t1", "hello"), ("t1", "wait"), ("t1", "done")]
+            writer.close()
+
+    asyncio.run(story())
+
+
+def test_a_trainer_whose_word_the_full_arena_cannot_keep_is_let_go_after_a_while_and_comes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came at once, again and again."""
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(0)
+
+    async def story() -> None:
+        async with a_door(tmp_path) as door:
+            door.full = True
+            reader, writer = await knock(tmp_path, TRAINER, Wait(request=1, budget=2))
+            monkeypatch.setattr(asyncio, "sleep", pause)
+            assert await reader.read() == b""
+            assert pauses == [trainer_door.AGAIN_AFTER]
+            writer.close()
+            door.full = False
+            _, writer = await knock(tmp_path, TRAINER, Wait(request=1, budget=2))
+            await door.until(heard=2)
             writer.close()
 
     asyncio.run(story())

@@ -1,5 +1,7 @@
 """Word by word, the agent knows where its trainer stands."""
 
+import errno
+
 import pytest
 
 from checkpointheal.agent.remembered import Numbers, Remembered
@@ -76,6 +78,23 @@ def test_another_start_of_the_trainer_is_another_request(seen):
     hear(seen, TRAINER, Wait(request=1, budget=9))
     other = TRAINER.model_copy(update={"incarnation": "t2"})
     assert hear(seen, other, Wait(request=1, budget=9), hello=other).request == 2
+
+
+def test_a_call_whose_number_cannot_be_kept_has_not_asked_until_it_can(seen, monkeypatch):
+    """The arena was full. The call said again kept the number of the call before, which had been answered."""
+    hear(seen, TRAINER, Wait(request=1, budget=9), applied(epoch=2))
+    other = TRAINER.model_copy(update={"incarnation": "t2"})
+    with monkeypatch.context() as full:
+        full.setattr(Remembered, "grow", a_full_arena)
+        with pytest.raises(OSError, match="No space left"):
+            hear(seen, other, Wait(request=1, budget=9), hello=other)
+        assert seen.facts.state == "starting"
+    facts = hear(seen, other, Wait(request=1, budget=9), hello=other)
+    assert (facts.state, facts.request, facts.epoch) == ("waiting", 2, 0)
+
+
+def a_full_arena(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_request_numbers_go_on_after_a_restart_of_the_agent(tmp_path):

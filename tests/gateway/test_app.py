@@ -1,7 +1,9 @@
 """Who may say what at the gateway, and how long a poll is held."""
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -46,6 +48,18 @@ def at_the_gateway(ask: Callable[[TestClient, Hub], Awaitable[None]], certify: a
             await ask(client, hub)
 
     asyncio.run(run())
+
+
+def test_an_application_that_has_ended_holds_neither_hub_nor_authority() -> None:
+    held: list[weakref.ref[Hub]] = []
+
+    async def ask(client: TestClient, hub: Hub) -> None:
+        held.append(weakref.ref(hub))
+        assert (await send(client, a_report().model_dump_json().encode()))[0] == 200
+
+    at_the_gateway(ask)
+    gc.collect()
+    assert held[0]() is None
 
 
 async def send(client: TestClient, body: bytes, token: str = "token-0") -> tuple[int, str]:

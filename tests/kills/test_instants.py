@@ -3,11 +3,11 @@
 import asyncio
 import os
 import random
-import signal
 from pathlib import Path
 
 import pytest
 
+from blows import ANY_INSTANT
 from builders_bad_hour import BadHour, a_bad_hour
 
 pytestmark = [pytest.mark.kills, pytest.mark.timeout(3600)]
@@ -21,19 +21,7 @@ LONGEST_PAUSE = 8.0
 
 async def blow(hour: BadHour, dice: random.Random, rank: int) -> None:
     """Something happens to a member."""
-    match dice.choice(("trainer", "trainer", "agent", "pod", "stopped trainer", "stopped agent")):
-        case "trainer":
-            hour.hit_trainer(rank)
-        case "agent":
-            hour.hit_agent(rank)
-        case "pod":
-            await hour.delete_pod(rank)
-        case "stopped trainer":
-            hour.hit_trainer(rank, signal.SIGSTOP)
-        case "stopped agent":
-            hour.hit_agent(rank, signal.SIGSTOP)
-            await asyncio.sleep(dice.uniform(1, 2 * hour.job.loop.policy.agent_silence))
-            hour.hit_agent(rank, signal.SIGCONT)
+    await dice.choice(ANY_INSTANT)(hour, dice, rank)
 
 
 def test_a_blow_at_any_instant(tmp_path: Path) -> None:

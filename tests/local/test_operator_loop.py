@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import pytest
+
 from builders_core import NOW, a_job, a_new_job, m, replaced, report_of, with_report
-from builders_local import running
+from builders_local import SAFETY, running
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Decision, Nothing, OpenHeal, Wait
 from checkpointheal_operator.core.view import JobView, PodFacts
 from checkpointheal_operator.local.operator_loop import OperatorLoop
@@ -98,6 +100,24 @@ def test_a_policy_that_was_replaced_holds_from_the_next_look_on() -> None:
         assert wall.loop.view.policy.bytes_per_second == 5
 
     over(Wall(a_job()), act)
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_loop_that_is_ended_at_the_moment_of_news_ends(turns: int) -> None:
+    """It went on for ever, and whoever ended a job waited for it."""
+
+    async def end() -> None:
+        wall = Wall(a_job())
+        looping = asyncio.create_task(wall.loop.run())
+        await asyncio.sleep(0.01)
+        wall.loop.notice()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        looping.cancel()
+        await asyncio.wait({looping}, timeout=SAFETY / 10)
+        assert looping.cancelled()
+
+    running(end())
 
 
 def test_agents_of_one_machine_have_no_certificates_so_their_states_cross_over_gloo() -> None:

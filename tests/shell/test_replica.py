@@ -1,7 +1,9 @@
 """The operator's process heals a job: real HTTP to the API server, to kopf's eyes, and from the agents."""
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,6 +15,7 @@ from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.gateway import app
 from checkpointheal_operator.shell import keeping, our_kinds, replica
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, EVENTS, PODS, Ref
+from checkpointheal_operator.shell.leases import LEASES
 from replicas import POLICY, HttpSimulation, Stage
 
 
@@ -100,6 +103,19 @@ def test_a_leader_that_ends_in_mid_heal_is_followed_by_another_that_finishes_it(
     assert_healed(job)
     healed = [each for each in job.heals if each.spec.assignment]
     assert [each.spec.assignment.attempt for each in healed] == [healed[0].spec.assignment.attempt]
+
+
+def test_a_lead_that_is_over_is_forgotten_with_all_that_it_knew(stage):
+    """aiohttp kept the handlers of the gateway that had ended, and with them the operator, its jobs and its reports."""
+    job = HttpSimulation(stage)
+    trained(job)
+    led = weakref.ref(job.replica.operator)
+    lease = Ref(LEASES, "system", "checkpointheal")
+    taken = stage.cluster.objects[lease] | {"spec": {"holderIdentity": "somebody/127.0.0.9"}}
+    stage.call(lambda: stage.cluster.put(LEASES, taken))
+    stage.until(lambda: job.replica.operator is None)
+    stage.until(lambda: job.replica.operator is not None)
+    stage.until(lambda: gc.collect() >= 0 and led() is None)
 
 
 def test_agents_reach_the_leader_through_a_follower(stage):

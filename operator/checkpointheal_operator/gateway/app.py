@@ -6,6 +6,7 @@ by the token, never by the body. Must not know what reports mean, nor what makes
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from aiohttp import web
@@ -44,18 +45,32 @@ Authenticate = Callable[[str], Awaitable[Caller | None]]
 Certify = Callable[[Caller, str], Issued | Refused]
 """A caller and its PKCS #10 request in PEM to its certificate, or why it gets none."""
 
+
+@dataclass
+class _Served:
+    """What the handlers serve, as long as they do: aiohttp remembers those of hundreds of applications that ended."""
+
+    hub: Hub
+    authenticate: Authenticate
+    certify: Certify | None
+
+    async def let_go(self, _app: web.Application) -> None:
+        vars(self).clear()
+
+
 _CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 
 
 def make_app(hub: Hub, authenticate: Authenticate, certify: Certify | None = None) -> web.Application:
     """The gateway as an aiohttp application; without `certify` it gives no certificates."""
+    served = _Served(hub, authenticate, certify)
 
     @web.middleware
     async def only_known(
         request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        caller = await authenticate(token) if scheme == "Bearer" and token else None
+        caller = await served.authenticate(token) if scheme == "Bearer" and token else None
         if caller is None:
             raise web.HTTPUnauthorized(text="this token is no agent's: it is missing, expired or of another cluster")
         request[_CALLER] = caller
@@ -68,7 +83,7 @@ def make_app(hub: Hub, authenticate: Authenticate, certify: Certify | None = Non
             raise web.HTTPBadRequest(text=str(error)) from error
         if (said.job, said.pod_uid) != request[_CALLER][:2]:
             raise _forbidden(request[_CALLER], said)
-        hub.take(said)
+        served.hub.take(said)
         return web.Response(body=b'{"taken": %d}' % said.sequence, content_type="application/json")
 
     async def orders(request: web.Request) -> web.Response:
@@ -76,7 +91,7 @@ def make_app(hub: Hub, authenticate: Authenticate, certify: Certify | None = Non
             seen = int(request.query.get("seen", "-1"))
         except ValueError as error:
             raise web.HTTPBadRequest(text=f"seen must be a number: {error}") from error
-        standing = await hub.orders(request[_CALLER].pod_uid, seen, POLL_SECONDS)
+        standing = await served.hub.orders(request[_CALLER].pod_uid, seen, POLL_SECONDS)
         return web.Response(body=standing.model_dump_json().encode(), content_type="application/json")
 
     app = web.Application(client_max_size=REPORT_LIMIT, middlewares=[only_known])
@@ -84,9 +99,10 @@ def make_app(hub: Hub, authenticate: Authenticate, certify: Certify | None = Non
         [
             web.post("/v1/report", report),
             web.get("/v1/orders", orders),
-            web.post("/v1/certificate", _certificate(certify)),
+            web.post("/v1/certificate", _certificate(served)),
         ]
     )
+    app.on_cleanup.append(served.let_go)
     return app
 
 
@@ -98,14 +114,14 @@ def _forbidden(caller: Caller, said: AgentReport) -> web.HTTPForbidden:
     return web.HTTPForbidden(text=f"this token speaks for pod {caller.pod_uid}, not for {said.pod_uid}")
 
 
-def _certificate(certify: Certify | None) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _certificate(served: _Served) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def certificate(request: web.Request) -> web.Response:
         try:
             asked = CertificateRequest.model_validate_json(await request.read())
         except ValidationError as error:
             raise web.HTTPBadRequest(text=str(error)) from error
         caller = request[_CALLER]
-        answer = NO_AUTHORITY if certify is None else certify(caller, asked.csr)
+        answer = NO_AUTHORITY if served.certify is None else served.certify(caller, asked.csr)
         if isinstance(answer, Refused):
             facts = about(job=caller.job, member=caller.member, reason=answer.reason)
             log.warning("pod %s gets no certificate: %s", caller.pod_uid, answer.message, extra=facts)

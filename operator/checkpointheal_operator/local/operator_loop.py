@@ -64,7 +64,8 @@ class OperatorLoop:
             until = self._look()
             seconds = LOOK_EVERY if until is None else min(LOOK_EVERY, max(0.01, until - self._clock()))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._noticed.wait(), seconds)
+                async with asyncio.timeout(seconds):  # `wait_for` of Python 3.11 may swallow being cancelled
+                    await self._noticed.wait()
 
     def _look(self) -> float | None:
         view = self._gather()

@@ -184,7 +184,8 @@ async def _end(kept: Process) -> None:
     if kept.stdin is not None:
         kept.stdin.close()
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(kept.wait(), KEEPER_GRACE)
+        async with asyncio.timeout(KEEPER_GRACE):
+            await kept.wait()
         return
     await asyncio.to_thread(keeper.kill_below, kept.pid)
     kept.kill()

@@ -28,7 +28,8 @@ log = logging.getLogger("checkpointheal.operator")
 LOOK_EVERY, AT_MOST_EVERY = 5.0, 0.05
 RESTS_AT_MOST = 1.0
 """Seconds. It rests as long as it looked: where many jobs look at once, the news of several reports is one look's."""
-SLOWEST = 30.0
+SLOWEST = 10.0
+"""Seconds. A job that waits for a heal waits no longer than that once the API is well again."""
 UNREADABLE = "Unreadable"
 """How a look ends at objects that are none of ours."""
 

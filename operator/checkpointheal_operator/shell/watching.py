@@ -18,7 +18,8 @@ from checkpointheal_operator.shell.mirror import Mirror
 
 log = logging.getLogger("checkpointheal.operator")
 
-SOON, SLOWEST = 0.1, 10.0
+SOON, SLOWEST = 0.1, 4.0
+"""Seconds until another try. A server that is back after a long absence is seen as it is within five."""
 
 
 class Source(Protocol):
@@ -63,7 +64,7 @@ class Watch:
                 await self._follow(self._version or "")
                 wanted = self._pause
             except Expired as error:
-                self._version, wanted = None, self._pause
+                self._version, wanted = None, SOON  # it is an answer, whatever went before
                 log.info("%s are listed anew: %s", self._selection.kind.plural, error)
             except ClusterError as error:
                 wanted = max(self._pause, error.after if isinstance(error, TooManyRequests) else 0)

@@ -87,7 +87,8 @@ class Giving:
 
         async with self._granted:
             try:
-                await asyncio.wait_for(self._granted.wait_for(lambda: found() is not None), GRANT_SECONDS)
+                async with asyncio.timeout(GRANT_SECONDS):
+                    await self._granted.wait_for(lambda: found() is not None)
             except TimeoutError:
                 return None
             return found()

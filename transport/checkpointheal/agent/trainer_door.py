@@ -1,7 +1,8 @@
 """How do the trainer and its `run` reach the agent?
 
 A Unix socket in the arena, one JSON object a line. The door parses and keeps the connections; what a word means is the
-agent's business. A line that cannot be read ends that connection and nothing else.
+agent's business. A line that cannot be read, or cannot be taken in because the arena is full, ends that connection and
+nothing else: the trainer comes again and says all that counts anew.
 """
 
 import asyncio
@@ -17,6 +18,9 @@ from checkpointheal.contract.base import Message
 from checkpointheal.contract.trainer import LINE_LIMIT, SOCKET_NAME, TRAINER_SAYS, Hello, TrainerSays
 
 log = logging.getLogger("checkpointheal.agent")
+
+AGAIN_AFTER = 0.5
+"""Seconds after which a trainer may come again that was not heard to the end: it comes at once."""
 
 
 class TrainerDoor:
@@ -61,7 +65,8 @@ class TrainerDoor:
                     self._writers[hello.role] = (hello, writer)
                 if hello is None:
                     break
-                await self._heard(hello, said)
+                if not await self._take_in(hello, said):
+                    break
         except (ValidationError, ValueError) as error:
             log.warning("a word at the trainer's door cannot be read: %s", str(error).partition("\n")[0])
         except OSError:
@@ -71,3 +76,13 @@ class TrainerDoor:
             if hello is not None and self._writers.get(hello.role, (None, None))[1] is writer:
                 del self._writers[hello.role]
                 self._gone(hello)
+
+    async def _take_in(self, hello: Hello, said: TrainerSays) -> bool:
+        """Whether it was heard as far as it must be; not where the arena keeps nothing more."""
+        try:
+            await self._heard(hello, said)
+        except OSError as error:
+            log.warning("a word of the %s cannot be kept now: %s", hello.role, error)
+            await asyncio.sleep(AGAIN_AFTER)
+            return False
+        return True

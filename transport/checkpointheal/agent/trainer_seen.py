@@ -62,8 +62,8 @@ class TrainerSeen:
 
     def _wait(self, incarnation: str, request: int) -> None:
         if (incarnation, request) != self._waits:
-            self._waits = (incarnation, request)
             number = self._remembered.grow(request=self._remembered.numbers.request + 1).request
+            self._waits = (incarnation, request)  # not before: where no number can be kept, it has not asked yet
             # In no epoch while it waits: what becomes of it now is not what it was told of the one that it has left.
             self._set(request=number, epoch=0, applied_seconds=None, applied_digest=None, rejoined_seconds=None)
         self._set(state="waiting", incarnation=incarnation)

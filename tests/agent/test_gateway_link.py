@@ -1,0 +1,37 @@
+"""An agent's two loops at its gateway end when they are told to."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from builders_core import a_job, m, report_of
+from checkpointheal.agent.gateway_link import GatewayLink
+
+
+class Answered(GatewayLink):
+    """By a gateway that takes every report."""
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Event()
+
+    async def _exchange(self, *_: Any) -> bytes:
+        return b""
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_reports_end_though_there_is_news_at_that_moment(turns: int) -> None:
+    """They went on for ever, and the agent with them, until it was killed."""
+
+    async def end() -> None:
+        link = Answered()
+        reporting = asyncio.create_task(link.report_forever(lambda: report_of(a_job(), m("0/0")), 60.0))
+        await asyncio.sleep(0.01)
+        link.changed()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        reporting.cancel()
+        await asyncio.wait({reporting}, timeout=5)
+        assert reporting.cancelled()
+
+    asyncio.run(end())

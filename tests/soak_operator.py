@@ -1,0 +1,264 @@
+"""`python -m soak_operator`: an operator heals one restart a second, loses and wins the lead, and must not grow.
+
+Two replicas, as processes, before a fake API server; agents over TLS, through whichever leads. One replica lives from
+beginning to end: its memory and its descriptors are what is measured. Every few minutes it loses its lease to the other
+one, or gets it back because the other one is killed. Half of the restarts are trainers', half are replaced pods.
+Exit status 0: it did not grow. 1: it did, or something was left over.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import statistics
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from bench.scale.agents import SIZE, STEP, Agent, Agents, Door
+from bench.scale.crowd import Crowd, pod
+from bench.scale.processes import Api, Operator, api, free_ports, operator
+from bench.scale.storm import TRUST, trusting
+
+from checkpointheal.contract.gateway import AgentReport, Generation, Orders, PrivateHeld, TransferFacts
+from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.api.checkpointheal import CheckpointHealSpec
+
+CROWD = Crowd(pods=36, jobs=12)
+LEASE = "apis/coordination.k8s.io/v1/namespaces/system/leases/checkpointheal"
+STEADY, OTHER = "127.0.0.1", "127.0.0.2"
+SAMPLE_EVERY = 5.0
+BLOCKS = 12
+"""Neighbouring samples tell nearly the same: a slope is drawn through their means over so many parts of the time."""
+STUDENT_10 = 2.228
+"""97.5 % of Student's distribution of ten degrees of freedom: two less than blocks."""
+SETTLES = 60.0
+KEPT = CheckpointHealSpec.model_fields["history_limit"].default
+"""Heals of a job."""
+GROWTH = 1.0
+"""MiB, descriptors or threads an hour that are promised not to be exceeded."""
+
+
+@dataclass
+class SoakAgent(Agent):
+    """One whose pod may be replaced: the next one is empty until it has received its state."""
+
+    life: int = 0
+    transfer: TransferFacts | None = None
+    question: str = ""
+
+    @property
+    def uid(self) -> str:
+        return f"uid-of-pod-{self.number}" + (f"-{self.life}" if self.life else "")
+
+    @property
+    def token(self) -> str:
+        return f"{self.crowd.namespace(self.crowd.job(self.number))}/pod-{self.number}/{self.uid}"
+
+    def report(self) -> AgentReport:
+        others = [MemberId(replica=each) for each in range(self.crowd.replicas) if each != self.member.replica]
+        held = tuple(PrivateHeld(member=each, steps=(STEP, STEP - 1)) for each in others) if self._has_state else ()
+        told = {"private_held": held, "transfer": self.transfer, "answered": self.question}
+        return super().report().model_copy(update=told)
+
+    def be_replaced(self) -> None:
+        self.life, self.epoch, self.request, self.sequence = self.life + 1, 0, 0, 0
+        self.transfer, self.exit, self.state, self.question = None, None, "absent", ""
+        self.said = {}
+        self._wait()
+
+    def take(self, orders: Orders) -> None:
+        wanted = orders.assignment
+        if wanted is not None and (self.transfer is None or self.transfer.attempt < wanted.attempt):
+            done = {"heal": wanted.heal, "attempt": wanted.attempt, "donor": wanted.donors[0].pod}
+            self.transfer = TransferFacts(**done, state="verified", bytes=SIZE, total=SIZE)
+            self.changed.set()
+        if orders.question != self.question:
+            self.question = orders.question
+            self.changed.set()
+        super().take(orders)
+
+    @property
+    def _has_state(self) -> bool:
+        return self.epoch > 0 or (self.transfer is not None and self.state == "waiting")
+
+    def _generations(self) -> Iterator[Generation]:
+        if not self._has_state:
+            return
+        epoch, self.epoch = self.epoch, max(1, self.epoch)
+        yield from super()._generations()
+        self.epoch = epoch
+
+
+class Sample(NamedTuple):
+    at: float
+    mebibytes: float
+    descriptors: int
+    tasks: int
+
+
+class Soak:
+    """What goes on until the time is up."""
+
+    def __init__(self, server: Api, steady: Operator, options: argparse.Namespace) -> None:
+        self._server, self._steady, self._minutes, self._lead = server, steady, options.minutes, options.lead
+        door = Door(f"https://localhost:{steady.gateway}", trusting(server.url))
+        self.agents = Agents(CROWD, door, SoakAgent)
+        self._dice, self.samples = random.Random(options.seed), list[Sample]()
+        self.restarts, self.missed, self.losses, self.kills = 0, 0, 0, 0
+
+    async def run(self) -> None:
+        running = asyncio.create_task(self.agents.run())
+        ends = time.monotonic() + 60 * self._minutes
+        with contextlib.ExitStack() as other:
+            self._start_other(other)
+            await self._until_all_train(60)
+            changing = asyncio.create_task(self._change_leaders(other))
+            sampling = asyncio.create_task(self._sample())
+            while time.monotonic() < ends:
+                await asyncio.sleep(1.0)
+                await self._restart_one()
+                for each in (running, changing, sampling):
+                    if each.done():
+                        each.result()
+            changing.cancel()
+            await self._until_all_train(SETTLES)
+            await asyncio.sleep(SETTLES / 4)
+            sampling.cancel()
+            self.left = await asyncio.to_thread(self._left)
+        running.cancel()
+        await asyncio.gather(running, changing, sampling, return_exceptions=True)
+
+    async def _restart_one(self) -> None:
+        """Of a job that trains: one that does not is restarting already."""
+        jobs = [self.agents.all[at : at + CROWD.replicas] for at in range(0, CROWD.pods, CROWD.replicas)]
+        able = [job for job in jobs if all(each.state == "training" for each in job)]
+        if not able:
+            self.missed += 1
+            return
+        agent = self._dice.choice(self._dice.choice(able))
+        self.restarts += 1
+        if self._dice.random() < 0.5:
+            agent.end(told=False)
+        else:
+            await asyncio.to_thread(self._replace, agent)
+
+    def _replace(self, agent: SoakAgent) -> None:
+        made, following = pod(CROWD, agent.number), f"uid-of-pod-{agent.number}-{agent.life + 1}"
+        where = f"api/v1/namespaces/{made['metadata']['namespace']}/pods"
+        self._ask("DELETE", f"{where}/pod-{agent.number}", {"preconditions": {"uid": agent.uid}})
+        self._loop.call_soon_threadsafe(agent.be_replaced)
+        made["metadata"]["uid"] = following
+        self._ask("POST", where, made)
+
+    async def _change_leaders(self, other: contextlib.ExitStack) -> None:
+        while True:
+            await asyncio.sleep(60 * self._lead)
+            if (await asyncio.to_thread(self._holder)).startswith("operator-0"):
+                self.losses += 1
+                await asyncio.to_thread(self._give_lead, f"operator-1/{OTHER}")
+            else:
+                self.kills += 1
+                self._other.process.kill()
+                other.close()
+                self._start_other(other)
+
+    def _start_other(self, stack: contextlib.ExitStack) -> None:
+        said = {"POD_NAME": "operator-1", "POD_IP": OTHER, "HOST": OTHER, "LEADER_PORT": LEADER_PORT}
+        self._loop = asyncio.get_running_loop()
+        self._other = stack.enter_context(operator(self._server.url, **TRUST, **said))
+
+    def _holder(self) -> str:
+        return str(self._ask("GET", LEASE, None)["spec"].get("holderIdentity") or "")
+
+    def _give_lead(self, holder: str) -> None:
+        self._ask("PATCH", LEASE, {"spec": {"holderIdentity": holder}})
+
+    def _ask(self, method: str, path: str, body: dict | None) -> dict:
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        data = None if body is None else json.dumps(body).encode()
+        asked = urllib.request.Request(f"{self._server.url}/{path}", data, {"Content-Type": kind}, method=method)
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            return json.load(answer)
+
+    async def _sample(self) -> None:
+        began, pid = time.monotonic(), self._steady.process.pid
+        while True:
+            held, tasks = (len(os.listdir(f"/proc/{pid}/{each}")) for each in ("fd", "task"))
+            self.samples.append(Sample(time.monotonic() - began, self._steady.memory()[0], held, tasks))
+            if len(self.samples) % 12 == 1:
+                print(
+                    f"{self.samples[-1]} restarts {self.restarts} losses {self.losses} kills {self.kills}", flush=True
+                )
+            await asyncio.sleep(SAMPLE_EVERY)
+
+    async def _until_all_train(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not all(each.state == "training" for each in self.agents.all):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{[each.state for each in self.agents.all]}")
+            await asyncio.sleep(0.1)
+
+    def _left(self) -> list[str]:
+        """What should not be there once all train."""
+        heals = self._ask("GET", "apis/checkpointheal.dev/v1alpha1/heals", None)["items"]
+        still_open = [each["metadata"]["name"] for each in heals if not each.get("status", {}).get("concludedAt")]
+        limit = KEPT * CROWD.jobs
+        found = [f"heal {each} is open" for each in still_open]
+        found += [f"{len(heals)} heals are kept of {limit}"] if len(heals) > limit else []
+        seen = self._steady.metrics()
+        for series, most in (("checkpointheal_agents_heard", CROWD.pods + 60), ("checkpointheal_open_heals", 0)):
+            found += [f"{series} {seen[series]}"] if seen.get(series, 0) > most else []
+        return found
+
+
+def slope(samples: list[Sample], what: str) -> tuple[float, float]:
+    """An hour's growth, and half the width of its interval of 95 %."""
+    if (size := len(samples) // BLOCKS) == 0:
+        raise ValueError(f"{len(samples)} samples after the warm-up are too few for a slope")
+    parts = [samples[at : at + size] for at in range(0, size * BLOCKS, size)]
+    xs = [statistics.fmean(each.at for each in part) / 3600 for part in parts]
+    ys = [statistics.fmean(float(getattr(each, what)) for each in part) for part in parts]
+    line = statistics.linear_regression(xs, ys)
+    mean = statistics.fmean(xs)
+    spread = sum((x - mean) ** 2 for x in xs)
+    off = sum((y - line.slope * x - line.intercept) ** 2 for x, y in zip(xs, ys, strict=True))
+    return line.slope, STUDENT_10 * (off / (BLOCKS - 2) / spread) ** 0.5
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m soak_operator", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60.0, help="of restarts (60)")
+    parser.add_argument("--warm-up", type=float, default=20.0, help="minutes that are not measured (20)")
+    parser.add_argument("--lead", type=float, default=5.0, help="minutes between two changes of the leader (5)")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with api(CROWD, "soak_server") as server, operator(server.url, **TRUST, LEADER_PORT=LEADER_PORT) as steady:
+        steady.until(lambda seen: seen.get('checkpointheal_looks_total{result="ok"}', 0) >= CROWD.jobs)
+        soak = Soak(server, steady, options)
+        asyncio.run(soak.run())
+    return _tell(soak, [each for each in soak.samples if each.at >= 60 * options.warm_up])
+
+
+def _tell(soak: Soak, samples: list[Sample]) -> int:
+    print(f"restarts {soak.restarts}; seconds in which every job was restarting: {soak.missed}")
+    print(f"the lead was lost {soak.losses} times, the other one was killed {soak.kills} times")
+    grown = False
+    for what, unit in (("mebibytes", "MiB"), ("descriptors", "descriptors"), ("tasks", "threads")):
+        found, half = slope(samples, what)
+        least, most = (pick(getattr(each, what) for each in samples) for pick in (min, max))
+        print(f"{unit}: {found:+.2f} ± {half:.2f} an hour; between {least:.1f} and {most:.1f} ({len(samples)} samples)")
+        grown = grown or found - half > GROWTH
+    print("\n".join(soak.left) or "nothing is left over")
+    return 1 if grown or soak.left else 0
+
+
+LEADER_PORT = str(free_ports(1)[0])
+
+if __name__ == "__main__":
+    sys.exit(main())
