@@ -16,7 +16,7 @@ export CLUSTER TAG KIND_NODE_IMAGE
 BASES := --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --build-arg TORCH_IMAGE=$(TORCH_IMAGE) --build-arg TORCH_INDEX=$(TORCH_INDEX)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test cover kills integrations check fuzz soak bench bench-heal bench-scale bench-termination bench-page fmt \
+.PHONY: help setup demo test cover kills integrations examples check fuzz soak bench bench-heal bench-scale bench-termination bench-page fmt \
   versions generated images cluster e2e cluster-delete
 
 help: ## show this list
@@ -46,6 +46,9 @@ kills: $(STAMP) ## trainers, agents and pods are killed at named points and rand
 
 integrations: $(PEERS)/.installed ## the adapters on the real libraries of others (transformers, lightning, torchdata, torchft), from the package index (15 minutes)
 	$(PEERS)/bin/python -m pytest tests/integrations
+
+examples: $(PEERS)/.installed ## every example under kills: does it end as if nothing had been? (KILLS=3 of each kind; SEED; ONLY="train parts"; OUT)
+	PYTHONPATH=tests $(PEERS)/bin/python -m harmed $(ONLY) --kills $(or $(KILLS),3) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 
 check: $(STAMP) ## what CI runs besides the tests: format, lint, types, import contracts
 	$(BIN)/ruff format --check .
