@@ -24,8 +24,10 @@ from harmed.verdict import Ended, shortfalls
 def main(argv: Sequence[str], harm: Callable[[Stack, int, int, Path], Row] | None = None) -> int:
     """Harm each example, and print how it went."""
     asked = parser().parse_args(argv)
-    folder = asked.dir or Path(tempfile.mkdtemp(prefix="harmed-"))
-    print(f"seed {asked.seed}: {asked.kills} kills at random instants, and as many at named points; logs in {folder}")
+    folder = (asked.dir or Path(tempfile.mkdtemp(prefix="harmed-"))).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    kills = f"{asked.kills} kills at random instants, and as many at named points"
+    print(f"seed {asked.seed}: {kills}; logs in {folder}", flush=True)
     rows = []
     for stack in asked.examples:
         rows.append((harm or harmed)(stack, asked.kills, asked.seed, folder))
