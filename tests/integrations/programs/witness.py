@@ -43,6 +43,7 @@ def seed(rank: int) -> None:
     """What an example does not seed would differ from run to run."""
     random.seed(rank)
     np.random.seed(rank)
+    torch.manual_seed(rank)
 
 
 seed(RANK)
