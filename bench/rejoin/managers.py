@@ -6,36 +6,32 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bench.lighthouse import lighthouse
 from bench.machine import end_with_parent
 from bench.rejoin import killing, lost
 from bench.rejoin.healing import LONGEST
 from bench.rejoin.lost import RANKS, Lost
 
-HEARTBEAT_MS, JOIN_MS, TICK_MS = 500, 100, 10
-NOTE = f"heartbeat {HEARTBEAT_MS} ms, join {JOIN_MS} ms, quorum tick {TICK_MS} ms, groups 10 s"
-LOCALHOST = "127.0.0.1"
+TIMEOUTS = {
+    "min_replicas": RANKS - 1,
+    "join_timeout_ms": 100,
+    "quorum_tick_ms": 10,
+    "heartbeat_timeout_ms": 500,
+}
+NOTE = "heartbeat 500 ms, join 100 ms, quorum tick 10 ms, groups 10 s"
 
 
 def losses(folder: Path) -> list[Lost]:
     """Of a job of its own."""
-    from torchft.coordination import LighthouseServer  # noqa: PLC0415 it may be absent
-
     folder.mkdir()
-    lighthouse = LighthouseServer(
-        bind=f"{LOCALHOST}:0",
-        min_replicas=RANKS - 1,
-        join_timeout_ms=JOIN_MS,
-        quorum_tick_ms=TICK_MS,
-        heartbeat_timeout_ms=HEARTBEAT_MS,
-    )
-    job = _Replicas(folder, lighthouse.address())
-    try:
-        return asyncio.run(
-            killing.Killing(folder, job.replace, lambda _, killed: lost.noticed(folder, killed), LONGEST).losses()
-        )
-    finally:
-        job.end()
-        lighthouse.shutdown()
+    with lighthouse(folder / "lighthouse.log", **TIMEOUTS) as address:
+        job = _Replicas(folder, address)
+        try:
+            return asyncio.run(
+                killing.Killing(folder, job.replace, lambda _, killed: lost.noticed(folder, killed), LONGEST).losses()
+            )
+        finally:
+            job.end()
 
 
 class _Replicas:

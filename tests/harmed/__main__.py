@@ -32,10 +32,10 @@ def main(argv: Sequence[str], harm: Callable[[Stack, int, int, Path], Row] | Non
     for stack in asked.examples:
         rows.append((harm or harmed)(stack, asked.kills, asked.seed, folder))
         print(table.progress(rows[-1]), flush=True)
+        if asked.out:
+            raw = {"seed": asked.seed, "kills": asked.kills, "rows": [table.raw(row) for row in rows]}
+            asked.out.write_text(json.dumps(raw, indent=1) + "\n")
     print(table.show(rows))
-    if asked.out:
-        raw = {"seed": asked.seed, "kills": asked.kills, "rows": [table.raw(row) for row in rows]}
-        asked.out.write_text(json.dumps(raw, indent=1) + "\n")
     if short := any(row.short for row in rows):
         print(f"\nSome fall short: their logs are in {folder}", file=sys.stderr)
     elif not asked.dir:
@@ -60,11 +60,11 @@ def harmed(stack: Stack, kills: int, seed: int, folder: Path) -> Row:
     planned = blows(kills, stack.points, stack.world, random.Random(f"{seed} {stack.name}"))
     peace, trouble = folder / f"{stack.name}-plain", folder / stack.name
     words = {"WITNESS_WORDS": stack.words(steps_for(planned))}
-    with stack.beside(stack.world) as more:
+    with stack.beside(stack.world, folder / f"{stack.name}-plain.log") as more:
         undisturbed = _ended(builders_adapters.plain(stack.program, peace, stack.world, **words, **more))
     trouble.mkdir()
     job = Ordeal(stack, trouble)
-    with stack.beside(stack.world) as more:
+    with stack.beside(stack.world, folder / f"{stack.name}.log") as more:
         asyncio.run(job.run(planned, words | more))
     found, suffered = ordeal.seen(trouble, stack.world), job.suffered(len(planned))
     return Row(

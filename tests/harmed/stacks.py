@@ -7,6 +7,9 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
+
+from bench.lighthouse import lighthouse
 
 import builders_adapters
 
@@ -21,20 +24,14 @@ def epochs(count: int) -> str:
 
 
 @contextlib.contextmanager
-def nothing(_: int) -> Iterator[dict[str, str]]:
+def nothing(_world: int, _log: Path) -> Iterator[dict[str, str]]:
     yield {}
 
 
 @contextlib.contextmanager
-def lighthouse(world: int) -> Iterator[dict[str, str]]:
-    """Where torchft's Managers meet."""
-    from torchft.coordination import LighthouseServer
-
-    server = LighthouseServer(bind="127.0.0.1:0", min_replicas=world, join_timeout_ms=1000, heartbeat_timeout_ms=2000)
-    try:
-        yield {"TORCHFT_LIGHTHOUSE": server.address()}
-    finally:
-        server.shutdown()
+def managers_meet(world: int, log: Path) -> Iterator[dict[str, str]]:
+    with lighthouse(log, min_replicas=world, join_timeout_ms=1000, heartbeat_timeout_ms=2000) as address:
+        yield {"TORCHFT_LIGHTHOUSE": address}
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Stack:
     replicas: int = 3
     ranks: int = 1
     words: Callable[[int], str] = steps
-    beside: Callable[[int], AbstractContextManager[dict[str, str]]] = nothing
+    beside: Callable[[int, Path], AbstractContextManager[dict[str, str]]] = nothing
     by_torchrun: bool = False
     back: int | None = None
 
@@ -75,5 +72,5 @@ STACKS = (
     Stack("transformers_trainer", "program_transformers.py", TRANSFORMERS),
     Stack("lightning_trainer", "program_lightning.py", LIGHTNING, words=epochs),
     Stack("level2_ddp", "program_level2.py", ("step", "forward", "backward", "updated"), back=1),
-    Stack("torchft_ddp", "program_torchft.py", (), beside=lighthouse, back=0),
+    Stack("torchft_ddp", "program_torchft.py", (), beside=managers_meet, back=0),
 )
