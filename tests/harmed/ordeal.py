@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import builders_bad_hour
 from builders_adapters import QUIET, Seen
 from builders_bad_hour import BadHour, Hang
 from checkpointheal_operator.core.decisions import Decision
@@ -30,6 +29,8 @@ from harmed.verdict import Suffered, Told
 PACE = "0.05"
 """Seconds a micro-batch, so that a blow falls between two updates as well as into one."""
 UPDATES_BETWEEN = 2
+PATIENCE = 600.0
+"""Seconds after which a job hangs: torchrun's own deadlines, one after the other, on a busy machine."""
 NO_LIMITS = {"same_step_crashes": 1000, "max_attempts": 20, "stopped_grace": 1}
 """What would rightly give a job up, were its members not killed on purpose."""
 
@@ -52,7 +53,7 @@ class Ordeal:
     """A job that trains, hit by hit."""
 
     def __init__(self, stack: Stack, folder: Path) -> None:
-        self._stack, self._hour = stack, BadHour(folder, stack.replicas, stack.ranks)
+        self._stack, self._hour = stack, BadHour(folder, stack.replicas, stack.ranks, PATIENCE)
         self.harms: list[Harm] = []
         self.message = ""
 
@@ -89,7 +90,7 @@ class Ordeal:
             if hitting.done():
                 hitting.result()
             (self._hour.folder / "hurry").touch()
-            outcome = await asyncio.wait_for(ended, builders_bad_hour.HANG_SECONDS)
+            outcome = await asyncio.wait_for(ended, PATIENCE)
         except (Hang, TimeoutError) as error:
             return f"it hangs: {error or job.loop.view.epoch.message}"
         finally:
