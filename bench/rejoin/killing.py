@@ -14,7 +14,7 @@ from bench.rejoin.lost import Lost
 VICTIMS = (1, 2, 0)
 SETTLED = 3
 """Updates that every rank makes before it may happen again."""
-PATIENCE = 180.0
+PATIENCE = 600.0
 SEED = 20261129
 
 

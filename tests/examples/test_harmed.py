@@ -9,7 +9,7 @@ import pytest
 
 from harmed import __main__ as command
 from harmed.blows import Blow, blows
-from harmed.ordeal import Harm
+from harmed.ordeal import Harm, Ordeal
 from harmed.stacks import STACKS, Stack
 from harmed.table import Row
 from harmed.verdict import Ended, Suffered, Told, shortfalls
@@ -118,6 +118,12 @@ def test_one_example_that_falls_short_fails_the_command(tmp_path: Path, capsys: 
     seen = json.loads(out.read_text())
     assert [row["name"] for row in seen["rows"]] == [stack.name for stack in STACKS]
     assert seen["rows"][0]["suffered"]["lives"] == [1, 2, 1]
+
+
+def test_a_job_that_never_trained_is_told_of_and_no_trouble(tmp_path: Path) -> None:
+    job = Ordeal(STACKS[0], tmp_path)
+    job._account([])
+    assert found(None, replace(job.suffered(2), message="it hangs")) == ["it hangs", "0 of 2 kills came to pass"]
 
 
 def test_an_example_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -145,8 +145,8 @@ class Ordeal:
 
     def _account(self, heals: Sequence[SeenHeal]) -> None:
         self._hour.progress.look()
-        for harm, follower in zip(self.harms, [*self.harms[1:], None], strict=True):
-            if follower is None or not follower.blow.amid:
+        for number, harm in enumerate(self.harms):
+            if not any(each.blow.amid for each in self.harms[number + 1 : number + 2]):
                 reached = self._hour.progress.reached(harm.step + 1, harm.at)
                 harm.past = reached - harm.at if reached else None
             member = self._hour._member(harm.blow.rank)
