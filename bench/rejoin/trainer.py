@@ -4,7 +4,6 @@ What is told: that the model is made, each update, and when a survivor noticed.
 """
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -50,10 +49,9 @@ def level2(model: Any, optimizer: Any, schedule: Any, text: Any) -> None:
 
 
 def restarted(model: Any, optimizer: Any, schedule: Any, text: Any) -> None:
-    """torchrun ends the survivors; all begin again from the last file."""
-    signal.signal(signal.SIGTERM, lambda *_: _leave())
+    """torchrun ends the survivors, some before they have noticed; all begin again from the last file."""
     try:
-        dist.init_process_group("gloo")
+        join(os.environ["TORCHELASTIC_RESTART_COUNT"])
         kept = checkpoints.Kept(FOLDER, RANK, float(os.environ["EVERY"]), (model, optimizer, schedule))
         start, ddp = kept.load(), wrapped(model)
         train(start, lambda: train_step(ddp, optimizer, schedule, text), kept.save)
@@ -62,9 +60,10 @@ def restarted(model: Any, optimizer: Any, schedule: Any, text: Any) -> None:
         raise
 
 
-def _leave() -> None:
-    tell(FOLDER, RANK, event="noticed")
-    os._exit(143)
+def join(attempt: str) -> None:
+    """torchrun's store outlives the ranks: without a prefix they would find the addresses of those that are gone."""
+    store, rank, world = next(dist.rendezvous("env://"))
+    dist.init_process_group("gloo", store=dist.PrefixStore(attempt, store), rank=rank, world_size=world)
 
 
 WAYS: dict[str, Callable[..., None]] = {"level1": level1, "level2": level2, "restart": restarted}
