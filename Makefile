@@ -16,8 +16,8 @@ export CLUSTER TAG KIND_NODE_IMAGE
 BASES := --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --build-arg TORCH_IMAGE=$(TORCH_IMAGE) --build-arg TORCH_INDEX=$(TORCH_INDEX)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test cover kills chaos-local bad-api integrations check fuzz soak soak-operator bench bench-heal bench-scale \
-  bench-termination bench-page fmt versions sbom audit generated images cluster e2e cluster-delete
+.PHONY: help setup demo test cover kills chaos-local bad-api integrations examples check fuzz soak soak-operator bench bench-heal \
+  bench-scale bench-termination bench-page fmt versions sbom audit generated images cluster e2e cluster-delete
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ bad-api: $(STAMP) ## an operator lives through each bad time of an API server, o
 
 integrations: $(PEERS)/.installed ## the adapters on the real libraries of others (transformers, lightning, torchdata, torchft), from the package index (15 minutes)
 	$(PEERS)/bin/python -m pytest tests/integrations
+
+examples: $(PEERS)/.installed ## every example under kills: does it end as if nothing had been? (KILLS=3 of each kind; SEED; ONLY="train parts"; OUT)
+	PYTHONPATH=tests $(PEERS)/bin/python -m harmed $(ONLY) --kills $(or $(KILLS),3) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 
 check: $(STAMP) ## what CI runs besides the tests: format, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -65,16 +65,17 @@ class Seen:
 
 
 def _by_step(lines: list[dict[str, Any]]) -> dict[int, list[str]]:
-    found: dict[int, tuple[int, list[str]]] = {}
+    found: dict[int, tuple[tuple[int, int], list[str]]] = {}
     for line in lines:
-        pid, batches = found.get(line["step"], (line["pid"], []))
-        found[line["step"]] = (line["pid"], [*(batches if pid == line["pid"] else []), line["batch"]])
+        now = (line["pid"], line["turn"])
+        before, batches = found.get(line["step"], (now, []))
+        found[line["step"]] = (now, [*(batches if before == now else []), line["batch"]])
     return {step: batches for step, (_, batches) in found.items()}
 
 
 TORCHRUN = (
-    "exec python -m torch.distributed.run --nnodes $WORLD_SIZE --nproc-per-node 1 --max-restarts 100 "
-    "--rdzv-backend c10d --rdzv-endpoint $MASTER_ADDR:$MASTER_PORT --local-addr 127.0.0.1 {program}"
+    "export PLACE=$RANK; exec python -m torch.distributed.run --nnodes $WORLD_SIZE --nproc-per-node 1 "
+    "--max-restarts 100 --rdzv-backend c10d --rdzv-endpoint $MASTER_ADDR:$MASTER_PORT --local-addr 127.0.0.1 {program}"
 )
 
 
@@ -88,7 +89,11 @@ def healed(program: str | tuple[str, ...], folder: Path, kills: Sequence[Kill], 
     start = ("python", str(PROGRAMS / program)) if isinstance(program, str) else program
     (folder / "tmp").mkdir(parents=True)
     command = [sys.executable, "-m", "checkpointheal.cli", "local", "--plain", "--replicas", str(ranks)]
-    told = {"WITNESS": str(folder), "TMPDIR": str(folder / "tmp"), "KILLS": json.dumps([vars(kill) for kill in kills])}
+    told = {
+        "WITNESS": str(folder),
+        "TMPDIR": str(folder / "tmp"),
+        "WITNESS_KILLS": json.dumps([vars(kill) for kill in kills]),
+    }
     with (folder / "local.out").open("w") as out:
         ended = subprocess.run(
             [*command, "--dir", str(folder / "logs"), *options, "--", *start],
@@ -104,11 +109,11 @@ def healed(program: str | tuple[str, ...], folder: Path, kills: Sequence[Kill], 
     return seen
 
 
-def plain(program: str, folder: Path, ranks: int = 3) -> Seen:
-    """The same without any of ours, undisturbed."""
+def plain(program: str, folder: Path, ranks: int = 3, **more: str) -> Seen:
+    """The same without any of ours, undisturbed. `more`: variables of its environment."""
     folder.mkdir()
     place = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "LOCAL_RANK": "0"}
-    told = {"WITNESS": str(folder), "PLAIN": "yes", "LOCAL_WORLD_SIZE": "1"}
+    told = {"WITNESS": str(folder), "PLAIN": "yes", "LOCAL_WORLD_SIZE": "1", **more}
     logs = [(folder / f"{rank}.log").open("w") for rank in range(ranks)]
     trainers = [
         subprocess.Popen(

@@ -60,8 +60,8 @@ class BadHour:
 
     job: LocalJob
 
-    def __init__(self, folder: Path, replicas: int = RANKS, ranks: int = 1) -> None:
-        self.folder, self.world = folder, replicas * ranks
+    def __init__(self, folder: Path, replicas: int = RANKS, ranks: int = 1, patience: float = HANG_SECONDS) -> None:
+        self.folder, self.world, self._patience = folder, replicas * ranks, patience
         self._ranks = ranks
         self.clock = BentClock()
         self.progress = Progress(folder, self.world)
@@ -72,7 +72,7 @@ class BadHour:
 
     async def until(self, done: Callable[[], object], what: str) -> None:
         """Look until `done()`. Raises Hang that says what never came."""
-        deadline = time.monotonic() + HANG_SECONDS
+        deadline = time.monotonic() + self._patience
         while not done():
             if time.monotonic() > deadline:
                 raise Hang(f"{what} never came: {self.job.loop.view.epoch.message}")

@@ -14,6 +14,7 @@ def watched(model: Any, optimizer: Any, step: int) -> torch.Tensor:
     witness.consumed(step, step)
     witness.pass_by("step", step)
     loss: torch.Tensor = train_step(model, optimizer, step)
+    witness.updated(step + 1)
     witness.pass_by("updated", step)
     seen[:] = [model, optimizer]
     return loss

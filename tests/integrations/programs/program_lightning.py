@@ -31,6 +31,10 @@ class Watch(Callback):
     def on_after_backward(self, trainer: Any, module: Any) -> None:
         witness.pass_by("backward", trainer.global_step)
 
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, number: int) -> None:
+        if number % 2 == 1:
+            witness.updated(trainer.global_step)
+
     def on_validation_start(self, trainer: Any, module: Any) -> None:
         witness.pass_by("validation", trainer.global_step)
 

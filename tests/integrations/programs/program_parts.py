@@ -7,7 +7,6 @@ import witness
 example: Any = witness.example("parts", "--steps", "22", "--pause", "0.05")
 train_step = example.train_step
 seen: list[Any] = []
-step = 0
 
 
 def watched(ddp: Any, parts: Any, batch: Any) -> float:
@@ -15,6 +14,7 @@ def watched(ddp: Any, parts: Any, batch: Any) -> float:
     witness.consumed(at, *batch)
     witness.pass_by("step", at)
     loss: float = train_step(ddp, parts, batch)
+    witness.updated(at + 1)
     witness.pass_by("updated", at)
     seen[:] = [parts]
     return loss

@@ -5,8 +5,6 @@ from typing import Any
 import witness
 
 example: Any = witness.example("torchrun_ddp", "--steps", "16", "--pause", "0.05")
-witness.RANK = example.PLACE  # torchrun may have called it by another rank
-witness.seed(witness.RANK)
 train_step = example.train_step
 seen: list[Any] = []
 
@@ -15,6 +13,7 @@ def watched(ddp: Any, optimizer: Any, step: int) -> float:
     witness.consumed(step, step, witness.RANK)
     witness.pass_by("step", step)
     loss: float = train_step(ddp, optimizer, step)
+    witness.updated(step + 1)
     witness.pass_by("updated", step)
     seen[:] = [ddp.module, optimizer]
     return loss

@@ -17,6 +17,7 @@ class Watch(TrainerCallback):
         self.trainer = trainer
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        witness.updated(state.global_step)
         witness.pass_by("updated", state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:

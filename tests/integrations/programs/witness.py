@@ -1,35 +1,53 @@
-"""What a training program lets its test see, and the points at which it is killed. Each kill happens once."""
+"""What a training program lets its test see, and the points at which it is killed. Each kill happens once.
+
+A test names its kills before the program starts (`WITNESS_KILLS`), or arms one while it runs (`armed-RANK.json`).
+"""
 
 import contextlib
 import importlib.util
 import json
 import os
 import random
+import shlex
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
+from checkpointheal.demo import reference
 from checkpointheal.demo.reference import _hash as hash_of
 
 ROOT = Path(__file__).parents[3]
-FOLDER, RANK = Path(os.environ["WITNESS"]), int(os.environ.get("RANK", "0"))
+FOLDER = Path(os.environ["WITNESS"])
+RANK = int(os.environ.get("PLACE", os.environ.get("RANK", "0")))
+"""The place of the pod: torchrun may give its process another rank."""
 IS_PLAIN = os.environ.get("PLAIN") == "yes"
-KILLS = json.loads(os.environ.get("KILLS", "[]"))
+KILLS = json.loads(os.environ.get("WITNESS_KILLS", "[]"))
+WORDS = shlex.split(os.environ.get("WITNESS_WORDS", ""))
+"""More of the example's command line: the last word counts."""
+PACE = float(os.environ.get("WITNESS_PACE", "0"))
+"""Seconds that each micro-batch takes longer, until a file `hurry` is there."""
+ARMED = FOLDER / f"armed-{RANK}.json"
+turns = [0]
+"""How often this process went back and computed an update again."""
 
 
 def seed(rank: int) -> None:
     """What an example does not seed would differ from run to run."""
     random.seed(rank)
     np.random.seed(rank)
+    torch.manual_seed(rank)
 
 
 seed(RANK)
+reference.tell(FOLDER, RANK, event="process")
 
 
 def example(name: str, *words: str) -> ModuleType:
@@ -38,7 +56,7 @@ def example(name: str, *words: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    sys.argv = [name, *words]
+    sys.argv = [name, *words, *WORDS]
     spec.loader.exec_module(module)
     return module
 
@@ -63,6 +81,18 @@ class WithoutUs:
     def done(self) -> None:
         pass
 
+    def process_group(self) -> None:
+        dist.init_process_group("gloo")
+
+    def epochs(self) -> "Iterator[Whole]":
+        yield Whole()
+
+
+class Whole(contextlib.nullcontext[None]):
+    """The one epoch of a training to which nothing happens."""
+
+    number, step = 1, 0
+
 
 def run(module: Any) -> None:
     """The example's training, as it stands or as if we were not there."""
@@ -79,6 +109,9 @@ def pass_by(point: str, step: int) -> None:
                 (FOLDER / f"killed-{number}").touch(exist_ok=False)
                 os.kill(_keeper() if kill["pod"] else os.getpid(), signal.SIGKILL)
                 time.sleep(60)
+    if ARMED.exists() and (armed := json.loads(ARMED.read_text()))["point"] == point:
+        ARMED.unlink()
+        os.kill(os.getpid(), armed["signal"])
 
 
 def _keeper() -> int:
@@ -91,13 +124,16 @@ def _keeper() -> int:
 
 def consumed(step: int, *batch: Any) -> None:
     """This micro-batch is computed now, on the way to the update after `step`."""
-    tell({"step": step, "batch": hash_of(batch)[:16]})
-
-
-def tell(facts: dict[str, Any]) -> None:
-    """One line."""
     with (FOLDER / f"told-{RANK}.jsonl").open("a") as file:
-        file.write(json.dumps({"pid": os.getpid(), **facts}) + "\n")
+        said = {"pid": os.getpid(), "turn": turns[0], "step": step, "batch": hash_of(batch)[:16]}
+        file.write(json.dumps(said) + "\n")
+    if not (FOLDER / "hurry").exists():
+        time.sleep(PACE)
+
+
+def updated(count: int) -> None:
+    """So many updates are made."""
+    reference.tell(FOLDER, RANK, event="step", step=count)
 
 
 def end(**parts: Any) -> None:
