@@ -85,7 +85,7 @@ class Moment:
         return max(0.0, self.now - heard.at)
 
     def generations(self, report: AgentReport | None) -> Mapping[int, Generation]:
-        """The report's generations by step, without those of a past that an epoch went back behind."""
+        """The report's generations by step, without those of a past that an epoch went back behind, or is to."""
         kept: dict[int, Generation] = {}
         for each in sorted(report.generations if report else (), key=_worth):
             if not self._is_abandoned(each):
@@ -95,6 +95,8 @@ class Moment:
     def _is_abandoned(self, generation: Generation) -> bool:
         """Where the records do not say how the latest epoch began, nothing is given up for it."""
         epoch = self.view.epoch
+        if epoch.sound is not None and generation.step > epoch.sound:
+            return True
         if epoch.rung is None or generation.epoch is None or generation.epoch >= epoch.number:
             return False
         return epoch.step is None or generation.step > epoch.step

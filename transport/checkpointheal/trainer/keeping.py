@@ -23,6 +23,7 @@ from checkpointheal.trainer.generation import Generation, or_abandon
 from checkpointheal.trainer.line import Line
 from checkpointheal.trainer.parts import Parts
 from checkpointheal.trainer.settings import TrainerSettings
+from checkpointheal.trainer.signals import Told
 from checkpointheal.trainer.unkept import SKIPPED, Telling
 
 PRIVATE_GRACE = 1.0
@@ -30,6 +31,7 @@ PRIVATE_GRACE = 1.0
 
 Usually one has it long before; where none answers, only the first commit waits."""
 WRITTEN = "WrittenWhileCopied"
+ODD = "NotOneNumber"
 LOCK_PATIENCE = 5.0
 """Seconds that a trainer before this one, killed already, may take to be gone."""
 
@@ -66,24 +68,24 @@ class Keeping:
                     time.sleep(0.05)
         return self._arena
 
-    def keep(self, epoch: int, step: int, is_over: Callable[[], bool]) -> None:
+    def keep(self, epoch: int, step: int, is_over: Callable[[], bool], told: Told | None = None) -> None:
         """Make this step's generation.
 
         The training loop stands still for one copy of the replicated state or, where copies run in the background, for
         what may be written before the next update. `is_over` tells, once the copy is whole, whether the epoch has ended
-        meanwhile. Raises Misuse, in the first commit alone, where the program must be mended; whatever fails later is
-        said once. TargetInvalid in any: this is no state to keep.
+        meanwhile. `told`: what the loop says of the step. Raises Misuse, in the first commit alone, where the program
+        must be mended; whatever fails later is said once. TargetInvalid in any: this is no state to keep.
         """
-        begun = time.monotonic()
+        begun, told = time.monotonic(), told or Told()
         self.settle()
         with self._telling.of_errors(is_first=not self._has_kept):
             generation = self._place(epoch, step, is_over)
             if generation is not None and self._background is None:
                 generation.copy()
                 if generation.seal():
-                    self._sealed(generation, time.monotonic() - begun)
+                    self._sealed(generation, time.monotonic() - begun, told)
             elif generation is not None and self._background is not None:
-                self._copy_beside(self._background, generation, begun)
+                self._copy_beside(self._background, generation, begun, told)
             self._has_kept = True
 
     def settle(self) -> None:
@@ -115,7 +117,7 @@ class Keeping:
             writing.prepare(described.schema)
             return Generation(described, writing, self._seal(writing, described, epoch, step), is_over)
 
-    def _copy_beside(self, background: Background, generation: Generation, begun: float) -> None:
+    def _copy_beside(self, background: Background, generation: Generation, begun: float, told: Told) -> None:
         """What may be written before the next update at once, the rest beside the loop."""
         rests = background.rests(generation.described)
         watch = Watch(generation.described, rests)
@@ -127,7 +129,7 @@ class Keeping:
                 generation.copy(rests)
                 if (path := watch.written()) is None:
                     if generation.seal():
-                        self._sealed(generation, pause)
+                        self._sealed(generation, pause, told)
                     return
                 generation.abandon()
                 self._background = None
@@ -139,10 +141,15 @@ class Keeping:
 
         background.start(copy, generation.described.seen.devices)
 
-    def _sealed(self, generation: Generation, pause: float) -> None:
+    def _sealed(self, generation: Generation, pause: float, told: Told) -> None:
         """It is there: tell so. `pause`: seconds that the loop stood still for it."""
         self._telling.kept()
-        self._line.say(Sealed(slot=generation.slot, step=generation.step, pause=pause), again="sealed")
+        for name in told.odd:
+            self._telling.once(
+                f"{ODD} {name}", f"{name} is not compared: commit() takes one number, or a whole tensor of one"
+            )
+        sealed = Sealed(slot=generation.slot, step=generation.step, pause=pause, signals=told.read())
+        self._line.say(sealed, again="sealed")
         self._wait_for_buddy(generation.step)
 
     def _reserve(self, slot_bytes: int) -> bool:
