@@ -14,7 +14,7 @@ from checkpointheal_operator.core.view import EpochMember, JobView, Policy
 from simulation import Trainer
 from troubled import Troubled
 
-RESPECTED_GIVING_UP = {Reason.CRASH_LOOP_AT_STEP, Reason.ATTEMPTS_EXHAUSTED}
+RESPECTED_GIVING_UP = {Reason.CRASH_LOOP_AT_STEP, Reason.ATTEMPTS_EXHAUSTED, Reason.PROBATION_EXHAUSTED}
 """Fallbacks that the breaker chose, whatever memory still holds."""
 
 
@@ -298,5 +298,7 @@ def _privates(view: JobView) -> Iterator[tuple[MemberId, int]]:
 def _lives(view: JobView, step: int, sealed_in: int | None) -> bool:
     """It is not of a future that an epoch went back behind."""
     epoch = view.epoch
+    if epoch.sound is not None and step > epoch.sound:
+        return False
     gone_back_behind = epoch.step is None or step > epoch.step
     return epoch.rung is None or (sealed_in or 0) >= epoch.number or not gone_back_behind

@@ -28,6 +28,7 @@ from builders_core import (
     words,
 )
 from checkpointheal.contract.gateway import Passed
+from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.signals import Signals
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, EndEpoch
@@ -38,6 +39,7 @@ from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.records import advance
 from checkpointheal_operator.core.status import job_conditions
 from checkpointheal_operator.core.view import EpochMember, JobView
+from simulation import Simulation
 
 HEALED = m("0/0")
 BEGAN_AT = 8
@@ -310,3 +312,87 @@ def test_numbers_that_are_far_apart_are_told_and_nothing_is_decided(own, peer, n
     assert told.status is (name is not None)
     assert name is None or (told.reason, name in told.message) == (Reason.PROBATION_DIFFERS, True)
     assert words(decided(view)[1]) == ["Nothing (AllTrain)"]
+
+
+class Sick(Simulation):
+    """A job in which one member's memory may go wrong; what the others compute beside it is not shown."""
+
+    def heal(self, member: MemberId, *, pod: bool) -> None:
+        """It is lost, and comes back."""
+        self.train_to(3)
+        if pod:
+            self.replace_pod(member)
+        else:
+            self.kill_trainer(member)
+        self.go_on()
+
+    @property
+    def ends(self) -> list[str]:
+        return [str(each.reason) for each in self.decisions if isinstance(each, EndEpoch)]
+
+    @property
+    def rungs(self) -> list[str]:
+        return [str(each.order.rung) for each in self.decisions if isinstance(each, BeginEpoch)]
+
+
+@pytest.mark.parametrize("pod", [False, True], ids=["in place", "from a peer"])
+@pytest.mark.parametrize("replicas", [2, 3])
+@pytest.mark.parametrize("well", range(3))
+def test_wrong_memory_after_a_heal_is_left_behind_with_all_that_came_of_it(replicas: int, well: int, pod: bool) -> None:
+    job = Sick(replicas)
+    job.go_on()
+    job.heal(HEALED, pod=pod)
+    job.train_to(3 + well)
+    job.go_wrong(HEALED)
+    for member in job.pods:
+        job.train(member)
+    job.go_on()
+    assert job.ends[-1] == Reason.PROBATION_FAILED
+    assert (job.is_training, job.steps) == (True, {0 if pod else 3 + well})
+    assert job.rungs[-1] == (Rung.CHECKPOINT if pod else Rung.OWN_MEMORY)
+
+
+def test_who_goes_wrong_again_and_again_ends_at_the_checkpoint_and_not_in_a_loop():
+    job = Sick(3)
+    job.go_on()
+    job.heal(HEALED, pod=False)
+    for _ in range(5):
+        job.go_wrong(HEALED)
+        for member in job.pods:
+            job.train(member)
+        job.go_on()
+    assert job.ends.count(Reason.PROBATION_FAILED) == 2
+    assert job.rungs[-2:] == [Rung.OWN_MEMORY, Rung.CHECKPOINT]
+
+
+def test_wrong_memory_is_found_however_late_it_is_read():
+    job = Sick(3)
+    job.go_on()
+    job.heal(HEALED, pod=False)
+    job.go_wrong(HEALED)
+    for _ in range(2):
+        for member in job.pods:
+            job.train(member)
+    job.go_on()
+    assert job.ends[-1] == Reason.PROBATION_FAILED
+    assert [each.reason for each in job.decisions if isinstance(each, BeginEpoch)][-1] == Reason.NO_SOUND_STEP
+
+
+def test_who_is_well_after_its_heal_trains_on():
+    job = Sick(3)
+    job.go_on()
+    job.heal(HEALED, pod=True)
+    job.train_to(30)
+    assert job.ends.count(Reason.PROBATION_FAILED) == 0
+    steps = report_of(job.view, HEALED).passed
+    assert [each.step for each in steps] == [*range(4, 12)]
+    assert all(each.state_digest for each in steps)
+
+
+def test_a_member_that_never_was_healed_is_not_on_probation():
+    job = Sick(3)
+    job.go_on()
+    job.train_to(3)
+    job.go_wrong(HEALED)
+    job.train_to(9)
+    assert job.ends == []

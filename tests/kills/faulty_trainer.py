@@ -36,6 +36,7 @@ class Points:
 
     def __init__(self, folder: Path, rank: int) -> None:
         self._file = folder / f"armed-{rank}.json"
+        self._sick = folder / f"sick-{rank}"
 
     def pass_by(self, point: str) -> None:
         if not self._file.exists():
@@ -48,6 +49,13 @@ class Points:
             os.kill(os.getpid(), signal.Signals(armed["signal"]))
         else:
             ctypes.PyDLL(None).sleep(10**6)  # with the interpreter's lock held: no thread of this process runs again
+
+    @torch.no_grad()
+    def go_wrong(self, model: nn.Module) -> None:
+        """Once, where the test wants it: a weight is another one, and nobody is told."""
+        if self._sick.exists():
+            self._sick.unlink()
+            next(model.parameters()).view(-1)[0].add_(1)
 
     def before(self, point: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def passing(*args: Any, **keywords: Any) -> Any:
@@ -124,7 +132,8 @@ def main(folder: Path, *, healed: bool) -> None:
         step += 1
         points.pass_by("before commit")
         if heal:
-            heal.commit(step)
+            points.go_wrong(model)
+            heal.commit(step, loss=loss)
         reference.tell(folder, rank, event="step", step=step, loss=loss)
     reference.save_fingerprint(folder, rank, reference.fingerprint(model, optimizer, schedule, text))
     if heal:

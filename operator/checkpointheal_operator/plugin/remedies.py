@@ -23,8 +23,8 @@ REMEDIES: dict[str, str] = {
     Reason.NOT_IN_EPOCH: BY_ITSELF,
     Reason.JOIN_OVERDUE: "look at the trainer's log: it asked for a state and did not take it",
     Reason.MEMBERSHIP_CHANGED: BY_ITSELF,
-    Reason.PROBATION_FAILED: "nothing: the job goes back to the last step that was shared; if it comes again, suspect that "
-    "node's memory, or a state that attach() was not given",
+    Reason.PROBATION_FAILED: "nothing: the job goes back to the last step that was shared; if it comes again, suspect "
+    "that node's memory, or a state that attach() was not given",
     Reason.PROBATION_DIFFERS: "nothing, where its data explains it; else compare that member's log with its peers'",
     Reason.NOT_HEARD_FROM: "look at the agent: kubectl logs POD -c checkpointheal-agent; "
     "it must reach the operator's Service (NetworkPolicy, mesh)",
