@@ -168,10 +168,21 @@ class Promised(Troubled):
         assert decision.order.rung != Rung.CHECKPOINT or view.policy.fallback == "Checkpoint"
 
     def an_epoch_ends_only_for_a_member_that_is_truly_lost(self, view: JobView, decision: EndEpoch) -> None:
+        if decision.sound is not None:
+            self.a_probation_fails_only_where_memory_went_wrong_and_keeps_what_was_before(view, decision)
+            return
         for member in decision.lost:
             known = view.epoch.member(member)
             if known is not None and view.epoch.open:
                 assert not self._is_well(known, view), f"{member} trains on, and was given up: {decision.message}"
+
+    def a_probation_fails_only_where_memory_went_wrong_and_keeps_what_was_before(
+        self, view: JobView, decision: EndEpoch
+    ) -> None:
+        assert view.epoch.number in self.sickened, f"nothing was wrong: {decision.message}"
+        trials = {each.member: each.trial for each in view.epoch.members}
+        assert all(trials[member] for member in decision.lost)
+        assert decision.sound >= (view.epoch.step or 0)
 
     def _is_well(self, known: EpochMember, view: JobView) -> bool:
         pod = self.pods.get(known.member)
