@@ -5,6 +5,7 @@ orders. Beside them the request for a certificate. Nothing here decides.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
@@ -43,10 +44,9 @@ class GatewayLink:
             if await self._exchange("POST", "/v1/report", body, {}, RETRY_SECONDS * 10) is None:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            try:
-                await asyncio.wait_for(self._changed.wait(), every)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(every):  # Python 3.11's wait_for overhears a cancellation beside news
+                    await self._changed.wait()
 
     async def follow_orders(self, take: Callable[[Orders], None]) -> None:
         """Hand over each new set of orders."""
