@@ -11,8 +11,8 @@ from checkpointheal_operator.core.reasons import Reason, Rung
 
 pytestmark = [pytest.mark.kills, pytest.mark.timeout(3600)]
 
-KEPT = 6
-"""Generations that an arena holds: so many steps may pass before somebody has noticed."""
+KEPT = 4
+"""Generations that an arena holds: two are sealed from the wrong weight on, and those before must still be there."""
 SICK = 1
 
 
