@@ -18,7 +18,7 @@ from pathlib import Path
 
 from checkpointheal.contract.gateway import TransferFacts
 from checkpointheal.contract.identity import MemberId
-from checkpointheal_operator.core.decisions import BeginEpoch, Decision
+from checkpointheal_operator.core.decisions import BeginEpoch, Decision, EndEpoch
 from checkpointheal_operator.core.status import transfer_of
 from checkpointheal_operator.core.view import JobView, Policy
 from checkpointheal_operator.demo.progress import Progress
@@ -66,6 +66,7 @@ class BadHour:
         self.clock = BentClock()
         self.progress = Progress(folder, self.world)
         self.begun: list[BeginEpoch] = []
+        self.ended: list[EndEpoch] = []
         self.wrong_fallbacks: list[str] = []
         self._forgotten: list[tuple[float, int, bool]] = []
         self._deaf: list[tuple[float, float, int]] = []
@@ -89,6 +90,8 @@ class BadHour:
 
     def told(self, decision: Decision) -> None:
         """Judge each epoch that begins without a restore step, as soon as it does."""
+        if isinstance(decision, EndEpoch):
+            self.ended.append(decision)
         if not isinstance(decision, BeginEpoch):
             return
         if self.begun and decision.order.step is None and not self._may_be_lost():
@@ -119,6 +122,14 @@ class BadHour:
         waiting = self.folder / f"arming-{rank}.json"
         waiting.write_text(json.dumps({"point": point, "signal": number}))
         waiting.rename(self.folder / f"armed-{rank}.json")
+
+    def make_sick(self, rank: int) -> None:
+        """The rank's trainer changes a weight, once, before it next commits."""
+        (self.folder / f"sick-{rank}").touch()
+
+    def is_sick(self, rank: int) -> bool:
+        """Whether that is still to come."""
+        return (self.folder / f"sick-{rank}").exists()
 
     def is_armed(self, rank: int) -> bool:
         return (self.folder / f"armed-{rank}.json").exists()
@@ -176,7 +187,7 @@ class BadHour:
 
 @asynccontextmanager
 async def a_bad_hour(
-    folder: Path, script: Path = SCRIPT, replicas: int = RANKS, ranks: int = 1
+    folder: Path, script: Path = SCRIPT, replicas: int = RANKS, ranks: int = 1, slots: int = 2
 ) -> AsyncIterator[BadHour]:
     """A job that trains; at the end it is stopped, and must have ended like the witness."""
     (healed := folder / "healed").mkdir()
@@ -191,6 +202,7 @@ async def a_bad_hour(
         command=(sys.executable, str(script), "healed", str(healed)),
         policy=Policy(replicas=replicas, ranks=ranks, stopped_grace=1, same_step_crashes=1000, max_attempts=20),
         logs=healed / "logs",
+        slots=slots,
         trainer_restarts=1000,
         environment={**os.environ, **QUIET},
     )

@@ -27,6 +27,7 @@ LAYOUTS = [(2, 1), (3, 1), (4, 1), (2, 2), (3, 2), (4, 2)]
 MOVES = ["start_what_is_missing", "move_trainer", "digest", "act", "fetch", "fetch_private", "report", "order", "train"]
 ASTRAY = ["lose", "repeat", "late_word", "late_word", "ghost_speaks"]
 TRAINER_STRUCK = ["kill_trainer", "raise_error", "withdraw", "stop_trainer", "go_on_again", "damage", "damage_newest"]
+TRAINER_STRUCK += ["go_wrong"]
 AGENT_STRUCK = ["kill_agent", "deafen", "die_speaking", "join", "silence", "speak_again"]
 POD_STRUCK = ["replace_pod", "haunt", "remove", "drain"]
 SECONDS = (0.5, 1.0, 2.0, 7.0, 12.0, 31.0, 200.0)
@@ -174,6 +175,17 @@ class Machine(RuleBasedStateMachine):
         self.do("damage_newest", number)
         self.job.go_round()
         self.do("kill_trainer", number)
+
+    @rule(number=numbers, rounds=st.integers(0, 3))
+    def memory_goes_wrong_after_a_heal(self, number: int, rounds: int) -> None:
+        self.do("kill_trainer", number)
+        for _ in range(rounds * 4):
+            self.job.go_round()
+        self.do("go_wrong", number)
+        for _ in range(rounds):
+            for member in self.job.pods:
+                self.job.train(member)
+            self.job.go_round()
 
     @rule(
         which=st.sets(numbers, min_size=2, max_size=3),

@@ -14,7 +14,7 @@ from checkpointheal_operator.core.view import EpochMember, JobView, Policy
 from simulation import Trainer
 from troubled import Troubled
 
-RESPECTED_GIVING_UP = {Reason.CRASH_LOOP_AT_STEP, Reason.ATTEMPTS_EXHAUSTED}
+RESPECTED_GIVING_UP = {Reason.CRASH_LOOP_AT_STEP, Reason.ATTEMPTS_EXHAUSTED, Reason.PROBATION_EXHAUSTED}
 """Fallbacks that the breaker chose, whatever memory still holds."""
 
 
@@ -168,10 +168,21 @@ class Promised(Troubled):
         assert decision.order.rung != Rung.CHECKPOINT or view.policy.fallback == "Checkpoint"
 
     def an_epoch_ends_only_for_a_member_that_is_truly_lost(self, view: JobView, decision: EndEpoch) -> None:
+        if decision.sound is not None:
+            self.a_probation_fails_only_where_memory_went_wrong_and_keeps_what_was_before(view, decision)
+            return
         for member in decision.lost:
             known = view.epoch.member(member)
             if known is not None and view.epoch.open:
                 assert not self._is_well(known, view), f"{member} trains on, and was given up: {decision.message}"
+
+    def a_probation_fails_only_where_memory_went_wrong_and_keeps_what_was_before(
+        self, view: JobView, decision: EndEpoch
+    ) -> None:
+        assert view.epoch.number in self.sickened, f"nothing was wrong: {decision.message}"
+        trials = {each.member: each.trial for each in view.epoch.members}
+        assert all(trials[member] for member in decision.lost)
+        assert decision.sound >= (view.epoch.step or 0)
 
     def _is_well(self, known: EpochMember, view: JobView) -> bool:
         pod = self.pods.get(known.member)
@@ -298,5 +309,7 @@ def _privates(view: JobView) -> Iterator[tuple[MemberId, int]]:
 def _lives(view: JobView, step: int, sealed_in: int | None) -> bool:
     """It is not of a future that an epoch went back behind."""
     epoch = view.epoch
+    if epoch.sound is not None and step > epoch.sound:
+        return False
     gone_back_behind = epoch.step is None or step > epoch.step
     return epoch.rung is None or (sealed_in or 0) >= epoch.number or not gone_back_behind

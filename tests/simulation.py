@@ -23,6 +23,7 @@ from checkpointheal.agent.duties import (
     duties,
 )
 from checkpointheal.agent.keep import Keep
+from checkpointheal.agent.passed import PassedSteps
 from checkpointheal.agent.remembered import Numbers
 from checkpointheal.agent.trainer_seen import TrainerSeen
 from checkpointheal.contract.gateway import AgentReport, Assignment, Generation, Orders, Peer, TransferFacts
@@ -113,6 +114,8 @@ class Trainer:
     """Level 2: it outlives its epoch and asks again."""
     stopped: bool = False
     held: bool = False
+    wrong: bool = False
+    """Its memory went wrong: so is all that it seals from now on."""
 
     @property
     def hello(self) -> Hello:
@@ -142,6 +145,7 @@ class Agent:
         self.orders = Orders(revision=0)
         self.seen = TrainerSeen(pod.arena.numbers)
         self.keep = Keep()
+        self.passed = PassedSteps()
         self.fetching: Assignment | None = None
         self.fetching_private: FetchPrivate | None = None
         self.transfer: TransferFacts | None = None
@@ -176,6 +180,7 @@ class Agent:
             build="torch",
             trainer=self.seen.facts,
             generations=tuple(self._generations()),
+            passed=self.passed.steps,
             private_held=self.keep.held(),
             transfer=self.transfer,
             attempt_seen=numbers.attempt,
@@ -198,6 +203,7 @@ class Agent:
         undone = [slot for slot in self.pod.arena.slots.values() if not slot.digested]
         for slot in undone:
             slot.digested = True
+        self.passed.see(self._generations())
         return bool(undone)
 
     def act(self) -> bool:
@@ -365,6 +371,12 @@ class Simulation:
     def stop_trainer(self, member: MemberId, *, stopped: bool = True) -> None:
         self.pods[member].stop_trainer(stopped=stopped)
 
+    def go_wrong(self, member: MemberId) -> None:
+        """A bit of its trainer's memory flips, and nobody sees it."""
+        trainer = self.pods[member].trainer
+        if trainer is not None:
+            trainer.wrong = True
+
     def kill_agent(self, member: MemberId) -> None:
         self.pods[member].agent = None
 
@@ -446,7 +458,7 @@ class Simulation:
             assert private == own, f"{pod.member} was given {private!r} for step {step}"
             lost = trainer.private_begins and (pod.member, step) in self.made
             assert not lost, f"{pod.member} had a private part of step {step}, and began anew"
-        trainer.at, trainer.phase = step or 0, "training"
+        trainer.at, trainer.phase, trainer.wrong = step or 0, "training", False
         self.applied.append((pod.member, epoch, step))
         pod.say(Applied(epoch=epoch, step=step, seconds=0.1))
 
@@ -482,7 +494,8 @@ class Simulation:
         self.made.add((pod.member, trainer.at))
         pod.arena.private[trainer.at] = private_part(pod.member, trainer.at)
         pod.arena.keep_private(sorted(pod.arena.private)[-3:])
-        pod.arena.seal(Slot(trainer.at, trainer.epoch, content(pod.member.coordinate, trainer.at)))
+        words = content(pod.member.coordinate, trainer.at)
+        pod.arena.seal(Slot(trainer.at, trainer.epoch, f"wrong {words}" if trainer.wrong else words))
         if self.privates_arrive:
             self._hand_over(pod, trainer.at, pod.agent.orders.buddies if pod.agent else ())
         return True
@@ -595,6 +608,7 @@ class Simulation:
             return False
         known = {each.pod_uid for each in pod.agent.orders.buddies}
         pod.agent.orders = standing
+        pod.agent.passed.want(standing.epoch)
         pod.agent.answered = standing.question or pod.agent.answered
         if self.privates_arrive:
             new = [each for each in standing.buddies if each.pod_uid not in known]

@@ -41,6 +41,8 @@ class Troubled(Simulation):
         self.news = True
         """Something that the operator looks at has changed since it looked."""
         self.damages = 0
+        self.sickened: set[int] = set()
+        """Epochs in which memory went wrong, or bytes changed before they were read."""
         self.hung: set[int] = set()
         """Attempts that will never end by themselves."""
         self.late: list[tuple[float, AgentReport]] = []
@@ -130,10 +132,17 @@ class Troubled(Simulation):
     def damage(self, member: MemberId) -> bool:
         """Bytes change after the seal, before the agent has read them."""
         unread = [slot for slot in self.pods[member].arena.slots.values() if not slot.digested]
+        self.sickened |= {slot.epoch for slot in unread}
         for slot in unread:
             self.damages += 1
             slot.words = f"damaged {self.damages}: {slot.words}"
         return bool(unread)
+
+    def go_wrong(self, member: MemberId) -> None:
+        trainer = self.pods[member].trainer
+        if trainer is not None and trainer.phase == "training":
+            self.sickened.add(trainer.epoch)
+            super().go_wrong(member)
 
     def damage_newest(self, member: MemberId) -> bool:
         """All of them commit, and before its agent has read that, one has other bytes."""
@@ -213,7 +222,10 @@ class Troubled(Simulation):
     # Peace.
 
     def make_peace(self) -> None:
-        """Nothing more goes wrong. What stands still or hangs is left so: that is the operator's to mend."""
+        """Nothing more goes wrong. What stands still or hangs is left so: that is the operator's to mend.
+
+        Wrong memory is not: without a probation nobody looks at it.
+        """
         self.transfers_finish = self.transfers_succeed = self.privates_arrive = True
         self.ghosts.clear()
         self.late.clear()
@@ -222,6 +234,8 @@ class Troubled(Simulation):
                 self.replace_pod(member)
             self.join(member)
             self.pods[member].silent = False
+            if (trainer := self.pods[member].trainer) is not None:
+                trainer.wrong = False
         self.pods = {member: self.pods[member] for member in self.policy.members()}
         self.news = True
 

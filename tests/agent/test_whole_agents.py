@@ -22,7 +22,17 @@ from checkpointheal.agent.agent import Agent
 from checkpointheal.agent.settings import AgentSettings
 from checkpointheal.arena import room
 from checkpointheal.contract.base import Message
-from checkpointheal.contract.gateway import AgentReport, Assignment, Flaw, Orders, Peer, PrivateHeld
+from checkpointheal.contract.gateway import (
+    AgentReport,
+    Assignment,
+    EpochOrder,
+    Flaw,
+    Orders,
+    Passed,
+    Peer,
+    PrivateHeld,
+)
+from checkpointheal.contract.signals import Signals
 from checkpointheal.contract.trainer import (
     AGENT_SAYS,
     SOCKET_NAME,
@@ -307,6 +317,29 @@ def test_private_parts_do_not_pile_up_though_nothing_is_sealed_and_those_of_what
             while set(agent._arena.private_steps()) != expected:
                 await asyncio.sleep(0.02)
             await cluster.once(0, lambda report: any(each.private for each in report.generations))
+            writer.close()
+
+    asyncio.run(story())
+
+
+def test_the_first_steps_of_an_epoch_are_reported_with_what_the_loop_told_and_the_arena_held(home: Path) -> None:
+    order = EpochOrder(epoch=1, over=False, step=6, probation=2)
+
+    async def story() -> None:
+        async with a_cluster(home) as cluster, cluster.agent(0) as agent:
+            cluster.gateway.hub.order({"uid-0": Orders(revision=1, epoch=order)})
+            _, writer = await asyncio.open_unix_connection(home / "arena-0" / SOCKET_NAME)
+            identity, slot = builders_transfer.put(home / "arena-0", builders_transfer.a_state(20))
+            while agent._orders.epoch is None:
+                await asyncio.sleep(0.02)
+            told = Signals(loss=2.0, not_finite=("grad_norm",))
+            for word in (
+                Hello(role="trainer", incarnation="t1", pid=1, epoch=1),
+                Sealed(slot=slot, step=identity.step, pause=0, signals=told),
+            ):
+                writer.write(word.model_dump_json().encode() + b"\n")
+            report = await cluster.once(0, lambda report: bool(report.passed) and bool(report.passed[0].state_digest))
+            assert report.passed == (Passed(epoch=1, signals=told, **dict(identity)),)
             writer.close()
 
     asyncio.run(story())

@@ -29,6 +29,7 @@ CHANGED = {
         "transferSeconds": 31,
     },
     "attempts": {"limit": 9, "pauseSeconds": 2, "crashesAtOneStep": 5},
+    "probation": {"steps": 3},
     "channel": "Gloo",
     "fallback": "Hold",
 }

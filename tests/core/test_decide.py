@@ -12,6 +12,7 @@ from builders_core import (
     a_job,
     a_new_job,
     decided,
+    digest_of,
     ended,
     held_for,
     m,
@@ -470,3 +471,14 @@ def test_every_state_of_two_trainers_in_and_between_epochs_is_decided():
         view = view if fresh else with_heard(view, MEMBER, at=BEGAN)
         _, decisions = decided(view if is_open else ended(view, "1/0"))
         assert decisions[-1].message
+
+
+@pytest.mark.parametrize("note", ["bad", "worse"], ids=["of a higher digest", "of a lower one"])
+def test_what_a_peer_gave_counts_though_the_refused_bytes_of_that_step_still_lie_beside_it(note):
+    """An arena keeps the step that its own trainer may be on; which digest is the higher says nothing."""
+    wrong, right = a_generation(MEMBER, 10, state_digest=digest_of(0, 10, note)), a_generation(MEMBER, 10)
+    view, made = decided(with_report(ALL_WAIT, MEMBER, generations=(wrong,)))
+    (assigned,) = (each for each in made if isinstance(each, Assign))
+    view = with_transfer(view, assigned.assignment, "verified", bytes=1000)
+    view = with_report(view, MEMBER, generations=(wrong, right))
+    assert words(decided(view)[1])[0] == "BeginEpoch 2 step=10 0/0:OwnMemory 1/0:Peer 2/0:OwnMemory (EveryoneWaits)"

@@ -18,9 +18,10 @@ from builders_core import (
     with_policy,
     words,
 )
-from checkpointheal.contract.gateway import Assignment, Peer, TrainerExit, TrainerFacts, TransferFacts
+from checkpointheal.contract.gateway import Assignment, Passed, Peer, TrainerExit, TrainerFacts, TransferFacts
 from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal.contract.layout import Identity
+from checkpointheal.contract.signals import Signals
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch
 from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.moment import at
@@ -65,6 +66,11 @@ trainers = st.builds(
     epoch=numbers,
     exit=st.none() | exits,
 )
+signals = st.builds(
+    Signals,
+    loss=st.sampled_from([None, 1.0, 99.0]),
+    not_finite=st.sampled_from([(), ("loss",), ("grad_norm",)]),
+)
 transfers = st.builds(
     TransferFacts,
     heal=st.sampled_from(["h", "g"]),
@@ -72,6 +78,12 @@ transfers = st.builds(
     state=st.sampled_from(["asking", "receiving", "verified", "failed"]),
     donor=st.none() | uids,
 )
+
+
+@st.composite
+def passed(draw: st.DrawFn) -> Passed:
+    digests = {"schema_digest": SCHEMA, "state_digest": draw(st.sampled_from([digest_of(0, 2), "e" * 32]))}
+    return Passed(step=draw(steps), epoch=draw(numbers), signals=draw(st.none() | signals), **digests)
 
 
 @st.composite
@@ -94,6 +106,7 @@ def heard(draw: st.DrawFn) -> Heard:
         agent=draw(st.sampled_from(["a", "b"])),
         trainer=draw(trainers),
         generations=generations,
+        passed=tuple(draw(st.lists(passed(), max_size=3))),
         private_held=tuple(
             held_for(each, *draw(st.lists(steps, max_size=3))) for each in draw(st.lists(members, max_size=4))
         ),
@@ -141,6 +154,7 @@ def epochs(draw: st.DrawFn) -> EpochRecord:
             rung=Rung.PEER,
             private_from=tuple(draw(st.lists(uids, max_size=2))),
             private_begins=draw(st.booleans()),
+            trial=draw(st.integers(0, 2)),
         )
 
     return EpochRecord(
@@ -152,6 +166,7 @@ def epochs(draw: st.DrawFn) -> EpochRecord:
         rung=draw(st.none() | st.sampled_from(Rung)),
         members=tuple(enrolled(member) for member in draw(st.lists(members, unique=True, max_size=6))),
         lost=tuple(draw(st.lists(members, max_size=2))),
+        sound=draw(st.none() | steps),
         restarts=tuple(draw(st.lists(lives, max_size=1))),
     )
 

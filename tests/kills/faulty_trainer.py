@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ class Points:
 
     def __init__(self, folder: Path, rank: int) -> None:
         self._file = folder / f"armed-{rank}.json"
+        self._sick = folder / f"sick-{rank}"
+        self._steps_left: int | None = None
 
     def pass_by(self, point: str) -> None:
         if not self._file.exists():
@@ -48,6 +51,21 @@ class Points:
             os.kill(os.getpid(), signal.Signals(armed["signal"]))
         else:
             ctypes.PyDLL(None).sleep(10**6)  # with the interpreter's lock held: no thread of this process runs again
+
+    @torch.no_grad()
+    def go_wrong(self, model: nn.Module) -> None:
+        """Once, where the test wants it: a weight is another one, and nobody is told."""
+        if self._sick.exists():
+            self._sick.unlink()
+            self._steps_left = 1
+            next(model.parameters()).view(-1)[0].add_(1)
+
+    def stand_still(self) -> None:
+        """One step after it went wrong, whose gradients are in everybody's weights: time enough to be noticed."""
+        if self._steps_left == 0:
+            time.sleep(10**6)
+        elif self._steps_left is not None:
+            self._steps_left -= 1
 
     def before(self, point: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def passing(*args: Any, **keywords: Any) -> Any:
@@ -124,7 +142,9 @@ def main(folder: Path, *, healed: bool) -> None:
         step += 1
         points.pass_by("before commit")
         if heal:
-            heal.commit(step)
+            points.go_wrong(model)
+            heal.commit(step, loss=loss)
+            points.stand_still()
         reference.tell(folder, rank, event="step", step=step, loss=loss)
     reference.save_fingerprint(folder, rank, reference.fingerprint(model, optimizer, schedule, text))
     if heal:

@@ -62,6 +62,10 @@ def test_a_heal_is_told_from_its_cause_to_its_verdict():
     said = told(healed(replaced(a_training_job())), "1/0")
     assert line(said, "cause").startswith("Replaced: ")
     assert line(said, "verdict") == "healed (Healed): 1/0 trains in epoch 2; from pod-0-0-1 at step 5"
+    assert (
+        line(said, "in epoch")
+        == "yes, as 1/0, with a state from Peer, and its first 8 steps are compared with its peers'"
+    )
     assert line(said, "assignment") == ("attempt 1: step 5 from pod-0-0-1, because 1/0 holds no usable state of step 5")
     assert line(said, "timings").endswith("3.5s in all")
 

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from builders_api import JOB, WHERE, a_policy, set_pods
-from builders_core import NOW, ended, m, replaced, with_received, with_trainer, with_transfer
+from builders_core import NOW, a_job, ended, m, replaced, with_received, with_report, with_trainer, with_transfer
+from checkpointheal.contract.gateway import Passed
+from checkpointheal.contract.signals import Signals
 from checkpointheal_operator.api.epoch_record import epoch_status
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.core.decide import decide
@@ -289,5 +291,53 @@ def test_a_donor_that_is_gone_though_the_view_still_has_it_is_not_assigned(fate)
         with pytest.raises(NotThere if fate == "gone" else Conflict):
             await desk.apply(decision, view, NOW)
         assert stored_heal(cluster).spec.assignment is None
+
+    asyncio.run(go())
+
+
+def on_probation(view: JobView, *told: Passed) -> JobView:
+    """Its first member was healed with the open epoch; each tells of its first step."""
+    members = (each.model_copy(update={"trial": int(each.member == m("0/0"))}) for each in view.epoch.members)
+    epoch = view.epoch.model_copy(update={"step": 10, "members": tuple(members)})
+    for replica, passed in enumerate(told):
+        view = with_report(view, m(f"{replica}/0"), passed=(passed,))
+    return view.model_copy(update={"epoch": epoch})
+
+
+def test_a_probation_that_fails_is_a_warning_at_its_pod_and_stands_in_the_epoch():
+    async def go() -> None:
+        steps = [
+            Passed(step=11, epoch=1, schema_digest="5" * 32, state_digest=digest * 32) for digest in ("b", "a", "a")
+        ]
+        view = on_probation(a_job(), *steps)
+        cluster = a_cluster(view)
+        ended_by = first(view)
+        await (await desk_of(cluster)).apply(ended_by, view, NOW)
+        for _ in range(2):
+            (told,) = cluster.all(EVENTS)
+            assert (told["involvedObject"]["name"], told["reason"]) == ("pod-0-0", "ProbationFailed")
+            assert (told["type"], told["message"]) == ("Warning", ended_by.message)
+            epoch = (await read(cluster, view)).epoch
+            assert (epoch.reason, epoch.sound, epoch.open) == ("ProbationFailed", 10, False)
+            assert [each.trial for each in epoch.members] == [1, 0, 0]
+            cluster.put(
+                CHECKPOINTHEALS, a_policy() | {"status": {"epoch": epoch_status(view.epoch).body(), "job": JOB}}
+            )
+            await (await desk_of(cluster)).apply(ended_by, view, NOW + 1)
+
+    asyncio.run(go())
+
+
+def test_numbers_that_are_far_apart_are_told_once_at_the_pod():
+    async def go() -> None:
+        steps = [Passed(step=11, epoch=1, signals=Signals(loss=loss)) for loss in (99.0, 1.0, 1.0)]
+        view = on_probation(a_job(), *steps)
+        cluster = a_cluster(view)
+        for after in range(3):
+            await (await desk_of(cluster)).tell(view, NOW + after)
+        (told,) = cluster.all(EVENTS)
+        assert (told["involvedObject"]["name"], told["reason"]) == ("pod-0-0", "ProbationDiffers")
+        assert cluster.calls.count(("create", "events")) == 1
+        assert {each["type"]: each["reason"] for each in _conditions(cluster)}["Degraded"] == "ProbationDiffers"
 
     asyncio.run(go())

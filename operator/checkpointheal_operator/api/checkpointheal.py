@@ -176,6 +176,16 @@ class Attempts(Part):
     )
 
 
+class Probation(Part):
+    """How long is a healed member held against its peers."""
+
+    steps: Annotated[int, Field(ge=0, le=64)] = Field(
+        default=8,
+        description="Its first commits whose state digest, and loss and gradient norm where the loop tells them, are "
+        "compared with those of its peers. 0: none.",
+    )
+
+
 class CheckpointHealSpec(Part):
     """What the user wants."""
 
@@ -185,6 +195,7 @@ class CheckpointHealSpec(Part):
     private_state: PrivateState = Field(default=PrivateState(), description="Care for what one member alone holds.")
     deadlines: Deadlines = Field(default=Deadlines(), description="How long is waited for whom.")
     attempts: Attempts = Field(default=Attempts(), description="How often is something tried.")
+    probation: Probation = Field(default=Probation(), description="Watch over members that were healed.")
     fallback: Literal["Checkpoint", "Hold"] = Field(
         default="Checkpoint",
         description="What follows where neither own memory nor a peer can give the state. Checkpoint: restore() "
@@ -219,6 +230,10 @@ class Enrolled(Part):
     revision: Annotated[str, Field(max_length=63)] = Field(
         default="", description="Revision of the template that its pod was made from."
     )
+    trial: Annotated[int, Field(ge=0, le=2)] = Field(
+        default=0,
+        description="Which probation it is on: its first since it was healed, or its last; 0: it was not healed.",
+    )
 
 
 class EpochStatus(Part):
@@ -243,6 +258,9 @@ class EpochStatus(Part):
         default=(), max_length=16384, description="Who was in it.", json_schema_extra=by_key("member")
     )
     lost: tuple[Member, ...] = Field(default=(), max_length=16384, description="Whose loss ended it.")
+    sound: Whole | None = Field(
+        default=None, description="Where a probation ended it: the last step before. Later ones are not restored."
+    )
     restarts: tuple[Uid, ...] = Field(
         default=(), max_length=16384, description="Incarnations of trainers that stand still and are restarted."
     )

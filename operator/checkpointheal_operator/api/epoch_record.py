@@ -28,6 +28,7 @@ def epoch_status(record: EpochRecord, before: EpochStatus | None = None) -> Epoc
         begin_message=began[1],
         members=tuple(Enrolled(**dict(each)) for each in record.members),
         lost=record.lost,
+        sound=record.sound,
         restarts=record.restarts,
     )
 
@@ -49,6 +50,7 @@ def epoch_record(status: CheckpointHealStatus) -> EpochRecord:
         message=epoch.message,
         members=tuple(EpochMember(**dict(each)) for each in epoch.members),
         lost=epoch.lost,
+        sound=epoch.sound,
         restarts=epoch.restarts,
     )
 

@@ -42,6 +42,7 @@ def policy_of(spec: CheckpointHealSpec, seen: Collection[MemberId], ranks: int =
         retry_pause=spec.attempts.pause_seconds,
         fallback=spec.fallback,
         same_step_crashes=spec.attempts.crashes_at_one_step,
+        probation_steps=spec.probation.steps,
     )
 
 

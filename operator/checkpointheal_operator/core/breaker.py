@@ -1,13 +1,15 @@
 """When is memory given up, though it has a step to offer?
 
 Where a trainer crashes at one step again and again, its memory may be the cause; where attempts fail again and again,
-it cannot be had. The whole job is then left to the user's checkpoint.
+it cannot be had; where a probation fails with peers' bytes, no others are to be had. The whole job is then left to the
+user's checkpoint.
 """
 
 from checkpointheal_operator.core.causes import crashes
 from checkpointheal_operator.core.donors import Case
 from checkpointheal_operator.core.moment import Moment
 from checkpointheal_operator.core.plan import abandonment, heal_of
+from checkpointheal_operator.core.probation import LAST_TRIAL, failed
 from checkpointheal_operator.core.reasons import Cause, Reason, Rung
 from checkpointheal_operator.core.restore import RestorePoint
 from checkpointheal_operator.core.view import HealRecord
@@ -17,6 +19,9 @@ def given_up(moment: Moment, point: RestorePoint) -> RestorePoint | None:
     """The breaker: what memory cannot mend is left to the user's checkpoint."""
     if point.step is None:
         return None
+    if (last := next((each for each in failed(moment) if each.trial == LAST_TRIAL), None)) is not None:
+        reason = Reason.PROBATION_EXHAUSTED
+        return RestorePoint(None, Rung.CHECKPOINT, reason, reason.tell(member=last.member))
     for place in (moment.places[member] for member in moment.members if moment.places[member].is_waiting):
         heal = heal_of(moment, place)
         if heal is None or not heal.is_open:

@@ -8,6 +8,7 @@ next one begin, at one step and on one rung for the whole job. Never raises for 
 from collections.abc import Iterator
 
 from checkpointheal.contract.gateway import EpochOrder
+from checkpointheal_operator.core import probation
 from checkpointheal_operator.core.believed import believed
 from checkpointheal_operator.core.breaker import given_up
 from checkpointheal_operator.core.causes import why_lost
@@ -28,7 +29,7 @@ from checkpointheal_operator.core.plan import abandonment, heal_name, heal_of, p
 from checkpointheal_operator.core.reasons import Cause, Reason, Rung
 from checkpointheal_operator.core.restore import RestorePoint, highest_step, restore_point
 from checkpointheal_operator.core.verdict import conclude
-from checkpointheal_operator.core.view import EpochMember, HealRecord, JobView
+from checkpointheal_operator.core.view import EpochMember, HealRecord, JobView, Trial
 
 
 def decide(view: JobView, now: float) -> Decision:
@@ -47,6 +48,8 @@ def _during_epoch(moment: Moment) -> Decision:
     lost = [loss for loss in found if loss.at <= moment.now]
     if lost:
         return _end(number, lost)
+    if failures := probation.failures(moment):
+        return _end_for(number, failures)
     if found:
         return _expect(found)
     return Nothing(reason=Reason.ALL_TRAIN, message=Reason.ALL_TRAIN.tell(epoch=number))
@@ -59,6 +62,17 @@ def _end(number: int, lost: list[Loss]) -> EndEpoch:
         restart_trainer=tuple(loss.restart for loss in lost if loss.restart),
         reason=lost[0].reason,
         message=lost[0].message,
+    )
+
+
+def _end_for(number: int, failures: tuple[probation.Failure, ...]) -> EndEpoch:
+    """Whatever was computed since is worth nothing: gradients of the wrong memory are in everybody's weights."""
+    return EndEpoch(
+        epoch=number,
+        lost=tuple(each.member for each in failures),
+        sound=min(each.sound for each in failures),
+        reason=Reason.PROBATION_FAILED,
+        message="; ".join(each.message for each in failures),
     )
 
 
@@ -265,4 +279,14 @@ def _enrolled(moment: Moment, point: RestorePoint, place: Place) -> EpochMember:
         private_from=point.private.get(place.member, ()),
         private_begins=place.member in point.beginning,
         revision=place.pod.revision if place.pod else "",
+        trial=_trial(moment, point, place, received=received),
     )
+
+
+def _trial(moment: Moment, point: RestorePoint, place: Place, *, received: bool) -> Trial:
+    if point.step is None:
+        return 0
+    if received:
+        return probation.LAST_TRIAL
+    heal = heal_of(moment, place)
+    return probation.trial_of(moment, place, point.step, healed=heal is not None and heal.is_open)

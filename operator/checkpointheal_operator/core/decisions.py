@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from checkpointheal.contract.base import Frozen, Seconds
+from checkpointheal.contract.base import Frozen, Seconds, Step
 from checkpointheal.contract.gateway import Assignment, EpochOrder, TransferFacts
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.reasons import Cause, Reason
@@ -92,6 +92,7 @@ class EndEpoch(Frozen):
     epoch: int
     lost: tuple[MemberId, ...]
     restart_trainer: tuple[str, ...] = Field(default=(), description="Incarnations of trainers to be killed.")
+    sound: Step | None = Field(default=None, description="Where a probation failed: no later step is worth restoring.")
     reason: Reason
     message: str
 

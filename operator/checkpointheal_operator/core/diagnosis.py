@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from checkpointheal.contract.gateway import AgentReport, TrainerExit
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.moment import Moment, Place, has_finished
+from checkpointheal_operator.core.probation import differences
 from checkpointheal_operator.core.protection import flaws_of
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import EpochMember, Heard
@@ -48,7 +49,9 @@ def stuck(moment: Moment) -> tuple[Loss, ...]:
 
 def findings(moment: Moment) -> tuple[Finding, ...]:
     """What is amiss though it decides nothing, in order of members."""
-    return tuple(finding for member in moment.members for finding in _findings(moment, moment.places[member]))
+    found = [finding for member in moment.members for finding in _findings(moment, moment.places[member])]
+    apart = (Finding(member, Reason.PROBATION_DIFFERS, message) for member, message in differences(moment))
+    return tuple(sorted((*found, *apart), key=lambda finding: finding.member))
 
 
 def missing(moment: Moment, member: MemberId) -> tuple[Reason, str]:

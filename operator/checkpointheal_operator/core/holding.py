@@ -18,6 +18,8 @@ MENDS: Mapping[Reason, str] = {
     Reason.NOTHING_KEPT: NOBODY,
     Reason.PRIVATE_STATE_LOST: "bring a member back that kept it",
     Reason.ATTEMPTS_EXHAUSTED: "mend what makes its transfers fail: it is tried again and again",
+    Reason.NO_SOUND_STEP: NOBODY,
+    Reason.PROBATION_EXHAUSTED: "delete the pod of that member: another one, best on another node, is healed anew",
     Reason.CRASH_LOOP_AT_STEP: "raise spec.attempts.crashesAtOneStep to try its memory again",
 }
 """What else lets it go on; where nothing is said, DONOR."""

@@ -5,9 +5,11 @@ Built once per decision so that every rule asks in constant time. Knows no rule 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from checkpointheal.contract.gateway import AgentReport, Generation, Peer, TrainerFacts
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.layout import Identity
 from checkpointheal_operator.core.view import Heard, JobView, PodFacts
 
 
@@ -85,16 +87,24 @@ class Moment:
         return max(0.0, self.now - heard.at)
 
     def generations(self, report: AgentReport | None) -> Mapping[int, Generation]:
-        """The report's generations by step, without those of a past that an epoch went back behind."""
+        """The report's generations by step, without those of a past that an epoch went back behind, or is to."""
         kept: dict[int, Generation] = {}
-        for each in sorted(report.generations if report else (), key=_worth):
+        given = self._given.get(report.pod_uid) if report else None
+        for each in sorted(report.generations if report else (), key=lambda held: _worth(held, given)):
             if not self._is_abandoned(each):
                 kept[each.step] = each
         return kept
 
+    @cached_property
+    def _given(self) -> Mapping[str, Identity]:
+        """By pod, what its open heal has it receive."""
+        return {heal.pod_uid: heal.assignment.identity for heal in self.view.heals if heal.is_open and heal.assignment}
+
     def _is_abandoned(self, generation: Generation) -> bool:
         """Where the records do not say how the latest epoch began, nothing is given up for it."""
         epoch = self.view.epoch
+        if epoch.sound is not None and generation.step > epoch.sound:
+            return True
         if epoch.rung is None or generation.epoch is None or generation.epoch >= epoch.number:
             return False
         return epoch.step is None or generation.step > epoch.step
@@ -141,7 +151,11 @@ def _is_over(view: JobView) -> bool:
     return view.was_done and all(pod.finished or pod.terminating for pod in view.pods)
 
 
-def _worth(generation: Generation) -> tuple[int, bool, int, str]:
-    """Of two seals of one step the digested, then the later one counts."""
+def _worth(generation: Generation, given: Identity | None) -> tuple[int, bool, bool, int, str]:
+    """Of two seals of one step the digested counts, then what a peer gave: that is there because the other was refused.
+
+    Then the later one.
+    """
     digest = generation.state_digest
-    return generation.step, digest is not None, generation.epoch or 0, digest or ""
+    was_given = given is not None and generation.identity == given
+    return generation.step, digest is not None, was_given, generation.epoch or 0, digest or ""

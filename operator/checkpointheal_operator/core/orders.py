@@ -101,7 +101,14 @@ def _epoch_order(moment: Moment, place: Place) -> EpochOrder | None:
         private_begins=known.private_begins,
         host=_host(moment),
         members=len(epoch.members),
+        probation=_probation(moment, place.member),
     )
+
+
+def _probation(moment: Moment, member: MemberId) -> int:
+    """Only who was healed, and those whose bytes must be the same, tell of their first steps."""
+    tried = (each.member.coordinate for each in moment.view.epoch.members if each.trial)
+    return moment.view.policy.probation_steps if member.coordinate in tried else 0
 
 
 def _host(moment: Moment) -> Peer | None:

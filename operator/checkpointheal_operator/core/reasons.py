@@ -84,6 +84,10 @@ class Reason(StrEnum):
     NOT_A_MEMBER = "NotAMember", "this life of {member} is not in epoch {epoch}: it waits for the next one"
     JOIN_OVERDUE = "JoinOverdue", "the trainer of {member} did not take its answer within {budget:g} s"
     MEMBERSHIP_CHANGED = "MembershipChanged", "{member} belongs to the job now and waits"
+    PROBATION_FAILED = (
+        "ProbationFailed",
+        "{member} was healed, and does not train as its peers do: at step {step} {what}",
+    )
     RECORDS_BEHIND = "RecordsBehind", "agents know epoch {seen}, the records only {epoch}: that epoch is closed"
 
     # Why the next epoch does not begin yet.
@@ -124,6 +128,14 @@ class Reason(StrEnum):
         "{member} was assigned {tries} times, {failed} failed, and it never received the state",
     )
     CRASH_LOOP_AT_STEP = "CrashLoopAtStep", "{member} crashed {count} times at step {step}: its memory may be the cause"
+    PROBATION_EXHAUSTED = (
+        "ProbationExhausted",
+        "{member} failed its probation with the very bytes that its peers hold: memory has no others to give",
+    )
+    NO_SOUND_STEP = (
+        "NoSoundStep",
+        "no memory holds step {step} or one before it any more, and later ones came of the wrong memory of a member",
+    )
 
     # Why a heal has this assignment, or ends.
     STATE_MISSING = "StateMissing", "{member} holds no usable state of step {step}"
@@ -145,6 +157,10 @@ class Reason(StrEnum):
 
     # What is worth knowing though nothing is decided for it.
     FOLLOWED_PEER = "FollowedPeer", "{member} came back only because its epoch was over"
+    PROBATION_DIFFERS = (
+        "ProbationDiffers",
+        "{member} was healed, and its {name} is {own}, its peers' {theirs}: other data can do that, wrong memory too",
+    )
     AGENT_SILENT = "AgentSilent", "the agent of {member} was last heard {age:.1f} s ago; its pod is there"
     ALL_DONE = "AllDone", "every member is done"
     ALL_TRAIN = "AllTrain", "epoch {epoch} is under way"

@@ -133,6 +133,7 @@ def _ended(epoch: EpochRecord, decision: EndEpoch, now: float) -> EpochRecord:
         "open": False,
         "ended_at": now,
         "lost": decision.lost,
+        "sound": decision.sound,
         "restarts": restarts,
         "reason": decision.reason,
         "message": decision.message,

@@ -234,6 +234,8 @@ def _fall_back(moment: Moment, candidates: tuple[Candidate, ...]) -> RestorePoin
 
 def _nothing_held(moment: Moment) -> RestorePoint:
     """Nobody offers any step: there never was a state, or its holders are gone, or pods that live have kept none."""
+    if (sound := moment.view.epoch.sound) is not None:
+        return RestorePoint(None, Rung.CHECKPOINT, Reason.NO_SOUND_STEP, Reason.NO_SOUND_STEP.tell(step=sound))
     if not moment.view.remembered and moment.view.epoch.number == 0:
         return RestorePoint(None, Rung.FRESH, Reason.FIRST_START, Reason.FIRST_START.tell())
     survivors = [place for member in moment.members if _took_part(moment, place := moment.places[member])]

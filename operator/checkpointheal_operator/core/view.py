@@ -5,7 +5,7 @@ one clock of the caller's choice. Nothing here draws a conclusion.
 """
 
 from functools import lru_cache
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -43,6 +43,9 @@ class Policy(Frozen):
         description="What follows where memory has nothing to give: the user's checkpoint, or a wait.",
     )
     same_step_crashes: int = Field(default=3, ge=1, description="Crashes of a member at one step that are forgiven.")
+    probation_steps: Count = Field(
+        default=8, description="First steps of a healed member that are compared with its peers'; 0: none."
+    )
 
     def members(self) -> tuple[MemberId, ...]:
         """Every place in the job, in order."""
@@ -114,6 +117,9 @@ class Refusal(Frozen):
     message: str
 
 
+Trial = Annotated[int, Field(ge=0, le=2)]
+
+
 class EpochMember(Frozen):
     """Who was in an epoch: not the place alone, but this life of it."""
 
@@ -130,6 +136,9 @@ class EpochMember(Frozen):
         default=False, description="It never had a private part: its own began with the epoch."
     )
     revision: str = Field(default="", description="Of the template that its pod was made from.")
+    trial: Trial = Field(
+        default=0, description="0: not on probation. 1: its first since it was healed. 2: its last, with peers' bytes."
+    )
 
 
 class EpochRecord(Frozen):
@@ -148,6 +157,10 @@ class EpochRecord(Frozen):
     message: str = ""
     members: tuple[EpochMember, ...] = ()
     lost: tuple[MemberId, ...] = Field(default=(), description="Whose loss ended it.")
+    sound: Step | None = Field(
+        default=None,
+        description="Where a probation failed: the last step that peers agreed on. Later ones came of wrong memory.",
+    )
     restarts: tuple[str, ...] = Field(
         default=(), description="Incarnations of trainers to be killed: they stand still, or do not end."
     )

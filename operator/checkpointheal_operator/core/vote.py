@@ -55,7 +55,7 @@ def elect(holders: Sequence[Holder], witnesses: Iterable[Remembered]) -> Ballot:
         if holder.generation.schema_digest != schema:
             refused[holder.uid] = Reason.SCHEMA_DIFFERS if schema else Reason.NO_MAJORITY
             continue
-        group = {h.generation.state_digest or "" for h in holders if _must_agree(h, holder)}
+        group = {h.generation.state_digest or "" for h in holders if must_agree(h, holder)}
         seen = Counter(w.identity.state_digest for w in witnesses if w.build == holder.build)
         digest = _winner(Counter({each: weight[each] for each in group}), seen)
         if digest == holder.generation.state_digest:
@@ -65,7 +65,8 @@ def elect(holders: Sequence[Holder], witnesses: Iterable[Remembered]) -> Ballot:
     return Ballot(accepted, refused)
 
 
-def _must_agree(one: Holder, other: Holder) -> bool:
+def must_agree(one: Holder, other: Holder) -> bool:
+    """Whether both were computed alike, so that other bytes mean wrong ones."""
     return one.build == other.build and one.generation.schema_digest == other.generation.schema_digest
 
 

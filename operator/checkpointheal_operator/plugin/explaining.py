@@ -116,7 +116,9 @@ def _in_epoch(policy: CheckpointHeal, uid: str) -> str:
     known = next((each for each in epoch.members if each.pod_uid == uid), None) if epoch else None
     if epoch is None or known is None:
         return "no: it waits for the next one, or has just come"
-    return f"yes, as {known.member}, with a state from {known.rung}"
+    told = f"yes, as {known.member}, with a state from {known.rung}"
+    steps = policy.spec.probation.steps if epoch.open and known.trial else 0
+    return f"{told}, and its first {counted(steps, 'step')} are compared with its peers'" if steps else told
 
 
 def _no_heal(standing: PodStanding) -> Iterator[Block]:

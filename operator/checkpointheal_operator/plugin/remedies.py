@@ -23,6 +23,9 @@ REMEDIES: dict[str, str] = {
     Reason.NOT_IN_EPOCH: BY_ITSELF,
     Reason.JOIN_OVERDUE: "look at the trainer's log: it asked for a state and did not take it",
     Reason.MEMBERSHIP_CHANGED: BY_ITSELF,
+    Reason.PROBATION_FAILED: "nothing: the job goes back to the last step that was shared; if it comes again, suspect "
+    "that node's memory, or a state that attach() was not given",
+    Reason.PROBATION_DIFFERS: "nothing, where its data explains it; else compare that member's log with its peers'",
     Reason.NOT_HEARD_FROM: "look at the agent: kubectl logs POD -c checkpointheal-agent; "
     "it must reach the operator's Service (NetworkPolicy, mesh)",
     Reason.AGENT_SILENT: "look at the agent: kubectl logs POD -c checkpointheal-agent, and at the node of the pod",
@@ -54,6 +57,8 @@ REMEDIES: dict[str, str] = {
     Reason.PRIVATE_STATE_LOST: "it goes on from an earlier step or your checkpoint; raise spec.privateState.buddies",
     Reason.ATTEMPTS_EXHAUSTED: "look why transfers fail: kubectl checkpointheal explain POD names each attempt's end",
     Reason.CRASH_LOOP_AT_STEP: "look at the trainer's log: the same step fails again, maybe by its data or code",
+    Reason.PROBATION_EXHAUSTED: "cordon that member's node and delete its pod; the job goes on from your checkpoint",
+    Reason.NO_SOUND_STEP: "the job goes on from your checkpoint; fewer commits would be kept for longer",
     Reason.TRANSFER_FAILED: "look at both agents' logs; a NetworkPolicy must let the job's pods reach each other",
     Reason.TRANSFER_OVERDUE: "look at the network between both pods, or lower spec.donors.floorBytesPerSecond",
     Reason.DIGEST_DISAGREES: "suspect that node's memory: cordon it and delete the pod",

@@ -6,6 +6,7 @@ anything was decided.
 """
 
 import contextlib
+from collections.abc import Iterable, Iterator
 
 from pydantic import ValidationError
 
@@ -14,6 +15,9 @@ from checkpointheal_operator.api.checkpointheal import CheckpointHeal, Checkpoin
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.api.heal_record import assignment_spec, heal_spec
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Conclude, Decision, EndEpoch, OpenHeal
+from checkpointheal_operator.core.diagnosis import Finding, findings
+from checkpointheal_operator.core.moment import at
+from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.records import advance, prune
 from checkpointheal_operator.core.status import Condition
 from checkpointheal_operator.core.view import HealRecord, JobView
@@ -39,6 +43,7 @@ from checkpointheal_operator.shell.telling import (
     is_progress_news,
     is_told_held,
     job_status,
+    probation_events,
     progress,
     standing_back_status,
 )
@@ -60,7 +65,10 @@ class Desk:
                 await self._open(_record(after, decision.name), after)
             case Assign():
                 await self._assign(_record(after, decision.heal))
-            case BeginEpoch() | EndEpoch():
+            case BeginEpoch():
+                await self._write_job(Told(after, now))
+            case EndEpoch():
+                await self._tell_of_probation(Told(after, now), _failed(decision))
                 await self._write_job(Told(after, now))
             case Conclude():
                 await self._conclude(_record(after, decision.heal), Told(after, now))
@@ -75,6 +83,8 @@ class Desk:
         """
         said = Told(view, now, held)
         if is_job_due(said, self._policy):
+            found = [each for each in findings(at(view, now)) if each.reason == Reason.PROBATION_DIFFERS]
+            await self._tell_of_probation(said, found)
             await self._write_job(said)
         for record in view.heals:
             if record.is_open:
@@ -94,6 +104,12 @@ class Desk:
                 await self._cluster.create(EVENTS, held_event(record, stored, said))
         if is_progress_news(status, stored.status):
             await self._patch_heal(record.name, {"status": status.patch()}, status=True)
+
+    async def _tell_of_probation(self, said: Told, found: Iterable[Finding]) -> None:
+        """The Events first: once the status says it, nobody comes back for them."""
+        for body in probation_events(said, self._policy.metadata.namespace, found):
+            with contextlib.suppress(AlreadyThere):
+                await self._cluster.create(EVENTS, body)
 
     async def stand_back(self, found: tuple[Condition, ...], now: float) -> None:
         """Tell why the job is left alone, and do nothing else."""
@@ -181,6 +197,12 @@ class Desk:
 
 def _record(view: JobView, name: str) -> HealRecord:
     return next(each for each in view.heals if each.name == name)
+
+
+def _failed(decision: EndEpoch) -> Iterator[Finding]:
+    """Those whose probation ended the epoch."""
+    for member in decision.lost if decision.sound is not None else ():
+        yield Finding(member, decision.reason, decision.message)
 
 
 def _under(stored: CheckpointHeal | Heal, body: Json) -> Json:

@@ -37,7 +37,7 @@ def lines(decision: Decision, view: JobView) -> Iterator[Line]:
     yield Line(
         f"{_word(decision)}: {decision.message}",
         Facts(job=view.job, reason=reason, **_about(decision, view)),
-        logging.WARNING if reason in (Reason.FELL_BACK, Reason.HELD) else logging.INFO,
+        logging.WARNING if reason in (Reason.FELL_BACK, Reason.HELD, Reason.PROBATION_FAILED) else logging.INFO,
     )
     if isinstance(decision, BeginEpoch):
         for heal in view.heals:

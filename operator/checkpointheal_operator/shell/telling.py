@@ -3,6 +3,7 @@
 Pure: derived from the view, the records and what stands there already. Must not know when it is written.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from checkpointheal_operator.api.epoch_record import epoch_status, witness
 from checkpointheal_operator.api.heal import Heal, HealStatus
 from checkpointheal_operator.api.heal_record import HEALED, heal_status
 from checkpointheal_operator.api.told import is_news, told
+from checkpointheal_operator.core.diagnosis import Finding
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.status import Condition as Fact
 from checkpointheal_operator.core.status import explain, heal_conditions, job_conditions, transfer_of
@@ -129,6 +131,17 @@ def trouble_event(pod: Json, found: Trouble, now: float) -> Json:
     name = f"pod-{metadata['uid']}.{found.reason.lower()}"
     notice = Notice(name, "Warning", found.reason, found.message)
     return _of_pod((metadata["namespace"], metadata["name"], metadata["uid"]), notice, now)
+
+
+def probation_events(said: Told, where: str, found: Iterable[Finding]) -> Iterator[Json]:
+    """What was found of members on probation, at their pods; under one name for each epoch, so that it is told once."""
+    pods = {each.uid: each.name for each in said.view.pods}
+    for each in found:
+        known = said.view.epoch.member(each.member)
+        if known is not None and known.pod_uid in pods:
+            name = f"pod-{known.pod_uid}.{each.reason.lower()}.{said.view.epoch.number}"
+            notice = Notice(name, "Warning", each.reason, each.message)
+            yield _of_pod((where, pods[known.pod_uid], known.pod_uid), notice, said.now)
 
 
 class Notice(NamedTuple):

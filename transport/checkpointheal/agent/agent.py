@@ -32,6 +32,7 @@ from checkpointheal.agent.gateway_link import GatewayLink
 from checkpointheal.agent.giving import Giving
 from checkpointheal.agent.installed import torch_version
 from checkpointheal.agent.keep import Keep
+from checkpointheal.agent.passed import PassedSteps
 from checkpointheal.agent.peer_door import PeerDoor, Peers
 from checkpointheal.agent.peer_trust import ByCertificate, ByKey
 from checkpointheal.agent.private_parts import PrivateParts
@@ -77,6 +78,7 @@ class Agent:
         self._flaws = Flaws(time.monotonic)
         self._began = time.monotonic()
         self._keep = Keep()
+        self._passed = PassedSteps()
         self._access = GatewayAccess(settings)
         self._link = GatewayLink(session, settings.gateway, self._access)
         self._certificates = ByCertificate()
@@ -134,6 +136,7 @@ class Agent:
             certified=self._settings.certified,
             trainer=self._seen.facts,
             generations=self._shelf.generations(self._private_steps()),
+            passed=self._passed.steps,
             private_held=self._keep.held(),
             transfer=self._taking.facts,
             serving=self._giving.serving,
@@ -173,6 +176,7 @@ class Agent:
         if new := [each for each in orders.buddies if each.pod_uid not in known]:
             self._begin(self._private.hand_on(new))
         self._orders = orders
+        self._passed.want(orders.epoch)
         self._answered = orders.question or self._answered
         self._begin(self._giving.take_grants(orders.grants))
         self._look_again()
@@ -180,6 +184,7 @@ class Agent:
     def _look_again(self) -> None:
         """A fault of the arena (a full disk, a stranger's file) delays what is due; it must not end the agent."""
         self._link.changed()
+        self._passed.see(self._shelf.generations(frozenset()))
         try:
             for duty in duties(self._sight(), self._orders):
                 self._do(duty)
@@ -304,6 +309,7 @@ class Agent:
                 self._flaws.found("commit", Flaw(reason=said.reason, message=said.message))
             case words.Sealed():
                 self._flaws.over("commit")
+                self._passed.signals(self._seen.facts.epoch, said.step, said.signals)
                 self._shelf.look()
                 self._tidy()
             case _:

@@ -11,6 +11,7 @@ from pydantic import Field
 from checkpointheal.contract.base import Attempt, Count, Digest, Epoch, Id, Message, Name, Seconds, Sentence, Step, Word
 from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal.contract.layout import Identity
+from checkpointheal.contract.signals import Signals
 
 GATEWAY_PROTOCOL = 1
 MANY = 1024
@@ -63,6 +64,16 @@ class Generation(Message):
         if self.state_digest is None:
             return None
         return Identity(step=self.step, schema_digest=self.schema_digest, state_digest=self.state_digest)
+
+
+class Passed(Message):
+    """A step that was committed in the epoch under way; its generation may be overwritten by now."""
+
+    step: Step
+    epoch: Epoch
+    schema_digest: Digest | None = None
+    state_digest: Digest | None = Field(default=None, description="None: not read through, or not yet.")
+    signals: Signals | None = Field(default=None, description="None: the loop tells none.")
 
 
 class PrivateHeld(Message):
@@ -119,6 +130,11 @@ class AgentReport(Message):
     certified: bool = Field(default=False, description="Agents of its job know each other by certificates.")
     trainer: TrainerFacts = TrainerFacts()
     generations: tuple[Generation, ...] = Field(default=(), max_length=MANY)
+    passed: tuple[Passed, ...] = Field(
+        default=(),
+        max_length=MANY,
+        description="The first steps of the epoch, as many as `EpochOrder.probation` asks for, ascending.",
+    )
     private_held: tuple[PrivateHeld, ...] = Field(default=(), max_length=MANY)
     transfer: TransferFacts | None = None
     serving: tuple[Name, ...] = Field(
@@ -198,6 +214,9 @@ class EpochOrder(Message):
         default=None, description="Whose agent holds the rendezvous of this epoch; None: it is not known now."
     )
     members: Count = Field(default=0, description="How many take part; 0: an older operator does not say.")
+    probation: Count = Field(
+        default=0, description="How many of its first steps are to be reported as `Passed`; 0: none are asked for."
+    )
 
 
 class Orders(Message):

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from checkpointheal.contract.base import Count, Digest, Epoch, Id, Message, Seconds, Sentence, Step, Word
+from checkpointheal.contract.signals import Signals
 
 TRAINER_PROTOCOL = 3
 UNKEPT_SINCE = 2
@@ -66,6 +67,7 @@ class Sealed(Message):
     slot: int
     step: Step
     pause: Seconds = Field(description="How long the training loop stood still for it.")
+    signals: Signals | None = Field(default=None, description="None: the loop tells none, or an older trainer.")
 
 
 class Unkept(Message):

@@ -53,6 +53,7 @@ from checkpointheal.trainer.own_part import put_back_own_part
 from checkpointheal.trainer.parts import Parts, declare
 from checkpointheal.trainer.resting import require_optimizer
 from checkpointheal.trainer.settings import TrainerSettings
+from checkpointheal.trainer.signals import Number, Told
 
 log = logging.getLogger("checkpointheal")
 
@@ -173,12 +174,14 @@ class Heal:
         if self._line is not None:
             self._line.say(Rejoined(epoch=self._epoch, seconds=time.monotonic() - begun), again="rejoined")
 
-    def commit(self, step: int) -> bool:
+    def commit(self, step: int, *, loss: Number | None = None, grad_norm: Number | None = None) -> bool:
         """The state is whole and belongs to `step` completed updates: keep it. True where the step is new.
 
         A step that the job had reached before a heal is kept, but is not new: what runs once per step has run. The
         training loop stands still for one copy of the replicated state, or less of it with `attach(background=True)`;
-        where no slot is free the generation is skipped, and the loop never waits for one. Once the epoch is over, the
+        where no slot is free the generation is skipped, and the loop never waits for one. `loss` and `grad_norm` of the
+        step, numbers or tensors of one, are compared with those of peers after a heal; a tensor on a device is read
+        behind that copy, so nothing waits for it. Once the epoch is over, the
         process ends here, by SystemExit; among `epochs()` it raises EpochOver instead, and keeps nothing where a
         collective of the step was lost.
         Raises NotRestored; TargetInvalid where a receive of this process broke and left the state half filled; in the
@@ -192,7 +195,7 @@ class Heal:
         if self._step is None or step > self._step:
             if self._line is not None:
                 self._require_epochs()
-                self._keeping.keep(self._epoch, step, self._is_over)
+                self._keeping.keep(self._epoch, step, self._is_over, Told(loss=loss, grad_norm=grad_norm))
             self._step = step  # where that raised, the same step may be committed again
         if self._epoch_now is not None:
             self._epoch_now.require_open()

@@ -8,6 +8,7 @@ state into a free slot, before `commit` returns or beside the training loop; the
 import contextlib
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from checkpointheal import digest
 from checkpointheal.arena import Arena, Writing
@@ -25,6 +26,7 @@ from checkpointheal.trainer.on_demand import OnDemand
 from checkpointheal.trainer.parts import Parts
 from checkpointheal.trainer.resting import Resting, Watch
 from checkpointheal.trainer.settings import TrainerSettings
+from checkpointheal.trainer.signals import Told
 from checkpointheal.trainer.unkept import SKIPPED, Telling
 
 PRIVATE_GRACE = 1.0
@@ -32,8 +34,19 @@ PRIVATE_GRACE = 1.0
 
 Usually one has it long before; where none answers, only the first commit waits."""
 WRITTEN = "WrittenWhileCopied"
+ODD = "NotOneNumber"
 LOCK_PATIENCE = 5.0
 """Seconds that a trainer before this one, killed already, may take to be gone."""
+
+
+class Commit(NamedTuple):
+    """One call of `commit`. `is_over`: whether its epoch has ended; `told`: what the loop says of the step."""
+
+    epoch: int
+    step: int
+    is_over: Callable[[], bool]
+    told: Told
+    begun: float
 
 
 class Keeping:
@@ -71,21 +84,21 @@ class Keeping:
                     time.sleep(0.05)
         return self._arena
 
-    def keep(self, epoch: int, step: int, is_over: Callable[[], bool]) -> None:
+    def keep(self, epoch: int, step: int, is_over: Callable[[], bool], told: Told | None = None) -> None:
         """Make this step's generation.
 
         The training loop stands still for one copy of the replicated state or, where copies run in the background, for
         what may be written before the next update. `is_over` tells, once the copy is whole, whether the epoch has ended
-        meanwhile. Raises Misuse, in the first commit alone, where the program must be mended; whatever fails later is
-        said once. TargetInvalid in any: this is no state to keep.
+        meanwhile. `told`: what the loop says of the step. Raises Misuse, in the first commit alone, where the program
+        must be mended; whatever fails later is said once. TargetInvalid in any: this is no state to keep.
         """
-        begun = time.monotonic()
+        commit = Commit(epoch, step, is_over, told or Told(), time.monotonic())
         self.settle()
         with self._telling.of_errors(is_first=not self._has_kept):
             if self._on_demand is not None:
-                self._promise(self._on_demand, epoch, step)
+                self._promise(self._on_demand, commit)
             else:
-                self._keep_now(epoch, step, is_over, begun)
+                self._keep_now(commit)
             self._has_kept = True
 
     def follow_updates(self) -> None:
@@ -99,9 +112,10 @@ class Keeping:
         promise = self._on_demand.take() if self._on_demand is not None else None
         if promise is None:
             return
-        begun = time.monotonic()
+        # The update that a lost collective would have spoiled was refused: on a device, too, what lies there is whole.
+        commit = Commit(promise.epoch, promise.step, lambda: False, promise.told, time.monotonic())
         with self._telling.of_errors(is_first=False):
-            generation = self._place(promise.described, promise.epoch, promise.step, lambda: False)
+            generation = self._place(promise.described, commit)
             if generation is None:
                 return
             generation.copy()
@@ -111,7 +125,7 @@ class Keeping:
                     WRITTEN, f"step {promise.step} cannot be given: {path} was written since commit()"
                 )
             elif generation.seal():
-                self._sealed(generation, time.monotonic() - begun)
+                self._sealed(generation, commit)
 
     def settle(self) -> None:
         """Wait for what is being kept in the background, and for who shall have the private part of the last commit."""
@@ -134,25 +148,25 @@ class Keeping:
         if self._on_demand is not None:
             self._on_demand.withdraw()
 
-    def _keep_now(self, epoch: int, step: int, is_over: Callable[[], bool], begun: float) -> None:
-        described = self._ready(step)
-        generation = None if described is None else self._place(described, epoch, step, is_over)
+    def _keep_now(self, commit: Commit) -> None:
+        described = self._ready(commit.step)
+        generation = None if described is None else self._place(described, commit)
         if generation is not None and self._background is not None:
-            self._copy_beside(self._background, generation, begun)
+            self._copy_beside(self._background, generation, commit)
         elif generation is not None:
             generation.copy()
             if generation.seal():
-                self._sealed(generation, time.monotonic() - begun)
+                self._sealed(generation, commit)
 
-    def _promise(self, on_demand: OnDemand, epoch: int, step: int) -> None:
+    def _promise(self, on_demand: OnDemand, commit: Commit) -> None:
         """What was kept before is worth less than the user's checkpoint from now on: it goes."""
         on_demand.withdraw()
-        if (described := self._ready(step)) is not None:
+        if (described := self._ready(commit.step)) is not None:
             arena = self.open()
             for slot in arena.seals():
                 arena.discard(slot)
-            on_demand.promise(described, epoch, step)
-            self._unconfirmed = step
+            on_demand.promise(described, commit.epoch, commit.step, commit.told)
+            self._unconfirmed = commit.step
 
     def _ready(self, step: int) -> Described | None:
         """The live state, its private part handed over; None where no slot could hold it, which was said."""
@@ -165,29 +179,29 @@ class Keeping:
         self._hand_over_private(self.open(), step)
         return described
 
-    def _place(self, described: Described, epoch: int, step: int, is_over: Callable[[], bool]) -> Generation | None:
+    def _place(self, described: Described, commit: Commit) -> Generation | None:
         """The state beside a slot that is ready for it; None where there is none, which was said."""
         writing = self.open().begin()
         if writing is None:
-            self._telling.not_kept(SKIPPED, f"step {step} was not kept: every slot is being read")
+            self._telling.not_kept(SKIPPED, f"step {commit.step} was not kept: every slot is being read")
             return None
         with or_abandon(writing):
             writing.prepare(described.schema)
-            return Generation(described, writing, self._seal(writing, described, epoch, step), is_over)
+            return Generation(described, writing, self._seal(writing, described, commit), commit.is_over)
 
-    def _copy_beside(self, background: Background, generation: Generation, begun: float) -> None:
+    def _copy_beside(self, background: Background, generation: Generation, commit: Commit) -> None:
         """What may be written before the next update at once, the rest beside the loop."""
         rests = self._resting.of(generation.described)
         watch = Watch(generation.described, rests)
         generation.copy([not each for each in rests])
-        pause = time.monotonic() - begun
+        pause = time.monotonic() - commit.begun
 
         def copy() -> None:
             with self._telling.of_errors(is_first=False):
                 generation.copy(rests)
                 if (path := watch.written()) is None:
                     if generation.seal():
-                        self._sealed(generation, pause)
+                        self._sealed(generation, commit, pause)
                     return
                 generation.abandon()
                 self._background = None
@@ -199,10 +213,17 @@ class Keeping:
 
         background.start(copy, generation.described.seen.devices)
 
-    def _sealed(self, generation: Generation, pause: float) -> None:
-        """It is there: tell so. `pause`: seconds that the loop stood still for it."""
+    def _sealed(self, generation: Generation, commit: Commit, pause: float | None = None) -> None:
+        """It is there: tell so. `pause`: seconds that the loop stood still for it, if not until now."""
         self._telling.kept()
-        self._line.say(Sealed(slot=generation.slot, step=generation.step, pause=pause), again="sealed")
+        if pause is None:
+            pause = time.monotonic() - commit.begun
+        for name in commit.told.odd:
+            self._telling.once(
+                f"{ODD} {name}", f"{name} is not compared: commit() takes one number, or a whole tensor of one"
+            )
+        sealed = Sealed(slot=generation.slot, step=generation.step, pause=pause, signals=commit.told.read())
+        self._line.say(sealed, again="sealed")
         self._wait_for_buddy(generation.step)
 
     def _reserve(self, slot_bytes: int) -> bool:
@@ -236,14 +257,14 @@ class Keeping:
             )
         self._line.say(PrivateReady(step=step, file=arena.write_private(step, blob)), again="private")
 
-    def _seal(self, writing: Writing, described: Described, epoch: int, step: int) -> Seal:
+    def _seal(self, writing: Writing, described: Described, commit: Commit) -> Seal:
         form = self._form or _Form(described.schema)
         return Seal(
             job=self._settings.job,
             member=self._settings.member,
             incarnation=self._incarnation,
-            epoch=epoch,
-            step=step,
+            epoch=commit.epoch,
+            step=commit.step,
             schema_digest=form.schema_digest,
             header_bytes=writing.header_bytes,
             data_bytes=described.schema.data_bytes,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from checkpointheal.manifest import Described
 from checkpointheal.trainer.parts import Parts
 from checkpointheal.trainer.resting import Resting, Watch
+from checkpointheal.trainer.signals import Told
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Promise:
 
     epoch: int
     step: int
+    told: Told
     described: Described
     watch: Watch
 
@@ -29,12 +31,12 @@ class OnDemand:
         self._resting = Resting(parts)
         self._promise: Promise | None = None
 
-    def promise(self, described: Described, epoch: int, step: int) -> None:
+    def promise(self, described: Described, epoch: int, step: int, told: Told) -> None:
         """This state belongs to that step, until an update begins."""
         rests = self._resting.of(described)
         pairs = zip(described.regions, rests, strict=True)
         regions = [region if rest else region.clone() for region, rest in pairs]
-        self._promise = Promise(epoch, step, replace(described, regions=regions), Watch(described, rests))
+        self._promise = Promise(epoch, step, told, replace(described, regions=regions), Watch(described, rests))
 
     def withdraw(self) -> None:
         """An update begins."""

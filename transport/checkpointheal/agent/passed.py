@@ -1,0 +1,52 @@
+"""How did the first steps of the epoch under way go, as far as anybody can compare?
+
+Digests come late and slots are overwritten, so what was read of a step is kept here. The first ones it is and not the
+latest: they stay to be compared however fast steps follow each other. Must not know who compares them.
+"""
+
+from collections.abc import Iterable
+
+from checkpointheal.contract.gateway import EpochOrder, Generation, Passed
+from checkpointheal.contract.signals import Signals
+
+LIMIT = 64
+"""Steps that are kept at most, whatever is asked for."""
+
+
+class PassedSteps:
+    """Those of one epoch, which the operator names."""
+
+    def __init__(self) -> None:
+        self._epoch, self._count = 0, 0
+        self._steps: dict[int, Passed] = {}
+
+    @property
+    def steps(self) -> tuple[Passed, ...]:
+        """What is known of each, ascending."""
+        return tuple(self._steps[step] for step in sorted(self._steps))
+
+    def want(self, order: EpochOrder | None) -> None:
+        """As many of its first steps as it asks for; none of an epoch that is over."""
+        epoch, count = (0, 0) if order is None or order.over else (order.epoch, min(order.probation, LIMIT))
+        if epoch != self._epoch:
+            self._steps = {}
+        self._epoch, self._count = epoch, count
+        self._steps = {step: self._steps[step] for step in sorted(self._steps)[:count]}
+
+    def signals(self, epoch: int, step: int, said: Signals | None) -> None:
+        """The trainer has committed it."""
+        if (passed := self._of(epoch, step)) is not None:
+            self._steps[step] = passed.model_copy(update={"signals": said})
+
+    def see(self, generations: Iterable[Generation]) -> None:
+        """What the arena holds now; of what it held before, the digests stay."""
+        for each in sorted(generations, key=lambda generation: generation.step):
+            passed = self._of(each.epoch, each.step)
+            if passed is not None and each.state_digest is not None:
+                digests = {"schema_digest": each.schema_digest, "state_digest": each.state_digest}
+                self._steps[each.step] = passed.model_copy(update=digests)
+
+    def _of(self, epoch: int | None, step: int) -> Passed | None:
+        if epoch != self._epoch or not (step in self._steps or len(self._steps) < self._count):
+            return None
+        return self._steps.get(step) or Passed(step=step, epoch=self._epoch)
