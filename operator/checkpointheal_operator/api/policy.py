@@ -37,6 +37,7 @@ def policy_of(spec: CheckpointHealSpec, seen: Collection[MemberId], ranks: int =
         retry_pause=spec.attempts.pause_seconds,
         fallback=spec.fallback,
         same_step_crashes=spec.attempts.crashes_at_one_step,
+        drill_every=spec.drill.every_seconds,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
+from checkpointheal_operator.core.drills import next_drill, next_due
 from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.records import advance, prune
@@ -29,7 +30,8 @@ class OperatorLoop:
     """One job's operator.
 
     `told` hears each decision with the view as it was written down, and what is waited for when that changes; `looked`
-    may be set to hear the view after each look. `policy` may be replaced; the next look takes it.
+    may be set to hear the view after each look. `policy` may be replaced, and `drill_asked` be given another value, which
+    asks for a drill; the next look takes it.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class OperatorLoop:
         self._view = JobView(job=job, policy=_on_one_machine(policy), leader_since=clock())
         self._noticed = asyncio.Event()
         self._waits_for = ""
+        self.drill_asked = ""
         self.looked: Callable[[JobView], None] = lambda _view: None
         self.hub = Hub(clock, self.notice)
 
@@ -78,15 +81,22 @@ class OperatorLoop:
             view = advance(view, decision, self._clock())
             self._waits_for = ""
             self._told(decision, view)
+        if (drill := next_drill(view, self._clock())) is not None:
+            view = view.model_copy(update={"drill": drill})
         self._view = view.model_copy(update={"heals": prune(view.heals, HEALS_KEPT)})
         self.looked(self._view)
         uid_of = {pod.member: pod.uid for pod in sorted(view.pods, key=lambda pod: (pod.seen_since, pod.uid))}
         self.hub.order({uid_of[member]: each for member, each in orders(view, decision).items() if member in uid_of})
-        return until
+        return min((each for each in (until, next_due(view)) if each is not None), default=None)
 
     def _gather(self) -> JobView:
         view = self._view.model_copy(
-            update={"policy": _on_one_machine(self.policy), "pods": self._pods(), "heard": self.hub.heard}
+            update={
+                "policy": _on_one_machine(self.policy),
+                "pods": self._pods(),
+                "heard": self.hub.heard,
+                "drill_asked": self.drill_asked,
+            }
         )
         view = remember(view, self._clock())
         self.hub.keep_only(view.heard)

@@ -62,6 +62,11 @@ def free_bytes(folder: Folder) -> int:
     return min(_memory_left(), _medium_left(folder))
 
 
+def memory_left() -> int:
+    """What this process's memory limits still allow, in any memory."""
+    return _memory_left()
+
+
 class _Plan(NamedTuple):
     """Slots as they shall be."""
 
