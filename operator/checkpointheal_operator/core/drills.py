@@ -27,7 +27,7 @@ Why = tuple[Reason, str]
 
 def next_drill(view: JobView, now: float) -> DrillRecord | None:
     """What is to be written down: a drill begins, ends or is refused. None: as it was."""
-    drill, asked, due = view.drill, _asked(view), next_due(view)
+    drill, asked, due = view.drill, _asked(view), _due(view)
     if drill is not None and drill.is_open:
         return _ended(at(view, now), drill)
     if asked:
@@ -37,8 +37,14 @@ def next_drill(view: JobView, now: float) -> DrillRecord | None:
     return _begun(moment, drill.request if drill else "")
 
 
-def next_due(view: JobView) -> float | None:
+def wakes_at(view: JobView, now: float) -> float | None:
     """When time alone may change the answer; None: only a request or a report can."""
+    due = _due(view)
+    return due if due is not None and due > now else None
+
+
+def _due(view: JobView) -> float | None:
+    """When the next drill may begin by the policy, or the one under way must have ended."""
     drill, every = view.drill, view.policy.drill_every
     if drill is not None and drill.is_open:
         return _overdue_at(drill)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
-from checkpointheal_operator.core.drills import next_drill, next_due
+from checkpointheal_operator.core.drills import next_drill, wakes_at
 from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.records import advance, prune
@@ -30,8 +30,8 @@ class OperatorLoop:
     """One job's operator.
 
     `told` hears each decision with the view as it was written down, and what is waited for when that changes; `looked`
-    may be set to hear the view after each look. `policy` may be replaced, and `drill_asked` be given another value, which
-    asks for a drill; the next look takes it.
+    may be set to hear the view after each look. `policy` may be replaced; another value of `drill_asked` asks for a
+    drill; the next look takes both.
     """
 
     def __init__(
@@ -87,7 +87,8 @@ class OperatorLoop:
         self.looked(self._view)
         uid_of = {pod.member: pod.uid for pod in sorted(view.pods, key=lambda pod: (pod.seen_since, pod.uid))}
         self.hub.order({uid_of[member]: each for member, each in orders(view, decision).items() if member in uid_of})
-        return min((each for each in (until, next_due(view)) if each is not None), default=None)
+        waking = (until, wakes_at(view, self._clock()))
+        return min((each for each in waking if each is not None), default=None)
 
     def _gather(self) -> JobView:
         view = self._view.model_copy(

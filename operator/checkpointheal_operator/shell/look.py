@@ -13,7 +13,7 @@ from checkpointheal.contract.gateway import Orders
 from checkpointheal.contract.log_lines import about
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Decision, Nothing, Wait, asked_by, held_by
-from checkpointheal_operator.core.drills import next_drill, next_due
+from checkpointheal_operator.core.drills import next_drill, wakes_at
 from checkpointheal_operator.core.orders import withdrawn
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.status import set_aside, standing_back
@@ -92,7 +92,7 @@ async def look(around: Surroundings, namespace: str, name: str, listening: Liste
     await desk.tell(view, now, held_by(made[-1]))
     if len(made) == 1 and not asked_by(made[-1]):
         view = await _rehearse(desk, Told(view, now, held_by(made[-1])))
-    return Looked(view, tuple(made), _sooner(_until(made[-1], now), next_due(view)))
+    return Looked(view, tuple(made), _sooner(_until(made[-1], now), wakes_at(view, now)))
 
 
 async def _rehearse(desk: Desk, said: Told) -> JobView:

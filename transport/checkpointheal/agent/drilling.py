@@ -9,7 +9,7 @@ import asyncio
 from checkpointheal.agent.giving import Giving, no_room
 from checkpointheal.agent.taking import Taking
 from checkpointheal.contract.gateway import Drill, DrillFacts, Orders, TrainerFacts
-from checkpointheal.errors import Overtaken
+from checkpointheal.errors import Overdue, Overtaken
 
 TRIES = 3
 """Times that a drill which training overtook is tried: each begins with a newer state."""
@@ -76,7 +76,9 @@ class Drilling:
                 for _ in range(TRIES):
                     if await self._taking.fetch(drill, 0) or not self._is_overtaken():
                         return
-        except (TimeoutError, asyncio.CancelledError):
+        except TimeoutError:
+            self._taking.refuse(drill, Overdue.__name__, f"the drill did not end within {drill.deadline:.1f} s")
+        except asyncio.CancelledError:
             self._taking.abandoned()
 
     def _is_overtaken(self) -> bool:
