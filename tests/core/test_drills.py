@@ -234,6 +234,13 @@ def test_a_heal_comes_first():
     assert outcome(asking(healing))[:2] == (False, "HealUnderWay")
 
 
+def test_a_heal_that_is_over_hinders_nothing():
+    healing, _ = decided(with_new_pod(a_drilling_job(), DONOR))
+    over = tuple(heal.model_copy(update={"concluded_at": NOW}) for heal in healing.heals)
+    assert over
+    assert begun(a_drilling_job().model_copy(update={"heals": over}))
+
+
 def test_a_request_before_the_first_epoch_is_refused():
     view = _each(a_new_job(), drills=True)
     assert outcome(asking(view)) == (

@@ -31,7 +31,7 @@ def drill_record(status: api.DrillStatus | None) -> DrillRecord | None:
     """As the core knows it."""
     if status is None:
         return None
-    known = dict(status) | {"plan": _plan(status.plan), "transfer": _facts(status.name, status.transfer)}
+    known = dict(status) | {"plan": _plan(status.plan), "transfer": _facts(status)}
     return DrillRecord(**known)
 
 
@@ -63,5 +63,7 @@ def _transfer(facts: DrillFacts | None) -> api.DrillTransfer | None:
     return None if facts is None else api.DrillTransfer(**dict(facts))
 
 
-def _facts(name: str, transfer: api.DrillTransfer | None) -> DrillFacts | None:
-    return None if transfer is None else DrillFacts(heal=name, attempt=1, **dict(transfer))
+def _facts(status: api.DrillStatus) -> DrillFacts | None:
+    if status.transfer is None or status.plan is None:
+        return None
+    return DrillFacts(heal=status.name, attempt=1, donor=status.plan.donor.pod, **dict(status.transfer))

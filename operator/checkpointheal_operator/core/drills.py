@@ -275,5 +275,6 @@ def _counterparts(moment: Moment, donor: MemberId, step: int | None) -> Iterator
 
 def _over(moment: Moment, record: DrillRecord, why: tuple[str, str], facts: DrillFacts | None) -> DrillRecord:
     passed = why[0] == Reason.DRILL_PASSED
-    update = {"ended_at": moment.now, "passed": passed, "reason": str(why[0]), "message": why[1], "transfer": facts}
+    crossed = facts and facts.model_copy(update={"reason": "", "message": ""})  # the record says it
+    update = {"ended_at": moment.now, "passed": passed, "reason": str(why[0]), "message": why[1], "transfer": crossed}
     return record.model_copy(update=update)
