@@ -30,6 +30,7 @@ CHANGED = {
     },
     "attempts": {"limit": 9, "pauseSeconds": 2, "crashesAtOneStep": 5},
     "channel": "Gloo",
+    "drill": {"everySeconds": 90},
     "fallback": "Hold",
 }
 

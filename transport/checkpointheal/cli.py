@@ -29,6 +29,11 @@ COMMANDS = {
     "local": Command(
         "checkpointheal_operator.local.command", "heal a training job of this machine's processes", "transport,operator"
     ),
+    "drill": Command(
+        "checkpointheal_operator.local.drill_command",
+        "rehearse a heal of a job that `local` runs",
+        "transport,operator",
+    ),
     "demo": Command(
         "checkpointheal_operator.demo.command",
         "train three replicas, kill them, prove nothing lost",

@@ -10,10 +10,14 @@ from checkpointheal_operator.plugin.words import age, seconds, size
 
 
 def page(drill: DrillStatus) -> Page:
+    """One that is over, with what helps."""
+    return told(drill) if drill.passed else (*told(drill), Told(remedy(drill.reason), "-> ", 2))
+
+
+def told(drill: DrillStatus) -> Page:
     """One that is over."""
-    if drill.passed:
-        return (Told(sentence(drill), tone="good"), *_crossing(drill))
-    return (Told(sentence(drill), "! ", tone="bad"), *_crossing(drill), Told(remedy(drill.reason), "-> ", 2))
+    head = Told(sentence(drill), tone="good") if drill.passed else Told(sentence(drill), "! ", tone="bad")
+    return (head, *_crossing(drill))
 
 
 def sentence(drill: DrillStatus) -> str:
@@ -35,11 +39,11 @@ def _crossing(drill: DrillStatus) -> Page:
     if drill.plan is None:
         return ()
     recipient, donor = drill.plan.recipient, drill.plan.donor
-    told = Told(f"from {donor.pod} to {recipient.pod}, over {drill.plan.channel}", indent=2)
+    who = Told(f"from {donor.pod} to {recipient.pod}, over {drill.plan.channel}", indent=2)
     transfer = drill.transfer
     if transfer is None or not transfer.bytes:
-        return (told,)
-    return told, Told(_times(transfer), indent=2)
+        return (who,)
+    return who, Told(_times(transfer), indent=2)
 
 
 def _times(transfer: DrillTransfer) -> str:

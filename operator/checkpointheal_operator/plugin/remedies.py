@@ -73,8 +73,8 @@ REMEDIES: dict[str, str] = {
 }
 
 OF_DRILLS = {
-    "Overtaken": "nothing: nobody trains during a heal, so it has the time that a drill had not; a drill has more of it "
-    "where commit() is called less often",
+    "Overtaken": "nothing: nobody trains during a heal, so it has the time that a drill had not; it has more where "
+    "commit() is called less often",
     "NoRoomForDrill": "give the agent more memory: checkpointheal.dev/agent-memory on the pod template",
 }
 """What agents say of a drill."""
