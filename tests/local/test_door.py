@@ -137,8 +137,11 @@ def test_a_drill_that_takes_too_long_is_not_waited_for(root: Path, capsys: pytes
     async def story() -> None:
         folder = root / "checkpointheal-local-1"
         folder.mkdir()
-        server = await asyncio.start_unix_server(lambda _reader, _writer: None, folder / door.SOCKET)
+        guests: list[asyncio.StreamWriter] = []
+        server = await asyncio.start_unix_server(lambda _reader, writer: guests.append(writer), folder / door.SOCKET)
         assert await asyncio.to_thread(drill_command.main, ["--timeout", "0.1"]) == 2
+        for guest in guests:
+            guest.close()
         server.close()
 
     running(story())

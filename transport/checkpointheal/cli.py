@@ -30,9 +30,7 @@ COMMANDS = {
         "checkpointheal_operator.local.command", "heal a training job of this machine's processes", "transport,operator"
     ),
     "drill": Command(
-        "checkpointheal_operator.local.drill_command",
-        "rehearse a heal of a job that `local` runs",
-        "transport,operator",
+        "checkpointheal_operator.local.drill_command", "rehearse a heal of a job that `local` runs", "operator"
     ),
     "demo": Command(
         "checkpointheal_operator.demo.command",

@@ -25,9 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain("no job of `checkpointheal local` runs here")
     job = asked.job or (next(iter(running)) if len(running) == 1 else "")
     if job not in running:
-        return _complain(
-            f"there is no job {job!r}" if job else "there are several jobs", f"one of {', '.join(running)}"
-        )
+        why = f"there is no job {job!r}" if job else "there are several jobs"
+        return _complain(why, f"one of {', '.join(running)}")
     try:
         drill = asyncio.run(asyncio.wait_for(door.ask(running[job]), asked.timeout))
     except TimeoutError:

@@ -143,18 +143,25 @@ def test_training_takes_every_slot_in_the_middle_of_a_drill_and_the_recipient_he
 
 
 def test_a_chunk_is_sent_only_if_its_slot_was_sealed_after_it_was_copied(home: Path) -> None:
-    identity, slot = build.put(home / "a", build.a_state(40))
-    arena = Arena.open(home / "a")
-    with arena.read(slot, pin=False) as reading:
+    identity, slot = build.put(home / "a", build.a_state(56))
+    with Arena.open(home / "a").read(slot, pin=False) as reading:
         source = LooseSource(reading, whole=False)
         assert source.identity == identity
-        assert digest_of(source.parts(0)) == source.chunks[0]
-        overwrite(home / "a", 40)
-        said = torch.cat(list(source.parts(1))).numpy().tobytes()
-        refused = found_in(said)
+        overwrite(home / "a", 56)
+        for index in range(WINDOW):
+            assert digest_of(source.parts(index)) == source.chunks[index], "it was copied before it was offered"
+        refused = found_in(torch.cat(list(source.parts(WINDOW))).numpy().tobytes())
         assert refused is not None
         assert refused.reason == "Overtaken"
-        assert sum(part.numel() for part in source.parts(2)) < build.CHUNK
+        assert sum(part.numel() for part in source.parts(WINDOW + 1)) < build.CHUNK
+
+
+def test_what_is_asked_for_again_is_read_again(home: Path) -> None:
+    _, slot = build.put(home / "a", build.a_state(56))
+    with Arena.open(home / "a").read(slot, pin=False) as reading:
+        source = LooseSource(reading, whole=False)
+        for index in (*range(len(source.chunks)), 0, 3, 6):
+            assert digest_of(source.parts(index)) == source.chunks[index]
 
 
 def test_a_state_that_is_written_over_while_it_is_read_through_is_not_offered(
@@ -174,7 +181,7 @@ def test_a_state_that_is_written_over_while_it_is_read_through_is_not_offered(
 
 
 def test_memory_for_a_few_chunks_is_all_that_a_drill_takes(home: Path) -> None:
-    _, slot = build.put(home / "a", build.a_state(40))
+    _, slot = build.put(home / "a", build.a_state(56))
     with Arena.open(home / "a").read(slot, pin=False) as reading:
         source = LooseSource(reading, whole=False)
         where = {source.parts(index)[0].data_ptr() for index in range(len(source.chunks))}
