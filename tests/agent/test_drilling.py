@@ -216,7 +216,7 @@ def test_a_drill_ends_at_its_deadline(tmp_path: Path) -> None:
 
 
 def test_without_memory_to_spare_the_recipient_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "_memory_left", lambda: DRILL_BYTES - 1)
+    monkeypatch.setattr(room, "_memory_left", lambda **_: DRILL_BYTES - 1)
 
     async def act(wing: Wing) -> None:
         wing.drilling.follow(TRAINS, ordered(a_drill()))
@@ -280,7 +280,7 @@ def test_grants_that_come_and_go_leave_a_drill_alone_and_a_drill_leaves_them(tmp
 
 
 def test_without_memory_to_spare_the_donor_says_no(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "_memory_left", lambda: DRILL_BYTES - 1)
+    monkeypatch.setattr(room, "_memory_left", lambda **_: DRILL_BYTES - 1)
 
     async def act(wing: Wing) -> None:
         wing.drilling.follow(TRAINS, ordered(a_drill()))

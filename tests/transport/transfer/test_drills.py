@@ -1,6 +1,7 @@
 """A drill carries a state as a heal does, from a slot that nobody is kept from, into no arena at all."""
 
 import asyncio
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ import torch
 import builders_ends as build_ends
 import builders_transfer as build
 from checkpointheal import digest, donor, manifest, recipient
-from checkpointheal.agent import offers
+from checkpointheal.agent import drill_mover, offers
 from checkpointheal.agent.errand import Ended, Failed
 from checkpointheal.agent.transfers import Transfers
 from checkpointheal.arena import Arena
@@ -178,6 +179,29 @@ def test_a_state_that_is_written_over_while_it_is_read_through_is_not_offered(
     monkeypatch.setattr(digest, "chunk_digests", meanwhile)
     with Arena.open(home / "a").read(slot, pin=False) as reading, pytest.raises(Overtaken):
         LooseSource(reading, whole=False)
+
+
+def test_a_donor_that_is_overtaken_while_it_reads_takes_the_next_one(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build.put(home / "a", build.a_state(1))
+    newer, _ = build.put(home / "a", build.a_state(1), step=build.STEP + 1)
+    real, reads = drill_mover.LooseSource, list[int]()
+
+    def overtaken_at_first(*what: object, **how: object) -> LooseSource:
+        reads.append(1)
+        if len(reads) < drill_mover.READS:
+            raise Overtaken("training was faster")
+        return real(*what, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(drill_mover, "LooseSource", overtaken_at_first)
+    with contextlib.ExitStack() as stack:
+        assert drill_mover._newest(build.an_errand("donor", home / "a", newer), stack).identity == newer
+    reads[:] = []
+    monkeypatch.setattr(drill_mover, "READS", 0)
+    monkeypatch.setattr(drill_mover, "LooseSource", lambda *_what, **_how: (_ for _ in ()).throw(Overtaken("again")))
+    with contextlib.ExitStack() as stack, pytest.raises(Overtaken):
+        drill_mover._newest(build.an_errand("donor", home / "a", newer), stack)
 
 
 def test_memory_for_a_few_chunks_is_all_that_a_drill_takes(home: Path) -> None:

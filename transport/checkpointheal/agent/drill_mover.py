@@ -14,9 +14,11 @@ from checkpointheal.agent import offers, ways
 from checkpointheal.arena import Arena
 from checkpointheal.ends.loose import LooseSource
 from checkpointheal.ends.scratch import ScratchSink
-from checkpointheal.errors import CheckpointHealError, NotSealed, PeerRefused
+from checkpointheal.errors import CheckpointHealError, NotSealed, Overtaken, PeerRefused
 from checkpointheal.session import Expected
 
+READS = 4
+"""Times that the newest generation is read through, should training write over it meanwhile."""
 _NICE = 10
 
 
@@ -58,8 +60,15 @@ def _give(errand: words.Errand, voice: ways.Voice, arrived: ways.Arrived) -> wor
 
 
 def _newest(errand: words.Errand, stack: contextlib.ExitStack) -> LooseSource:
-    """Raises NotSealed where there is none, Overtaken where training was faster."""
+    """Raises NotSealed where there is none, Overtaken where training was faster each time."""
     arena = Arena.open(errand.arena)
+    for _ in range(READS - 1):
+        with contextlib.suppress(NotSealed, Overtaken):
+            return _read(arena, errand, stack)
+    return _read(arena, errand, stack)
+
+
+def _read(arena: Arena, errand: words.Errand, stack: contextlib.ExitStack) -> LooseSource:
     slot, _ = max(arena.seals().items(), key=lambda each: each[1].step, default=(None, None))
     if slot is None:
         raise NotSealed("no sealed generation lies here at this moment")
