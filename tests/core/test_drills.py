@@ -26,7 +26,7 @@ from builders_core import (
 from checkpointheal.contract.gateway import Drill, DrillFacts, Flaw
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.decide import decide
-from checkpointheal_operator.core.drills import SPARE_SECONDS, TRIED_PAIRS, next_drill, wakes_at
+from checkpointheal_operator.core.drills import LONGEST, SPARE_SECONDS, TRIED_PAIRS, next_drill, wakes_at
 from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.view import DrillRecord, JobView
 
@@ -370,7 +370,13 @@ def test_what_others_have_not_read_through_says_nothing():
 def test_a_drill_that_failed_says_what_its_agent_says():
     view = said(begun(), "failed", reason="NoRoomForDrill", message="no memory")
     assert outcome(view) == (False, "NoRoomForDrill", "no memory")
-    assert outcome(said(begun(), "failed"))[1] == "TransferFailed"
+    for no_word in ("", "two words", "dot.dot", "x" * 64, "Ärger"):
+        assert outcome(said(begun(), "failed", reason=no_word))[1] == "TransferFailed"
+
+
+def test_nothing_that_is_said_is_too_long_to_be_written_down():
+    assert len(outcome(said(begun(), "failed", reason="PeerLost", message="x" * 5000))[2]) == LONGEST
+    assert len(outcome(asking(ended(a_drilling_job(), "1/0", message="x" * 5000)))[2]) == LONGEST
 
 
 def test_a_drill_of_which_nothing_is_heard_ends_after_its_deadline():

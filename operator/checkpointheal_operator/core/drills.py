@@ -22,6 +22,9 @@ SPARE_SECONDS = 10.0
 TRIED_PAIRS = 256
 """Of a job with more, the next drill goes on where this one left off."""
 
+LONGEST, LONGEST_WORD = 1024, 63
+"""Characters of a message and of a reason that are kept, whoever said them."""
+
 Why = tuple[Reason, str]
 
 
@@ -204,7 +207,7 @@ def _refused(moment: Moment, request: str, why: Why) -> DrillRecord:
         began_at=moment.now,
         ended_at=moment.now,
         reason=why[0],
-        message=why[1],
+        message=why[1][:LONGEST],
     )
 
 
@@ -231,7 +234,7 @@ def _ended(moment: Moment, record: DrillRecord) -> DrillRecord | None:
     if why is None and (more := _what_matters_more(moment, record)) is not None:
         why = Reason.GAVE_WAY, Reason.GAVE_WAY.tell(what=more)
     if why is None and facts is not None and facts.state == "failed":
-        why = facts.reason or str(Reason.TRANSFER_FAILED), facts.message
+        why = _word(facts.reason), facts.message
     if why is None and moment.now >= _overdue_at(record):
         why = Reason.DRILL_OVERDUE, Reason.DRILL_OVERDUE.tell(deadline=moment.now - record.began_at)
     return None if why is None else _over(moment, record, why, facts)
@@ -276,5 +279,11 @@ def _counterparts(moment: Moment, donor: MemberId, step: int | None) -> Iterator
 def _over(moment: Moment, record: DrillRecord, why: tuple[str, str], facts: DrillFacts | None) -> DrillRecord:
     passed = why[0] == Reason.DRILL_PASSED
     crossed = facts and facts.model_copy(update={"reason": "", "message": ""})  # the record says it
-    update = {"ended_at": moment.now, "passed": passed, "reason": str(why[0]), "message": why[1], "transfer": crossed}
-    return record.model_copy(update=update)
+    told = {"reason": str(why[0]), "message": why[1][:LONGEST]}
+    return record.model_copy(update={"ended_at": moment.now, "passed": passed, "transfer": crossed} | told)
+
+
+def _word(reason: str) -> str:
+    """An agent's reason, if it is one word: it becomes part of a name."""
+    is_word = reason.isascii() and reason.isalnum() and len(reason) <= LONGEST_WORD
+    return reason if is_word else str(Reason.TRANSFER_FAILED)
