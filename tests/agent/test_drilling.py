@@ -1,7 +1,7 @@
 """An agent takes part in a drill while its trainer trains and nothing else is ordered, and lets go at once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,9 @@ import pytest
 
 import builders_agent as build
 from checkpointheal.agent.drilling import TRIES, Drilling, wanted
-from checkpointheal.agent.errand import Ended, Failed, Meeting
+from checkpointheal.agent.errand import Ended, Errand, ErrandSays, Failed, Meeting
 from checkpointheal.agent.giving import DRILL_BYTES, Giving
+from checkpointheal.agent.porter import Arrival
 from checkpointheal.agent.taking import Taking
 from checkpointheal.arena import room
 from checkpointheal.contract.gateway import Drill, DrillFacts, EpochOrder, Orders, TrainerFacts
@@ -172,6 +173,26 @@ def test_a_drill_that_training_overtakes_is_tried_again_with_a_newer_state_and_n
     transfers = build.Transfers(OVERTAKEN)
     told(tmp_path, transfers, act)
     assert len(transfers.errands) == TRIES
+
+
+def test_a_drill_is_not_tried_again_where_that_would_be_overdue(tmp_path: Path) -> None:
+    class Slow(build.Transfers):
+        """A minute passes in each."""
+
+        async def run(self, errand: Errand, arrival: Arrival | None = None) -> AsyncGenerator[ErrandSays]:
+            loop = asyncio.get_running_loop()
+            real = loop.time
+            loop.time = lambda: real() + 60  # type: ignore[method-assign]
+            async for said in super().run(errand, arrival):
+                yield said
+
+    async def act(wing: Wing) -> None:
+        wing.drilling.follow(TRAINS, ordered(a_drill(deadline=100)))
+        await once(lambda: wing.drilling.facts is not None and wing.facts.state == "failed")
+        await asyncio.sleep(0)
+        assert wing.facts.reason == "Overtaken"
+
+    assert len(told(tmp_path, Slow(OVERTAKEN), act).errands) == 1
 
 
 def test_any_other_failure_is_told_at_once(tmp_path: Path) -> None:
