@@ -22,11 +22,13 @@ from builders_core import (
     with_policy,
     with_report,
     with_trainer,
+    without_pod,
 )
 from checkpointheal.contract.gateway import Drill, DrillFacts, Flaw
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.drills import LONGEST, SPARE_SECONDS, TRIED_PAIRS, next_drill, wakes_at
+from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.view import DrillRecord, JobView
 
@@ -332,6 +334,24 @@ def test_a_verified_state_is_a_drill_that_passed():
 
 def test_a_drill_that_passed_stays_so_though_a_heal_begins_before_it_is_written_down():
     assert outcome(ended(said(begun()), "2/0"))[1] == "DrillPassed"
+
+
+def test_a_drill_ends_though_the_job_was_made_smaller_and_its_donor_has_no_place_any_more():
+    verified = said(begun(drilling_with_the_last()))
+    smaller = with_policy(without_pod(verified, m("2/0")), replicas=2)
+    epoch = smaller.epoch.model_copy(update={"members": smaller.epoch.members[:2]})
+    smaller = smaller.model_copy(update={"epoch": epoch})
+    assert m("2/0") not in at(smaller, NOW).places
+    assert outcome(smaller)[1] == "DrillPassed"
+    assert outcome(with_report(smaller, RECIPIENT, drill=None))[1] == "GaveWay"
+    assert [each.drill for each in orders(smaller).values()] == [None, None]
+
+
+def drilling_with_the_last() -> JobView:
+    """0/0 cannot be given anything by 1/0, whose agent is older."""
+    view = with_report(a_drilling_job(), DONOR, drills=False)
+    refused = DrillRecord(name="before", turn=3, began_at=NOW, ended_at=NOW, reason="NoPair", message="")
+    return view.model_copy(update={"drill": refused})
 
 
 def test_a_state_of_a_later_step_is_as_good():

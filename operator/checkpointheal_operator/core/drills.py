@@ -266,7 +266,7 @@ def _verdict(moment: Moment, record: DrillRecord, facts: DrillFacts) -> Why | No
 
 def _counterparts(moment: Moment, donor: MemberId, step: int | None) -> Iterator[str]:
     """Digests of that step in other replicas; of another build they may differ without a fault."""
-    giver = moment.places[donor].report
+    giver = moment.places.get(donor, Place(donor)).report
     for member in moment.members:
         report = moment.places[member].report
         if member == donor or member.coordinate != donor.coordinate or report is None or giver is None:
