@@ -17,7 +17,7 @@ BASES := --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --build-arg TORCH_IMAGE=$(TORC
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test cover kills integrations check fuzz soak bench bench-heal bench-scale bench-termination bench-page fmt \
-  versions generated images cluster e2e cluster-delete
+  versions sbom audit generated images cluster e2e cluster-delete
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,21 @@ $(FUZZ)/.installed: $(STAMP)
 	$(BIN)/python -m venv $(FUZZ)
 	$(call see_ours,$(FUZZ))
 	$(FUZZ)/bin/python -m pip install --quiet --disable-pip-version-check 'atheris>=3'
+	@touch $@
+
+AUDIT := $(VENV)/audit
+
+sbom: $(STAMP) $(AUDIT)/.installed ## all that is installed, as CycloneDX in dist/sbom.json; docs/licences.md of what ships
+	mkdir -p dist
+	$(AUDIT)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o dist/sbom.json $(BIN)/python
+	$(BIN)/python docs/licences.py dist/sbom.json
+
+audit: $(AUDIT)/.installed ## known weaknesses of the versions that the tests run with, as the package index tells them
+	$(AUDIT)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
+
+$(AUDIT)/.installed: $(STAMP)
+	$(PYTHON) -m venv $(AUDIT)
+	$(BIN)/uv pip install --quiet --python $(AUDIT)/bin/python 'cyclonedx-bom>=7' 'pip-audit>=2.10'
 	@touch $@
 
 OLDEST := $(VENV)/oldest

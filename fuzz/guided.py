@@ -11,7 +11,7 @@ from random import Random
 
 import atheris
 
-with atheris.instrument_imports(include=["checkpointheal"], enable_loader_override=False):
+with atheris.instrument_imports(include=["checkpointheal", "checkpointheal_operator"], enable_loader_override=False):
     from checkpointheal import register_class
     from fuzz.states import KNOWN
     from fuzz.targets import AIMS

@@ -22,7 +22,7 @@ from checkpointheal.ends.placements import Meshes
 from checkpointheal.ends.target import LenientTarget, Target
 from checkpointheal.errors import CheckpointHealError, Misuse, SlotDamaged, UnknownVersion
 from checkpointheal.manifest.check import check
-from fuzz import crossings, mutations, scripts, states, streamed
+from fuzz import crossings, doors, mutations, scripts, states, streamed
 from fuzz.outcomes import PATIENCE, SECONDS, SMALL, Aim, read_through, refuses_to_send, require, same, told
 from fuzz.peer import Scripted
 
@@ -151,4 +151,5 @@ AIMS: Mapping[str, Aim] = {
     "arena": Aim(arena, states.seals, mutations.file),
     **crossings.AIMS,
     **streamed.AIMS,
+    **doors.AIMS,
 }

@@ -72,3 +72,9 @@ def test_the_environment_says_who_reads(environment, formatter):
 def test_a_word_that_means_nothing_keeps_nothing_from_starting(capsys):
     begin({"CHECKPOINTHEAL_LOG": "yaml"})
     assert "CHECKPOINTHEAL_LOG is 'yaml'" in capsys.readouterr().err
+
+
+def test_whatever_is_quoted_a_line_for_people_stays_one_and_does_nothing_to_a_terminal():
+    line = written(TextLines(), extra=about(reason="x\n2026-01-01 INFO all is well\x1b[2J"))
+    assert line.count("\n") == 1
+    assert line.endswith(r"[reason=x\n2026-01-01 INFO all is well\x1b[2J]" + "\n")

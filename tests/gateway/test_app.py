@@ -103,7 +103,7 @@ def test_a_report_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(app, "REPORT_LIMIT", 4096)
 
     async def ask(client: TestClient, hub: Hub) -> None:
-        status, _ = await send(client, a_report(build="x" * 4096).model_dump_json().encode())
+        status, _ = await send(client, a_report(serving=("x" * 250,) * 20).model_dump_json().encode())
         assert (status, hub.heard) == (413, ())
 
     at_the_gateway(ask)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
+from checkpointheal.contract.base import tidy
 from checkpointheal.contract.identity import MemberId
 
 GROUP = "checkpointheal.dev"
@@ -76,7 +77,7 @@ Member = Annotated[
 Name = Annotated[str, Field(max_length=253)]
 Word = Annotated[str, Field(max_length=64)]
 Uid = Annotated[str, Field(max_length=128)]
-Sentence = Annotated[str, Field(max_length=4096)]
+Sentence = Annotated[str, BeforeValidator(lambda text: tidy(text, 4096)), Field(max_length=4096)]
 Channel = Literal["TLS", "Gloo"]
 Whole = Annotated[int, Field(ge=0)]
 Length = Annotated[float, Field(ge=0)]
@@ -91,7 +92,9 @@ class Condition(Part):
         description="True, False, or Unknown while nothing is known yet."
     )
     reason: Annotated[str, Field(min_length=1, max_length=1024)] = Field(description="The fact behind it, in one word.")
-    message: str = Field(default="", max_length=32768, description="The fact behind it, in a sentence.")
+    message: Annotated[str, BeforeValidator(lambda text: tidy(text, 32768)), Field(max_length=32768)] = Field(
+        default="", description="The fact behind it, in a sentence."
+    )
     observed_generation: Whole | None = Field(default=None, description="Generation of the spec that it was seen for.")
     last_transition_time: Annotated[str, Field(json_schema_extra={"format": "date-time"})] = Field(
         description="When its status last changed."

@@ -8,6 +8,7 @@ next one begin, at one step and on one rung for the whole job. Never raises for 
 from collections.abc import Iterator
 
 from checkpointheal.contract.gateway import EpochOrder
+from checkpointheal_operator.core.believed import believed
 from checkpointheal_operator.core.breaker import given_up
 from checkpointheal_operator.core.causes import why_lost
 from checkpointheal_operator.core.decisions import (
@@ -101,10 +102,10 @@ def _catch_up(moment: Moment) -> EndEpoch | None:
 
 
 def _highest_epoch(moment: Moment) -> int:
-    seen = [moment.view.epoch.number]
+    seen = []
     for heard in moment.heard.values():
         seen += [heard.report.epoch_seen, heard.report.trainer.epoch]
-    return max(seen)
+    return max((moment.view.epoch.number, *believed(seen)))
 
 
 def _restart(moment: Moment) -> EndEpoch | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from checkpointheal.contract.gateway import AgentReport, Assignment, Peer, TransferFacts
+from checkpointheal_operator.core.believed import believed
 from checkpointheal_operator.core.channel import Crossing, crossing
 from checkpointheal_operator.core.decisions import Assign, Wait
 from checkpointheal_operator.core.donors import Case, DonorChoice, choose_donors, current_donor, due, rested_at
@@ -48,8 +49,8 @@ def next_attempt(moment: Moment) -> int:
     for heard in moment.view.heard:
         seen.append(heard.report.attempt_seen)
         seen.append(heard.report.transfer.attempt if heard.report.transfer else 0)
-    seen += [heal.highest_attempt for heal in moment.view.heals]
-    return max(seen) + 1
+    made = [heal.highest_attempt for heal in moment.view.heals]
+    return max((*believed(seen), *made)) + 1
 
 
 def abandonment(case: Case, heal: HealRecord, assignment: Assignment) -> Abandonment | None:

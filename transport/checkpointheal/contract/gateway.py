@@ -4,24 +4,27 @@ A report is the agent's whole truth, not a change of it, so a lost one costs not
 agent compares them with what it does. Must not know HTTP.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from checkpointheal.contract.base import Attempt, Count, Digest, Epoch, Message, Seconds, Step
+from checkpointheal.contract.base import Attempt, Count, Digest, Epoch, Id, Message, Name, Seconds, Sentence, Step, Word
 from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal.contract.layout import Identity
 
 GATEWAY_PROTOCOL = 1
+MANY = 1024
+"""Items of one kind that a report may have."""
+ExitStatus = Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)]
 
 
 class TrainerExit(Message):
     """How a trainer ended, as seen by the process that started it."""
 
-    incarnation: str
+    incarnation: Id
     epoch: Epoch
-    code: int | None = None
-    signal: int | None = None
+    code: ExitStatus | None = None
+    signal: ExitStatus | None = None
     told: bool = Field(default=False, description="The agent had told it that its epoch was over.")
 
 
@@ -31,8 +34,10 @@ class TrainerFacts(Message):
     state: Literal["absent", "starting", "waiting", "training", "stopped", "done"] = Field(
         default="absent", description="`waiting`: in `restore()`. `stopped`: alive, but standing still."
     )
-    incarnation: str | None = None
-    request: int = Field(default=0, description="Number of the agent's latest request for a state; 0 before the first.")
+    incarnation: Id | None = None
+    request: Count = Field(
+        default=0, description="Number of the agent's latest request for a state; 0 before the first."
+    )
     epoch: Epoch = Field(default=0, description="The epoch that the trainer is in, or was in last.")
     exit: TrainerExit | None = Field(
         default=None, description="The latest end, until the next trainer waits and after."
@@ -64,20 +69,20 @@ class PrivateHeld(Message):
     """A buddy's keep: the private parts of another member that this agent holds."""
 
     member: MemberId
-    steps: tuple[Step, ...]
+    steps: tuple[Step, ...] = Field(max_length=MANY)
 
 
 class TransferFacts(Message):
     """How far this agent got with its latest assignment, as recipient."""
 
-    heal: str
+    heal: Name
     attempt: Attempt
     state: Literal["asking", "receiving", "verified", "failed"]
-    donor: str | None = Field(default=None, description="Pod name of the donor it talks or talked to.")
+    donor: Name | None = Field(default=None, description="Pod name of the donor it talks or talked to.")
     bytes: Count = Field(default=0, description="Bytes that crossed in this attempt.")
     total: Count = Field(default=0, description="Bytes of the whole state.")
-    reason: str = ""
-    message: str = ""
+    reason: Word = ""
+    message: Sentence = ""
     hold_seconds: Seconds = Field(default=0, description="From asking the donor to its offer.")
     transfer_seconds: Seconds = Field(default=0, description="From the offer to the last byte.")
     verify_seconds: Seconds = Field(default=0, description="From the last byte to the verdict.")
@@ -93,8 +98,8 @@ class DrillFacts(TransferFacts):
 class Flaw(Message):
     """Why a member is not protected now: a loss of it would cost more than a heal."""
 
-    reason: str = Field(description="In one word.")
-    message: str = Field(default="", description="In a sentence that names the thing.")
+    reason: Word = Field(description="In one word.")
+    message: Sentence = Field(default="", description="In a sentence that names the thing.")
     arena_bytes: Count | None = Field(default=None, description="Size of an arena that would do.")
     memory_bytes: Count | None = Field(default=None, description="What the agent's memory lacks, arena apart.")
 
@@ -103,35 +108,42 @@ class AgentReport(Message):
     """Everything an agent knows that a decision may need."""
 
     protocol: int = GATEWAY_PROTOCOL
-    job: str
+    job: Name
     member: MemberId
-    pod: str
-    pod_uid: str
-    agent: str = Field(description="Which start of the agent speaks.")
+    pod: Name
+    pod_uid: Id
+    agent: Id = Field(description="Which start of the agent speaks.")
     started: float | None = Field(
-        default=None, ge=0, description="When that was, in seconds since 1970 by its node. None: an older build."
+        default=None,
+        ge=0,
+        le=1e12,
+        description="When that was, in seconds since 1970 by its node. None: an older build.",
     )
     sequence: Count = Field(description="Grows with each report of this start; an older one is dropped.")
     endpoint: Endpoint
-    build: str = Field(default="", description="torch and CPU build: only equal ones must agree on a digest.")
-    torch: str = Field(default="", description="Version of the agent's own torch. Empty: an older build.")
+    build: Id = Field(default="", description="torch and CPU build: only equal ones must agree on a digest.")
+    torch: Id = Field(default="", description="Version of the agent's own torch. Empty: an older build.")
     certified: bool = Field(default=False, description="Agents of its job know each other by certificates.")
     trainer: TrainerFacts = TrainerFacts()
-    generations: tuple[Generation, ...] = ()
-    private_held: tuple[PrivateHeld, ...] = ()
+    generations: tuple[Generation, ...] = Field(default=(), max_length=MANY)
+    private_held: tuple[PrivateHeld, ...] = Field(default=(), max_length=MANY)
     transfer: TransferFacts | None = None
     drills: bool = Field(default=False, description="It can take part in a drill. False: an older build, not asked.")
     drill: DrillFacts | None = None
-    serving: tuple[str, ...] = Field(default=(), description="Heals and drills that this agent is sending bytes for.")
+    serving: tuple[Name, ...] = Field(
+        default=(), max_length=MANY, description="Heals and drills that this agent is sending bytes for."
+    )
     attempt_seen: Count = Field(default=0, description="Highest attempt that this agent has ever seen.")
     epoch_seen: Epoch = 0
-    answered: str | None = Field(
+    answered: Name | None = Field(
         default=None, description="The latest question that it heard; empty: none yet. None: an older build, not asked."
     )
-    conditions: tuple[str, ...] = Field(
-        default=(), description="The words of `flaws`, for an operator that knows no more; an older agent says no more."
+    conditions: tuple[Word, ...] = Field(
+        default=(),
+        max_length=MANY,
+        description="The words of `flaws`, for an operator that knows no more; an older agent says no more.",
     )
-    flaws: tuple[Flaw, ...] = Field(default=(), description="Why this member is not protected now.")
+    flaws: tuple[Flaw, ...] = Field(default=(), max_length=MANY, description="Why this member is not protected now.")
 
     @property
     def unprotected(self) -> tuple[Flaw, ...]:

@@ -5,7 +5,7 @@ Must not know how a place is found (labels, environment): the operator's shell d
 
 from pydantic import Field
 
-from checkpointheal.contract.base import Count, Frozen
+from checkpointheal.contract.base import Count, Frozen, Name
 
 
 class MemberId(Frozen):
@@ -44,7 +44,7 @@ class MemberId(Frozen):
 class Endpoint(Frozen):
     """Where an agent's peer door listens."""
 
-    host: str = Field(min_length=1)
+    host: Name = Field(min_length=1)
     port: int = Field(ge=1, le=65535)
 
     def __str__(self) -> str:

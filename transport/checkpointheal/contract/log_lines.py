@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypedDict, Unpack, cast
 
+from checkpointheal.contract.base import shown
+
 VARIABLE = "CHECKPOINTHEAL_LOG"
 TEXT, JSON = "text", "json"
 log = logging.getLogger("checkpointheal")
@@ -48,7 +50,7 @@ def begin(environment: Mapping[str, str], **always: Unpack[Facts]) -> None:
 
 
 class TextLines(logging.Formatter):
-    """For people: what a line is about stands at its end."""
+    """For people: what a line is about stands at its end. Whatever is quoted in it, it stays one line."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -56,7 +58,7 @@ class TextLines(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 the base class's name
         """The line without a traceback."""
         told = " ".join(f"{key}={value}" for key, value in _facts(record, Facts()).items())
-        return super().formatMessage(record) + (f" [{told}]" if told else "")
+        return shown(super().formatMessage(record) + (f" [{told}]" if told else ""))
 
 
 class JsonLines(logging.Formatter):

@@ -5,7 +5,7 @@ Must not know HTTP or process groups.
 
 from pydantic import Field
 
-from checkpointheal.contract.base import Attempt, Count, Digest, Message, Step
+from checkpointheal.contract.base import Attempt, Count, Digest, Id, Message, Name, Sentence, Step, Word
 from checkpointheal.contract.layout import Identity
 
 PEER_PROTOCOL = 1
@@ -18,9 +18,9 @@ class Ask(Message):
     """A recipient asks the donor that its assignment names."""
 
     protocol: int = PEER_PROTOCOL
-    heal: str
+    heal: Name
     attempt: Attempt
-    recipient_uid: str
+    recipient_uid: Id
     step: Step
     schema_digest: Digest
     state_digest: Digest
@@ -55,5 +55,5 @@ def preamble(ticket: str) -> bytes:
 class No(Message):
     """The donor will not, and why."""
 
-    reason: str
-    message: str
+    reason: Word
+    message: Sentence

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from checkpointheal.contract.base import Count, Digest, Epoch, Message, Seconds, Step
+from checkpointheal.contract.base import Count, Digest, Epoch, Id, Message, Seconds, Sentence, Step, Word
 
 TRAINER_PROTOCOL = 3
 UNKEPT_SINCE = 2
@@ -28,12 +28,12 @@ class Hello(Message):
     say: Literal["hello"] = "hello"
     role: Literal["trainer", "run"]
     protocol: int = TRAINER_PROTOCOL
-    incarnation: str
-    pid: int
+    incarnation: Id
+    pid: Count
     epoch: Epoch = Field(
         default=0, description="The epoch that it trains in, where it comes back to a restarted agent."
     )
-    build: str = Field(default="", description="Its torch and processor; empty: `run`'s, or an older trainer's.")
+    build: Id = Field(default="", description="Its torch and processor; empty: `run`'s, or an older trainer's.")
 
 
 class Reserve(Message):
@@ -47,7 +47,7 @@ class Wait(Message):
     """The trainer waits in `restore()`. One number per call, so that an answer to a withdrawn call is not taken."""
 
     say: Literal["wait"] = "wait"
-    request: int
+    request: Count
     budget: Seconds
     held: bool = Field(default=False, description="It was told to wait for as long as it takes, and does.")
 
@@ -72,8 +72,8 @@ class Unkept(Message):
     """The latest step could not be kept. Over with the next `Sealed`."""
 
     say: Literal["unkept"] = "unkept"
-    reason: str
-    message: str
+    reason: Word
+    message: Sentence
 
 
 class PrivateReady(Message):
@@ -114,7 +114,7 @@ class Exited(Message):
     """`run` saw its trainer end or stand still; neither code nor signal nor stopped: it goes on again."""
 
     say: Literal["exited"] = "exited"
-    incarnation: str
+    incarnation: Id
     code: int | None = None
     signal: int | None = None
     stopped: bool = False
