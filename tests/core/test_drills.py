@@ -395,7 +395,7 @@ def test_a_drill_that_failed_says_what_its_agent_says():
 
 
 def test_nothing_that_is_said_is_too_long_to_be_written_down():
-    assert len(outcome(said(begun(), "failed", reason="PeerLost", message="x" * 5000))[2]) == LONGEST
+    assert len(outcome(said(begun(), "failed", reason="PeerLost", message="x" * 5000))[2]) <= LONGEST
     assert len(outcome(asking(ended(a_drilling_job(), "1/0", message="x" * 5000)))[2]) == LONGEST
 
 
