@@ -7,10 +7,12 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -64,6 +66,15 @@ def kubectl(*words: str, given: str | None = None, seconds: float = 120) -> str:
     if done.returncode:
         raise Refused(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout
+
+
+def plugin(verb: str, *words: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
+    """`kubectl checkpointheal`: it is installed beside the Python that runs the tests."""
+    command = ["kubectl", "checkpointheal", verb, *words, "--context", CONTEXT]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=seconds, check=False, env=os.environ | {"PATH": path}
+    )
 
 
 def apply(namespace: str, *objects: Json, dry: bool = False) -> str:

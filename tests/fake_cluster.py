@@ -68,6 +68,8 @@ class FakeCluster:
             if wanted != stored["metadata"]["resourceVersion"]:
                 raise Conflict(f"{ref.name} was changed")
             part = {key: value for key, value in body.items() if (key == "status") == status and key != "metadata"}
+            if not status and "annotations" in body.get("metadata", {}):
+                part["metadata"] = {"annotations": body["metadata"]["annotations"]}
             return self._store(ref, _merged(stored, part), uid=stored["metadata"]["uid"])
 
         return self._write("patch status of" if status else "patch", ref.kind.plural, do)

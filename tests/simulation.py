@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import md5
 from itertools import count
 
+from checkpointheal.agent.drilling import wanted
 from checkpointheal.agent.duties import (
     Answer,
     Duty,
@@ -26,7 +27,15 @@ from checkpointheal.agent.keep import Keep
 from checkpointheal.agent.passed import PassedSteps
 from checkpointheal.agent.remembered import Numbers
 from checkpointheal.agent.trainer_seen import TrainerSeen
-from checkpointheal.contract.gateway import AgentReport, Assignment, Generation, Orders, Peer, TransferFacts
+from checkpointheal.contract.gateway import (
+    AgentReport,
+    Assignment,
+    DrillFacts,
+    Generation,
+    Orders,
+    Peer,
+    TransferFacts,
+)
 from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal.contract.layout import Identity
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, Applied, Done, Exited, Hello, TrainerSays, Wait, Withdraw
@@ -149,6 +158,7 @@ class Agent:
         self.fetching: Assignment | None = None
         self.fetching_private: FetchPrivate | None = None
         self.transfer: TransferFacts | None = None
+        self.drill: DrillFacts | None = None
         self.explained: ExplainWait | None = None
         self.answered = ""
         if not pod.cut:
@@ -183,10 +193,22 @@ class Agent:
             passed=self.passed.steps,
             private_held=self.keep.held(),
             transfer=self.transfer,
+            drills=True,
+            drill=self.drill,
             attempt_seen=numbers.attempt,
             epoch_seen=numbers.epoch_answered,
             answered=self.answered,
         )
+
+    def rehearse(self) -> bool:
+        """The whole drill that it is ordered as recipient; whether there was one."""
+        drill = wanted(self.seen.facts, self.orders)
+        done = self.drill.heal if self.drill else ""
+        if drill is None or drill.recipient.pod_uid != self.pod.uid or drill.heal == done:
+            return False
+        known = {"donor": drill.donors[0].pod, "step": drill.step, "state_digest": drill.state_digest}
+        self.drill = DrillFacts(heal=drill.heal, attempt=1, state="verified", bytes=1000, total=1000, **known)
+        return True
 
     def _generations(self) -> Iterator[Generation]:
         for slot in self.pod.arena.slots.values():
@@ -354,7 +376,7 @@ class Simulation:
         self.heard: dict[str, Heard] = {}
         self.ordered: dict[str, Orders] = {}
         self.flying: list[AgentReport] = []
-        self.transfers_finish = self.transfers_succeed = True
+        self.transfers_finish = self.transfers_succeed = self.drills_finish = True
         self.privates_arrive = True
         self.applied: list[tuple[MemberId, int, int | None]] = []
         self.decisions: list[core.Decision] = []
@@ -663,6 +685,8 @@ class Simulation:
             changed += [move(member) for move in moves]
             if self.transfers_finish:
                 changed.append(self.fetch(member, succeeds=self.transfers_succeed))
+            if self.drills_finish:
+                changed.append(self.rehearse(member))
             self.report(member)
         while self.flying:
             self.deliver(0)
@@ -674,6 +698,11 @@ class Simulation:
             if not self.go_round():
                 return
         raise AssertionError("the job does not come to rest")
+
+    def rehearse(self, member: MemberId) -> bool:
+        """Its agent carries out the drill that it is ordered."""
+        agent = self.pods[member].agent
+        return agent is not None and agent.rehearse()
 
     def resume_at(self, step: int) -> None:
         """Everybody has just loaded the user's checkpoint of this step."""

@@ -20,7 +20,13 @@ PAPERS = Papers(
     holder=Holder(job="job", member=build.a_member(2), pod_uid="uid-2"), roots="roots", chain="chain", key="key"
 )
 ENDED = Ended(
-    bytes=90, total=100, hold_seconds=1, transfer_seconds=2, verify_seconds=3, state_digest=build.STATE.state_digest
+    bytes=90,
+    total=100,
+    hold_seconds=1,
+    transfer_seconds=2,
+    verify_seconds=3,
+    step=7,
+    state_digest=build.STATE.state_digest,
 )
 
 

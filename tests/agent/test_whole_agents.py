@@ -25,6 +25,7 @@ from checkpointheal.contract.base import Message
 from checkpointheal.contract.gateway import (
     AgentReport,
     Assignment,
+    Drill,
     EpochOrder,
     Flaw,
     Orders,
@@ -149,6 +150,48 @@ def test_a_state_crosses_bit_for_bit_by_the_ordered_channel(
     for key in shown:
         assert key not in caplog.text
         assert key.encode() not in written
+
+
+@pytest.mark.parametrize("channel", ["tls", "gloo"])
+def test_a_drill_crosses_beside_two_trainers_and_leaves_both_agents_as_they_were(home: Path, channel: str) -> None:
+    identity, _ = builders_transfer.put(home / "arena-0", builders_transfer.a_state(20))
+    builders_transfer.put(home / "arena-2", builders_transfer.a_state(20))
+
+    def held() -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in sorted(home.glob("arena-*/slot-*"))}
+
+    before = held()
+
+    async def training(replica: int) -> asyncio.StreamWriter:
+        _, writer = await asyncio.open_unix_connection(home / f"arena-{replica}" / SOCKET_NAME)
+        writer.write(Hello(role="trainer", incarnation="t1", pid=1, epoch=1).model_dump_json().encode() + b"\n")
+        return writer
+
+    async def story() -> None:
+        async with a_cluster(home) as cluster, cluster.agent(0), cluster.agent(2):
+            lines = [await training(replica) for replica in (0, 2)]
+            reports = [await cluster.once(each, lambda report: report.trainer.state == "training") for each in (0, 2)]
+            assert all(report.drills for report in reports)
+            await cluster.once(0, lambda report: any(each.identity == identity for each in report.generations))
+            giver, taker = map(peer_of, reports)
+            known = {"heal": "drill-1", "attempt": 1, "recipient": taker, "donors": (giver,), "deadline": 100}
+            drill = Drill(**known, channel=channel, **dict(identity))
+            ordered = Orders(revision=1, epoch=EpochOrder(epoch=1, over=False), drill=drill)
+            cluster.gateway.hub.order({"uid-0": ordered, "uid-2": ordered})
+            over = ("verified", "failed")
+            done = await cluster.once(2, lambda report: bool(report.drill and report.drill.state in over))
+            assert done.drill is not None
+            assert (done.drill.state, done.drill.message) == ("verified", "")
+            assert (done.drill.step, done.drill.state_digest) == (identity.step, identity.state_digest)
+            assert done.drill.bytes == done.drill.total > 0
+            assert (done.transfer, done.attempt_seen, done.trainer.state) == (None, 0, "training")
+            gave = await cluster.once(0, lambda report: not report.serving)
+            assert (gave.drill, gave.attempt_seen, gave.flaws) == (None, 0, ())
+            for line in lines:
+                line.close()
+
+    asyncio.run(story())
+    assert held() == before
 
 
 def test_a_trainer_that_no_policy_selects_is_told_so_and_waits_on(home: Path) -> None:

@@ -31,6 +31,7 @@ CHANGED = {
     "attempts": {"limit": 9, "pauseSeconds": 2, "crashesAtOneStep": 5},
     "probation": {"steps": 3},
     "channel": "Gloo",
+    "drill": {"everySeconds": 90},
     "fallback": "Hold",
 }
 

@@ -22,14 +22,27 @@ from checkpointheal.contract.gateway import Assignment, Passed, Peer, TrainerExi
 from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal.contract.layout import Identity
 from checkpointheal.contract.signals import Signals
+from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch
+from checkpointheal_operator.core.drills import next_drill
 from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.plan import heal_name
 from checkpointheal_operator.core.reasons import Cause, Reason, Rung
 from checkpointheal_operator.core.status import explain, heal_conditions, job_conditions
-from checkpointheal_operator.core.view import EpochMember, EpochRecord, HealRecord, Heard, JobView, Policy, Remembered
+from checkpointheal_operator.core.view import (
+    DrillPlan,
+    DrillRecord,
+    DrillSide,
+    EpochMember,
+    EpochRecord,
+    HealRecord,
+    Heard,
+    JobView,
+    Policy,
+    Remembered,
+)
 
 MEMBERS = [MemberId(replica=r, rank=k) for r in range(3) for k in range(2)]
 members = st.sampled_from(MEMBERS)
@@ -233,3 +246,46 @@ def test_a_job_is_held_exactly_where_it_would_have_gone_back_to_the_checkpoint(v
     else:
         assert held[:fell] == free[:fell]
         assert held[-1].reason == Reason.HELD or any(isinstance(each, Assign) for each in held[fell:])
+
+
+drills = st.builds(
+    DrillRecord,
+    name=st.just("drill-1"),
+    request=st.sampled_from(["", "one"]),
+    turn=st.integers(0, 9),
+    plan=st.none()
+    | st.builds(
+        lambda taker, giver, uid: DrillPlan(
+            recipient=DrillSide(member=taker, pod="p", pod_uid=uid),
+            donor=DrillSide(member=giver, pod="q", pod_uid="q"),
+            identity=a_generation(MEMBERS[0], 3).identity,
+            channel="tls",
+            deadline=30,
+        ),
+        members,
+        members,
+        uids,
+    ),
+    began_at=st.sampled_from([NOW - 100, NOW]),
+    ended_at=st.none() | st.just(NOW),
+    reason=st.just("Drilling"),
+    message=st.just(""),
+)
+
+
+@given(view=views(), drill=drills, asked=st.sampled_from(["", "one", "two"]))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_drill_changes_no_decision_and_no_other_order(view: JobView, drill: DrillRecord, asked: str):
+    with_drill = view.model_copy(update={"drill": drill, "drill_asked": asked})
+    decision = decide(view, NOW)
+    assert decide(with_drill, NOW) == decision
+    plain, drilled = orders(view, decision), orders(with_drill, decision)
+    for member, order in drilled.items():
+        unsaid = {"drill": None, "revision": plain[member].revision}
+        assert order.model_copy(update=unsaid) == plain[member]
+        if order.drill is not None:
+            assert (order.assignment, order.grants) == (None, ())
+    record = next_drill(with_drill, NOW)
+    if record is not None:
+        settled = with_drill.model_copy(update={"drill": record})
+        assert decide(settled, NOW) == decision

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from checkpointheal_operator.core.annotations import DRILL
 from checkpointheal_operator.core.identity import SOURCES
 from checkpointheal_operator.core.injection_settings import ANNOTATIONS, INJECT
 from checkpointheal_operator.core.reasons import Cause, Reason
@@ -89,7 +90,7 @@ def test_every_word_of_the_remedies_is_a_reason_or_a_cause():
 
 @each_page
 def test_every_annotation_and_every_file_of_the_tree_is_there(name):
-    others = {"checkpointheal.dev/policy", "checkpointheal.dev/v1alpha1"}
+    others = {"checkpointheal.dev/policy", "checkpointheal.dev/v1alpha1", DRILL}
     for part in code(PAGES[name]):
         assert set(re.findall(r"checkpointheal\.dev/[a-z][\w-]*", part)) <= {*ANNOTATIONS, INJECT, *others}, part
         for path in re.findall(r"\b(?:tests|examples|docs)/[\w./*-]*\w", part):

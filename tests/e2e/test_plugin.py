@@ -1,23 +1,9 @@
 """The plugin, as kubectl calls it, on a cluster on which something was healed."""
 
 import json
-import os
-import subprocess
-import sys
 import tarfile
-from pathlib import Path
 
-from builders_cluster import CONTEXT, Job, until
-
-PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-"""The plugin is installed beside the Python that runs the tests."""
-
-
-def plugin(verb: str, *words: str) -> subprocess.CompletedProcess[str]:
-    command = ["kubectl", "checkpointheal", verb, *words, "--context", CONTEXT]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False, env=os.environ | {"PATH": PATH}
-    )
+from builders_cluster import Job, plugin, until
 
 
 def said(verb: str, *words: str) -> str:

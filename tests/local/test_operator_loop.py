@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from builders_core import NOW, a_job, a_new_job, m, replaced, report_of, with_report
+from builders_core import NOW, a_generation, a_job, a_new_job, m, replaced, report_of, with_report, with_trainer
 from builders_local import SAFETY, running
+from checkpointheal.contract.gateway import DrillFacts
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Decision, Nothing, OpenHeal, Wait
 from checkpointheal_operator.core.view import JobView, PodFacts
 from checkpointheal_operator.local.operator_loop import OperatorLoop
@@ -161,3 +162,47 @@ def test_a_donor_that_was_not_heard_just_now_is_asked_before_it_is_assigned() ->
         assert [str(each.member) for each in assigned.assignment.donors] == ["0/0", "2/0"]
 
     over(Wall(with_report(replaced("1/0"), m("0/0"), answered="")), act)
+
+
+def test_a_drill_that_is_asked_for_is_answered_and_each_request_by_a_drill_of_its_own() -> None:
+    async def act(wall: Wall) -> None:
+        wall.report()
+        one, two = await asyncio.gather(wall.loop.drill(), wall.loop.drill())
+        for drill in (one, two):
+            assert (drill.passed, drill.reason) == (False, "NotTraining")
+        assert one.request != two.request
+
+    over(Wall(a_new_job()), act)
+
+
+def test_a_drill_between_two_agents_is_ordered_and_its_end_is_heard() -> None:
+    async def act(wall: Wall) -> None:
+        wall.view = _knowing_drills(wall.view)
+        wall.report()
+        await looked_again(wall)
+        epoch = wall.loop.view.epoch.number
+        for member in wall.view.policy.members():
+            held = (a_generation(member, 5, epoch=epoch),)
+            wall.view = with_trainer(with_report(wall.view, member, generations=held), member, state="training")
+            wall.view = with_trainer(wall.view, member, epoch=epoch)
+        wall.report()
+        await looked_again(wall)
+        asked = asyncio.create_task(wall.loop.drill())
+        order = None
+        while order is None:
+            await looked_again(wall)
+            order = (await wall.loop.hub.orders(wall.pods[0].uid, 0, 1)).drill
+        facts = DrillFacts(heal=order.heal, attempt=1, state="verified", step=5, state_digest=order.state_digest)
+        wall.view = with_report(wall.view, order.recipient.member, drill=facts)
+        wall.report()
+        assert (await asked).passed
+        standing = [await wall.loop.hub.orders(pod.uid, 0, 1) for pod in wall.pods]
+        assert [each.drill for each in standing] == [None] * 3
+
+    over(Wall(a_new_job()), act)
+
+
+def _knowing_drills(view: JobView) -> JobView:
+    for member in view.policy.members():
+        view = with_report(view, member, drills=True)
+    return view

@@ -29,6 +29,9 @@ COMMANDS = {
     "local": Command(
         "checkpointheal_operator.local.command", "heal a training job of this machine's processes", "transport,operator"
     ),
+    "drill": Command(
+        "checkpointheal_operator.local.drill_command", "rehearse a heal of a job that `local` runs", "operator"
+    ),
     "demo": Command(
         "checkpointheal_operator.demo.command",
         "train three replicas, kill them, prove nothing lost",

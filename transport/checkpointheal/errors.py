@@ -26,6 +26,8 @@
         ├── Overdue                nothing came within the time allowed
         ├── Abandoned              this attempt was called off
         ├── ArenaDoesNotFit        the arena is smaller than the state, or its medium is full
+        ├── NoRoomForDrill         a drill would need memory that is not to spare
+        ├── Overtaken              training wrote over the state that a drill was reading
         ├── NoArena                no arena lies in the directory
         ├── SlotDamaged            a slot whose bytes are not what its seal says
         │   └── NotSealed              it has no seal: empty, or being written
@@ -186,6 +188,14 @@ class ArenaDoesNotFit(WorldFailed):
     def __init__(self, message: str, *, arena_bytes: int | None = None, memory_bytes: int | None = None) -> None:
         super().__init__(message)
         self.arena_bytes, self.memory_bytes = arena_bytes, memory_bytes
+
+
+class NoRoomForDrill(WorldFailed):
+    """A drill would need memory that is not to spare. A heal is not affected: its memory was reserved."""
+
+
+class Overtaken(WorldFailed):
+    """Training wrote over the state that a drill was reading: nothing is pinned for a drill."""
 
 
 class NoArena(WorldFailed):

@@ -7,7 +7,6 @@ link of a chain once, and all links are busy at once. Must not know where the st
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Protocol
 
 import torch
@@ -16,12 +15,12 @@ from pydantic import JsonValue
 from checkpointheal import donor
 from checkpointheal.contract.layout import Manifest, Schema
 from checkpointheal.ends import Sink
+from checkpointheal.ends.excuse import Excuse
 from checkpointheal.ends.live import LiveSource
 from checkpointheal.errors import CheckpointHealError, Misuse
 from checkpointheal.lane import Peer
 from checkpointheal.recipient import Taken
-from checkpointheal.session import refusal
-from checkpointheal.wire import Offer, instead
+from checkpointheal.wire import Offer
 
 
 class RegionalSink(Sink, Protocol):
@@ -136,26 +135,17 @@ class _Tapped:
 
 
 class _Source:
-    """The arriving state. In place of the first chunk that will never be here, the reason is given, and then nothing.
-
-    One byte is nothing where the channel lets a message end early, so that who waits is free at once; its digest tells.
-    """
+    """The arriving state, and an excuse for each chunk that will never be here."""
 
     def __init__(self, relay: Relay, landed: LiveSource, whole: bool) -> None:
-        self._relay, self._landed, self._whole = relay, landed, whole
-        self._is_said = False
+        self._relay, self._landed = relay, landed
+        self._excuse = Excuse(whole=whole)
         self.manifest = landed.manifest
 
     def parts(self, index: int) -> Sequence[torch.Tensor]:
         if self._relay.arrived(index):
             return self._landed.parts(index)
-        lengths = self._landed.lengths(index)
-        reason = b"" if self._is_said else instead(refusal(self._relay.why_not()), sum(lengths))
-        if not reason:
-            return [torch.zeros(length if self._whole else 1, dtype=torch.uint8) for length in lengths]
-        self._is_said = True
-        chunk = torch.frombuffer(bytearray(reason.ljust(sum(lengths), b"\0")), dtype=torch.uint8)
-        return [chunk[end - length : end] for end, length in zip(accumulate(lengths), lengths, strict=True)]
+        return self._excuse.parts(self._relay.why_not(), self._landed.lengths(index))
 
 
 def _named(error: BaseException | None) -> CheckpointHealError:

@@ -109,3 +109,4 @@ class Metadata(Part):
     uid: str = Field(default="", description="This life of the name.")
     resource_version: str = Field(default="", description="Changes with each write.")
     generation: int = Field(default=0, description="Changes with each write of the spec.")
+    annotations: dict[str, str] = Field(default={}, description="What its owner has said besides.")

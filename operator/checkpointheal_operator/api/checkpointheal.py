@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 from checkpointheal_operator.api.base import (
     Channel,
     Condition,
+    Length,
     Member,
     Metadata,
     MicroTime,
@@ -186,6 +187,16 @@ class Probation(Part):
     )
 
 
+class Drills(Part):
+    """Whether a heal is rehearsed, and how often."""
+
+    every_seconds: Annotated[int, Field(ge=60, le=31_536_000)] | None = Field(
+        default=None,
+        description="From the end of one drill to the begin of the next. Absent: only when the annotation "
+        "checkpointheal.dev/drill asks for one.",
+    )
+
+
 class CheckpointHealSpec(Part):
     """What the user wants."""
 
@@ -196,6 +207,11 @@ class CheckpointHealSpec(Part):
     deadlines: Deadlines = Field(default=Deadlines(), description="How long is waited for whom.")
     attempts: Attempts = Field(default=Attempts(), description="How often is something tried.")
     probation: Probation = Field(default=Probation(), description="Watch over members that were healed.")
+    drill: Drills = Field(
+        default=Drills(),
+        description="A member is given a state by another replica as for a heal, verifies it and keeps nothing: only "
+        "while everyone trains, one at a time, and every pair in turn.",
+    )
     fallback: Literal["Checkpoint", "Hold"] = Field(
         default="Checkpoint",
         description="What follows where neither own memory nor a peer can give the state. Checkpoint: restore() "
@@ -277,6 +293,54 @@ class Witness(Part):
     state_digest: Word = Field(description="What its bytes were.")
 
 
+class DrillSide(Part):
+    """Who received in a drill, or gave."""
+
+    member: Member = Field(description="Its place, as replica/rank.")
+    pod: Name = Field(description="Its pod.")
+    pod_uid: Uid = Field(alias="podUID", description="This life of the pod.")
+
+
+class DrillPlan(Part):
+    """Who is given what by whom."""
+
+    recipient: DrillSide = Field(description="Who receives, and keeps nothing.")
+    donor: DrillSide = Field(description="Who gives.")
+    step: Whole = Field(description="Step of the newest state that the donor was known to hold.")
+    schema_digest: Word = Field(description="What that state looks like.")
+    state_digest: Word = Field(description="What its bytes are.")
+    channel: Channel = Field(description="How the bytes cross.")
+    deadline_seconds: Length = Field(description="Seconds until both sides let go.")
+
+
+class DrillTransfer(Part):
+    """How the bytes crossed, as the recipient's agent said."""
+
+    state: Literal["asking", "receiving", "verified", "failed"] = Field(description="How far it got.")
+    step: Whole | None = Field(default=None, description="Step of the state that arrived: training goes on meanwhile.")
+    state_digest: Word | None = Field(default=None, description="What its bytes were.")
+    bytes: Whole = Field(default=0, description="Bytes that crossed.")
+    total: Whole = Field(default=0, description="Bytes of the whole state.")
+    hold_seconds: Length = Field(default=0, description="From asking the donor to its offer.")
+    transfer_seconds: Length = Field(default=0, description="From the offer to the last byte.")
+    verify_seconds: Length = Field(default=0, description="From the last byte to the verdict.")
+
+
+class DrillStatus(Part):
+    """The latest drill: under way, over, or refused before it began. Without an end it is under way."""
+
+    name: Name = Field(description="Its name, as logs say it.")
+    request: Name = Field(default="", description="The latest value of the annotation that was taken up.")
+    turn: Whole = Field(default=0, description="Which pair the next one tries first.")
+    plan: DrillPlan | None = Field(default=None, description="Who is given what by whom. Absent: it was refused.")
+    began_at: MicroTime = Field(description="When it began.")
+    ended_at: MicroTime | None = Field(default=None, description="When its end was seen.")
+    passed: bool = Field(default=False, description="Whether a heal would have worked.")
+    reason: Word = Field(description="Why it is as it is, in one word.")
+    message: Sentence = Field(description="Why it is as it is, in a sentence.")
+    transfer: DrillTransfer | None = Field(default=None, description="How the bytes crossed.")
+
+
 class CheckpointHealStatus(Part):
     """What became of it. Written by the operator alone."""
 
@@ -292,6 +356,7 @@ class CheckpointHealStatus(Part):
     remembered: tuple[Witness, ...] = Field(
         default=(), max_length=16384, description="What lost pods last held.", json_schema_extra=by_key("member")
     )
+    drill: DrillStatus | None = Field(default=None, description="The latest drill.")
 
 
 class CheckpointHeal(Part):

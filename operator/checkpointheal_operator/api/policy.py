@@ -43,6 +43,7 @@ def policy_of(spec: CheckpointHealSpec, seen: Collection[MemberId], ranks: int =
         fallback=spec.fallback,
         same_step_crashes=spec.attempts.crashes_at_one_step,
         probation_steps=spec.probation.steps,
+        drill_every=spec.drill.every_seconds,
     )
 
 

@@ -11,6 +11,7 @@ from itertools import chain, islice, product
 from checkpointheal.contract.gateway import Assignment, EpochOrder, Orders, Peer
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.decisions import Decision, asked_by, held_by
+from checkpointheal_operator.core.drills import drill_order
 from checkpointheal_operator.core.moment import Moment, Place, at
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.view import JobView
@@ -25,7 +26,7 @@ def orders(view: JobView, last: Decision | None = None) -> Mapping[MemberId, Ord
     `last`: what was decided last, of which agents hear why the job is held, and which questions they are to answer.
     """
     moment, asked = at(view, float("-inf")), asked_by(last)
-    everybodys = _everybodys(moment, held_by(last))
+    everybodys = _everybodys(moment, held_by(last)).model_copy(update={"drill": drill_order(moment)})
     return {member: _orders(moment, moment.places[member], everybodys, asked) for member in moment.members}
 
 
@@ -44,11 +45,12 @@ def _everybodys(moment: Moment, held: str) -> Orders:
 
 def _orders(moment: Moment, place: Place, everybodys: Orders, asked: Mapping[str, str]) -> Orders:
     running = () if moment.view.epoch.open else tuple(_running(moment))
-    uid = place.pod.uid if place.pod else ""
+    uid, drill = place.pod.uid if place.pod else "", everybodys.drill
     update = {
         "epoch": _epoch_order(moment, place),
         "assignment": next((each for each in running if each.recipient.pod_uid == uid), None),
         "grants": tuple(each for each in running if any(donor.pod_uid == uid for donor in each.donors)),
+        "drill": drill if drill is not None and uid in (drill.recipient.pod_uid, drill.donors[0].pod_uid) else None,
         "buddies": _buddies(moment, place.member),
         "private_from": tuple(_private_from(moment, place)),
         "restart_trainer": _restart(moment, place),

@@ -155,6 +155,17 @@ class Reason(StrEnum):
     RECIPIENT_GONE = "RecipientGone", "{member} asks no more: the pod that did is gone, or is done"
     ASKED_AGAIN = "AskedAgain", "{member} has asked anew; another heal answers"
 
+    # Why there is no drill now, and how one ended.
+    NOT_TRAINING = "NotTraining", "a drill needs everyone at work: {what}"
+    HEAL_UNDER_WAY = "HealUnderWay", "a heal comes first: {member} is being healed"
+    NO_PAIR = "NoPair", "no member can be given a state by another replica now: {what}"
+    AGENT_TOO_OLD = "AgentTooOld", "the agent of {member} is of an older build, which knows no drills"
+    HOLDS_NOTHING = "HoldsNothing", "{member} holds no state that its agent has read through"
+    DRILLING = "Drilling", "{member} is given step {step} by {donor}, and keeps nothing of it"
+    DRILL_PASSED = "DrillPassed", "{member} was given step {step} by {donor} and verified it: a heal would work"
+    GAVE_WAY = "GaveWay", "the drill was ended for what matters more: {what}"
+    DRILL_OVERDUE = "DrillOverdue", "the drill did not end within {deadline:.1f} s"
+
     # What is worth knowing though nothing is decided for it.
     FOLLOWED_PEER = "FollowedPeer", "{member} came back only because its epoch was over"
     PROBATION_DIFFERS = (

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from checkpointheal.contract.base import Count, Epoch, Frozen, Seconds, Step
-from checkpointheal.contract.gateway import AgentReport, Assignment, TransferFacts
+from checkpointheal.contract.gateway import AgentReport, Assignment, DrillFacts, TransferFacts
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.layout import Identity
 from checkpointheal_operator.core.reasons import Cause, Reason, Rung
@@ -46,6 +46,7 @@ class Policy(Frozen):
     probation_steps: Count = Field(
         default=8, description="First steps of a healed member that are compared with its peers'; 0: none."
     )
+    drill_every: Seconds | None = Field(default=None, description="From one drill to the next; None: only when asked.")
 
     def members(self) -> tuple[MemberId, ...]:
         """Every place in the job, in order."""
@@ -210,6 +211,46 @@ class HealRecord(Frozen):
         return max(self.attempts_before, self.assignment.attempt if self.assignment else 0)
 
 
+class DrillSide(Frozen):
+    """Who receives in a drill, or gives: this life of a pod."""
+
+    member: MemberId
+    pod: str
+    pod_uid: str
+
+
+class DrillPlan(Frozen):
+    """Who is given what by whom in a drill, and how."""
+
+    recipient: DrillSide
+    donor: DrillSide
+    identity: Identity = Field(description="The newest state that the donor was known to hold.")
+    channel: Literal["tls", "gloo"]
+    deadline: Seconds
+
+
+class DrillRecord(Frozen):
+    """The latest drill: under way, over, or refused before it began."""
+
+    name: str
+    request: str = Field(
+        default="", description="The latest request that was taken up, by this drill or an earlier one."
+    )
+    turn: Count = Field(default=0, description="Which pair the next drill tries first.")
+    plan: DrillPlan | None = Field(default=None, description="None: it was refused.")
+    began_at: float
+    ended_at: float | None = None
+    passed: bool = False
+    reason: str
+    message: str
+    transfer: DrillFacts | None = Field(default=None, description="How the bytes crossed, once it is over.")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is under way."""
+        return self.ended_at is None
+
+
 class JobView(Frozen):
     """All facts and records of one job at one moment. The order of its tuples means nothing."""
 
@@ -222,3 +263,5 @@ class JobView(Frozen):
     heals: tuple[HealRecord, ...] = Field(default=(), description="Open ones, and a history of concluded ones.")
     remembered: tuple[Remembered, ...] = ()
     was_done: bool = Field(default=False, description="Every member was done when that was last told.")
+    drill: DrillRecord | None = Field(default=None, description="The latest one; None: there was none yet.")
+    drill_asked: str = Field(default="", description="The latest request for a drill, taken up or not.")

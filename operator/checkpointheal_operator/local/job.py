@@ -29,6 +29,7 @@ from checkpointheal_operator.core.decisions import Decision
 from checkpointheal_operator.core.phases import SeenHeal, see
 from checkpointheal_operator.core.view import JobView, PodFacts
 from checkpointheal_operator.gateway.app import make_app
+from checkpointheal_operator.local.door import door
 from checkpointheal_operator.local.exits import Exits, sentence
 from checkpointheal_operator.local.operator_loop import OperatorLoop
 from checkpointheal_operator.local.places import LOOPBACK, Site, free_port
@@ -83,6 +84,10 @@ class LocalJob:
             )
             site.memory.mkdir(mode=0o700)
             stack.callback(shutil.rmtree, site.memory, ignore_errors=True)
+            try:
+                await stack.enter_async_context(door(site.memory, self.loop.drill))
+            except OSError as error:
+                self._hooks.noted(f"nobody can ask for a drill: {error}")
             self.supervisor = Supervisor(site, self._clock, self.loop.notice, self._hooks.noted)
             self._operating = _spawn(stack, self.loop.run())
             self._supervising = _spawn(stack, self.supervisor.run())

@@ -7,14 +7,16 @@ records live in this process, orders go back through the hub. Nothing here decid
 import asyncio
 import contextlib
 import logging
+import uuid
 from collections.abc import Callable
 
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
+from checkpointheal_operator.core.drills import next_drill, wakes_at
 from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.records import advance, prune
-from checkpointheal_operator.core.view import JobView, PodFacts, Policy
+from checkpointheal_operator.core.view import DrillRecord, JobView, PodFacts, Policy
 from checkpointheal_operator.gateway.hub import Hub
 
 log = logging.getLogger("checkpointheal.operator")
@@ -45,6 +47,8 @@ class OperatorLoop:
         self._view = JobView(job=job, policy=_on_one_machine(policy), leader_since=clock())
         self._noticed = asyncio.Event()
         self._waits_for = ""
+        self._drill_asked = ""
+        self._asking, self._drilled = asyncio.Lock(), asyncio.Event()
         self.looked: Callable[[JobView], None] = lambda _view: None
         self.hub = Hub(clock, self.notice)
 
@@ -56,6 +60,16 @@ class OperatorLoop:
     def notice(self) -> None:
         """Something happened: look again. What it was does not matter."""
         self._noticed.set()
+
+    async def drill(self) -> DrillRecord:
+        """Ask for a drill, and wait until it is over or refused."""
+        async with self._asking:
+            self._drill_asked = uuid.uuid4().hex
+            self.notice()
+            while (drill := self._view.drill) is None or drill.is_open or drill.request != self._drill_asked:
+                self._drilled.clear()
+                await self._drilled.wait()
+            return drill
 
     async def run(self) -> None:
         """Look at once after every notice, and once in a while."""
@@ -79,15 +93,24 @@ class OperatorLoop:
             view = advance(view, decision, self._clock())
             self._waits_for = ""
             self._told(decision, view)
+        if (drill := next_drill(view, self._clock())) is not None:
+            view = view.model_copy(update={"drill": drill})
+            self._drilled.set()
         self._view = view.model_copy(update={"heals": prune(view.heals, HEALS_KEPT)})
         self.looked(self._view)
         uid_of = {pod.member: pod.uid for pod in sorted(view.pods, key=lambda pod: (pod.seen_since, pod.uid))}
         self.hub.order({uid_of[member]: each for member, each in orders(view, decision).items() if member in uid_of})
-        return until
+        waking = (until, wakes_at(view, self._clock()))
+        return min((each for each in waking if each is not None), default=None)
 
     def _gather(self) -> JobView:
         view = self._view.model_copy(
-            update={"policy": _on_one_machine(self.policy), "pods": self._pods(), "heard": self.hub.heard}
+            update={
+                "policy": _on_one_machine(self.policy),
+                "pods": self._pods(),
+                "heard": self.hub.heard,
+                "drill_asked": self._drill_asked,
+            }
         )
         view = remember(view, self._clock())
         self.hub.keep_only(view.heard)

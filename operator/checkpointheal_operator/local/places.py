@@ -21,7 +21,14 @@ from checkpointheal_operator.local.settings import LocalSettings
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 an arena is memory; where there is none a temporary folder stands in
 LOOPBACK = "127.0.0.1"
 SECRETS = frozenset({"CHECKPOINTHEAL_TOKEN", "CHECKPOINTHEAL_PEER_KEY", "CHECKPOINTHEAL_GATEWAY"})
+FOLDERS = "checkpointheal-"
+"""How the folder of each job's memory begins."""
 _PORTS = range(10_000, 65_536)
+
+
+def memory_root() -> Path:
+    """Where the memory of all jobs lies."""
+    return SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,7 @@ class Site:
     @property
     def memory(self) -> Path:
         """The folder that holds the memory of all its pods."""
-        root = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
-        return root / f"checkpointheal-{self.settings.job}"
+        return memory_root() / f"{FOLDERS}{self.settings.job}"
 
     def arena(self, uid: str) -> Path:
         """The folder of a pod's memory."""

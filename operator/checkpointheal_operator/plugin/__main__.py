@@ -96,9 +96,11 @@ async def _at(context: "Context", asked: argparse.Namespace, desk: "Callable[[Re
 
 
 def _verb(desk: "Desk", asked: argparse.Namespace) -> Coroutine[Any, Any, int]:
-    from checkpointheal_operator.plugin import verbs  # noqa: PLC0415
+    from checkpointheal_operator.plugin import drilling, verbs  # noqa: PLC0415
 
     match asked.verb:
+        case "drill":
+            return drilling.drill(desk, asked.name, asked.timeout)
         case "status":
             return verbs.status(desk)
         case "explain":

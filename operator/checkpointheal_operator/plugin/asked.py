@@ -6,6 +6,10 @@ Must not know how anything is answered.
 import argparse
 
 EXITS = "Exit status: 0 fine, 1 something is amiss, 2 usage or no access."
+DRILL = """\
+Asks the operator for a drill, waits, and prints how it went. A member's agent asks another replica's for its state as
+for a heal, receives and verifies it, and keeps nothing. Training goes on; a real heal ends a drill at once. It is
+carried out only while every member trains, and by another pair each time."""
 REPORT = """\
 Writes a .tar.gz that helps others to help you. Inside: CheckpointHeals, Heals, opted-in Pods, Events about them, the
 webhook's configuration, the operator's Pods; the ends of the operator's, the webhook's and the agents' logs; what
@@ -30,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     _explain(verbs)
     _history(verbs)
     _watch(verbs)
+    _drill(verbs)
     _report(verbs)
     verbs.add_parser("inject", help="write manifests as the webhook would have them, without a cluster", add_help=False)
     verbs.add_parser("deadlines", help="which deadlines follow from one number, without a cluster", add_help=False)
@@ -59,6 +64,16 @@ def _history(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 def _watch(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb = _verb(verbs, "watch", "jobs and transfers as they go, until Ctrl-C; lines where there is no terminal")
     _everywhere(verb)
+
+
+def _drill(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verb = _verb(verbs, "drill", "rehearse a heal: a member receives a state, verifies it and keeps nothing")
+    verb.description = DRILL
+    verb.epilog = "Exit status: 0 a heal would work, 1 it would not, or the drill was refused; 2 usage or no access."
+    verb.add_argument("name", nargs="?", default="", metavar="NAME", help="of the CheckpointHeal, where there are many")
+    verb.add_argument(
+        "--timeout", type=float, default=300.0, metavar="SECONDS", help="how long to wait for its end (%(default)g)"
+    )
 
 
 def _report(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

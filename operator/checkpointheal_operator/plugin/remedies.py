@@ -64,6 +64,11 @@ REMEDIES: dict[str, str] = {
     Reason.DIGEST_DISAGREES: "suspect that node's memory: cordon it and delete the pod",
     Reason.NO_MAJORITY: "compare the nodes' memory errors; a third replica would decide",
     Reason.SCHEMA_DIFFERS: "all replicas must run the same model: look for a half-finished roll-out",
+    Reason.NOT_TRAINING: "ask again once everyone trains; `kubectl checkpointheal status` tells",
+    Reason.HEAL_UNDER_WAY: BY_ITSELF + "; ask again after it",
+    Reason.NO_PAIR: "do what the message names, and ask again",
+    Reason.GAVE_WAY: "nothing: ask again later",
+    Reason.DRILL_OVERDUE: "look at both agents' logs, and at the network between both pods",
     Cause.CRASHED: BY_ITSELF + "; why it ended stands in `kubectl logs POD --previous`",
     Cause.REPLACED: BY_ITSELF,
     Cause.ROLLED_OUT: BY_ITSELF,
@@ -72,7 +77,14 @@ REMEDIES: dict[str, str] = {
     Cause.ADDED: BY_ITSELF,
 }
 
+OF_DRILLS = {
+    "Overtaken": "nothing: nobody trains during a heal, so it has the time that a drill had not; it has more where "
+    "commit() is called less often",
+    "NoRoomForDrill": "give the agent more memory: checkpointheal.dev/agent-memory on the pod template",
+}
+"""What agents say of a drill."""
+
 
 def remedy(word: str) -> str:
     """What to do about it."""
-    return REMEDIES.get(word, GENERIC)
+    return (REMEDIES | OF_DRILLS).get(word, GENERIC)

@@ -14,6 +14,7 @@ from checkpointheal_operator.api.policy import policy_of
 from checkpointheal_operator.core.identity import Placed
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import PodFacts
+from checkpointheal_operator.plugin.drill_words import latest
 from checkpointheal_operator.plugin.heal_words import is_open, recipient, summary
 from checkpointheal_operator.plugin.pages import EMPTY, Block, Grid, Page, Title, Told, Tone
 from checkpointheal_operator.plugin.pod_words import PodStanding, Problem, opted_in, standing_of
@@ -121,6 +122,8 @@ def job_page(job: Job, now: float) -> Iterator[Block]:
     yield Told(epoch_told(job.policy, now) + (f"; job {job.name}" if job.name else ""), indent=2)
     for each in job.policy.status.conditions:
         yield Told(condition_told(each), f"{each.type:<11}", 2, tone_of(each))
+    if (drill := job.policy.status.drill) is not None:
+        yield Told(latest(drill, now), "Drill      ", 2)
     if rows := tuple(_row(job, member, now) for member in job.members()):
         yield EMPTY
         yield Grid(("MEMBER", "POD", "NODE", "AGENT", "LATEST HEAL"), rows, 2, folds=True)

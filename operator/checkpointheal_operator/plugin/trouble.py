@@ -99,9 +99,10 @@ def forbidden(asked: Request) -> Trouble:
     there = f"in namespace {asked.namespace}" if asked.namespace else "in the whole cluster"
     scope = f" -n {asked.namespace}" if asked.namespace else " -A"
     narrower = "" if asked.namespace else ", or name one namespace with -n"
+    role = "edit" if asked.verb == "patch" else "view"
     return Trouble(
         f"you may not {asked.verb} {asked.resource} {there}",
-        f"ask for the verb {asked.verb!r} on {asked.resource}{narrower}; the ClusterRole `view` has it as a rule\n"
+        f"ask for the verb {asked.verb!r} on {asked.resource}{narrower}; the ClusterRole `{role}` has it as a rule\n"
         f"kubectl auth can-i {asked.verb} {asked.resource}{scope} tells when it is there",
     )
 

@@ -7,6 +7,7 @@ anything was decided.
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from pydantic import ValidationError
 
@@ -20,7 +21,7 @@ from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.records import advance, prune
 from checkpointheal_operator.core.status import Condition
-from checkpointheal_operator.core.view import HealRecord, JobView
+from checkpointheal_operator.core.view import DrillRecord, HealRecord, JobView
 from checkpointheal_operator.shell.cluster import (
     CHECKPOINTHEALS,
     EVENTS,
@@ -35,6 +36,7 @@ from checkpointheal_operator.shell.gather import POLICY_LABEL
 from checkpointheal_operator.shell.objects import JobObjects
 from checkpointheal_operator.shell.telling import (
     Told,
+    drill_event,
     event,
     held_event,
     is_job_due,
@@ -110,6 +112,15 @@ class Desk:
         for body in probation_events(said, self._policy.metadata.namespace, found):
             with contextlib.suppress(AlreadyThere):
                 await self._cluster.create(EVENTS, body)
+
+    async def drill(self, record: DrillRecord, said: Told) -> JobView:
+        """Write down that a drill began or ended. The Event first, as at the end of a heal."""
+        after = said.view.model_copy(update={"drill": record})
+        if not record.is_open:
+            with contextlib.suppress(AlreadyThere):
+                await self._cluster.create(EVENTS, drill_event(record, self._policy, said.now))
+        await self._write_job(replace(said, view=after))
+        return after
 
     async def stand_back(self, found: tuple[Condition, ...], now: float) -> None:
         """Tell why the job is left alone, and do nothing else."""

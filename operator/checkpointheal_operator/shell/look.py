@@ -4,12 +4,16 @@ Read, decide, write, decide again until there is nothing to do; then tell. Nothi
 know what woke it up.
 """
 
+import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from checkpointheal.contract.gateway import Orders
+from checkpointheal.contract.log_lines import about
 from checkpointheal_operator.core.decide import decide
-from checkpointheal_operator.core.decisions import Decision, Nothing, Wait, held_by
+from checkpointheal_operator.core.decisions import Decision, Nothing, Wait, asked_by, held_by
+from checkpointheal_operator.core.drills import next_drill, wakes_at
 from checkpointheal_operator.core.orders import withdrawn
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.status import set_aside, standing_back
@@ -29,10 +33,15 @@ from checkpointheal_operator.shell.gather import Reader
 from checkpointheal_operator.shell.layouts import Difference, difference
 from checkpointheal_operator.shell.objects import Listening, view_of
 from checkpointheal_operator.shell.overlap import Overlap
+from checkpointheal_operator.shell.telling import Told
+
+log = logging.getLogger("checkpointheal.operator")
 
 DECISIONS_AT_ONCE = 64
 """After so many the objects are read again."""
 SOON, LATER, REFUSED = 0.1, 1.0, 10.0
+DRILL_SECONDS = 1.0
+"""In which it is written that a drill begins or ends; else the next look tries again."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,28 @@ async def look(around: Surroundings, namespace: str, name: str, listening: Liste
         around.wrote(decision, view)
     now = around.clock()
     await desk.tell(view, now, held_by(made[-1]))
-    return Looked(view, tuple(made), _until(made[-1], now))
+    if len(made) == 1 and not asked_by(made[-1]):
+        view = await _rehearse(desk, Told(view, now, held_by(made[-1])))
+    return Looked(view, tuple(made), _sooner(_until(made[-1], now), wakes_at(view, now)))
+
+
+async def _rehearse(desk: Desk, said: Told) -> JobView:
+    """Only where nothing was decided, and not for long: a heal never waits for what is written of a drill."""
+    view = said.view
+    if (record := next_drill(view, said.now)) is None:
+        return view
+    try:
+        async with asyncio.timeout(DRILL_SECONDS):
+            after = await desk.drill(record, said)
+    except (ClusterError, TimeoutError) as error:
+        log.warning("%s is not written down yet: %s", record.name, error, extra=about(job=view.job))
+        return view
+    log.info("%s: %s", record.name, record.message, extra=about(job=view.job, reason=record.reason))
+    return after
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    return min((each for each in (one, other) if each is not None), default=None)
 
 
 def pause(error: ClusterError) -> float:

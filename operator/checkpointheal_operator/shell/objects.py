@@ -15,6 +15,7 @@ from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.log_lines import about
 from checkpointheal_operator.api.base import Json, seconds_of
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
+from checkpointheal_operator.api.drill_record import asked, drill_record
 from checkpointheal_operator.api.epoch_record import epoch_record, remembered
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.api.heal_record import heal_record, with_epoch
@@ -89,6 +90,8 @@ def view_of(objects: JobObjects, listening: Listening, now: float) -> JobView:
         heals=heals,
         remembered=tuple(map(remembered, status.remembered)),
         was_done=any((each.type, each.status) == ("Done", "True") for each in status.conditions),
+        drill=drill_record(status.drill),
+        drill_asked=asked(objects.policy.metadata),
     )
     return remember(view, now)
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from checkpointheal_operator.api.base import Condition, Json, second
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal, CheckpointHealStatus
+from checkpointheal_operator.api.drill_record import drill_status
 from checkpointheal_operator.api.epoch_record import epoch_status, witness
 from checkpointheal_operator.api.heal import Heal, HealStatus
 from checkpointheal_operator.api.heal_record import HEALED, heal_status
@@ -17,8 +18,8 @@ from checkpointheal_operator.core.diagnosis import Finding
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.status import Condition as Fact
 from checkpointheal_operator.core.status import explain, heal_conditions, job_conditions, transfer_of
-from checkpointheal_operator.core.view import HealRecord, JobView, Trouble
-from checkpointheal_operator.shell.cluster import EVENTS, HEALS
+from checkpointheal_operator.core.view import DrillRecord, HealRecord, JobView, Trouble
+from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, EVENTS, HEALS
 
 COMPONENT = "checkpointheal"
 LONGEST = 1024
@@ -125,6 +126,16 @@ def event(record: HealRecord, stored: Heal, now: float) -> Json:
     return _of_recipient(record, stored, notice, now)
 
 
+def drill_event(record: DrillRecord, stored: CheckpointHeal, now: float) -> Json:
+    """How a drill ended, where `kubectl describe checkpointheal` shows it."""
+    kind = "Normal" if record.passed else "Warning"
+    notice = Notice(f"{record.name}.{record.reason.lower()}", kind, record.reason, record.message)
+    of_policy = {"apiVersion": CHECKPOINTHEALS.api, "kind": CHECKPOINTHEALS.kind}
+    metadata = stored.metadata
+    said = _of_pod((metadata.namespace, metadata.name, metadata.uid), notice, now)
+    return said | {"involvedObject": said["involvedObject"] | of_policy, "action": "Drill"}
+
+
 def trouble_event(pod: Json, found: Trouble, now: float) -> Json:
     """What is wrong with a pod and what helps, under one name for this life of the pod and this reason."""
     metadata = pod["metadata"]
@@ -186,6 +197,7 @@ def _job_news(said: Told, stored: CheckpointHeal) -> CheckpointHealStatus:
         conditions=told(found, stored.status.conditions, said.now, stored.metadata.generation),
         job=said.view.job,
         remembered=tuple(map(witness, said.view.remembered)),
+        drill=drill_status(said.view.drill),
     )
 
 

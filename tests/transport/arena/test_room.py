@@ -198,6 +198,22 @@ def test_a_limit_under_control_groups_of_version_1_counts_too(
     assert room._memory_left(tmp_path, membership) == left
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_may_be_dropped_for_a_drill_is_the_whole_cache(tmp_path: Path, version: int) -> None:
+    membership = tmp_path / "membership"
+    if version == 1:
+        an_old_group(tmp_path / "memory", 1000, 900, 50)
+        membership.write_text("4:memory:/\n")
+    else:
+        a_group(tmp_path, "1000", 900, 50)
+        membership.write_text("0::/\n")
+    folder, prefix = (tmp_path / "memory", "total_") if version == 1 else (tmp_path, "")
+    with (folder / "memory.stat").open("a") as stat:
+        stat.write(f"{prefix}active_file 200\n")
+    assert room._memory_left(tmp_path, membership) == 150
+    assert room._memory_left(tmp_path, membership, whole_cache=True) == 350
+
+
 def test_without_control_groups_memory_is_not_limited(tmp_path: Path) -> None:
     assert room._memory_left(tmp_path, tmp_path / "missing") == 1 << 62
     (tmp_path / "old").write_text("4:memory:/x\n1:cpu:/x\n")

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 import aiohttp
 
 from checkpointheal.agent.credentials import Credentials, GatewayAccess, Renewal
+from checkpointheal.agent.drilling import Drilling
 from checkpointheal.agent.duties import (
     Answer,
     Duty,
@@ -90,11 +91,13 @@ class Agent:
         self._shelf = Shelf(self._arena, self._look_again, self._flaws)
         self._giving = Giving(settings, self._shelf, self._transfers, self._link.changed)
         self._taking = Taking(settings, self._peers, self._transfers, self._link.changed)
+        rehearsing = Taking(settings, self._peers, self._transfers, self._link.changed)
+        self._drilling = Drilling(settings.pod_uid, rehearsing, self._giving)
         self._peer_door = PeerDoor(trust, self._keep, settings.private_limit)
         self._peer_door.named_steps = lambda: self._orders.keep_steps
         self._peer_door.answer_ask = self._giving.answer
         self._giving.expect = self._peer_door.expect
-        self._giving.papers = self._taking.papers = self._papers
+        self._giving.papers = self._taking.papers = rehearsing.papers = self._papers
         self._rendezvous = Rendezvous(settings.pod_uid, lambda: self._orders.epoch)
         self._peer_door.answer_store = self._rendezvous.board.answer
         self._trainer_door = TrainerDoor(settings.arena, self._hear, self._trainer_left)
@@ -103,6 +106,7 @@ class Agent:
         """Open both doors and serve until cancelled."""
         async with AsyncExitStack() as stack:
             stack.callback(self._transfers.close)
+            stack.callback(self._drilling.close)
             stack.callback(self._shelf.close)
             stack.push_async_callback(self._peer_door.close)
             stack.push_async_callback(self._trainer_door.close)
@@ -139,6 +143,8 @@ class Agent:
             passed=self._passed.steps,
             private_held=self._keep.held(),
             transfer=self._taking.facts,
+            drills=True,
+            drill=self._drilling.facts,
             serving=self._giving.serving,
             attempt_seen=self._remembered.numbers.attempt,
             epoch_seen=self._remembered.numbers.epoch_answered,
@@ -185,6 +191,7 @@ class Agent:
         """A fault of the arena (a full disk, a stranger's file) delays what is due; it must not end the agent."""
         self._link.changed()
         self._passed.see(self._shelf.generations(frozenset()))
+        self._drilling.follow(self._seen.facts, self._orders)
         try:
             for duty in duties(self._sight(), self._orders):
                 self._do(duty)

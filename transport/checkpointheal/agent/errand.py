@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from checkpointheal.agent.tls import Papers
-from checkpointheal.contract.base import Attempt, Count, Digest, Epoch, Frozen, Seconds
+from checkpointheal.contract.base import Attempt, Count, Digest, Epoch, Frozen, Seconds, Step
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.layout import Identity
 
@@ -47,6 +47,7 @@ class Errand(Frozen):
     stall: Seconds = Field(default=5.0, description="Without a chunk for this long the peer counts as gone.")
     bytes_per_second: Count | None = None
     secured: Secured | None = Field(default=None, description="None: over gloo.")
+    drill: bool = Field(default=False, description="Nothing is pinned or kept, and whoever is busy goes first.")
 
 
 class Meeting(Frozen):
@@ -73,6 +74,7 @@ class Ended(Frozen):
     hold_seconds: Seconds
     transfer_seconds: Seconds
     verify_seconds: Seconds
+    step: Step
     state_digest: Digest
 
 

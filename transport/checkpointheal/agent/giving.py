@@ -16,14 +16,18 @@ from checkpointheal.agent.settings import AgentSettings
 from checkpointheal.agent.shelf import Shelf
 from checkpointheal.agent.tls import Papers
 from checkpointheal.agent.transfers import Transfers
-from checkpointheal.contract.gateway import Assignment
+from checkpointheal.arena import room
+from checkpointheal.contract.gateway import Assignment, Drill
 from checkpointheal.contract.log_lines import about
 from checkpointheal.contract.peer import Ask, Meet, No
+from checkpointheal.errors import NoRoomForDrill
 
 log = logging.getLogger("checkpointheal.agent")
 
 GRANT_SECONDS = 3.0
 """The recipient may hear of its assignment before the donor hears of its grant."""
+DRILL_BYTES = 128 << 20
+"""What one side of a drill may take: a process, and the chunks that are under way."""
 
 
 class Giving:
@@ -34,6 +38,7 @@ class Giving:
     ) -> None:
         self._settings, self._shelf, self._transfers, self._changed = settings, shelf, transfers, changed
         self._grants: dict[tuple[str, int], Assignment] = {}
+        self._drill: Drill | None = None
         self._granted = asyncio.Condition()
         self._serving: dict[str, asyncio.Task[None]] = {}
         self.papers: Callable[[], Papers | None] = lambda: None
@@ -49,8 +54,20 @@ class Giving:
         async with self._granted:
             self._grants = {(grant.heal, grant.attempt): grant for grant in grants}
             self._granted.notify_all()
+        self._end_others()
+
+    async def take_drill(self, drill: Drill | None) -> None:
+        """The drill that this agent gives its state for, if any; another one is ended."""
+        async with self._granted:
+            self._drill = drill
+            self._granted.notify_all()
+        self._end_others()
+
+    def _end_others(self) -> None:
+        """Whatever no grant, nor the drill, is about."""
+        granted = {heal for heal, _ in self._grants} | ({self._drill.heal} if self._drill else set())
         for heal, task in list(self._serving.items()):
-            if not any(granted == heal for granted, _ in self._grants):
+            if heal not in granted:
                 task.cancel()
 
     async def answer(self, ask: Ask) -> Meet | No:
@@ -62,7 +79,10 @@ class Giving:
         if (no := disagreement(grant.channel, ask.channel, papers)) is not None:
             return no
         slot = self._shelf.slot_of(ask.identity)
-        if slot is None:
+        if isinstance(grant, Drill):
+            if (lacking := no_room()) is not None:
+                return lacking
+        elif slot is None:
             return No(
                 reason="NotUpToDate",
                 message=f"no sealed generation of step {ask.step} with that digest lies here any more",
@@ -82,7 +102,8 @@ class Giving:
 
     async def _grant_for(self, ask: Ask) -> Assignment | None:
         def found() -> Assignment | None:
-            grant = self._grants.get((ask.heal, ask.attempt))
+            drill = self._drill if self._drill and self._drill.heal == ask.heal else None
+            grant = self._grants.get((ask.heal, ask.attempt), drill)
             return grant if grant is not None and grant.recipient.pod_uid == ask.recipient_uid else None
 
         async with self._granted:
@@ -93,7 +114,7 @@ class Giving:
                 return None
             return found()
 
-    def _errand(self, grant: Assignment, slot: int, papers: Papers | None) -> Errand:
+    def _errand(self, grant: Assignment, slot: int | None, papers: Papers | None) -> Errand:
         return Errand(
             side="donor",
             arena=self._settings.arena,
@@ -109,6 +130,7 @@ class Giving:
             slots=self._settings.slots,
             deadline=grant.deadline,
             bytes_per_second=grant.bytes_per_second,
+            drill=isinstance(grant, Drill),
             secured=None if papers is None else Secured(papers=papers, peer_uid=grant.recipient.pod_uid),
         )
 
@@ -133,6 +155,15 @@ class Giving:
         if self._serving.get(heal) is task:
             del self._serving[heal]
         self._changed()
+
+
+def no_room() -> No | None:
+    """Why no side of a drill is to be begun here; None where there is memory for it."""
+    left = room.memory_left()
+    if left >= DRILL_BYTES:
+        return None
+    message = f"a drill needs {DRILL_BYTES} bytes of memory beside the arena, and the agent has {left} to spare"
+    return No(reason=NoRoomForDrill.__name__, message=message)
 
 
 def _meet(errand: Errand, said: Meeting, arrival: Arrival | None) -> Meet:

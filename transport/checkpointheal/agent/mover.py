@@ -11,17 +11,15 @@ from collections.abc import Callable
 
 import torch
 
-from checkpointheal import digest, donor, recipient
+from checkpointheal import donor, recipient
+from checkpointheal.agent import drill_mover, offers, ways
 from checkpointheal.agent import errand as words
-from checkpointheal.agent import ways
 from checkpointheal.arena import Arena, Reading
-from checkpointheal.channel.pace import Pace
 from checkpointheal.contract.layout import Identity
 from checkpointheal.ends import Terms
 from checkpointheal.ends.slot import SlotSink, SlotSource
 from checkpointheal.errors import CheckpointHealError, SlotDamaged
 from checkpointheal.session import Expected
-from checkpointheal.wire import Offer
 
 SAY_EVERY = 0.1
 ENDED_FROM_OUTSIDE = 75
@@ -35,11 +33,17 @@ def run(errand: words.Errand, say: Say, arrived: ways.Arrived) -> None:
     torch.set_num_threads(1)
     voice = _Voice(say)
     try:
-        ended = _give(errand, voice, arrived) if errand.side == "donor" else _take(errand, voice)
+        ended = _move(errand, voice, arrived)
     except CheckpointHealError as error:
         voice.fail(error)
     else:
         voice.end(ended)
+
+
+def _move(errand: words.Errand, voice: "_Voice", arrived: ways.Arrived) -> words.Ended | words.Failed:
+    if errand.drill:
+        return drill_mover.move(errand, voice, arrived)
+    return _give(errand, voice, arrived) if errand.side == "donor" else _take(errand, voice)
 
 
 class _Voice:
@@ -83,7 +87,7 @@ def _give(errand: words.Errand, voice: _Voice, arrived: ways.Arrived) -> words.E
     began = time.monotonic()
     with _pinned(errand) as reading:
         total = reading.seal.data_bytes
-        terms = _terms(errand, began, lambda crossed: voice.progress(crossed, total))
+        terms = offers.terms(errand, began, lambda crossed: voice.progress(crossed, total))
         way = ways.to_recipient(errand, terms.deadline, voice, arrived)
         try:
             held, crossed = _serve(errand, SlotSource(reading), way, terms)
@@ -95,6 +99,7 @@ def _give(errand: words.Errand, voice: _Voice, arrived: ways.Arrived) -> words.E
         hold_seconds=held - began,
         transfer_seconds=time.monotonic() - held,
         verify_seconds=0,
+        step=errand.identity.step,
         state_digest=errand.identity.state_digest,
     )
 
@@ -102,7 +107,7 @@ def _give(errand: words.Errand, voice: _Voice, arrived: ways.Arrived) -> words.E
 def _serve(errand: words.Errand, source: SlotSource, way: ways.Way, terms: Terms) -> tuple[float, int]:
     """When the state was read through, and how many bytes crossed."""
     try:
-        offer = _offer(errand, source)
+        offer = offers.offer(errand, errand.identity, source.manifest, source.digests(errand.identity))
     except CheckpointHealError as error:
         donor.decline(way.channel(), terms, error)
         raise
@@ -114,7 +119,7 @@ def _take(errand: words.Errand, voice: _Voice) -> words.Ended:
     began = time.monotonic()
     arena = Arena.create(errand.arena, slots=errand.slots)
     sink = SlotSink(arena, errand.job, errand.member, errand.epoch)
-    terms = _terms(errand, began, lambda crossed: voice.progress(crossed, sink.total))
+    terms = offers.terms(errand, began, lambda crossed: voice.progress(crossed, sink.total))
     way = ways.to_donor(errand, terms.deadline, voice)
     try:
         met = time.monotonic()
@@ -128,6 +133,7 @@ def _take(errand: words.Errand, voice: _Voice) -> words.Ended:
         hold_seconds=met - began + taken.hold_seconds,
         transfer_seconds=taken.transfer_seconds,
         verify_seconds=taken.verify_seconds,
+        step=taken.offer.identity.step,
         state_digest=taken.offer.identity.state_digest,
     )
 
@@ -145,19 +151,3 @@ def _pinned(errand: words.Errand) -> Reading:
         reading.close()
         raise SlotDamaged(f"slot {errand.slot} holds step {held.step} by now, granted is step {errand.identity.step}")
     return reading
-
-
-def _offer(errand: words.Errand, source: SlotSource) -> Offer:
-    return Offer(
-        heal=errand.heal,
-        attempt=errand.attempt,
-        identity=errand.identity,
-        manifest=source.manifest,
-        chunk_bytes=digest.CHUNK_BYTES,
-        chunks=source.digests(errand.identity),
-        chunk_seconds=Pace(errand.bytes_per_second, 0).seconds(digest.CHUNK_BYTES),
-    )
-
-
-def _terms(errand: words.Errand, now: float, progress: Callable[[int], None]) -> Terms:
-    return Terms(now + errand.deadline, errand.stall, progress, errand.bytes_per_second)

@@ -16,7 +16,7 @@ from checkpointheal.agent.peer_door import Peers
 from checkpointheal.agent.settings import AgentSettings
 from checkpointheal.agent.tls import Papers
 from checkpointheal.agent.transfers import Transfers
-from checkpointheal.contract.gateway import Assignment, TransferFacts
+from checkpointheal.contract.gateway import Assignment, Drill, DrillFacts, TransferFacts
 from checkpointheal.contract.log_lines import Facts, about
 from checkpointheal.contract.peer import Ask, Meet
 from checkpointheal.errors import CheckpointHealError
@@ -39,7 +39,7 @@ class Taking:
     async def fetch(self, assignment: Assignment, epoch: int) -> bool:
         """Receive the state; whether it lies verified and sealed in the arena. Never raises for a donor's fault."""
         donor = assignment.donors[0]
-        self._say(TransferFacts(heal=assignment.heal, attempt=assignment.attempt, state="asking", donor=donor.pod))
+        self._say(_first_facts(assignment))
         what = (assignment.step, donor.member, donor.pod, assignment.channel)
         log.info("step %d is asked of %s in %s, over %s", *what, extra=self._about())
         papers = await self._shown() if assignment.channel == TLS else None
@@ -70,6 +70,11 @@ class Taking:
                     self._say_more(bytes=said.bytes, total=said.total)
         return self._failed("TransferDied", "the transfer ended without a word")
 
+    def refuse(self, assignment: Assignment, reason: str, message: str) -> None:
+        """It is not even begun."""
+        self._say(_first_facts(assignment))
+        self._failed(reason, message)
+
     def abandoned(self) -> None:
         """The attempt was called off."""
         if self.facts is not None and self.facts.state in ("asking", "receiving"):
@@ -78,7 +83,8 @@ class Taking:
     def _over(self, said: Ended | Failed) -> bool:
         if isinstance(said, Failed):
             return self._failed(said.reason, said.message)
-        self._say_more(state="verified", **said.model_dump(exclude={"say", "state_digest"}))
+        wanted = type(self.facts).model_fields if self.facts is not None else {}
+        self._say_more(state="verified", **{name: value for name, value in said if name in wanted})
         log.info("the transfer is verified: %d of %d bytes crossed", said.bytes, said.total, extra=self._about())
         return True
 
@@ -107,6 +113,7 @@ class Taking:
             prefix=meet.prefix,
             slots=self._settings.slots,
             deadline=assignment.deadline,
+            drill=isinstance(assignment, Drill),
             secured=papers and Secured(papers=papers, peer_uid=donor.pod_uid, ticket=meet.ticket),
         )
 
@@ -117,6 +124,11 @@ class Taking:
     def _say_more(self, **changes: object) -> None:
         if self.facts is not None:
             self._say(self.facts.model_copy(update=changes))
+
+
+def _first_facts(assignment: Assignment) -> TransferFacts:
+    kind = DrillFacts if isinstance(assignment, Drill) else TransferFacts
+    return kind(heal=assignment.heal, attempt=assignment.attempt, state="asking", donor=assignment.donors[0].pod)
 
 
 def _ask(assignment: Assignment) -> Ask:

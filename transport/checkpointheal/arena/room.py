@@ -62,6 +62,14 @@ def free_bytes(folder: Folder) -> int:
     return min(_memory_left(), _medium_left(folder))
 
 
+def memory_left() -> int:
+    """What this process's memory limits still allow, once every page of files that are only cached has been dropped.
+
+    More than `free_bytes` reckons with: code that runs is among them, and whoever needs its page reads it again.
+    """
+    return _memory_left(whole_cache=True)
+
+
 class _Plan(NamedTuple):
     """Slots as they shall be."""
 
@@ -92,26 +100,31 @@ def _medium_left(folder: Folder) -> int:
     return _UNLIMITED if medium.f_blocks == 0 else medium.f_bavail * medium.f_frsize
 
 
-def _memory_left(root: Path = _CGROUPS, membership: Path = Path("/proc/self/cgroup")) -> int:
+def _memory_left(
+    root: Path = _CGROUPS, membership: Path = Path("/proc/self/cgroup"), *, whole_cache: bool = False
+) -> int:
     """Headroom under the tightest memory limit above this process; huge where there is none."""
     try:
         lines = membership.read_text().splitlines()
     except OSError:
         return _UNLIMITED
-    return min((_tightest(root, *line.split(":")[1:]) for line in lines if line.count(":") == 2), default=_UNLIMITED)
+    groups = (line.split(":")[1:] for line in lines if line.count(":") == 2)
+    return min((_tightest(root, *each, whole_cache=whole_cache) for each in groups), default=_UNLIMITED)
 
 
-def _tightest(root: Path, controllers: str, own: str) -> int:
+def _tightest(root: Path, controllers: str, own: str, *, whole_cache: bool) -> int:
     """Over one hierarchy: version 2 has no name, version 1 has one of its own for memory."""
     if controllers and "memory" not in controllers.split(","):
         return _UNLIMITED
     top, accounts = (root / "memory", _VERSION_1) if controllers else (root, _VERSION_2)
     group = top / own.lstrip("/")
-    return min(_headroom(level, accounts) for level in (group, *group.parents) if level.is_relative_to(top))
+    maximum, current, cached = accounts
+    droppable = (cached, cached.replace("inactive", "active")) if whole_cache else (cached,)
+    levels = (level for level in (group, *group.parents) if level.is_relative_to(top))
+    return min(_headroom(level, maximum, current, droppable) for level in levels)
 
 
-def _headroom(group: Path, accounts: tuple[str, str, str]) -> int:
-    maximum, current, reclaimable = accounts
+def _headroom(group: Path, maximum: str, current: str, droppable: tuple[str, ...]) -> int:
     try:
         limit = (group / maximum).read_text().strip()
         if not limit.isdecimal():
@@ -120,4 +133,5 @@ def _headroom(group: Path, accounts: tuple[str, str, str]) -> int:
         used = int((group / current).read_text())
     except (OSError, ValueError):
         return _UNLIMITED
-    return min(_UNLIMITED, max(0, int(limit) - used + int(facts.get(reclaimable, 0))))
+    cached = sum(int(facts.get(name, 0)) for name in droppable)
+    return min(_UNLIMITED, max(0, int(limit) - used + cached))

@@ -99,6 +99,13 @@ class TransferFacts(Message):
     verify_seconds: Seconds = Field(default=0, description="From the last byte to the verdict.")
 
 
+class DrillFacts(TransferFacts):
+    """How far this agent got with its latest drill, as recipient; `heal` is the drill's name."""
+
+    step: Step | None = Field(default=None, description="Of the state that arrived.")
+    state_digest: Digest | None = Field(default=None, description="What its bytes were, verified.")
+
+
 class Flaw(Message):
     """Why a member is not protected now: a loss of it would cost more than a heal."""
 
@@ -137,8 +144,10 @@ class AgentReport(Message):
     )
     private_held: tuple[PrivateHeld, ...] = Field(default=(), max_length=MANY)
     transfer: TransferFacts | None = None
+    drills: bool = Field(default=False, description="It can take part in a drill. False: an older build, not asked.")
+    drill: DrillFacts | None = None
     serving: tuple[Name, ...] = Field(
-        default=(), max_length=MANY, description="Heals that this agent is sending bytes for."
+        default=(), max_length=MANY, description="Heals and drills that this agent is sending bytes for."
     )
     attempt_seen: Count = Field(default=0, description="Highest attempt that this agent has ever seen.")
     epoch_seen: Epoch = 0
@@ -191,6 +200,14 @@ class Assignment(Message):
         return Identity(step=self.step, schema_digest=self.schema_digest, state_digest=self.state_digest)
 
 
+class Drill(Assignment):
+    """Receive a state as for a heal, verify it, and drop it. `heal` is the drill's name; its attempt fences nothing.
+
+    The donor gives the newest state that it holds, which may be newer than the one that is named. A kind of its own, in
+    a field of its own: an agent that does not know it overlooks it, and cannot take it for a heal.
+    """
+
+
 class EpochOrder(Message):
     """The membership as it stands."""
 
@@ -226,6 +243,9 @@ class Orders(Message):
     epoch: EpochOrder | None = None
     assignment: Assignment | None = Field(default=None, description="This agent is the recipient.")
     grants: tuple[Assignment, ...] = Field(default=(), description="This agent is among the donors.")
+    drill: Drill | None = Field(
+        default=None, description="This agent is its recipient, or its donor. Whatever else it is ordered comes first."
+    )
     buddies: tuple[Peer, ...] = Field(default=(), description="Who keeps this member's private parts.")
     keep_steps: tuple[Step, ...] = Field(default=(), description="Steps whose private parts must not be dropped.")
     private_from: tuple[Peer, ...] = Field(
