@@ -16,9 +16,23 @@ import yaml
 from pydantic import ValidationError
 
 from builders_api import JOB, WHERE, a_policy, set_pods
-from builders_core import NOW, a_job, decided, m, replaced, report_of, with_transfer
+from builders_core import (
+    NOW,
+    SCHEMA,
+    a_job,
+    decided,
+    digest_of,
+    m,
+    replaced,
+    report_of,
+    with_received,
+    with_report,
+    with_trainer,
+    with_transfer,
+)
 from builders_injection import settings
-from checkpointheal.contract.gateway import AgentReport
+from checkpointheal.contract.gateway import AgentReport, DrillFacts, Passed
+from checkpointheal.contract.signals import Signals
 from checkpointheal_operator.api.epoch_record import epoch_status
 from checkpointheal_operator.core.hearing import hear
 from checkpointheal_operator.core.view import JobView
@@ -36,12 +50,26 @@ SETTINGS = settings()
 
 
 def worlds() -> list[JobView]:
-    """A job that trains, two that wait, and one in each state of a transfer to the speaker."""
+    """A job that trains, two that wait, one in each state of a transfer to the speaker, and one after it."""
     healing, _ = decided(replaced("1/0"))
     assigned = healing.heals[0].assignment
-    require(assigned is not None)
+    if assigned is None:
+        raise ValueError("a member that was replaced is assigned a donor")
     transfers = [with_transfer(healing, assigned, state) for state in ("asking", "receiving", "verified", "failed")]
-    return [a_job(), replaced("1/0"), replaced("0/0"), *(each.model_copy(update={"heals": ()}) for each in transfers)]
+    transfers = [each.model_copy(update={"heals": ()}) for each in transfers]
+    healed, _ = decided(with_received(healing, assigned))
+    return [a_job(), replaced("1/0"), replaced("0/0"), *transfers, _on_probation(healed)]
+
+
+def _on_probation(view: JobView) -> JobView:
+    """Everybody trains again; the speaker has told of a first step, and of a drill."""
+    number = view.epoch.number
+    for each in view.epoch.members:
+        view = with_trainer(view, each.member, state="training", epoch=number)
+    signals = Signals(loss=2.0, grad_norm=1.0, not_finite=("loss",))
+    first = Passed(step=11, epoch=number, schema_digest=SCHEMA, state_digest=digest_of(0, 11), signals=signals)
+    drill = DrillFacts(heal="drill-1", attempt=1, state="verified", donor="pod-0-0", reason="r", message="m", step=11)
+    return with_report(view, SPEAKER, passed=(first,), drills=True, drill=drill)
 
 
 WORLDS = worlds()
@@ -63,7 +91,8 @@ def report(raw: bytes) -> None:
 
 async def _looks(view: JobView) -> None:
     cluster = FakeCluster()
-    cluster.put(CHECKPOINTHEALS, a_policy() | {"status": {"epoch": epoch_status(view.epoch).body(), "job": JOB}})
+    policy = a_policy(drill={"everySeconds": 60})
+    cluster.put(CHECKPOINTHEALS, policy | {"status": {"epoch": epoch_status(view.epoch).body(), "job": JOB}})
     set_pods(cluster, *view.pods)
     listening = Listening(view.leader_since, view.heard)
     await look(Surroundings(cluster, lambda: NOW), WHERE, JOB, listening)
