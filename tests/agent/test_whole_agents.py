@@ -189,6 +189,7 @@ def test_a_drill_crosses_beside_two_trainers_and_leaves_both_agents_as_they_were
             assert (gave.drill, gave.attempt_seen, gave.flaws) == (None, 0, ())
             for line in lines:
                 line.close()
+                await line.wait_closed()
 
     asyncio.run(story())
     assert held() == before

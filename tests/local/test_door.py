@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,11 +115,32 @@ def test_where_no_job_runs_it_says_so(root: Path, capsys: pytest.CaptureFixture[
     assert "no job of `checkpointheal local` runs here" in capsys.readouterr().err
 
 
-def test_a_job_that_was_killed_does_not_answer(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert asked(root, PASSED) == 0
-    (root / "checkpointheal-local-1" / door.SOCKET).touch()
+def test_a_job_that_was_killed_is_not_one_of_those_that_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    left = root / "checkpointheal-local-0" / door.SOCKET
+    left.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(left))
     assert drill_command.main([]) == 2
-    assert "local-1 does not answer" in capsys.readouterr().err
+    assert "no job of `checkpointheal local` runs here" in capsys.readouterr().err
+    assert asked(root, PASSED) == 0
+
+
+def test_whoever_only_looks_whether_a_job_is_there_asks_for_nothing(root: Path) -> None:
+    async def story() -> None:
+        folder, asked_for = root / "checkpointheal-local-1", list[int]()
+        folder.mkdir()
+
+        async def drill() -> DrillRecord:
+            asked_for.append(1)
+            return PASSED
+
+        async with door.door(folder, drill):
+            for _ in range(3):
+                assert list(await asyncio.to_thread(door.jobs)) == ["local-1"]
+            assert await door.ask(folder) == PASSED
+        assert asked_for == [1]
+
+    running(story())
 
 
 def test_a_job_that_ends_meanwhile_is_no_drill_that_passed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,7 +152,7 @@ def test_a_job_that_ends_meanwhile_is_no_drill_that_passed(root: Path, capsys: p
         server.close()
 
     running(story())
-    assert "the job ended" in capsys.readouterr().err
+    assert "local-1 does not answer" in capsys.readouterr().err
 
 
 def test_a_drill_that_takes_too_long_is_not_waited_for(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
