@@ -51,7 +51,7 @@ def served(*frames: wire.Frame) -> tuple[object, int]:
         ((HELLO, HELLO), BadFrame),
         ((HELLO, build.OFFER), BadFrame),
         ((HELLO, builders_wire.a_want([0, COUNT + 1])), BadFrame),
-        ((HELLO, builders_wire.a_want([1 << 50, 1 << 60])), BadFrame),
+        ((HELLO, builders_wire.a_want([1 << 50, 1 << 52])), BadFrame),
         ((HELLO, builders_wire.a_want(), builders_wire.a_want([COUNT, COUNT + 1])), BadFrame),
         ((HELLO.model_copy(update={"attempt": 2}), builders_wire.a_want([0, 1])), Abandoned),
         ((HELLO.model_copy(update={"spoken": (9,)}), builders_wire.a_want([0, 1])), UnknownVersion),
