@@ -30,6 +30,8 @@ LONGEST = 1e9
 """Seconds: over 30 years."""
 
 Count = Annotated[int, Field(ge=0, le=MOST)]
+Size = Annotated[int, Field(ge=0)]
+"""Of a part of a tensor: whether it can be is seen from all of them together, by `manifest.check`."""
 Step = Annotated[int, Field(ge=0, le=MOST, description="Optimizer updates completed since the job began.")]
 Attempt = Annotated[
     int, Field(ge=1, le=MOST, description="Fencing number of a heal: lower ones are ignored by everyone.")

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field, JsonValue
 
-from checkpointheal.contract.base import Count, Digest, Frozen
+from checkpointheal.contract.base import Count, Digest, Frozen, Size
 
 ALIGNMENT = 64
 """Every region starts at a multiple of this many bytes, so that any dtype may view it in place."""
@@ -32,7 +32,7 @@ class Regions(Frozen):
     """All regions in columns, in order: each begins at the first multiple of ALIGNMENT behind the one before it."""
 
     dtypes: tuple[str, ...]
-    nbytes: tuple[Count, ...]
+    nbytes: tuple[Size, ...]
 
     def __len__(self) -> int:
         return len(self.nbytes)
@@ -58,12 +58,12 @@ def _places(lengths: Iterable[int]) -> Iterator[int]:
 class Placement(Frozen):
     """How a DTensor's local region lies in the global tensor. Ranks are informational: the target's mesh decides."""
 
-    global_shape: tuple[Count, ...]
+    global_shape: tuple[Size, ...]
     global_stride: tuple[int, ...]
     placements: tuple[str, ...] = Field(description="One per mesh dimension, e.g. `Shard(dim=0)`.")
-    mesh_shape: tuple[Count, ...]
+    mesh_shape: tuple[Size, ...]
     mesh_dim_names: tuple[str, ...] | None
-    mesh_coordinate: tuple[Count, ...] | None
+    mesh_coordinate: tuple[Size, ...] | None
 
 
 Kind = Literal["tensor", "parameter", "dtensor", "dtensor parameter"]
@@ -73,8 +73,8 @@ class Form(Frozen):
     """What many tensors have in common: said once for all of them."""
 
     dtype: str = Field(description="torch's name without the prefix, e.g. `bfloat16`.")
-    shape: tuple[Count, ...]
-    stride: tuple[Count, ...] = Field(description="In elements.")
+    shape: tuple[Size, ...]
+    stride: tuple[Size, ...] = Field(description="In elements.")
     kind: Kind = "tensor"
     requires_grad: bool = False
     placement: Placement | None = Field(default=None, description="Set for a DTensor.")
@@ -83,10 +83,10 @@ class Form(Frozen):
 class Tensors(Frozen):
     """All tensors in columns of one length, in the order of their numbers. The columns are in that of the alphabet."""
 
-    forms: tuple[Count, ...] = Field(description="Index of the form that each has.")
-    offsets: tuple[Count, ...] = Field(description="First byte, from the start of the region.")
+    forms: tuple[Size, ...] = Field(description="Index of the form that each has.")
+    offsets: tuple[Size, ...] = Field(description="First byte, from the start of the region.")
     paths: tuple[str, ...] = Field(description="Dotted paths in the tree; for people and for comparing by name.")
-    regions: tuple[Count, ...] = Field(description="Index of the region that holds its bytes.")
+    regions: tuple[Size, ...] = Field(description="Index of the region that holds its bytes.")
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -109,7 +109,7 @@ class TensorEntry(NamedTuple):
 class Outer(Frozen):
     """How a tensor that is made of other tensors looks from outside."""
 
-    shape: tuple[Count, ...]
+    shape: tuple[Size, ...]
     stride: tuple[int, ...]
     requires_grad: bool = False
     parameter: bool = False
@@ -119,15 +119,15 @@ class Outer(Frozen):
 class ShardPlace(Frozen):
     """Where one shard of a ShardedTensor lies in the whole, and with whom."""
 
-    offsets: tuple[Count, ...]
-    sizes: tuple[Count, ...]
+    offsets: tuple[Size, ...]
+    sizes: tuple[Size, ...]
     holder: str = Field(max_length=128, description="As torch writes it, e.g. `rank:0/cpu`.")
 
 
 class Sharding(Frozen):
     """A ShardedTensor without its bytes: the whole, every rank's shards, and which of them are here."""
 
-    global_shape: tuple[Count, ...]
+    global_shape: tuple[Size, ...]
     dtype: str
     requires_grad: bool
     memory_format: Literal["contiguous_format", "channels_last", "preserve_format"]
@@ -146,7 +146,7 @@ class Schema(Frozen):
     forms: tuple[Form, ...]
     tensors: Tensors
     regions: Regions
-    data_bytes: Count = Field(description="Length of the data section, padding included.")
+    data_bytes: Size = Field(description="Length of the data section, padding included.")
     value_paths: tuple[str, ...] = Field(description="Dotted path of each value leaf, in index order.")
 
     @cached_property
