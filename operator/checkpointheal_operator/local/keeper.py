@@ -16,8 +16,10 @@ import os
 import select
 import shutil
 import signal
+import stat
 import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -27,6 +29,8 @@ SIGNALLED = 128
 UNKILLABLE = 10.0
 """Seconds after which a process that SIGKILL does not end, stuck in the kernel, is no longer waited for."""
 _BETWEEN_LOOKS = 0.005
+_EMPTY_LOOKS = 3
+_ROUNDS = 100
 
 
 def main(argv: list[str]) -> int:
@@ -47,8 +51,16 @@ def main(argv: list[str]) -> int:
         shutil.rmtree(arena, ignore_errors=True)
         if os.getppid() != supervisor:  # it died: the last of its pods takes the job's own folder along
             with contextlib.suppress(OSError):
-                os.rmdir(os.path.dirname(arena))
+                _remove(os.path.dirname(arena))
     return 0
+
+
+def _remove(folder: str) -> None:
+    """With the doors that the supervisor opened there. Raises OSError while another pod's arena lies in it."""
+    for entry in os.scandir(folder):
+        if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
+            os.unlink(entry.path)
+    os.rmdir(folder)
 
 
 class Keeper:
@@ -103,19 +115,25 @@ def reap() -> list[tuple[int, int]]:
 
 def kill_below(root: int) -> None:
     """Kill every living descendant of `root`, and those made meanwhile. Reaps where `root` is this process."""
-    until = time.monotonic() + UNKILLABLE
-    while (alive := below(root)) and time.monotonic() < until:
+    for alive in _until_none(lambda: below(root)):
         _kill(alive)
         if root == os.getpid():
             reap()
-        time.sleep(_BETWEEN_LOOKS)
 
 
 def kill_marked(uid: str) -> None:
     """Kill every living process that carries the pod's uid."""
-    until = time.monotonic() + UNKILLABLE
-    while (alive := marked(uid)) and time.monotonic() < until:
+    for alive in _until_none(lambda: marked(uid)):
         _kill(alive)
+
+
+def _until_none(look: Callable[[], list[int]]) -> Iterator[list[int]]:
+    """Who is alive, look after look, until looks find nobody: one alone may have missed who was just being made."""
+    until, empty = time.monotonic() + UNKILLABLE, 0
+    while empty < _EMPTY_LOOKS and time.monotonic() < until:
+        alive = look()
+        empty = 0 if alive else empty + 1
+        yield alive
         time.sleep(_BETWEEN_LOOKS)
 
 
@@ -139,12 +157,23 @@ def children(parent: int) -> list[int]:
     return sorted(pid for pid, state, above in _processes() if above == parent and state not in (b"Z", b"X"))
 
 
+def _pids() -> Iterator[str]:
+    """Of every process, those included that were made while the others were looked at: their parents may be gone."""
+    seen: set[str] = set()
+    for _ in range(_ROUNDS):
+        new = [name for name in os.listdir("/proc") if name.isdecimal() and name not in seen]
+        if not new:
+            return
+        seen.update(new)
+        yield from new
+
+
 def _processes() -> list[tuple[int, bytes, int]]:
     """Pid, state and parent's pid of every process."""
     found: list[tuple[int, bytes, int]] = []
-    for name in filter(str.isdecimal, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as stat:
-            state, parent, *_ = stat.read().rpartition(b")")[2].split()
+    for name in _pids():
+        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as said:
+            state, parent, *_ = said.read().rpartition(b")")[2].split()
             found.append((int(name), state, int(parent)))
     return found
 
@@ -152,7 +181,7 @@ def _processes() -> list[tuple[int, bytes, int]]:
 def marked(uid: str) -> list[int]:
     """Every living process that carries the pod's uid; a zombie has no environment any more."""
     found: list[int] = []
-    for name in filter(str.isdecimal, os.listdir("/proc")):
+    for name in _pids():
         with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as environment:
             if f"{POD_UID}={uid}".encode() in environment.read().split(b"\0"):
                 found.append(int(name))
