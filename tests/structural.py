@@ -18,6 +18,9 @@ TYPES: dict[str, tuple[type, ...]] = {
     "boolean": (bool,),
 }
 MANY = 1 << 62
+CAP_AND_FLOOR = (
+    "!has(self.bytesPerSecond) || !has(self.floorBytesPerSecond) || self.bytesPerSecond >= self.floorBytesPerSecond"
+)
 
 
 def deadline_rules() -> Iterator[tuple[str, Callable[[Any, Any], bool]]]:
@@ -42,10 +45,7 @@ CEL: dict[str, Callable[[Any, Any], bool]] = {
     "has(self.crashStep) == has(oldSelf.crashStep)": lambda new, old: ("crashStep" in new) == ("crashStep" in old),
     "!has(oldSelf.assignment) || has(self.assignment)": lambda new, old: "assignment" not in old or "assignment" in new,
     "self.number >= oldSelf.number": lambda new, old: new["number"] >= old["number"],
-    "!has(self.bytesPerSecond) || !has(self.floorBytesPerSecond) || "
-    "self.bytesPerSecond >= self.floorBytesPerSecond": lambda new, _: (
-        new.get("bytesPerSecond", MANY) >= new.get("floorBytesPerSecond", 0)
-    ),
+    CAP_AND_FLOOR: lambda new, _: new.get("bytesPerSecond", MANY) >= new.get("floorBytesPerSecond", 0),
     **dict(deadline_rules()),
     "size(self.matchLabels) + size(self.matchExpressions) > 0": lambda new, _: bool(
         new["matchLabels"] or new["matchExpressions"]

@@ -1,6 +1,7 @@
 """A real API server takes what is good and refuses what is not, by the name of the field. Every limit is tried."""
 
 import copy
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from builders_cluster import Json, Refused, kubectl, one
 from builders_raw import DRY, Answer, Api, api_server
 from builders_schema import Trial, at_the_edge, beyond, changed, named, other, parts, sample
 from checkpointheal_operator.api.definitions import definitions
+from structural import CAP_AND_FLOOR, deadline_rules
 
 CONFLICT, INVALID = 409, 422
 SCHEMAS = {
@@ -26,6 +28,12 @@ def without(name: str) -> Callable[[Json, Json], Json]:
     return lambda _schema, old: {key: each for key, each in old.items() if key != name}
 
 
+def with_less(rule: str) -> Callable[[Json, Json], Json]:
+    """The first field that it names is not to be less than the other one; in a good object both are 2."""
+    first = re.findall(r"self\.(\w+)", rule)[0]
+    return lambda _schema, old: old | {first: 1}
+
+
 BROKEN: dict[str, Callable[[Json, Any], Any]] = {
     "size(self.matchLabels) + size(self.matchExpressions) > 0": lambda _schema, _old: {},
     "self == oldSelf": other,
@@ -33,8 +41,20 @@ BROKEN: dict[str, Callable[[Json, Any], Any]] = {
     "has(self.crashStep) == has(oldSelf.crashStep)": without("crashStep"),
     "!has(oldSelf.assignment) || has(self.assignment)": without("assignment"),
     "self.number >= oldSelf.number": lambda _schema, old: old | {"number": old["number"] - 1},
+    **{rule: with_less(rule) for rule in (CAP_AND_FLOOR, *dict(deadline_rules()))},
 }
 """How each rule is broken. One that is not here fails: no rule goes untried."""
+
+
+BESIDE: dict[str, dict[str, int]] = {
+    "spec.deadlines.agentSilenceSeconds": {"reportSeconds": 86_400, "transferSeconds": 86_400},
+    "spec.deadlines.reportSeconds": {"agentSilenceSeconds": 1},
+    "spec.deadlines.transferSeconds": {"agentSilenceSeconds": 1},
+    "spec.deadlines.stoppedTrainerSeconds": {"restoreBudgetSeconds": 86_400},
+    "spec.deadlines.restoreBudgetSeconds": {"stoppedTrainerSeconds": 1},
+    "spec.donors.bytesPerSecond": {"floorBytesPerSecond": 1},
+}
+"""What has to stand beside a field at its edge, because a rule holds the two together."""
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +111,17 @@ def test_what_lies_beyond_a_limit_is_refused_by_its_fields_name(namespace, api, 
 @each_part
 def test_what_lies_just_within_a_limit_is_taken(namespace, api, kind, part):
     ask = tried(api, namespace, kind, part)
-    found = [(each, ask(each.value)) for each in at_the_edge(SCHEMAS[kind][part], good(kind, part), part)]
+    found = [(each, ask(with_what_belongs(each))) for each in at_the_edge(SCHEMAS[kind][part], good(kind, part), part)]
     assert found
     assert [told(*each) for each in found if not each[1].is_good] == []
+
+
+def with_what_belongs(trial: Trial) -> Any:
+    beside = BESIDE.get(trial.place)
+    if beside is None:
+        return trial.value
+    name = trial.place.split(".")[1]
+    return trial.value | {name: trial.value[name] | beside}
 
 
 def told(trial: Trial, answer: Answer) -> str:
