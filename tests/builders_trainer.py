@@ -27,6 +27,8 @@ from checkpointheal.contract.trainer import (
 )
 
 SECONDS = 30.0
+FAR = 1e6
+"""Deadline of an epoch that a test ends and does not leave: then the process of all tests would be ended."""
 
 
 class FakeAgent:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import checkpointheal
-from builders_trainer import OPTIMIZERS, SECONDS, Training
+from builders_trainer import FAR, OPTIMIZERS, SECONDS, Training
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver
 from checkpointheal.errors import ArenaDoesNotFit, Misuse
 from checkpointheal.manifest import describe
@@ -133,7 +133,7 @@ def test_a_weight_written_before_the_update_is_noticed_and_later_commits_copy_at
 
 def test_a_process_that_ends_with_its_epoch_has_kept_its_last_step(begin, agent, copying):
     heal = begin(Training())
-    agent.say(EpochOver(epoch=1, reason="PodReplaced", message="trainer-2", deadline=600))
+    agent.say(EpochOver(epoch=1, reason="PodReplaced", message="trainer-2", deadline=FAR))
     assert heal._ending._over.wait(SECONDS)
     with pytest.raises(SystemExit) as left:
         heal.commit(1)

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from builders_trainer import FAR
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver
 from checkpointheal.trainer import deadline, ending
 from checkpointheal.trainer.ending import Ending, is_of_a_collective
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 GLOO = "[gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:1: Connection reset by peer"
 
 
-def over(deadline=600.0):
+def over(deadline=FAR):
     return EpochOver(epoch=3, reason="PodReplaced", message="trainer-2 is gone", deadline=deadline)
 
 

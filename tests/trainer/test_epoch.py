@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from builders_trainer import FAR
 from checkpointheal import errors
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver
 from checkpointheal.trainer import deadline
@@ -21,7 +22,7 @@ def soon(monkeypatch):
     monkeypatch.setattr(deadline, "PRESS_EVERY", 0.001)
 
 
-def over(number=3, deadline=600.0):
+def over(number=3, deadline=FAR):
     return EpochOver(epoch=number, reason="TrainerGone", message="trainer-2 is gone", deadline=deadline)
 
 

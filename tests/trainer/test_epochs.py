@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import checkpointheal
-from builders_trainer import SECONDS, Training
+from builders_trainer import FAR, SECONDS, Training
 from checkpointheal import errors
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver, Restored
 
@@ -21,7 +21,7 @@ def met(epoch=1, step=None, **changes):
 
 
 def over(heal, agent, epoch):
-    agent.say(EpochOver(epoch=epoch, reason="TrainerGone", message="trainer-2", deadline=600))
+    agent.say(EpochOver(epoch=epoch, reason="TrainerGone", message="trainer-2", deadline=FAR))
     assert heal._membership.epoch._over.wait(SECONDS)
 
 

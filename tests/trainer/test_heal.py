@@ -11,7 +11,7 @@ from torch import nn
 
 import builders_classes as classes
 import checkpointheal
-from builders_trainer import OPTIMIZERS, SCHEDULES, SECONDS, FakeAgent, Sampler, Training
+from builders_trainer import FAR, OPTIMIZERS, SCHEDULES, SECONDS, FakeAgent, Sampler, Training
 from checkpointheal.arena import Arena
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver, Refused, Restored, Waiting
 from checkpointheal.ends import mixed
@@ -40,7 +40,7 @@ def train(heal, training, first, last):
 
 
 def over(epoch):
-    return EpochOver(epoch=epoch, reason="PodReplaced", message="trainer-2", deadline=600)
+    return EpochOver(epoch=epoch, reason="PodReplaced", message="trainer-2", deadline=FAR)
 
 
 def wait_until_over(heal):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import checkpointheal
-from builders_trainer import SECONDS, Training
+from builders_trainer import FAR, SECONDS, Training
 from checkpointheal import errors
 from checkpointheal.contract.trainer import EpochOver, Restored, Wait
 
@@ -42,7 +42,7 @@ def job(attach, agent, monkeypatch):
 
 
 def lost(heal, agent, epoch=1):
-    agent.say(EpochOver(epoch=epoch, reason="TrainerGone", message="trainer-2", deadline=600))
+    agent.say(EpochOver(epoch=epoch, reason="TrainerGone", message="trainer-2", deadline=FAR))
     assert heal._membership.epoch._over.wait(SECONDS)
 
 
