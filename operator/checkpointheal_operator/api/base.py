@@ -4,6 +4,7 @@ The API's own times have whole seconds; a record's time decides deadlines, so it
 digits. Must not know any of the objects.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -79,9 +80,16 @@ Word = Annotated[str, Field(max_length=64)]
 Uid = Annotated[str, Field(max_length=128)]
 Sentence = Annotated[str, BeforeValidator(lambda text: tidy(text, 4096)), Field(max_length=4096)]
 Channel = Literal["TLS", "Gloo"]
+CHANNELS: Mapping[Channel, Literal["tls", "gloo"]] = {"TLS": "tls", "Gloo": "gloo"}
+"""As the core and agents say them."""
 Whole = Annotated[int, Field(ge=0)]
 Length = Annotated[float, Field(ge=0)]
 """A length of time in seconds; a fraction is a double, which JSON carries exactly."""
+
+
+def channel_said(channel: str) -> Channel:
+    """As it stands in an object."""
+    return "TLS" if channel == CHANNELS["TLS"] else "Gloo"
 
 
 class Condition(Part):

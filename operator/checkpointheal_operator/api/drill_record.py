@@ -6,7 +6,7 @@ Nothing is lost on the way: a new leader goes on with what stands there. Must no
 from checkpointheal.contract.gateway import DrillFacts
 from checkpointheal.contract.layout import Identity
 from checkpointheal_operator.api import checkpointheal as api
-from checkpointheal_operator.api.base import Metadata
+from checkpointheal_operator.api.base import CHANNELS, Metadata, channel_said
 from checkpointheal_operator.core.annotations import DRILL
 from checkpointheal_operator.core.view import DrillPlan, DrillRecord, DrillSide
 
@@ -41,7 +41,7 @@ def _plan_spec(plan: DrillPlan | None) -> api.DrillPlan | None:
     return api.DrillPlan(
         recipient=api.DrillSide(**dict(plan.recipient)),
         donor=api.DrillSide(**dict(plan.donor)),
-        channel="TLS" if plan.channel == "tls" else "Gloo",
+        channel=channel_said(plan.channel),
         deadline_seconds=plan.deadline,
         **dict(plan.identity),
     )
@@ -54,7 +54,7 @@ def _plan(spec: api.DrillPlan | None) -> DrillPlan | None:
         recipient=DrillSide(**dict(spec.recipient)),
         donor=DrillSide(**dict(spec.donor)),
         identity=Identity(step=spec.step, schema_digest=spec.schema_digest, state_digest=spec.state_digest),
-        channel="tls" if spec.channel == "TLS" else "gloo",
+        channel=CHANNELS[spec.channel],
         deadline=spec.deadline_seconds,
     )
 

@@ -8,7 +8,7 @@ from collections import Counter
 
 from checkpointheal.contract.gateway import Assignment, Peer, TransferFacts
 from checkpointheal.contract.identity import Endpoint
-from checkpointheal_operator.api.base import Condition
+from checkpointheal_operator.api.base import CHANNELS, Condition, channel_said
 from checkpointheal_operator.api.checkpointheal import EpochStatus
 from checkpointheal_operator.api.heal import (
     TOLD_CANDIDATES,
@@ -65,7 +65,7 @@ def assignment_spec(record: HealRecord) -> AssignmentSpec | None:
         state_digest=assigned.state_digest,
         deadline_seconds=assigned.deadline,
         bytes_per_second=assigned.bytes_per_second,
-        channel="TLS" if assigned.channel == "tls" else "Gloo",
+        channel=channel_said(assigned.channel),
         to=_address(assigned.recipient),
         donors=tuple(map(_address, assigned.donors)),
         assigned_at=record.assigned_at,
@@ -195,7 +195,7 @@ def _assignment(heal: str, spec: AssignmentSpec) -> Assignment:
         state_digest=spec.state_digest,
         deadline=spec.deadline_seconds,
         bytes_per_second=spec.bytes_per_second,
-        channel=spec.channel.lower(),
+        channel=CHANNELS[spec.channel],
     )
 
 

@@ -3,11 +3,10 @@
 Every field of the spec but the history's limit is read here. Must not know status.
 """
 
-from collections.abc import Collection, Mapping
-from typing import Literal
+from collections.abc import Collection
 
 from checkpointheal.contract.identity import MemberId
-from checkpointheal_operator.api.base import Channel
+from checkpointheal_operator.api.base import CHANNELS
 from checkpointheal_operator.api.checkpointheal import CheckpointHealSpec, Donors, Expression, Selector
 from checkpointheal_operator.api.checkpointheal import Deadlines as DeadlinesSpec
 from checkpointheal_operator.core.deadlines import FIFTHS, Deadlines, derive
@@ -15,7 +14,6 @@ from checkpointheal_operator.core.view import Policy
 
 FLOOR = 50_000_000
 """Bytes per second."""
-CHANNELS: Mapping[Channel, Literal["tls", "gloo"]] = {"TLS": "tls", "Gloo": "gloo"}
 
 
 def policy_of(spec: CheckpointHealSpec, seen: Collection[MemberId], ranks: int = 1) -> Policy:
