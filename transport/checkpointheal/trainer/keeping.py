@@ -64,7 +64,7 @@ class Keeping:
         self._telling = Telling(line)
         self._resting = Resting(parts)
         self._background = Background(parts) if settings.background else None
-        self._on_demand = OnDemand(parts) if settings.on_demand else None
+        self._on_demand = OnDemand(self._resting) if settings.on_demand else None
         self._unconfirmed: int | None = None
 
     def open(self, patience: float = 0.0) -> Arena:

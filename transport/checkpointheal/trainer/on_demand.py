@@ -8,7 +8,6 @@ given.
 from dataclasses import dataclass, replace
 
 from checkpointheal.manifest import Described
-from checkpointheal.trainer.parts import Parts
 from checkpointheal.trainer.resting import Resting, Watch
 from checkpointheal.trainer.signals import Told
 
@@ -27,8 +26,8 @@ class Promise:
 class OnDemand:
     """The last commit of one trainer, for as long as it stands."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._resting = Resting(parts)
+    def __init__(self, resting: Resting) -> None:
+        self._resting = resting
         self._promise: Promise | None = None
 
     def promise(self, described: Described, epoch: int, step: int, told: Told) -> None:
