@@ -46,6 +46,16 @@ def lost(heal, agent, epoch=1):
     assert heal._membership.epoch._over.wait(SECONDS)
 
 
+def committed(job):
+    """A training after its first commit."""
+    training = Training()
+    heal = job(training)
+    next(heal.epochs())
+    training.step()
+    heal.commit(1)
+    return training, heal
+
+
 def steps_kept(agent):
     return sorted(seal.step for seal in agent.arena.seals().values())
 
@@ -94,11 +104,7 @@ def test_what_is_not_the_optimizers_is_given_as_it_was_at_the_commit(job, attach
 
 
 def test_once_an_update_has_begun_there_is_nothing_to_give_until_the_next_commit(job, agent):
-    training = Training()
-    heal = job(training)
-    next(heal.epochs())
-    training.step()
-    heal.commit(1)
+    training, heal = committed(job)
     training.step()
     heal._keeping.publish()
     assert steps_kept(agent) == []
@@ -108,11 +114,7 @@ def test_once_an_update_has_begun_there_is_nothing_to_give_until_the_next_commit
 
 
 def test_it_is_given_once(job, agent):
-    training = Training()
-    heal = job(training)
-    next(heal.epochs())
-    training.step()
-    heal.commit(1)
+    _, heal = committed(job)
     heal._keeping.publish()
     agent.arena.discard(agent.slot_of(step=1))
     heal._keeping.publish()
@@ -120,11 +122,7 @@ def test_it_is_given_once(job, agent):
 
 
 def test_what_was_given_goes_with_the_next_commit_for_it_would_take_the_job_back(job, agent):
-    training = Training()
-    heal = job(training)
-    next(heal.epochs())
-    training.step()
-    heal.commit(1)
+    training, heal = committed(job)
     heal._keeping.publish()
     training.step()
     assert steps_kept(agent) == [1], "until then it is the best there is"
@@ -133,11 +131,7 @@ def test_what_was_given_goes_with_the_next_commit_for_it_would_take_the_job_back
 
 
 def test_a_weight_that_was_written_since_the_commit_is_not_given(job, agent):
-    training = Training()
-    heal = job(training)
-    next(heal.epochs())
-    training.step()
-    heal.commit(1)
+    training, heal = committed(job)
     with torch.no_grad():
         training.model[0].weight.add_(1)
     heal._keeping.publish()
@@ -150,11 +144,7 @@ def test_a_weight_that_was_written_since_the_commit_is_not_given(job, agent):
 def test_a_process_on_its_way_out_gives_its_last_commit(job, agent, monkeypatch):
     at_the_end = []
     monkeypatch.setattr(atexit, "register", lambda function, *_: at_the_end.append(function))
-    training = Training()
-    heal = job(training)
-    next(heal.epochs())
-    training.step()
-    heal.commit(1)
+    _, heal = committed(job)
     for function in at_the_end:
         if function == heal._keeping.publish:
             function()
@@ -173,11 +163,7 @@ def test_who_is_done_gives_nothing_any_more(job, agent):
 
 
 def test_the_private_part_reaches_a_buddy_before_the_next_update(job, agent, monkeypatch):
-    training = Training()
-    heal = job(training)
-    next(heal.epochs())
-    training.step()
-    heal.commit(1)
+    training, heal = committed(job)
     waited = []
     monkeypatch.setattr(heal._keeping, "_wait_for_buddy", waited.append)
     training.step()
