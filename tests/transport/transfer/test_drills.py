@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,22 +24,6 @@ from checkpointheal.ends.scratch import ScratchSink
 from checkpointheal.errors import Overtaken, PeerRefused
 from checkpointheal.session import Expected
 from checkpointheal.wire import found_in
-
-
-@pytest.fixture(scope="module", params=[Transfers, build.SecuredTransfers], ids=["gloo", "tls"])
-def transfers(request: pytest.FixtureRequest) -> Iterator[Transfers]:
-    transfers: Transfers = request.param()
-    asyncio.run(transfers.warm_up())
-    yield transfers
-    transfers.close()
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """Memory, as an arena has."""
-    directory = Path(tempfile.mkdtemp(dir="/dev/shm"))
-    yield directory
-    shutil.rmtree(directory)
 
 
 def drilled(transfers: Transfers, home: Path, identity: Identity) -> tuple[build.Side, build.Side]:

@@ -6,9 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,22 +20,6 @@ from checkpointheal.arena import Arena
 MIB = 1 << 20
 SLOW = 24 * MIB
 """Bytes per second at which a transfer of 40 MiB can be met in its middle."""
-
-
-@pytest.fixture(scope="module", params=[Transfers, build.SecuredTransfers], ids=["gloo", "tls"])
-def transfers(request: pytest.FixtureRequest) -> Iterator[Transfers]:
-    transfers: Transfers = request.param()
-    asyncio.run(transfers.warm_up())
-    yield transfers
-    transfers.close()
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """Memory, as an arena has."""
-    directory = Path(tempfile.mkdtemp(dir="/dev/shm"))
-    yield directory
-    shutil.rmtree(directory)
 
 
 def run(

@@ -1,8 +1,6 @@
 """Over TLS a state goes from the very pod that was assigned to the very pod that it was granted to, or nowhere."""
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,14 +21,6 @@ def transfers() -> Iterator[build.SecuredTransfers]:
     asyncio.run(transfers.warm_up())
     yield transfers
     transfers.close()
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """Memory, as an arena has."""
-    directory = Path(tempfile.mkdtemp(dir="/dev/shm"))
-    yield directory
-    shutil.rmtree(directory)
 
 
 def cross(home: Path, stage: Callable[[], build.Stage], mebibytes: int = 1) -> tuple[build.Side, build.Side]:

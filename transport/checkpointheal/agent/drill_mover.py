@@ -8,14 +8,14 @@ import contextlib
 import os
 import time
 
-from checkpointheal import donor, recipient
+from checkpointheal import donor
 from checkpointheal.agent import errand as words
 from checkpointheal.agent import offers, ways
+from checkpointheal.agent.receiving import receive
 from checkpointheal.arena import Arena
 from checkpointheal.ends.loose import LooseSource
 from checkpointheal.ends.scratch import ScratchSink
 from checkpointheal.errors import CheckpointHealError, NotSealed, Overtaken, PeerRefused
-from checkpointheal.session import Expected
 
 READS = 4
 """Times that the newest generation is read through, should training write over it meanwhile."""
@@ -29,7 +29,7 @@ def move(errand: words.Errand, voice: ways.Voice, arrived: ways.Arrived) -> word
     if errand.side == "donor":
         return _give(errand, voice, arrived)
     try:
-        return _take(errand, voice)
+        return receive(errand, voice, ScratchSink(errand.identity), offers.terms(errand, time.monotonic()))
     except PeerRefused as error:  # what the donor says is the answer: it names what would stop a heal, too
         return words.Failed(reason=error.refusal, message=str(error).removeprefix(f"{error.refusal}: "))
 
@@ -74,23 +74,3 @@ def _read(arena: Arena, errand: words.Errand, stack: contextlib.ExitStack) -> Lo
         raise NotSealed("no sealed generation lies here at this moment")
     reading = stack.enter_context(arena.read(slot, pin=False))
     return LooseSource(reading, whole=errand.secured is None)
-
-
-def _take(errand: words.Errand, voice: ways.Voice) -> words.Ended:
-    began = time.monotonic()
-    sink, terms = ScratchSink(errand.identity), offers.terms(errand, began)
-    way = ways.to_donor(errand, terms.deadline, voice)
-    try:
-        met = time.monotonic()
-        taken = recipient.take(way.channel(), sink, Expected(errand.heal, errand.attempt, None), terms)
-    finally:
-        way.close()
-    return words.Ended(
-        bytes=taken.bytes,
-        total=sink.total,
-        hold_seconds=met - began + taken.hold_seconds,
-        transfer_seconds=taken.transfer_seconds,
-        verify_seconds=taken.verify_seconds,
-        step=taken.offer.identity.step,
-        state_digest=taken.offer.identity.state_digest,
-    )

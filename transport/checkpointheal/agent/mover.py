@@ -11,15 +11,15 @@ from collections.abc import Callable
 
 import torch
 
-from checkpointheal import donor, recipient
+from checkpointheal import donor
 from checkpointheal.agent import drill_mover, offers, ways
 from checkpointheal.agent import errand as words
+from checkpointheal.agent.receiving import receive
 from checkpointheal.arena import Arena, Reading
 from checkpointheal.contract.layout import Identity
 from checkpointheal.ends import Terms
 from checkpointheal.ends.slot import SlotSink, SlotSource
 from checkpointheal.errors import CheckpointHealError, SlotDamaged
-from checkpointheal.session import Expected
 
 SAY_EVERY = 0.1
 ENDED_FROM_OUTSIDE = 75
@@ -120,22 +120,10 @@ def _take(errand: words.Errand, voice: _Voice) -> words.Ended:
     arena = Arena.create(errand.arena, slots=errand.slots)
     sink = SlotSink(arena, errand.job, errand.member, errand.epoch)
     terms = offers.terms(errand, began, lambda crossed: voice.progress(crossed, sink.total))
-    way = ways.to_donor(errand, terms.deadline, voice)
     try:
-        met = time.monotonic()
-        taken = recipient.take(way.channel(), sink, Expected(errand.heal, errand.attempt, errand.identity), terms)
+        return receive(errand, voice, sink, terms)
     finally:
         sink.abandon()
-        way.close()
-    return words.Ended(
-        bytes=taken.bytes,
-        total=sink.total,
-        hold_seconds=met - began + taken.hold_seconds,
-        transfer_seconds=taken.transfer_seconds,
-        verify_seconds=taken.verify_seconds,
-        step=taken.offer.identity.step,
-        state_digest=taken.offer.identity.state_digest,
-    )
 
 
 def _pinned(errand: words.Errand) -> Reading:

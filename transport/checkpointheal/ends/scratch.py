@@ -21,14 +21,13 @@ class ScratchSink:
     def __init__(self, expected: Identity) -> None:
         self._expected = expected
         self._ring: Ring | None = None
-        self.total = 0
 
     def prepare(self, offer: Offer) -> Sequence[str]:
         """Nothing lies here. Raises BytesDiffer where another state is offered."""
         schema = offer.manifest.schema_
         check(schema, len(offer.manifest.values))
         self._judge(offer.identity)
-        self._ring, self.total = Ring(schema, offer.chunk_bytes), schema.data_bytes
+        self._ring = Ring(schema, offer.chunk_bytes)
         return ()
 
     def places(self, index: int) -> Sequence[torch.Tensor]:

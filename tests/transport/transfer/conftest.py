@@ -1,0 +1,29 @@
+"""Two agents' arenas, and the children that carry states between them."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import builders_transfer as build
+from checkpointheal.agent.transfers import Transfers
+
+
+@pytest.fixture(scope="module", params=[Transfers, build.SecuredTransfers], ids=["gloo", "tls"])
+def transfers(request: pytest.FixtureRequest) -> Iterator[Transfers]:
+    """Over each channel."""
+    transfers: Transfers = request.param()
+    asyncio.run(transfers.warm_up())
+    yield transfers
+    transfers.close()
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """Memory, as an arena has."""
+    directory = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    yield directory
+    shutil.rmtree(directory)
