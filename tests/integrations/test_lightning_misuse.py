@@ -11,43 +11,15 @@ pytest.importorskip("torchdata", reason="torchdata is not installed here: make i
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import FSDPStrategy
-from torch.utils.data import DataLoader, IterableDataset, RandomSampler, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler
 from torchdata.stateful_dataloader import StatefulDataLoader
 
+from builders_lightning import POINTS, Net, a_trainer
 from checkpointheal.errors import Misuse
 from checkpointheal.integrations import lightning as healing
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-POINTS = TensorDataset(torch.arange(8.0).reshape(8, 1))
-
-
-class Net(LightningModule):
-    def __init__(self, schedule: Any = None) -> None:
-        super().__init__()
-        self.layer, self.schedule = torch.nn.Linear(1, 1), schedule
-
-    def training_step(self, batch: Any, number: int) -> torch.Tensor:
-        loss: torch.Tensor = self.layer(batch[0]).square().mean()
-        self.log("loss", loss)
-        return loss
-
-    def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
-        if self.schedule is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.schedule(optimizer), "monitor": "loss"}}
-
-
-def a_trainer(folder: Path, **told: Any) -> Trainer:
-    quiet: dict[str, Any] = {
-        "logger": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "enable_checkpointing": False,
-    }
-    return Trainer(**(quiet | {"accelerator": "cpu", "devices": 1, "max_epochs": 1, "default_root_dir": folder} | told))
 
 
 def test_a_loader_that_does_not_know_its_position_is_named_with_one_that_does(tmp_path: Path) -> None:

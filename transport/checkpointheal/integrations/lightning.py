@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch.distributed as dist
+from torch import Tensor
 
 from checkpointheal.errors import Misuse
 from checkpointheal.integrations.absent import without
@@ -16,6 +17,7 @@ from checkpointheal.integrations.halves import halves
 from checkpointheal.integrations.lightning_loops import AT_EPOCH, Loops, require_resumable
 from checkpointheal.trainer import Heal, attach
 from checkpointheal.trainer.later import Later
+from checkpointheal.trainer.signals import Number
 from checkpointheal.trainer.streams import as_restored, put_back
 
 try:
@@ -207,6 +209,7 @@ class _Commits(Checkpoint):  # type: ignore[misc]
 
     def __init__(self, healed: Healed) -> None:
         self._healed = healed
+        self._loss: Number | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._healed.heal.agree()
@@ -218,7 +221,8 @@ class _Commits(Checkpoint):  # type: ignore[misc]
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._commit(trainer, AT_EPOCH)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
+        self._loss = _loss(outputs)
         if not Loops(trainer).something_follows():
             self._commit(trainer, "batch")
 
@@ -229,7 +233,13 @@ class _Commits(Checkpoint):  # type: ignore[misc]
     def _commit(self, trainer: Trainer, at: str) -> None:
         if trainer.global_step > 0:
             self._healed._own.at = at  # noqa: SLF001 of this module
-            self._healed.heal.commit(trainer.global_step)
+            self._healed.heal.commit(trainer.global_step, loss=self._loss)
+
+
+def _loss(outputs: Any) -> Number | None:
+    """What `training_step` returned as one; manual optimization returns what it likes."""
+    found = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+    return found if isinstance(found, float | Tensor) else None
 
 
 def _require_fit(trainer: Trainer) -> None:
