@@ -33,8 +33,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## train three replicas, kill them in three ways, prove that nothing was lost
 	$(BIN)/checkpointheal demo
 
-test: $(STAMP) ## every test that needs no cluster and ends within minutes
-	$(BIN)/python -m pytest -m "not kills and not e2e"
+test: $(STAMP) ## every test that needs no cluster and ends within minutes (JOBS=2 at once)
+	$(BIN)/python -m pytest -m "not kills and not e2e" --numprocesses $(or $(JOBS),2) --dist worksteal
 
 cover: $(STAMP) ## the pure rooms (core, wire, session) are covered, every line and branch
 	$(BIN)/python -m pytest -q tests/core tests/scenarios tests/injection tests/webhook tests/transport/wire tests/transport/session \
