@@ -190,8 +190,23 @@ async def a_bad_hour(
     folder: Path, script: Path = SCRIPT, replicas: int = RANKS, ranks: int = 1, slots: int = 2
 ) -> AsyncIterator[BadHour]:
     """A job that trains; at the end it is stopped, and must have ended like the witness."""
+    policy = Policy(replicas=replicas, ranks=ranks, stopped_grace=1, same_step_crashes=1000, max_attempts=20)
+    async with an_hour(folder, script, policy, slots) as hour:
+        yield hour
+    last = int((hour.folder / "stop").read_text())
+    await _witness(folder / "witness", last, script, hour.world)
+    first = first_difference(folder, last, hour.world)
+    assert first is None, f"losses differ from step {first} on"
+    assert hour.wrong_fallbacks == []
+    verdict = compare(folder / "witness", hour.folder, hour.world)
+    assert verdict.identical, verdict.different
+
+
+@asynccontextmanager
+async def an_hour(folder: Path, script: Path, policy: Policy, slots: int = 2) -> AsyncIterator[BadHour]:
+    """A job that trains; at the end it is stopped, and must have ended without an error. Its last step is in `stop`."""
     (healed := folder / "healed").mkdir()
-    hour = BadHour(healed, replicas, ranks)
+    hour = BadHour(healed, policy.replicas, policy.ranks)
 
     def told(decision: Decision, _: JobView) -> None:
         log.told(decision)
@@ -200,7 +215,7 @@ async def a_bad_hour(
     settings = LocalSettings(
         job=f"kills-{os.getpid()}-{random.randrange(1 << 30):x}",
         command=(sys.executable, str(script), "healed", str(healed)),
-        policy=Policy(replicas=replicas, ranks=ranks, stopped_grace=1, same_step_crashes=1000, max_attempts=20),
+        policy=policy,
         logs=healed / "logs",
         slots=slots,
         trainer_restarts=1000,
@@ -216,12 +231,6 @@ async def a_bad_hour(
             (healed / "stopping").rename(healed / "stop")
             outcome = await asyncio.wait_for(job.wait(), HANG_SECONDS)
             assert outcome.status == 0, outcome.message
-    await _witness(folder / "witness", last, script, hour.world)
-    first = first_difference(folder, last, hour.world)
-    assert first is None, f"losses differ from step {first} on"
-    assert hour.wrong_fallbacks == []
-    verdict = compare(folder / "witness", healed, hour.world)
-    assert verdict.identical, verdict.different
 
 
 async def _witness(folder: Path, steps: int, script: Path, world: int) -> None:

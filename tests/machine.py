@@ -66,17 +66,24 @@ class Machine(RuleBasedStateMachine):
         layout=st.sampled_from(LAYOUTS),
         trained=st.integers(0, 3),
         policy=st.fixed_dictionaries(
-            {"fallback": st.sampled_from(["Checkpoint", "Hold"]), "donor_limit": st.integers(1, 2)}
+            {
+                "fallback": st.sampled_from(["Checkpoint", "Hold"]),
+                "donor_limit": st.integers(1, 2),
+                "private_behind": st.sampled_from(["Refuse", "Allow"]),
+            }
         ),
-        survives=st.booleans(),
+        way=st.sampled_from(["level 1", "level 2", "on demand"]),
+        unable=st.booleans(),
         finish=st.booleans(),
     )
     def begins(
-        self, layout: tuple[int, int], trained: int, policy: dict[str, object], survives: bool, finish: bool
+        self, layout: tuple[int, int], trained: int, policy: dict[str, object], way: str, unable: bool, finish: bool
     ) -> None:
         self.job = Promised(*layout, **policy)
-        if survives:
-            self.job.survive()
+        if unable:
+            self.job.unable = frozenset(self.job.policy.members()[1:])
+        if way != "level 1":
+            self.job.survive(on_demand=way == "on demand")
         self.job.go_on()
         self.job.train_to(trained)
         self.job.transfers_finish = finish
@@ -175,6 +182,12 @@ class Machine(RuleBasedStateMachine):
         self.do("damage_newest", number)
         self.job.go_round()
         self.do("kill_trainer", number)
+
+    @rule(number=numbers, replaced=st.booleans())
+    def a_member_is_lost_before_it_commits(self, number: int, replaced: bool) -> None:
+        self.do("lose_before_commit", number)
+        if replaced:
+            self.do("replace_pod", number)
 
     @rule(number=numbers, rounds=st.integers(0, 3))
     def memory_goes_wrong_after_a_heal(self, number: int, rounds: int) -> None:

@@ -46,6 +46,7 @@ class Promised(Troubled):
                 self.an_epoch_has_a_number_that_nobody_knows(decision)
                 self.no_step_that_memory_could_restore_is_given_up(view, decision)
                 self.nobody_falls_back_unless_the_policy_lets_it(view, decision)
+                self.nobody_is_behind_unless_the_policy_lets_it_and_nothing_else_is_left(view, decision)
             case EndEpoch():
                 self.an_epoch_ends_only_for_a_member_that_is_truly_lost(view, decision)
                 self.ended.add(decision.epoch)
@@ -162,10 +163,20 @@ class Promised(Troubled):
             believed = {each: believable(view, each, step) for each in coordinates}
             self.believed[decision.order.epoch] = believed
         if decision.reason not in RESPECTED_GIVING_UP:
-            assert step == highest_restorable(view)
+            assert step == _first(highest_restorable(view), highest_restorable_behind(view))
 
     def nobody_falls_back_unless_the_policy_lets_it(self, view: JobView, decision: BeginEpoch) -> None:
         assert decision.order.rung != Rung.CHECKPOINT or view.policy.fallback == "Checkpoint"
+
+    def nobody_is_behind_unless_the_policy_lets_it_and_nothing_else_is_left(
+        self, view: JobView, decision: BeginEpoch
+    ) -> None:
+        private, step = set(_privates(view)), decision.order.step
+        for each in (each for each in decision.members if each.private_step is not None):
+            assert view.policy.private_behind == "Allow"
+            assert highest_restorable(view) is None
+            assert each.member not in self.unable
+            assert each.private_step == max(of for member, of in private if member == each.member and of <= step)
 
     def an_epoch_ends_only_for_a_member_that_is_truly_lost(self, view: JobView, decision: EndEpoch) -> None:
         if decision.sound is not None:
@@ -280,6 +291,28 @@ def highest_restorable(view: JobView) -> int | None:
     return max(good, default=None)
 
 
+def highest_restorable_behind(view: JobView) -> int | None:
+    """The same where an earlier private part may stand in for one that is nowhere."""
+    if view.policy.private_behind == "Refuse":
+        return None
+    coordinates, members, private = range(view.policy.ranks), view.policy.members(), set(_privates(view))
+    able = {heard.report.member for heard in view.heard if heard.report.behind}
+    good = (
+        step
+        for step in {each.step for heard in view.heard for each in heard.report.generations}
+        if all(believable(view, each, step) for each in coordinates)
+        and all(
+            any(whose == member and (of == step or (of < step and member in able)) for whose, of in private)
+            for member in members
+        )
+    )
+    return max(good, default=None)
+
+
+def _first(*steps: int | None) -> int | None:
+    return next((step for step in steps if step is not None), None)
+
+
 def _newest(view: JobView) -> dict[MemberId, str]:
     """Which pod holds each place."""
     claims = sorted(view.pods, key=lambda pod: (not pod.terminating, pod.seen_since, pod.uid))
@@ -304,6 +337,7 @@ def _privates(view: JobView) -> Iterator[tuple[MemberId, int]]:
             if each.private and _lives(view, each.step, each.epoch):
                 yield report.member, each.step
         yield from ((held.member, step) for held in report.private_held for step in held.steps)
+        yield from ((report.member, step) for step in report.private_own)
 
 
 def _lives(view: JobView, step: int, sealed_in: int | None) -> bool:

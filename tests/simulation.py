@@ -118,9 +118,13 @@ class Trainer:
     request: int = 0
     answer: tuple[int, int | None, str | None, bytes | None] | None = None
     private_begins: bool = False
+    private_step: int | None = None
     told: bool = False
     survives: bool = False
     """Level 2: it outlives its epoch and asks again."""
+    may_be_behind: bool = True
+    promised: bool = False
+    """On demand: its last commit can be given, and was not yet."""
     stopped: bool = False
     held: bool = False
     wrong: bool = False
@@ -128,7 +132,8 @@ class Trainer:
 
     @property
     def hello(self) -> Hello:
-        return Hello(role="trainer", incarnation=self.incarnation, pid=1, epoch=self.epoch)
+        known = {"incarnation": self.incarnation, "epoch": self.epoch, "behind": self.may_be_behind}
+        return Hello(role="trainer", pid=1, **known)
 
     @property
     def wait(self) -> Wait:
@@ -192,6 +197,8 @@ class Agent:
             generations=tuple(self._generations()),
             passed=self.passed.steps,
             private_held=self.keep.held(),
+            private_own=tuple(sorted(self.pod.arena.private)),
+            behind=self.seen.behind,
             transfer=self.transfer,
             drills=True,
             drill=self.drill,
@@ -284,9 +291,10 @@ class Agent:
         trainer = self.pod.trainer
         if trainer is not None and trainer.phase == "waiting":
             words = arena.slots[duty.slot].words if duty.slot is not None else None
-            private = arena.private.get(step) if step is not None else None
+            trainer.private_begins, trainer.private_step = duty.order.private_begins, duty.order.private_step
+            part = step if trainer.private_step is None else trainer.private_step
+            private = arena.private.get(part) if part is not None else None
             trainer.answer = (duty.order.epoch, step, words, private)
-            trainer.private_begins = duty.order.private_begins
 
     def say_of(self, assignment: Assignment, state: str) -> None:
         self.transfer = TransferFacts(
@@ -382,6 +390,10 @@ class Simulation:
         self.decisions: list[core.Decision] = []
         self.survivors: frozenset[MemberId] = frozenset()
         """Whose trainers are written for level 2: usually all of them, or none."""
+        self.on_demand = False
+        """Survivors give their last commit when their epoch is over, and nothing is kept before."""
+        self.unable: frozenset[MemberId] = frozenset()
+        """Whose programs count steps in a private part, or are of an older build."""
         self.made: set[tuple[MemberId, int]] = set()
         """Every private part that there ever was."""
 
@@ -389,6 +401,16 @@ class Simulation:
 
     def kill_trainer(self, member: MemberId, signal: int | None = 9, code: int | None = None) -> None:
         self.pods[member].end_trainer(signal, code)
+
+    def lose_before_commit(self, member: MemberId) -> None:
+        """It is lost once its peers have all that they need of it for their update."""
+        for each in [each for each in self.pods if each != member]:
+            self.train(each)
+        self.kill_trainer(member)
+
+    def count_steps(self, member: MemberId) -> None:
+        """Its program has a private part that does, from its next start on."""
+        self.unable |= {member}
 
     def stop_trainer(self, member: MemberId, *, stopped: bool = True) -> None:
         self.pods[member].stop_trainer(stopped=stopped)
@@ -417,9 +439,9 @@ class Simulation:
         self.policy = self.policy.model_copy(update={"fallback": fallback})
         self.view = self.view.model_copy(update={"policy": self.policy})
 
-    def survive(self) -> None:
+    def survive(self, *, on_demand: bool = False) -> None:
         """The script is written for level 2: its trainers outlive their epochs."""
-        self.survivors = frozenset(self.policy.members())
+        self.survivors, self.on_demand = frozenset(self.policy.members()), on_demand
         for pod in self.pods.values():
             if pod.trainer is not None:
                 pod.trainer.survives = True
@@ -439,7 +461,8 @@ class Simulation:
         if pod.agent is None and not pod.finished:
             pod.agent, pod.untold, changed = Agent(f"agent-{next(self._numbers)}", pod), pod.standing, True
         if pod.trainer is None and not pod.finished:
-            pod.trainer, changed = Trainer(f"trainer-{next(self._numbers)}", survives=member in self.survivors), True
+            traits = {"survives": member in self.survivors, "may_be_behind": member not in self.unable}
+            pod.trainer, changed = Trainer(f"trainer-{next(self._numbers)}", **traits), True
         return changed
 
     def move_trainer(self, member: MemberId) -> bool:
@@ -449,6 +472,8 @@ class Simulation:
             return False
         if trainer.told and trainer.survives:
             # Asks again without a new hello, from its own memory or from what a peer gives it meanwhile.
+            if trainer.promised:
+                self._seal(pod, trainer)
             trainer.phase, trainer.told, trainer.answer = "waiting", False, None
             trainer.request += 1
             pod.say(trainer.wait)
@@ -476,7 +501,10 @@ class Simulation:
         epoch, step, words, private = trainer.answer
         if step is not None:
             self.check_words(pod.member, step, words)
-            own = None if trainer.private_begins else private_part(pod.member, step)
+            of = step if trainer.private_step is None else trainer.private_step
+            own = None if trainer.private_begins else private_part(pod.member, of)
+            assert of <= step, f"{pod.member} was given a private part of the future"
+            assert trainer.may_be_behind or of == step, f"{pod.member} cannot take an earlier part"
             assert private == own, f"{pod.member} was given {private!r} for step {step}"
             lost = trainer.private_begins and (pod.member, step) in self.made
             assert not lost, f"{pod.member} had a private part of step {step}, and began anew"
@@ -515,12 +543,23 @@ class Simulation:
         trainer.at += 1
         self.made.add((pod.member, trainer.at))
         pod.arena.private[trainer.at] = private_part(pod.member, trainer.at)
-        pod.arena.keep_private(sorted(pod.arena.private)[-3:])
-        words = content(pod.member.coordinate, trainer.at)
-        pod.arena.seal(Slot(trainer.at, trainer.epoch, f"wrong {words}" if trainer.wrong else words))
+        named = [trainer.private_step] if trainer.private_step is not None else []
+        pod.arena.keep_private(sorted(pod.arena.private)[-3:] + named)
+        if self.on_demand:
+            pod.arena.slots, trainer.promised = {}, True
+        else:
+            self._seal(pod, trainer)
         if self.privates_arrive:
             self._hand_over(pod, trainer.at, pod.agent.orders.buddies if pod.agent else ())
         return True
+
+    def _seal(self, pod: Pod, trainer: Trainer) -> None:
+        """Its last commit lies in the arena."""
+        if trainer.at is None:
+            raise RuntimeError("a trainer seals only what it has committed")
+        trainer.promised = False
+        words = content(pod.member.coordinate, trainer.at)
+        pod.arena.seal(Slot(trainer.at, trainer.epoch, f"wrong {words}" if trainer.wrong else words))
 
     def _hand_over(self, pod: Pod, step: int, buddies: Iterable[Peer]) -> None:
         for buddy in buddies:

@@ -104,6 +104,31 @@ def test_whose_private_part_begins_is_answered_without_one():
     assert duties(sight, orders) == (Answer(orders.epoch, 0, state_at(6)),)
 
 
+def behind(step: int, part: int, **more: object) -> Orders:
+    orders = begun(3, step, **more)
+    return orders.model_copy(update={"epoch": orders.epoch.model_copy(update={"private_step": part})})
+
+
+def test_where_the_order_names_an_earlier_private_part_that_one_is_waited_for():
+    at_hand = Sight(trainer=waiting(), slots={0: state_at(6)}, private_steps=frozenset({5}))
+    orders = behind(6, 5, private_from=(BUDDY,))
+    assert duties(at_hand, orders) == (Answer(orders.epoch, 0, state_at(6)),)
+    for private in ({4}, {4, 6}, set()):
+        lacking = Sight(trainer=waiting(), slots={0: state_at(6)}, private_steps=frozenset(private))
+        assert duties(lacking, orders) == (FetchPrivate(5, (BUDDY,)),)
+        assert duties(lacking, behind(6, 5)) == ()
+    fetching = Sight(trainer=waiting(), slots={0: state_at(6)}, fetching_private=5)
+    assert duties(fetching, orders) == ()
+
+
+def test_an_agent_that_does_not_know_the_word_waits_for_the_part_of_the_very_step():
+    """The order of an operator that asked for too much, as an older build reads it."""
+    said = behind(6, 5, private_from=(BUDDY,))
+    older = said.model_copy(update={"epoch": said.epoch.model_copy(update={"private_step": None})})
+    sight = Sight(trainer=waiting(), slots={0: state_at(6)}, private_steps=frozenset({5}))
+    assert duties(sight, older) == (FetchPrivate(6, (BUDDY,)),)
+
+
 def test_a_private_part_is_fetched_once():
     sight = Sight(trainer=waiting(), slots={0: state_at(6)}, fetching_private=6)
     assert duties(sight, begun(3, 6, private_from=(BUDDY,))) == ()

@@ -36,6 +36,18 @@ def test_a_trainer_that_comes_back_to_a_restarted_agent_is_training(seen):
     assert (facts.state, facts.epoch) == ("training", 4)
 
 
+def test_that_a_trainer_cannot_be_behind_is_known_from_its_first_word_on_and_over_its_end(seen):
+    assert seen.behind
+    hear(seen, TRAINER)
+    assert not seen.behind, "it does not say that it can, as an older build"
+    seen.leave(TRAINER)
+    assert not seen.behind
+    hear(seen, TRAINER.model_copy(update={"behind": True}))
+    assert seen.behind
+    hear(seen, RUN, hello=RUN)
+    assert seen.behind
+
+
 def test_the_next_start_of_a_trainer_is_in_no_epoch_yet(seen):
     hear(seen, TRAINER, Wait(request=1, budget=9), applied(epoch=2))
     other = TRAINER.model_copy(update={"incarnation": "t2"})

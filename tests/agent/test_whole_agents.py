@@ -43,6 +43,7 @@ from checkpointheal.contract.trainer import (
     Refused,
     Reserve,
     Reserved,
+    Restored,
     Sealed,
     Unkept,
     Wait,
@@ -360,7 +361,41 @@ def test_private_parts_do_not_pile_up_though_nothing_is_sealed_and_those_of_what
             expected = {identity.step, *steps[-3:]}
             while set(agent._arena.private_steps()) != expected:
                 await asyncio.sleep(0.02)
-            await cluster.once(0, lambda report: any(each.private for each in report.generations))
+            report = await cluster.once(0, lambda report: any(each.private for each in report.generations))
+            assert set(report.private_own) == expected
+            writer.close()
+
+    asyncio.run(story())
+
+
+def test_the_earlier_part_that_stands_in_is_told_to_the_trainer_and_stays_for_the_whole_epoch(home: Path) -> None:
+    identity, _ = builders_transfer.put(home / "arena-0", builders_transfer.a_state(20))
+    part = identity.step - 1
+    order = EpochOrder(epoch=1, over=False, step=identity.step, private_step=part, incarnation="t1")
+
+    async def story() -> None:
+        async with a_cluster(home) as cluster, cluster.agent(0) as agent:
+            agent._arena.keep_private(())
+            agent._arena.write_private(part, b"stream")
+            reader, writer = await asyncio.open_unix_connection(home / "arena-0" / SOCKET_NAME)
+
+            def says(*words: Message) -> None:
+                writer.write(b"".join(each.model_dump_json().encode() + b"\n" for each in words))
+
+            assert (await cluster.once(0, lambda report: True)).behind, "nobody has come who says otherwise"
+            says(Hello(role="trainer", incarnation="t1", pid=1, behind=True), Wait(request=1, budget=9))
+            report = await cluster.once(0, lambda report: report.trainer.state == "waiting")
+            assert (report.behind, report.private_own) == (True, (part,))
+            cluster.gateway.hub.order({"uid-0": Orders(revision=1, epoch=order)})
+            restored = Restored.model_validate_json(await reader.readline())
+            assert (restored.step, restored.private_step) == (identity.step, part)
+            steps = range(identity.step + 1, identity.step + 9)
+            for step in steps:
+                says(PrivateReady(step=step, file=agent._arena.write_private(step, b"stream")))
+            while set(agent._arena.private_steps()) != {part, *steps[-3:]}:
+                await asyncio.sleep(0.02)
+            says(Hello(role="trainer", incarnation="t2", pid=2))
+            await cluster.once(0, lambda report: not report.behind)
             writer.close()
 
     asyncio.run(story())

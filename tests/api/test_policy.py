@@ -19,7 +19,7 @@ POLICY_SCHEMA, HEAL_SCHEMA = (each["spec"]["versions"][0]["schema"]["openAPIV3Sc
 CHANGED = {
     "layout": {"replicas": 4, "ranks": 8},
     "donors": {"limit": 3, "bytesPerSecond": 7, "floorBytesPerSecond": 5},
-    "privateState": {"buddies": 1},
+    "privateState": {"buddies": 1, "behind": "Allow"},
     "deadlines": {
         "restoreBudgetSeconds": 60,
         "reportSeconds": 11,
@@ -101,6 +101,7 @@ def test_the_defaults_in_the_definition_are_those_of_the_models():
         ({"deadlines": {"stoppedTrainerSeconds": 181}}, "spec.deadlines: restoreBudgetSeconds must not be less than"),
         ({"deadlines": {"restoreBudgetSeconds": 0}}, "spec.deadlines.restoreBudgetSeconds: 0 is out of bounds"),
         ({"fallback": "Fresh"}, "spec.fallback: 'Fresh' is none of"),
+        ({"privateState": {"behind": "Never"}}, "spec.privateState.behind: 'Never' is none of"),
         ({"privateState": {"buddies": 17}}, "spec.privateState.buddies: 17 is out of bounds"),
         (
             {"selector": {"matchExpressions": [{"key": "a", "operator": "Is"}]}},

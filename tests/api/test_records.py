@@ -84,6 +84,7 @@ epochs = st.builds(
             incarnation=words,
             request=steps,
             private_from=st.lists(words, max_size=2).map(tuple),
+            private_step=st.none() | steps,
         ),
         max_size=3,
         unique_by=lambda each: each.member,

@@ -123,6 +123,8 @@ def heard(draw: st.DrawFn) -> Heard:
         private_held=tuple(
             held_for(each, *draw(st.lists(steps, max_size=3))) for each in draw(st.lists(members, max_size=4))
         ),
+        private_own=tuple(draw(st.lists(steps, max_size=3))),
+        behind=draw(st.booleans()),
         transfer=draw(st.none() | transfers),
         attempt_seen=draw(numbers),
         epoch_seen=draw(numbers),
@@ -167,6 +169,7 @@ def epochs(draw: st.DrawFn) -> EpochRecord:
             rung=Rung.PEER,
             private_from=tuple(draw(st.lists(uids, max_size=2))),
             private_begins=draw(st.booleans()),
+            private_step=draw(st.none() | steps),
             trial=draw(st.integers(0, 2)),
         )
 
@@ -206,6 +209,7 @@ def views(draw: st.DrawFn) -> JobView:
             ranks=draw(st.integers(1, 2)),
             donor_limit=1,
             fallback=draw(st.sampled_from(["Checkpoint", "Hold"])),
+            private_behind=draw(st.sampled_from(["Refuse", "Allow"])),
         ),
         leader_since=draw(times),
         pods=tuple(pods),

@@ -143,6 +143,7 @@ def test_a_killed_supervisor_leaves_neither_processes_nor_memory(start) -> None:
         ["--arena-slots", "1", "--", "true"],
         ["--restarts", "-1", "--", "true"],
         ["--fallback", "fresh", "--", "true"],
+        ["--private-behind", "never", "--", "true"],
         ["--colour", "--", "true"],
         ["--"],
         [],
@@ -171,3 +172,6 @@ def test_the_command_line_fills_the_form(tmp_path: Path) -> None:
     assert settings.policy.fallback == "Checkpoint"
     held = parser().parse_args(["--fallback", "hold", "--", "true"])
     assert settings_of(held, held.command[1:]).policy.fallback == "Hold"
+    assert settings.policy.private_behind == "Refuse"
+    allowed = parser().parse_args(["--private-behind", "allow", "--", "true"])
+    assert settings_of(allowed, allowed.command[1:]).policy.private_behind == "Allow"

@@ -30,5 +30,16 @@ def test_a_heal_that_came_to_nothing_says_why() -> None:
     assert "RecipientGone" in summary([SeenHeal(heal)])
 
 
+def test_a_heal_with_an_earlier_private_part_is_not_told_as_any_other() -> None:
+    heal = a_heal(healed=True, reason="PrivateStateBehind")
+    assert summary([SeenHeal(heal, step=9)]).splitlines()[1].split()[:5] == [
+        "1/0",
+        "-",
+        "Crashed",
+        "PrivateStateBehind",
+        "9",
+    ]
+
+
 def test_where_nobody_was_healed_the_summary_says_so() -> None:
     assert summary([SeenHeal(a_heal(concluded_at=None))]) == "nobody had to be healed\n"

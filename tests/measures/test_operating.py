@@ -47,6 +47,12 @@ def test_a_heal_that_came_to_nothing_is_counted_but_took_no_time(reason):
     assert value(metrics, "heal_phase_seconds_count", phase="restart") is None
 
 
+def test_a_heal_with_an_earlier_private_part_took_its_time_too():
+    metrics = concluded(a_heal(reason=Reason.PRIVATE_STATE_BEHIND))
+    assert value(metrics, "heals_total", rung="OwnMemory", cause="Crashed", result="PrivateStateBehind") == 1
+    assert value(metrics, "heal_seconds_count", rung="OwnMemory") == 1
+
+
 def test_a_heal_from_its_own_memory_moved_no_bytes():
     metrics = concluded(a_heal())
     assert value(metrics, "transferred_bytes_total") == 0

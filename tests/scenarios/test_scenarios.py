@@ -3,9 +3,11 @@
 A line is a comment, a command, or an expected decision (`-> ...`). Commands:
 
     job replicas=3 ranks=1 step=1200 [policy=value ...]    a job whose members have all committed that step
-    level 2                                                its trainers outlive their epochs and ask again
+    level 2 [on demand]                                    its trainers outlive their epochs and ask again
     survived M ...                                         are these the processes of before?
     trainer M killed | raises | stopped | goes on | done   what happens to a trainer
+    trainer M killed before commit                         its peers make that update
+    trainer M counts steps                                 in a private part, from its next start on
     agent M killed | silent | speaks
     pod M replaced | gone | drained | created
     replicas N                                             the job has so many from now on
@@ -87,10 +89,10 @@ class Scenario:
             self._job.train_to(step)
         self._job.told = []
 
-    def level(self, which: str) -> None:
+    def level(self, which: str, *how: str) -> None:
         if which != "2":
             raise ValueError(f"level {which} is what there is without a word")
-        self._job.survive()
+        self._job.survive(on_demand=how == ("on", "demand"))
         self._first = {member: pod.trainer.incarnation for member, pod in self._job.pods.items() if pod.trainer}
 
     def survived(self, *members: str) -> None:
@@ -103,6 +105,8 @@ class Scenario:
         job = self._job
         happens: dict[str, Callable[[MemberId], object]] = {
             "killed": job.kill_trainer,
+            "killed before commit": job.lose_before_commit,
+            "counts steps": job.count_steps,
             "raises": lambda each: job.kill_trainer(each, None, 1),
             "stopped": job.stop_trainer,
             "goes on": lambda each: job.stop_trainer(each, stopped=False),

@@ -57,8 +57,9 @@ def test_with_an_epoch_each_heal_that_it_answers_is_told():
     assert answer.message.startswith("1/0 goes on in epoch 2, from Peer: ")
 
 
-def test_only_a_heal_that_fell_back_is_a_warning():
-    for reason, level in ((Reason.HEALED, logging.INFO), (Reason.FELL_BACK, logging.WARNING)):
+def test_only_a_heal_that_is_less_than_one_is_a_warning():
+    warned = (Reason.FELL_BACK, Reason.PRIVATE_STATE_BEHIND)
+    for reason, level in ((Reason.HEALED, logging.INFO), *((each, logging.WARNING) for each in warned)):
         view = VIEW.model_copy(update={"heals": (a_heal(),)})
         verdict = Conclude(heal="h1", recipient=m("1/0"), healed=True, reason=reason, message="over")
         line = only(verdict, view)

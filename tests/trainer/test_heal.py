@@ -212,6 +212,46 @@ def test_a_new_rank_takes_the_shared_state_and_begins_its_own_without_complaint(
     assert not [each for each in caplog.records if each.levelname == "ERROR"]
 
 
+def test_an_earlier_private_part_stands_in_and_that_is_said(attach, agent, caplog):
+    training = Training()
+    heal = attach(training)
+    heal.restore()
+    train(heal, training, 0, 1)
+    first = training.fingerprint()
+    train(heal, training, 1, 2)
+    second = training.fingerprint()
+    agent.names(agent.slot_of(step=2), private_step=1)
+    fresh = Training()
+    heal = attach(fresh)
+    assert (heal.restore(), heal.private_step) == (2, 1)
+    norms = [name for name in training.model.state_dict() if "running" in name or "batches" in name]
+    assert norms
+    assert fresh.fingerprint()[1:] == [second[1], *first[2:]], "the scaler is shared, data and streams are its own"
+    assert torch.equal(fresh.model[0].weight, training.model[0].weight)
+    (told,) = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert "private part of step 2 is nowhere, and that of step 1 stands in for it" in told.getMessage()
+    assert "restored but not identical" in told.getMessage()
+
+
+def test_a_restore_that_lacks_nothing_is_behind_nothing(attach, agent):
+    training = Training()
+    heal = attach(training)
+    heal.restore()
+    train(heal, training, 0, 1)
+    agent.names(agent.slot_of(step=1))
+    again = attach(Training())
+    assert (again.restore(), again.private_step) == (1, None)
+
+
+@pytest.mark.parametrize("bound", [True, False])
+def test_whoever_has_a_private_part_that_counts_steps_says_that_it_cannot_be_behind(attach, agent, bound):
+    class Counter(Sampler):
+        bound_to_step = bound
+
+    attach(Training(), private={"data": Sampler(), "counter": Counter()}).restore()
+    assert agent.wait_until_heard(lambda word: word.say == "hello").behind is not bound
+
+
 @pytest.mark.parametrize(
     ("private", "sentence"),
     [

@@ -107,6 +107,13 @@ class PrivateState(Part):
     buddies: Annotated[int, Field(ge=0, le=16)] = Field(
         default=2, description="Other members that keep a member's private part of each step."
     )
+    behind: Literal["Refuse", "Allow"] = Field(
+        default="Refuse",
+        description="What follows where every step that memory holds lacks a member's private part. Refuse: what "
+        "spec.fallback says. Allow: that member goes on with its latest earlier one beside the newer state, which is "
+        "told (PrivateStateBehind): its random streams and data position are then behind, so the run is not as if "
+        "nothing had been.",
+    )
 
 
 def _effective(field: str) -> str:
@@ -242,6 +249,9 @@ class Enrolled(Part):
     )
     private_begins: bool = Field(
         default=False, description="It never had a private part: its random streams and data position began with it."
+    )
+    private_step: Whole | None = Field(
+        default=None, description="The earlier step that its private part was of. Absent: of the epoch's own."
     )
     revision: Annotated[str, Field(max_length=63)] = Field(
         default="", description="Revision of the template that its pod was made from."

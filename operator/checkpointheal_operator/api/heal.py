@@ -172,6 +172,9 @@ class HealStatus(Part):
     epoch: Whole | None = Field(default=None, description="The epoch that it was healed for.")
     rung: Rung | None = Field(default=None, description="Where its state came from.")
     step: Whole | None = Field(default=None, description="The step that it goes on from. Absent: checkpoint or fresh.")
+    private_step: Whole | None = Field(
+        default=None, description="The earlier step that its private part is of. Absent: of the same step."
+    )
     begun_at: MicroTime | None = Field(default=None, description="When that epoch began.")
     told_at: MicroTime | None = Field(default=None, description="When this was written.")
     concluded_at: MicroTime | None = Field(default=None, description="When its end was seen. Absent: it is open.")

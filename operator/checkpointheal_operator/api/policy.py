@@ -36,6 +36,7 @@ def policy_of(spec: CheckpointHealSpec, seen: Collection[MemberId], ranks: int =
         epoch_end_deadline=deadlines.epoch_end,
         restore_budget=deadlines.restore_budget,
         buddies=spec.private_state.buddies,
+        private_behind=spec.private_state.behind,
         max_attempts=spec.attempts.limit,
         retry_pause=spec.attempts.pause_seconds,
         fallback=spec.fallback,

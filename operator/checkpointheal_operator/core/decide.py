@@ -278,6 +278,7 @@ def _enrolled(moment: Moment, point: RestorePoint, place: Place) -> EpochMember:
         rung=Rung.PEER if received else point.rung,
         private_from=point.private.get(place.member, ()),
         private_begins=place.member in point.beginning,
+        private_step=point.behind.get(place.member),
         revision=place.pod.revision if place.pod else "",
         trial=_trial(moment, point, place, received=received),
     )

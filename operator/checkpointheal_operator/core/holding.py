@@ -16,7 +16,7 @@ DONOR = "bring a donor back"
 MENDS: Mapping[Reason, str] = {
     Reason.NO_SURVIVING_ARENA: NOBODY,
     Reason.NOTHING_KEPT: NOBODY,
-    Reason.PRIVATE_STATE_LOST: "bring a member back that kept it",
+    Reason.PRIVATE_STATE_LOST: "bring a member back that kept it, or set spec.privateState.behind to Allow",
     Reason.ATTEMPTS_EXHAUSTED: "mend what makes its transfers fail: it is tried again and again",
     Reason.NO_SOUND_STEP: NOBODY,
     Reason.PROBATION_EXHAUSTED: "delete the pod of that member: another one, best on another node, is healed anew",

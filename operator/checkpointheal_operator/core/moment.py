@@ -49,6 +49,11 @@ class Place:
         return self.report.trainer.state == "waiting" and self.report.trainer.incarnation is not None
 
     @property
+    def can_give(self) -> bool:
+        """Whether its memory will still be there in a moment and its agent answers."""
+        return self.pod is not None and not self.pod.terminating and self.fresh
+
+    @property
     def peer(self) -> Peer | None:
         """How an order names it; None while nobody knows where its agent listens."""
         if self.pod is None or self.report is None:

@@ -101,6 +101,7 @@ def _epoch_order(moment: Moment, place: Place) -> EpochOrder | None:
         word_within=moment.view.policy.word_within,
         incarnation=known.incarnation,
         private_begins=known.private_begins,
+        private_step=known.private_step,
         host=_host(moment),
         members=len(epoch.members),
         probation=_probation(moment, place.member),
@@ -136,9 +137,12 @@ def _nearest(moment: Moment, member: MemberId) -> Iterator[MemberId]:
 
 
 def _keep_steps(moment: Moment) -> tuple[int, ...]:
-    """Every step that some arena could still restore, the highest ones where they are many."""
+    """Every step that some arena could still restore, the highest ones where they are many.
+
+    And the earlier ones that stand beside the latest restore step: it may be gone back to again.
+    """
     steps = {step for place in moment.places.values() for step in moment.generations(place.report)}
-    return tuple(sorted(steps)[-KEPT_STEPS:])
+    return tuple(sorted({*sorted(steps)[-KEPT_STEPS:], *moment.view.epoch.behind.values()}))
 
 
 def _private_from(moment: Moment, place: Place) -> Iterator[Peer]:

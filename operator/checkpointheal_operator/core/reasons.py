@@ -123,6 +123,10 @@ class Reason(StrEnum):
     NO_ELIGIBLE_DONOR = "NoEligibleDonor", "nobody can give {what}"
     NO_COMMON_STEP = "NoCommonStep", "there is no step that every coordinate holds: {what}"
     PRIVATE_STATE_LOST = "PrivateStateLost", "the private part of {what} is nowhere"
+    PRIVATE_STATE_BEHIND = (
+        "PrivateStateBehind",
+        "step {step} goes on with an earlier private part of {what}: restored, and not as if nothing had been",
+    )
     ATTEMPTS_EXHAUSTED = (
         "AttemptsExhausted",
         "{member} was assigned {tries} times, {failed} failed, and it never received the state",

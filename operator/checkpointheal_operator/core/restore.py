@@ -1,14 +1,17 @@
 """At which step the whole job goes on, and from whose memory.
 
 The highest step that every coordinate can be given and for which every member's private part of exactly that step is
-somewhere alive. Unknown is not no: nobody's state is given up while its agent may still report or is still reading.
+somewhere alive. Only where there is none, and the policy allows it, the highest one at which who lacks its private part
+has one of an earlier step. Unknown is not no: nobody's state is given up while its agent may still report or is still
+reading.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from checkpointheal.contract.gateway import AgentReport, Generation
+from checkpointheal.contract.gateway import Generation
 from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.core import private_parts
 from checkpointheal_operator.core.decisions import Wait
 from checkpointheal_operator.core.hearing import last_identity
 from checkpointheal_operator.core.moment import Moment, Place
@@ -30,6 +33,8 @@ class RestorePoint:
     private: Mapping[MemberId, tuple[str, ...]] = field(default_factory=dict)
     beginning: tuple[MemberId, ...] = ()
     """Members that never had a private part of this step: theirs begins here."""
+    behind: Mapping[MemberId, int] = field(default_factory=dict)
+    """Members whose private part of this step is nowhere, and the earlier step whose part they go on with."""
 
     def holds(self, place: Place) -> Holder | None:
         """The member's own believed generation of the step, if it has one."""
@@ -50,6 +55,7 @@ class Candidate:
     uncovered: tuple[int, ...]
     homeless: tuple[MemberId, ...]
     beginning: tuple[MemberId, ...]
+    behind: Mapping[MemberId, int] = field(default_factory=dict)
 
     @property
     def may_serve(self) -> bool:
@@ -65,6 +71,7 @@ def restore_point(moment: Moment) -> RestorePoint | Wait:
     best = next((each for each in candidates if each.may_serve), None)
     if (silent := _silent(moment)) is not None and (best is None or best is not candidates[0]):
         return silent
+    best = best or _behind(moment, candidates)
     if best is None:
         return _fall_back(moment, candidates)
     if best.pending:
@@ -72,17 +79,41 @@ def restore_point(moment: Moment) -> RestorePoint | Wait:
         return Wait(
             until=until, reason=Reason.DIGEST_PENDING, message=Reason.DIGEST_PENDING.tell(member=member, step=best.step)
         )
-    return _go_on(best, passed=None if best is candidates[0] else candidates[0])
+    return _go_on(best, passed=None if best.step == candidates[0].step else candidates[0])
+
+
+def _behind(moment: Moment, candidates: Sequence[Candidate]) -> Candidate | None:
+    """Asked only once no step serves exactly: what is computed again costs less than a stream that is not the same."""
+    if moment.view.policy.private_behind == "Refuse":
+        return None
+    covered = (each for each in candidates if not each.uncovered)
+    return next((found for each in covered if (found := _with_earlier(moment, each)) is not None), None)
+
+
+def _with_earlier(moment: Moment, candidate: Candidate) -> Candidate | None:
+    """The same step with earlier parts for those who have none of it; None where one of them has none at all."""
+    private, behind = dict(candidate.private), dict[MemberId, int]()
+    for member in candidate.homeless:
+        part = private_parts.earlier(moment, member, candidate.step)
+        if part is None:
+            return None
+        behind[member] = part.step
+        if part.holders:
+            private[member] = part.holders
+    return replace(candidate, homeless=(), private=private, behind=behind)
 
 
 def _go_on(best: Candidate, passed: Candidate | None) -> RestorePoint:
-    message = Reason.EVERYONE_WAITS.tell(step=best.step)
+    reason, message = Reason.EVERYONE_WAITS, Reason.EVERYONE_WAITS.tell(step=best.step)
     if best.beginning:
         message += f"; the private part of {_named(best.beginning)} begins there: it never had one"
+    if best.behind:
+        reason = Reason.PRIVATE_STATE_BEHIND
+        message += f"; {private_parts.tell_behind(best.step, best.behind)}"
     if passed is not None:
         message += f"; not step {passed.step}: {_obstacle(passed)[1]}"
     return RestorePoint(
-        best.step, Rung.OWN_MEMORY, Reason.EVERYONE_WAITS, message, best.ballots, best.private, best.beginning
+        best.step, Rung.OWN_MEMORY, reason, message, best.ballots, best.private, best.beginning, best.behind
     )
 
 
@@ -96,11 +127,6 @@ def highest_step(moment: Moment) -> int | None:
     seen += [each.step for heard in view.heard for each in heard.report.generations]
     seen += [each.identity.step for each in view.remembered]
     return max(seen, default=None)
-
-
-def is_donor_material(place: Place) -> bool:
-    """Whether its memory will still be there in a moment and its agent answers."""
-    return place.pod is not None and not place.pod.terminating and place.fresh
 
 
 def _unheard(moment: Moment) -> Wait | None:
@@ -144,18 +170,18 @@ def _candidate(moment: Moment, held: Mapping[MemberId, Mapping[int, Generation]]
             continue
         if generation.state_digest is not None:
             voters[member.coordinate].append(Holder(place, generation))
-        elif is_donor_material(place) and moment.now < (until := _digest_deadline(moment, place, generation)):
+        elif place.can_give and moment.now < (until := _digest_deadline(moment, place, generation)):
             pending.append((member, until))
             hoped.add(member.coordinate)
     ballots = {c: _ballot(moment, c, step, each) for c, each in voters.items()}
     needing = [member for member in moment.members if not moment.places[member].is_done]
-    homes = {member: _private_homes(moment, member, held[member].get(step), step) for member in needing}
-    without = [member for member, home in homes.items() if home is None]
-    beginning = tuple(member for member in without if _never_had(moment, member, step))
+    parts = {member: private_parts.exact(moment, member, step) for member in needing}
+    without = [member for member, part in parts.items() if part is None]
+    beginning = tuple(member for member in without if private_parts.never_had(moment, member, step))
     return Candidate(
         step=step,
         ballots=ballots,
-        private={member: home for member, home in homes.items() if home},
+        private={member: part.holders for member, part in parts.items() if part and part.holders},
         pending=tuple(pending),
         uncovered=tuple(c for c, ballot in ballots.items() if not ballot.accepted and c not in hoped),
         homeless=tuple(member for member in without if member not in beginning),
@@ -166,7 +192,7 @@ def _candidate(moment: Moment, held: Mapping[MemberId, Mapping[int, Generation]]
 def _ballot(moment: Moment, coordinate: int, step: int, voters: Sequence[Holder]) -> Ballot:
     """Who goes, or is silent, has no less a say in whose bytes are right: it only cannot give its own."""
     ballot = elect(voters, _witnesses(moment, coordinate, step))
-    giving = {uid: holder for uid, holder in ballot.accepted.items() if is_donor_material(holder.place)}
+    giving = {uid: holder for uid, holder in ballot.accepted.items() if holder.place.can_give}
     return Ballot(giving, ballot.refused)
 
 
@@ -183,37 +209,6 @@ def _witnesses(moment: Moment, coordinate: int, step: int) -> Iterator[Remembere
     for each in (*moment.view.remembered, *(last for report in gone if (last := last_identity(report)))):
         if each.member.coordinate == coordinate and each.identity.step == step:
             yield each
-
-
-def _private_homes(moment: Moment, member: MemberId, own: Generation | None, step: int) -> tuple[str, ...] | None:
-    """Pod UIDs of the buddies that hold its private part; empty where its own arena does; None where nobody does."""
-    if own is not None and own.private:
-        return ()
-    homes = [
-        place.pod.uid
-        for place in (moment.places[each] for each in moment.members if each != member)
-        if place.pod and place.report and is_donor_material(place) and _keeps(place.report, member, step)
-    ]
-    return tuple(homes) or None
-
-
-def _never_had(moment: Moment, member: MemberId, step: int) -> bool:
-    """Whether the records tell that no private part of it was ever made at that step: there is none to be lost.
-
-    It was not there when the job came to that step, or its part began with the latest epoch and the job goes back
-    there. Records that are lost tell nothing.
-    """
-    epoch = moment.view.epoch
-    if epoch.rung is None or not epoch.members:
-        return False
-    known = epoch.member(member)
-    if known is None:
-        return all(each.identity.step < step for each in moment.view.remembered if each.member == member)
-    return known.private_begins and epoch.step is not None and step <= epoch.step
-
-
-def _keeps(report: AgentReport, member: MemberId, step: int) -> bool:
-    return any(held.member == member and step in held.steps for held in report.private_held)
 
 
 def _fall_back(moment: Moment, candidates: tuple[Candidate, ...]) -> RestorePoint:

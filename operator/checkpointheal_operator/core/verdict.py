@@ -6,6 +6,7 @@ next.
 
 from checkpointheal_operator.core.decisions import Conclude
 from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.private_parts import tell_behind
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.view import HealRecord
 
@@ -22,8 +23,7 @@ def _verdict(moment: Moment, heal: HealRecord) -> Conclude | None:
     trainer = heard.report.trainer if heard else None
     joined = trainer is not None and (trainer.incarnation, trainer.epoch) == (heal.incarnation, heal.epoch)
     if trainer and joined and (trainer.state in ("training", "done") or trainer.applied_digest is not None):
-        from_memory = heal.rung in (Rung.OWN_MEMORY, Rung.PEER)
-        return _concluded(moment, heal, Reason.HEALED if from_memory else Reason.FELL_BACK)
+        return _trains(moment, heal)
     if place.pod is None or place.pod.uid != heal.pod_uid or place.is_done:
         return _concluded(moment, heal, Reason.RECIPIENT_GONE)
     if heard and place.is_waiting and (heard.report.agent, heard.report.trainer.request) != (heal.agent, heal.request):
@@ -31,16 +31,29 @@ def _verdict(moment: Moment, heal: HealRecord) -> Conclude | None:
     return None
 
 
-def _concluded(moment: Moment, heal: HealRecord, reason: Reason) -> Conclude:
+def _trains(moment: Moment, heal: HealRecord) -> Conclude:
+    if heal.rung not in (Rung.OWN_MEMORY, Rung.PEER):
+        return _concluded(moment, heal, Reason.FELL_BACK)
+    epoch = moment.view.epoch
+    part = epoch.behind.get(heal.recipient) if epoch.number == heal.epoch else None
+    if part is None:
+        return _concluded(moment, heal, Reason.HEALED)
+    return _concluded(moment, heal, Reason.PRIVATE_STATE_BEHIND, tell_behind(epoch.step or 0, {heal.recipient: part}))
+
+
+def _concluded(moment: Moment, heal: HealRecord, reason: Reason, behind: str = "") -> Conclude:
+    """`behind`: that its private part is of an earlier step, where it is."""
     heard = moment.heard.get(heal.pod_uid)
     transfer = heard.report.transfer if heard else None
-    trains = reason in (Reason.HEALED, Reason.FELL_BACK)
+    healed = reason == Reason.HEALED or bool(behind)
+    trains = healed or reason == Reason.FELL_BACK
+    message = (Reason.HEALED if behind else reason).tell(member=heal.recipient, epoch=heal.epoch)
     return Conclude(
         heal=heal.name,
         recipient=heal.recipient,
-        healed=reason == Reason.HEALED,
+        healed=healed,
         transfer=transfer if transfer and transfer.heal == heal.name else None,
         applied_seconds=heard.report.trainer.applied_seconds if heard and trains else None,
         reason=reason,
-        message=reason.tell(member=heal.recipient, epoch=heal.epoch),
+        message=f"{message}; {behind}" if behind else message,
     )

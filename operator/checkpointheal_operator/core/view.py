@@ -32,6 +32,10 @@ class Policy(Frozen):
     epoch_end_deadline: Seconds = Field(default=10, description="How long a trainer may take to end by itself.")
     restore_budget: Seconds = Field(default=180, description="How long a trainer waits in restore().")
     buddies: Count = Field(default=2, description="Other members that keep a member's private parts.")
+    private_behind: Literal["Refuse", "Allow"] = Field(
+        default="Refuse",
+        description="Whether a member whose private part of no common step is left goes on with an earlier one.",
+    )
     max_attempts: int = Field(default=6, ge=1, description="Failed attempts per heal before its rung is given up.")
     retry_pause: Seconds = Field(
         default=1,
@@ -136,6 +140,9 @@ class EpochMember(Frozen):
     private_begins: bool = Field(
         default=False, description="It never had a private part: its own began with the epoch."
     )
+    private_step: Step | None = Field(
+        default=None, description="The earlier step that its private part is of; None: of the epoch's own."
+    )
     revision: str = Field(default="", description="Of the template that its pod was made from.")
     trial: Trial = Field(
         default=0, description="0: not on probation. 1: its first since it was healed. 2: its last, with peers' bytes."
@@ -165,6 +172,11 @@ class EpochRecord(Frozen):
     restarts: tuple[str, ...] = Field(
         default=(), description="Incarnations of trainers to be killed: they stand still, or do not end."
     )
+
+    @property
+    def behind(self) -> dict[MemberId, int]:
+        """Members that began with an earlier private part, and the step that it is of."""
+        return {each.member: each.private_step for each in self.members if each.private_step is not None}
 
     def member(self, member: MemberId) -> EpochMember | None:
         """Who held that place, if anybody."""

@@ -67,6 +67,12 @@ def parser() -> argparse.ArgumentParser:
         default="checkpoint",
         help="what follows where no memory has the state: your checkpoint, or a wait that SIGUSR1 ends (%(default)s)",
     )
+    parser.add_argument(
+        "--private-behind",
+        choices=("refuse", "allow"),
+        default="refuse",
+        help="whether a member whose private part of the step is nowhere goes on with an earlier one (%(default)s)",
+    )
     parser.add_argument("--cold", action="store_true", help="no warm process beside each trainer: less memory")
     parser.add_argument("--plain", action="store_true", help="lines instead of the live view")
     parser.add_argument("-v", "--verbose", action="store_true", help="also say what is waited for")
@@ -80,7 +86,12 @@ def settings_of(asked: argparse.Namespace, command: Sequence[str]) -> LocalSetti
     return LocalSettings(
         job=job,
         command=tuple(command),
-        policy=Policy(replicas=asked.replicas, ranks=asked.ranks, fallback=asked.fallback.capitalize()),
+        policy=Policy(
+            replicas=asked.replicas,
+            ranks=asked.ranks,
+            fallback=asked.fallback.capitalize(),
+            private_behind=asked.private_behind.capitalize(),
+        ),
         logs=(asked.dir or FOLDER / job).absolute(),
         slots=asked.arena_slots,
         trainer_restarts=asked.restarts,

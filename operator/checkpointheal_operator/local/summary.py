@@ -6,6 +6,7 @@ Pure text. Must not know the screen.
 from collections.abc import Iterable, Sequence
 
 from checkpointheal_operator.core.phases import PHASES, SeenHeal, phases
+from checkpointheal_operator.core.reasons import Reason
 
 HEAD = ("recipient", "donor", "cause", "rung", "step", "bytes", *PHASES[1:])
 
@@ -33,7 +34,7 @@ def _cells(seen: SeenHeal) -> tuple[str, ...]:
         str(heal.recipient),
         donor_of(seen) or "-",
         str(heal.cause),
-        str(heal.rung) if heal.healed and heal.rung else heal.reason,
+        str(heal.rung) if heal.reason == Reason.HEALED and heal.rung else heal.reason,
         "-" if seen.step is None else str(seen.step),
         f"{heal.transfer.bytes:,}" if heal.transfer else "-",
         *(f"{spent[name]:.2f}" if name in spent else "-" for name in HEAD[6:]),

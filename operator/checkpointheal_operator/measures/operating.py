@@ -117,7 +117,7 @@ class OperatorMetrics(Register):
         self._heals.labels(rung, heal.cause, heal.reason).inc()
         if heal.rung == Rung.PEER and heal.transfer is not None:
             self._bytes.inc(heal.transfer.bytes)
-        if heal.reason in (Reason.HEALED, Reason.FELL_BACK) and heal.concluded_at is not None:
+        if (heal.healed or heal.reason == Reason.FELL_BACK) and heal.concluded_at is not None:
             self._heal_seconds.labels(rung).observe(max(0.0, heal.concluded_at - heal.noticed_at))
             for name, seconds in phases(SeenHeal(heal)).items():
                 self._phases.labels(name).observe(seconds)

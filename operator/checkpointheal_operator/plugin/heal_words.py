@@ -55,7 +55,9 @@ def summary(heal: Heal, now: float) -> str:
     verdict = healed_condition(heal)
     match outcome(heal):
         case "healed":
-            return f"healed {source(heal)}{took}, {ago}"
+            part = heal.status.private_step
+            behind = "" if part is None else f", with its private part of step {part}"
+            return f"healed {source(heal)}{behind}{took}, {ago}"
         case "dropped":
             return f"dropped ({verdict.reason if verdict else 'nobody asks'}), {ago}"
     return f"fell back to {heal.status.rung or 'a lower rung'}{took}, {ago}"

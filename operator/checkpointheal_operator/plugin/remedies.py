@@ -54,7 +54,10 @@ REMEDIES: dict[str, str] = {
     Reason.NOTHING_KEPT: "mend what the message names: until then a loss costs a checkpoint",
     Reason.NO_ELIGIBLE_DONOR: "look at each donor's refusal: kubectl checkpointheal explain POD",
     Reason.NO_COMMON_STEP: "the job goes on from your checkpoint; look which replicas lost the step",
-    Reason.PRIVATE_STATE_LOST: "it goes on from an earlier step or your checkpoint; raise spec.privateState.buddies",
+    Reason.PRIVATE_STATE_LOST: "it goes on from an earlier step or your checkpoint; raise spec.privateState.buddies, "
+    "or let an earlier part stand in for it: spec.privateState.behind: Allow",
+    Reason.PRIVATE_STATE_BEHIND: "nothing: that member draws some of its batches and random numbers again; where that "
+    "must not be, set spec.privateState.behind to Refuse",
     Reason.ATTEMPTS_EXHAUSTED: "look why transfers fail: kubectl checkpointheal explain POD names each attempt's end",
     Reason.CRASH_LOOP_AT_STEP: "look at the trainer's log: the same step fails again, maybe by its data or code",
     Reason.PROBATION_EXHAUSTED: "cordon that member's node and delete its pod; the job goes on from your checkpoint",

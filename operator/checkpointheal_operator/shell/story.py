@@ -22,6 +22,9 @@ from checkpointheal_operator.core.decisions import (
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import HealRecord, JobView
 
+GRAVE = (Reason.FELL_BACK, Reason.HELD, Reason.PROBATION_FAILED, Reason.PRIVATE_STATE_BEHIND)
+"""What a person should see, though nothing has failed here."""
+
 
 class Line(NamedTuple):
     """One line, and what it is about."""
@@ -37,7 +40,7 @@ def lines(decision: Decision, view: JobView) -> Iterator[Line]:
     yield Line(
         f"{_word(decision)}: {decision.message}",
         Facts(job=view.job, reason=reason, **_about(decision, view)),
-        logging.WARNING if reason in (Reason.FELL_BACK, Reason.HELD, Reason.PROBATION_FAILED) else logging.INFO,
+        logging.WARNING if reason in GRAVE else logging.INFO,
     )
     if isinstance(decision, BeginEpoch):
         for heal in view.heals:

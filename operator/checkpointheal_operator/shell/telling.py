@@ -80,6 +80,7 @@ def progress(said: Told, record: HealRecord, stored: Heal) -> HealStatus:
         "observed_generation": generation,
         "conditions": tuple(_open(each) if record.is_open else each for each in conditions),
         "step": epoch.step if record.epoch == epoch.number else None,
+        "private_step": epoch.behind.get(record.recipient) if record.epoch == epoch.number else None,
         "told_at": said.now,
     }
     assigned = stored.spec.assignment
@@ -119,7 +120,7 @@ def event(record: HealRecord, stored: Heal, now: float) -> Json:
     """The verdict, where `kubectl describe pod` shows it. Its name is the verdict's, so that it is told once."""
     notice = Notice(
         f"{record.name}.{record.reason.lower()}",
-        "Warning" if record.reason == Reason.FELL_BACK else "Normal",
+        "Warning" if record.reason in (Reason.FELL_BACK, Reason.PRIVATE_STATE_BEHIND) else "Normal",
         record.reason,
         record.message,
     )

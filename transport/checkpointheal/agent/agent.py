@@ -48,7 +48,7 @@ from checkpointheal.agent.trainer_seen import TrainerSeen
 from checkpointheal.agent.transfers import Transfers
 from checkpointheal.arena import Arena
 from checkpointheal.contract import trainer as words
-from checkpointheal.contract.gateway import AgentReport, Assignment, Flaw, Orders
+from checkpointheal.contract.gateway import MANY, AgentReport, Assignment, Flaw, Orders
 from checkpointheal.contract.identity import Endpoint
 from checkpointheal.errors import CheckpointHealError
 
@@ -142,6 +142,8 @@ class Agent:
             generations=self._shelf.generations(self._private_steps()),
             passed=self._passed.steps,
             private_held=self._keep.held(),
+            private_own=tuple(sorted(self._private_steps())[-MANY:]),
+            behind=self._seen.behind,
             transfer=self._taking.facts,
             drills=True,
             drill=self._drilling.facts,
@@ -259,6 +261,7 @@ class Agent:
                 slot=duty.slot,
                 state_digest=duty.identity.state_digest if duty.identity else None,
                 private_begins=duty.order.private_begins,
+                private_step=duty.order.private_step,
                 rendezvous=True,
                 members=duty.order.members,
                 word_within=duty.order.word_within,
@@ -326,8 +329,10 @@ class Agent:
     def _tidy(self) -> None:
         """Private parts that nobody can need any more go. Where one stays, training goes on all the same."""
         try:
-            sealed = {seal.step for seal in self._arena.seals().values()}
-            self._arena.keep_private(sorted({*sorted(self._arena.private_steps())[-3:], *sealed}))
+            needed = {seal.step for seal in self._arena.seals().values()}
+            if self._orders.epoch is not None and self._orders.epoch.private_step is not None:
+                needed.add(self._orders.epoch.private_step)  # the epoch's own step may be gone back to again
+            self._arena.keep_private(sorted({*sorted(self._arena.private_steps())[-3:], *needed}))
         except CheckpointHealError as error:
             if not self._untidy:
                 log.warning("old private parts stay: %s", error)

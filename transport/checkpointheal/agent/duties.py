@@ -3,7 +3,8 @@
 Pure. Orders are declared state, so this is a comparison, repeated after every change; carrying a duty out changes what
 the agent sees, and the duty is gone. Rules that live here: a lower epoch or attempt than one seen is ignored; a trainer
 gets one answer per request, from the newest epoch only; nothing of an abandoned future survives an answer;
-no step is promised without the member's own private part of it, unless it never had one.
+no step is promised without the member's own private part: that of the step or, where the order names one, of an earlier
+step; unless it never had one.
 """
 
 from collections.abc import Mapping
@@ -142,9 +143,10 @@ def _answer(sight: Sight, orders: Orders) -> Duty | None:
         return None
     if order.step is None:
         return Answer(order, None, None)
-    if order.step not in sight.private_steps and not order.private_begins:
-        wanted = orders.private_from and sight.fetching_private != order.step
-        return FetchPrivate(order.step, orders.private_from) if wanted else None
+    part = order.step if order.private_step is None else order.private_step
+    if part not in sight.private_steps and not order.private_begins:
+        wanted = orders.private_from and sight.fetching_private != part
+        return FetchPrivate(part, orders.private_from) if wanted else None
     held = [(slot, identity) for slot, identity in sorted(sight.slots.items()) if identity.step == order.step]
     slot, identity = min(held, key=lambda each: not _was_sent(orders.assignment, each[1]), default=(None, None))
     return None if identity is None else Answer(order, slot, identity)

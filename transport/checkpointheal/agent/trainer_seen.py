@@ -18,6 +18,8 @@ class TrainerSeen:
         self.held = False
         """It says that it waits for as long as it takes."""
         self.build = ""
+        self.behind = True
+        """It can begin with an earlier private part, or has not come yet to say."""
         self._waits: tuple[str, int] = ("", 0)
         self._before_stop = self.facts.state
 
@@ -31,7 +33,7 @@ class TrainerSeen:
         match said:
             case Hello(role="trainer"):
                 self._live(said.incarnation)
-                self.build = said.build
+                self.build, self.behind = said.build, said.behind
                 self._set(state="training" if said.epoch else "starting", epoch=said.epoch or self.facts.epoch)
             case Wait():
                 self.held = said.held

@@ -143,6 +143,16 @@ class AgentReport(Message):
         description="The first steps of the epoch, as many as `EpochOrder.probation` asks for, ascending.",
     )
     private_held: tuple[PrivateHeld, ...] = Field(default=(), max_length=MANY)
+    private_own: tuple[Step, ...] = Field(
+        default=(),
+        max_length=MANY,
+        description="Steps whose private part of this member lies in its arena, beside a generation or not.",
+    )
+    behind: bool = Field(
+        default=False,
+        description="It can be given a private part of an earlier step than its state's; as long as its trainer has "
+        "not come, that is not known to be wrong. False: its trainer cannot, or an older build.",
+    )
     transfer: TransferFacts | None = None
     drills: bool = Field(default=False, description="It can take part in a drill. False: an older build, not asked.")
     drill: DrillFacts | None = None
@@ -227,6 +237,11 @@ class EpochOrder(Message):
     private_begins: bool = Field(
         default=False, description="This member never had a private part: it is given none, and its own begins now."
     )
+    private_step: Step | None = Field(
+        default=None,
+        description="This member's private part of the restore step is nowhere: it is given the one of this earlier "
+        "step. Said only to an agent that has reported `behind`. None: of the restore step.",
+    )
     host: Peer | None = Field(
         default=None, description="Whose agent holds the rendezvous of this epoch; None: it is not known now."
     )
@@ -249,7 +264,7 @@ class Orders(Message):
     buddies: tuple[Peer, ...] = Field(default=(), description="Who keeps this member's private parts.")
     keep_steps: tuple[Step, ...] = Field(default=(), description="Steps whose private parts must not be dropped.")
     private_from: tuple[Peer, ...] = Field(
-        default=(), description="Who holds this member's own private part of the restore step."
+        default=(), description="Who holds the private part of this member that the epoch begins with."
     )
     restart_trainer: str | None = Field(
         default=None, description="Incarnation of a trainer to be killed: it stands still."

@@ -34,6 +34,11 @@ class Hello(Message):
     epoch: Epoch = Field(
         default=0, description="The epoch that it trains in, where it comes back to a restarted agent."
     )
+    behind: bool = Field(
+        default=False,
+        description="It can begin with a private part of an earlier step than its state's. False: a part of it counts "
+        "steps; `run`'s, or an older trainer's.",
+    )
     build: Id = Field(default="", description="Its torch and processor; empty: `run`'s, or an older trainer's.")
 
 
@@ -175,6 +180,9 @@ class Restored(Message):
     )
     private_begins: bool = Field(
         default=False, description="This member never had a private part: its own begins as the script has made it."
+    )
+    private_step: Step | None = Field(
+        default=None, description="The earlier step that this member's private part is of; None: of `step`."
     )
     rendezvous: bool = Field(default=False, description="The agent carries `StoreAsk` for this epoch.")
     members: Count = Field(default=0, description="How many take part in the epoch; 0: nobody says.")

@@ -181,6 +181,9 @@ class _Checkpoint:
 class _Own:
     """This rank's part of it, and where in the loops it was taken."""
 
+    bound_to_step = True
+    """Its loops count updates."""
+
     def __init__(self) -> None:
         self.restored: Mapping[str, Any] = {}
         self.at = ""

@@ -167,6 +167,9 @@ class _Commits(TrainerCallback):  # type: ignore[misc]  # transformers is absent
 class _Own:
     """What a Trainer keeps to itself, as a private part: other ranks time and log other things."""
 
+    bound_to_step = True
+    """It holds `global_step`, from which the Trainer goes on."""
+
     def __init__(self) -> None:
         self.restored: Mapping[str, Any] = {}
         self._trainer: Trainer | None = None

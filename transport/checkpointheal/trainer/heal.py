@@ -73,6 +73,7 @@ class Heal:
         self._incarnation = settings.incarnation or uuid.uuid4().hex
         self._epoch, self._request = 0, 0
         self._step: int | None = None
+        self._private_step: int | None = None
         self._has_joined = threading.Event()
         self._highest = -1
         self._asked = False
@@ -121,6 +122,14 @@ class Heal:
         its addresses there.
         """
         return self._epoch
+
+    @property
+    def private_step(self) -> int | None:
+        """The earlier step whose private part this rank went on with at the last restore; None: none, as a rule.
+
+        Then its random streams and data position are behind its state, and what follows is not as if nothing had been.
+        """
+        return self._private_step
 
     def process_group(self) -> dist.ProcessGroup:
         """The default process group, for DDP, FSDP2 and DeviceMesh: it stays while members come and go.
@@ -229,6 +238,7 @@ class Heal:
             incarnation=self._incarnation,
             pid=os.getpid(),
             epoch=self._epoch,
+            behind=self._parts.may_be_behind,
             build=build.of_this_process(),
         )
 
@@ -285,7 +295,7 @@ class Heal:
         )
 
     def _take_place(self, line: Line, answer: Restored) -> None:
-        self._epoch, self._step = answer.epoch, answer.step
+        self._epoch, self._step, self._private_step = answer.epoch, answer.step, answer.private_step
         self._highest = max(-1 if each is None else each for each in (answer.step, answer.highest))
         if isinstance(told := line.latest("epoch_over"), EpochOver):
             self._epoch_over(told)  # the line's thread may have heard it before this one had its place
@@ -310,7 +320,7 @@ class Heal:
         if answer.private_begins:
             log.info("checkpointheal: this rank is new in the job: its random streams and data position begin here")
         else:
-            put_back_own_part(self._parts, arena, step)
+            put_back_own_part(self._parts, arena, step if self._private_step is None else self._private_step, step)
         return held
 
 

@@ -1,6 +1,7 @@
-"""How does a rank get its private part of a step back, and what if it is nowhere?
+"""How does a rank get its private part back, and what if that of the step is nowhere?
 
-Training goes on without it, restored but not identical, and says so. Must not know the agent.
+Training goes on with an earlier one where it is given that, or without one: restored but not identical, and says so.
+Must not know the agent.
 """
 
 import logging
@@ -13,8 +14,15 @@ from checkpointheal.trainer.parts import Parts
 log = logging.getLogger("checkpointheal")
 
 
-def put_back_own_part(parts: Parts, arena: Arena, step: int) -> None:
-    """Streams, data position and per-rank buffers, as they were at that step."""
+def put_back_own_part(parts: Parts, arena: Arena, step: int, beside: int) -> None:
+    """Streams, data position and per-rank buffers, as they were at `step`, for the state of the step `beside`."""
+    if step != beside:
+        log.warning(
+            "checkpointheal: this rank's private part of step %d is nowhere, and that of step %d stands in for it: "
+            "random streams and data position are behind, so the run is restored but not identical",
+            beside,
+            step,
+        )
     try:
         blob = arena.read_private(step)
         state = None if blob is None else unpack(blob, known=describe(parts.private_state()).leaves.known)

@@ -53,6 +53,15 @@ class Parts:
         return tuple(part for part in parts if isinstance(part, torch.amp.GradScaler))
 
     @property
+    def may_be_behind(self) -> bool:
+        """Whether private parts of an earlier step may stand beside a later state: none of them counts steps.
+
+        One that does says so by an attribute, `bound_to_step = True`: its rank would make another number of updates
+        than its peers.
+        """
+        return not any(getattr(part, "bound_to_step", False) for part in self.private.values())
+
+    @property
     def modules(self) -> Mapping[str, torch.nn.Module]:
         """The same of modules."""
         return {name: part for name, part in self.replicated.items() if isinstance(part, torch.nn.Module)}
