@@ -21,6 +21,7 @@ class Deadlines(Frozen):
     report: Seconds
     epoch_end: Seconds
     transfer: Seconds
+    go_on_without: Seconds
     restore_budget: Seconds
 
 
@@ -30,6 +31,7 @@ FIFTHS = {
     "report": 10,
     "epoch_end": 10,
     "transfer": 30,
+    "go_on_without": 30,
     "restore_budget": 180,
 }
 """So many fifths of the patience: whole numbers, for the API server's rules count in those."""
@@ -46,6 +48,7 @@ class Order(NamedTuple):
 ORDERS = (
     Order("report", "agent_silence", "a new leader would give up agents that it still takes for alive"),
     Order("transfer", "agent_silence", "an attempt would be overdue before its donor is found silent"),
+    Order("go_on_without", "epoch_end", "who is still leaving its epoch would be left out of the next one"),
     Order("restore_budget", "stopped_trainer", "who loads its state would be lost before it is found to stand still"),
 )
 

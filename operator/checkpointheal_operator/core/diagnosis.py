@@ -161,7 +161,10 @@ def _overdue(moment: Moment, place: Place) -> Loss | None:
 
 
 def _newcomer(moment: Moment, member: MemberId) -> Loss | None:
-    if moment.view.epoch.member(member) is not None or not moment.places[member].is_waiting:
+    """Who was left out is not new: it is taken in at the next commit, and costs nobody a step."""
+    epoch = moment.view.epoch
+    is_known = epoch.member(member) is not None or epoch.absence(member) is not None
+    if is_known or not moment.places[member].is_waiting:
         return None
     return Loss(member, Reason.MEMBERSHIP_CHANGED, Reason.MEMBERSHIP_CHANGED.tell(member=member))
 
@@ -185,5 +188,7 @@ def _findings(moment: Moment, place: Place) -> Iterator[Finding]:
     if not place.fresh:
         message = Reason.AGENT_SILENT.tell(member=member, age=moment.age(heard))
         yield Finding(member, Reason.AGENT_SILENT, message)
+    if moment.view.policy.may_be_short and heard.report.trainer.request and not heard.report.trainer.goes_on:
+        yield Finding(member, Reason.NEEDS_EVERYONE, Reason.NEEDS_EVERYONE.tell(member=member))
     for flaw in flaws_of(heard.report, member):
         yield Finding(member, flaw.reason, flaw.message)

@@ -78,7 +78,7 @@ def restore_point(moment: Moment) -> RestorePoint | Wait:
 def _go_on(best: Candidate, passed: Candidate | None) -> RestorePoint:
     message = Reason.EVERYONE_WAITS.tell(step=best.step)
     if best.beginning:
-        message += f"; the private part of {_named(best.beginning)} begins there: it never had one"
+        message += f"; the private part of {_named(best.beginning)} begins there: it has none of that step"
     if passed is not None:
         message += f"; not step {passed.step}: {_obstacle(passed)[1]}"
     return RestorePoint(
@@ -181,7 +181,9 @@ def _witnesses(moment: Moment, coordinate: int, step: int) -> Iterator[Remembere
     holding = {place.pod.uid for place in moment.places.values() if place.pod}
     gone = (heard.report for uid, heard in moment.heard.items() if uid not in holding)
     for each in (*moment.view.remembered, *(last for report in gone if (last := last_identity(report)))):
-        if each.member.coordinate == coordinate and each.identity.step == step:
+        left = moment.view.epoch.absence(each.member)
+        saw_it = left is None or step <= left.since  # what it held of a later step came of another past
+        if saw_it and each.member.coordinate == coordinate and each.identity.step == step:
             yield each
 
 
@@ -201,11 +203,14 @@ def _never_had(moment: Moment, member: MemberId, step: int) -> bool:
     """Whether the records tell that no private part of it was ever made at that step: there is none to be lost.
 
     It was not there when the job came to that step, or its part began with the latest epoch and the job goes back
-    there. Records that are lost tell nothing.
+    there. Nor does anybody look for the part with which it was left out: the others went on without it. Records that
+    are lost tell nothing.
     """
     epoch = moment.view.epoch
     if epoch.rung is None or not epoch.members:
         return False
+    if (left := epoch.absence(member)) is not None:
+        return step >= left.since
     known = epoch.member(member)
     if known is None:
         return all(each.identity.step < step for each in moment.view.remembered if each.member == member)
