@@ -1,7 +1,8 @@
-"""Who was lost for too long is left out, where the policy lets the others go on; who is back is taken in at a commit."""
+"""Who was lost for too long is left out, where the policy lets the others go on; who is back comes in at a commit."""
 
 import pytest
 
+from builders_absence import LATER, WAIT, a_lossy_job, a_short_job, all_left, back, heard_at
 from builders_core import (
     BEGAN,
     NOW,
@@ -9,11 +10,9 @@ from builders_core import (
     a_job,
     decided,
     ended,
-    held_for,
     m,
     report_of,
     with_followers,
-    with_new_pod,
     with_pod,
     with_policy,
     with_report,
@@ -35,58 +34,6 @@ from checkpointheal_operator.core.records import advance
 from checkpointheal_operator.core.restore import RestorePoint, restore_point
 from checkpointheal_operator.core.view import JobView, LeftOut, Remembered
 
-WAIT = 30.0
-LATER = NOW - 1 + WAIT
-"""When `ended` epochs have been over for as long as the others wait."""
-
-
-def heard_at(view: JobView, when: float) -> JobView:
-    """Every agent has spoken just then."""
-    return view.model_copy(update={"heard": tuple(each.model_copy(update={"at": when}) for each in view.heard)})
-
-
-def a_lossy_job(*lost: str, minimum: int | None = 1, **job: object) -> JobView:
-    """Those members have no pod any more; the others, on level 2, wait, and have waited for long enough."""
-    view = a_job(min_replicas=minimum, go_on_without=WAIT, **job)
-    for member in view.policy.members():
-        view = with_trainer(view, member, goes_on=True)
-    for member in view.policy.members():
-        if str(member) not in lost:
-            request = report_of(view, member).trainer.request
-            view = with_trainer(view, member, state="waiting", epoch=0, request=request + 1)
-    for each in lost:
-        view = without_pod(view, m(each))
-    return heard_at(ended(view, *lost), LATER)
-
-
-def a_short_job(*lost: str, **job: object) -> JobView:
-    """Those who were left go on without the others: epoch 2, three steps on."""
-    view, _ = decided(a_lossy_job(*lost, **job), LATER)
-    step = view.epoch.step + 3
-    for known in view.epoch.members:
-        kept = tuple(a_generation(known.member, each, epoch=2) for each in (step, step - 1))
-        view = with_trainer(view, known.member, state="training", epoch=2)
-        others = tuple(held_for(each.member, step, step - 1) for each in view.epoch.members)
-        view = with_report(view, known.member, generations=kept, epoch_seen=2, private_held=others)
-    return view
-
-
-def back(view: JobView, *members: str) -> JobView:
-    """New pods have taken their places, and their trainers wait."""
-    for each in members:
-        gone = tuple(h for h in view.heard if h.report.pod_uid != f"u{each}")
-        known = next(h for h in view.heard if h.report.pod_uid == f"u{each}")
-        view = with_new_pod(view.model_copy(update={"heard": (*gone, known)}), m(each))
-        view = with_trainer(view, m(each), goes_on=True)
-    return heard_at(view, LATER)
-
-
-def all_left(view: JobView) -> JobView:
-    """Everybody in the epoch has left it at a commit, and asks again."""
-    for known in view.epoch.members:
-        view = with_trainer(view, known.member, state="waiting", epoch=0, request=known.request + 1)
-    return view
-
 
 def begun(view: JobView, now: float = LATER) -> BeginEpoch:
     return next(each for each in decided(view, now)[1] if isinstance(each, BeginEpoch))
@@ -106,6 +53,10 @@ def test_who_was_lost_is_waited_for_first_and_the_wait_has_an_end() -> None:
     decision = decide(heard_at(a_lossy_job("1/0"), LATER - 0.5), LATER - 0.5)
     assert isinstance(decision, Wait)
     assert (decision.reason, decision.until) == (Reason.MEMBER_MISSING, LATER)
+
+
+def test_nobody_is_left_out_who_may_still_be_leaving_its_epoch() -> None:
+    assert may_go_on_at(at(with_policy(a_lossy_job("1/0"), epoch_end_deadline=2 * WAIT), LATER)) == LATER + WAIT
 
 
 def test_the_others_go_on_at_the_step_of_their_own_private_parts() -> None:
@@ -194,9 +145,7 @@ def test_who_is_left_out_is_the_last_to_keep_a_private_part() -> None:
 
 
 def test_a_short_epoch_is_left_alone_while_nobody_is_back() -> None:
-    assert decide(a_short_job("1/0"), LATER) == Nothing(
-        reason=Reason.ALL_TRAIN, message="epoch 2 is under way"
-    )
+    assert decide(a_short_job("1/0"), LATER) == Nothing(reason=Reason.ALL_TRAIN, message="epoch 2 is under way")
 
 
 def test_who_is_back_has_the_others_leave_at_a_commit_and_nobody_is_lost() -> None:
@@ -288,7 +237,10 @@ def test_a_second_loss_in_a_short_epoch_is_waited_for_and_then_left_out_too() ->
     assert soon.until == LATER + WAIT
     decision = begun(heard_at(view, LATER + WAIT), LATER + WAIT)
     assert [str(each.member) for each in decision.members] == ["0/0"]
-    assert [(str(each.member), each.since, each.epoch) for each in decision.left_out] == [("1/0", 10, 2), ("2/0", 13, 3)]
+    assert [(str(each.member), each.since, each.epoch) for each in decision.left_out] == [
+        ("1/0", 10, 2),
+        ("2/0", 13, 3),
+    ]
 
 
 def test_where_they_go_back_behind_the_step_at_which_it_was_left_out_that_step_is_where_it_was() -> None:
@@ -312,7 +264,11 @@ def test_what_a_lost_one_held_of_steps_that_the_others_made_without_it_is_no_wit
 
 def test_what_a_member_kept_from_before_it_was_left_out_is_never_restored() -> None:
     view = back(a_short_job("1/0"), "1/0")
-    own = a_generation(m("1/0"), 12, epoch=1), a_generation(m("1/0"), 10, epoch=1), a_generation(m("1/0"), 9, epoch=None)
+    own = (
+        a_generation(m("1/0"), 12, epoch=1),
+        a_generation(m("1/0"), 10, epoch=1),
+        a_generation(m("1/0"), 9, epoch=None),
+    )
     view = with_report(view, m("1/0"), generations=own)
     moment = at(view, LATER)
     assert sorted(moment.generations(report_of(view, m("1/0")))) == [9, 10]

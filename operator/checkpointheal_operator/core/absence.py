@@ -35,8 +35,10 @@ def may_go_on_at(moment: Moment) -> float | None:
     if any(moment.places[member].is_done for member in moment.members):
         return None
     heard = moment.view.leader_since + policy.report_deadline
-    are_known = all(epoch.absence(member) is not None for member in missing)
-    return heard if are_known else max(heard, epoch.ended_at + policy.go_on_without)
+    if all(epoch.absence(member) is not None for member in missing):
+        return heard
+    # Not an order of deadlines that the API keeps: who has set epochEndSeconds higher never heard of this one.
+    return max(heard, epoch.ended_at + max(policy.go_on_without, policy.epoch_end_deadline))
 
 
 def left_out(moment: Moment, step: int, number: int) -> tuple[LeftOut, ...]:

@@ -48,7 +48,6 @@ class Order(NamedTuple):
 ORDERS = (
     Order("report", "agent_silence", "a new leader would give up agents that it still takes for alive"),
     Order("transfer", "agent_silence", "an attempt would be overdue before its donor is found silent"),
-    Order("go_on_without", "epoch_end", "who is still leaving its epoch would be left out of the next one"),
     Order("restore_budget", "stopped_trainer", "who loads its state would be lost before it is found to stand still"),
 )
 
