@@ -1,4 +1,4 @@
-"""A trainer of plain DDP whose every update can be computed again by hand, from who was there at each step.
+"""A trainer under DDP or HSDP whose every update can be computed again by hand, from who was there at each step.
 
 `away-RANK` in the folder keeps that rank's next process from coming to its first call of ours.
 """
@@ -11,13 +11,18 @@ from hashlib import sha256
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 import checkpointheal
 
 WIDTH = 8
 PAUSE = 0.02
+SHARDS = 2
 
 
 def model() -> nn.Module:
@@ -37,8 +42,23 @@ def loss_of(net: nn.Module, rank: int, step: int) -> torch.Tensor:
     return nn.functional.mse_loss(net(points), points.roll(1, dims=1))
 
 
+def wrapped(net: nn.Module) -> nn.Module:
+    if os.environ["WRAP"] == "ddp":
+        group = checkpointheal.process_group()
+        return DistributedDataParallel(net, process_group=group, find_unused_parameters=True)
+    checkpointheal.process_group()
+    shape = (dist.get_world_size() // SHARDS, SHARDS)
+    return fully_shard(net, mesh=init_device_mesh("cpu", shape, mesh_dim_names=("replicate", "shard")))
+
+
 def fingerprint(net: nn.Module) -> str:
-    return sha256(b"".join(each.detach().numpy().tobytes() for each in net.parameters())).hexdigest()
+    """Of what lies on this rank."""
+    own = (each.to_local() if isinstance(each, DTensor) else each for each in net.parameters())
+    return sha256(b"".join(each.detach().numpy().tobytes() for each in own)).hexdigest()
+
+
+def whole(each: torch.Tensor) -> torch.Tensor:
+    return each.full_tensor() if isinstance(each, DTensor) else each
 
 
 def main(folder: Path) -> None:
@@ -46,16 +66,16 @@ def main(folder: Path) -> None:
     while (folder / f"away-{rank}").exists():
         time.sleep(PAUSE)
     net = model()
+    outer = wrapped(net)
     optimizer = optimizer_of(net)
     heal = checkpointheal.attach(model=net, optimizer=optimizer)
-    ddp = DistributedDataParallel(net, process_group=heal.process_group(), find_unused_parameters=True)
     with (folder / f"steps-{rank}.jsonl").open("a") as told:
         for epoch in heal.epochs():
             with epoch:
                 step = epoch.step
                 while not _is_last(folder, step):
                     optimizer.zero_grad()
-                    loss_of(ddp, rank, step).backward()
+                    loss_of(outer, rank, step).backward()
                     optimizer.step()
                     step += 1
                     line = {"step": step, "new": heal.commit(step), "weights": fingerprint(net), "pid": os.getpid()}
@@ -63,7 +83,7 @@ def main(folder: Path) -> None:
                     told.write(json.dumps(line) + "\n")
                     told.flush()
                     time.sleep(PAUSE)
-    torch.save(net.state_dict(), folder / f"end-{rank}.pt")
+    torch.save({name: whole(each) for name, each in net.state_dict().items()}, folder / f"end-{rank}.pt")
 
 
 def _is_last(folder: Path, step: int) -> bool:
