@@ -148,6 +148,15 @@ def test_a_short_epoch_is_left_alone_while_nobody_is_back() -> None:
     assert decide(a_short_job("1/0"), LATER) == Nothing(reason=Reason.ALL_TRAIN, message="epoch 2 is under way")
 
 
+def test_people_are_told_who_is_left_out_and_not_that_nothing_begins_without_it() -> None:
+    view = a_short_job("1/0")
+    found = [each for each in findings(at(view, LATER)) if each.member == m("1/0")]
+    assert [each.reason for each in found] == [Reason.LEFT_OUT]
+    assert found[0].message == "epoch 2 is without 1/0, from step 10 on: it comes in once it waits"
+    again = [each.reason for each in findings(at(back(view, "1/0"), LATER)) if each.member == m("1/0")]
+    assert again == [Reason.LEFT_OUT]
+
+
 def test_who_is_back_has_the_others_leave_at_a_commit_and_nobody_is_lost() -> None:
     view = back(a_short_job("1/0"), "1/0")
     decision = decide(view, LATER)

@@ -53,12 +53,11 @@ def wrapped(net: nn.Module) -> nn.Module:
 
 def fingerprint(net: nn.Module) -> str:
     """Of what lies on this rank."""
-    own = (each.to_local() if isinstance(each, DTensor) else each for each in net.parameters())
-    return sha256(b"".join(each.detach().numpy().tobytes() for each in own)).hexdigest()
+    return sha256(b"".join(own(each).detach().numpy().tobytes() for each in net.parameters())).hexdigest()
 
 
-def whole(each: torch.Tensor) -> torch.Tensor:
-    return each.full_tensor() if isinstance(each, DTensor) else each
+def own(each: torch.Tensor) -> torch.Tensor:
+    return each.to_local() if isinstance(each, DTensor) else each
 
 
 def main(folder: Path) -> None:
@@ -83,7 +82,7 @@ def main(folder: Path) -> None:
                     told.write(json.dumps(line) + "\n")
                     told.flush()
                     time.sleep(PAUSE)
-    torch.save({name: whole(each) for name, each in net.state_dict().items()}, folder / f"end-{rank}.pt")
+    torch.save({name: own(each) for name, each in net.state_dict().items()}, folder / f"end-{rank}.pt")
 
 
 def _is_last(folder: Path, step: int) -> bool:

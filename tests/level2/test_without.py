@@ -124,11 +124,12 @@ def test_the_others_go_on_without_a_replica_that_stays_away_and_average_over_tho
     assert {len(each) for each in there.values()} == {(replicas - 1) * ranks, replicas * ranks}
     assert all(line["members"] == len(there[line["step"]]) for line in told[others[0]])
     weights: dict[tuple[int, int], set[str]] = {}
-    for number in told:
-        for line in told[number]:
+    for number, said in told.items():
+        for line in said:
             weights.setdefault((line["step"], number % ranks), set()).add(line["weights"])
     assert all(len(each) == 1 for each in weights.values()), "all who train hold the same bits at each step"
     wanted = by_hand(there)
-    for each in told:
-        held = torch.load(tmp_path / f"end-{each}.pt")
+    for replica in range(replicas):
+        parts = [torch.load(tmp_path / f"end-{replica * ranks + each}.pt") for each in range(ranks)]
+        held = {name: torch.cat([part[name] for part in parts]) for name in wanted}
         assert all(torch.allclose(held[name], wanted[name], rtol=0, atol=1e-12) for name in wanted)

@@ -176,8 +176,8 @@ class Deadlines(Part):
     )
     go_on_without_seconds: Seconds | None = Field(
         default=None,
-        description="How long the others wait for who was lost, where layout.minReplicas lets them go on without; never "
-        "less than epochEndSeconds." + _times("go_on_without"),
+        description="How long the others wait for who was lost, where layout.minReplicas lets them go on without; "
+        "never less than epochEndSeconds." + _times("go_on_without"),
     )
 
 

@@ -181,6 +181,7 @@ class Reason(StrEnum):
         "ProbationDiffers",
         "{member} was healed, and its {name} is {own}, its peers' {theirs}: other data can do that, wrong memory too",
     )
+    LEFT_OUT = "LeftOut", "epoch {epoch} is without {member}, from step {since} on: it comes in once it waits"
     NEEDS_EVERYONE = (
         "NeedsEveryone",
         (

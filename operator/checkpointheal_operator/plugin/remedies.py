@@ -24,7 +24,8 @@ REMEDIES: dict[str, str] = {
     Reason.JOIN_OVERDUE: "look at the trainer's log: it asked for a state and did not take it",
     Reason.MEMBERSHIP_CHANGED: BY_ITSELF,
     Reason.MEMBER_RETURNS: BY_ITSELF,
-    Reason.GOES_ON_WITHOUT: "look why no pod is there, or why its trainer does not come to restore()",
+    Reason.GOES_ON_WITHOUT: "look why no pod is there, or why its trainer does not come to heal.epochs()",
+    Reason.LEFT_OUT: "look why no pod is there, or why its trainer does not come to heal.epochs(); the others train",
     Reason.NEEDS_EVERYONE: "train by heal.epochs(), with a torch, a library and an agent that are new enough; or leave "
     "spec.layout.minReplicas out",
     Reason.PROBATION_FAILED: "nothing: the job goes back to the last step that was shared; if it comes again, suspect "
