@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 )
 
 from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.core.decisions import BeginEpoch
 from promises import Promised
 from troubled import UNDER_WAY_AT_MOST
 
@@ -70,6 +71,7 @@ class Machine(RuleBasedStateMachine):
                 "fallback": st.sampled_from(["Checkpoint", "Hold"]),
                 "donor_limit": st.integers(1, 2),
                 "private_behind": st.sampled_from(["Refuse", "Allow"]),
+                "min_replicas": st.sampled_from([None, 1, 2]),
             }
         ),
         way=st.sampled_from(["level 1", "level 2", "on demand"]),
@@ -200,6 +202,21 @@ class Machine(RuleBasedStateMachine):
                 self.job.train(member)
             self.job.go_round()
 
+    @rule(number=numbers, what=st.sampled_from(["remove", "remove", "stop_trainer", "silence"]), back=st.booleans())
+    def a_member_stays_away_until_the_others_may_go_on(self, number: int, what: str, back: bool) -> None:
+        self.do(what, number)
+        for seconds in (0, 0, 0, 31, 0, 0):
+            self.job.now += seconds
+            for _ in range(2):
+                self.job.go_round()
+        self.count("stayed away" if self.job.view.epoch.left_out else "nobody goes on")
+        for member in list(self.job.pods):
+            self.job.train(member)
+        if back:
+            self.job.replace_pod(self.member(number))
+            for _ in range(3):
+                self.job.go_round()
+
     @rule(
         which=st.sets(numbers, min_size=2, max_size=3),
         what=st.sampled_from(["kill_trainer", "kill_agent", "replace_pod"]),
@@ -234,6 +251,8 @@ class Machine(RuleBasedStateMachine):
 
     def rest(self) -> None:
         self.steps = 0
+        begun = [each.left_out for each in self.job.decisions if isinstance(each, BeginEpoch)]
+        self.tally.done["epochs without somebody"] += sum(bool(each) for each in begun)
         self.job.look()
         ending = self.job.it_ends_healed_or_in_a_named_fallback_within_its_deadlines()
         self.tally.endings[ending] += 1

@@ -4,11 +4,11 @@ Truth is what the simulated pods are, not what anybody has heard of them.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from checkpointheal.contract.gateway import Assignment
+from checkpointheal.contract.gateway import Assignment, Generation
 from checkpointheal.contract.identity import MemberId
-from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Decision, EndEpoch
+from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Decision, EndEpoch, LeaveEpoch
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.view import EpochMember, JobView, Policy
 from simulation import Trainer
@@ -47,6 +47,8 @@ class Promised(Troubled):
                 self.no_step_that_memory_could_restore_is_given_up(view, decision)
                 self.nobody_falls_back_unless_the_policy_lets_it(view, decision)
                 self.nobody_is_behind_unless_the_policy_lets_it_and_nothing_else_is_left(view, decision)
+            case LeaveEpoch():
+                assert {each.member for each in view.epoch.left_out} >= set(decision.back) > set()
             case EndEpoch():
                 self.an_epoch_ends_only_for_a_member_that_is_truly_lost(view, decision)
                 self.ended.add(decision.epoch)
@@ -81,6 +83,7 @@ class Promised(Troubled):
         """At rest and in between: what must hold at every moment."""
         self.no_recipient_has_two_attempts_at_once()
         self.all_that_train_in_one_epoch_loaded_one_step()
+        self.all_that_train_in_one_epoch_have_one_past()
 
     # What is promised.
 
@@ -89,8 +92,9 @@ class Promised(Troubled):
     ) -> None:
         assignment = decision.assignment
         heard = {each.report.pod_uid: each.report for each in view.heard}
-        believed = believable(view, assignment.recipient.member.coordinate, assignment.step)
-        assert assignment.state_digest in believed
+        coordinate, step = assignment.recipient.member.coordinate, assignment.step
+        if not is_short(view):
+            assert assignment.state_digest in believable(view, coordinate, step, view.policy.members())
         for donor in assignment.donors:
             assert donor.member.replica != assignment.recipient.member.replica
             assert donor.member.coordinate == assignment.recipient.member.coordinate
@@ -109,7 +113,8 @@ class Promised(Troubled):
         newest = set(_newest(view).values())
         for pod in view.pods:
             due = max(view.leader_since, pod.seen_since) + view.policy.report_deadline
-            assert pod.uid in heard or pod.uid not in newest or self.now >= due, f"{pod.member} was not heard yet"
+            late = self.now >= due or (is_short(view) and self.now >= view.leader_since + view.policy.report_deadline)
+            assert pod.uid in heard or pod.uid not in newest or late, f"{pod.member} was not heard yet"
 
     def an_answer_is_for_one_life_and_of_a_newer_epoch_than_any_before(
         self, member: MemberId, trainer: Trainer, answered: int
@@ -133,12 +138,32 @@ class Promised(Troubled):
 
     def all_members_of_an_epoch_begin_at_one_step_and_on_one_rung(self, decision: BeginEpoch) -> None:
         order, rungs = decision.order, {each.rung for each in decision.members}
-        assert {each.member for each in decision.members} == set(self.pods)
+        there, left_out = {each.member for each in decision.members}, {each.member for each in decision.left_out}
+        assert there.isdisjoint(left_out)
+        assert there | left_out == set(self.policy.members())
+        assert there <= set(self.pods)
+        self.whole_replicas_go_on_and_no_fewer_than_the_policy_lets(decision, there)
         assert (order.step is None) == (order.rung in (Rung.CHECKPOINT, Rung.FRESH))
         if order.step is None:
             assert rungs == {order.rung}
         else:
             assert rungs <= {Rung.OWN_MEMORY, Rung.PEER}
+
+    def whole_replicas_go_on_and_no_fewer_than_the_policy_lets(
+        self, decision: BeginEpoch, there: set[MemberId]
+    ) -> None:
+        replicas = Counter(each.replica for each in there)
+        assert set(replicas.values()) == {self.policy.ranks}
+        assert len(replicas) >= (self.policy.min_replicas or self.policy.replicas)
+        assert not decision.left_out or decision.order.step is not None
+        assert (decision.reason == Reason.GOES_ON_WITHOUT) == bool(decision.left_out)
+
+    def all_that_train_in_one_epoch_have_one_past(self) -> None:
+        pasts: dict[tuple[int, int], set[str]] = {}
+        for trainer in (pod.trainer for pod in self.pods.values()):
+            if trainer is not None and trainer.phase == "training" and trainer.at is not None:
+                pasts.setdefault((trainer.epoch, trainer.at), set()).add(trainer.past)
+        assert all(len(each) == 1 for each in pasts.values()), pasts
 
     def all_that_train_in_one_epoch_loaded_one_step(self) -> None:
         for pod in self.pods.values():
@@ -158,12 +183,12 @@ class Promised(Troubled):
 
     def no_step_that_memory_could_restore_is_given_up(self, view: JobView, decision: BeginEpoch) -> None:
         coordinates = range(view.policy.ranks)
-        step = decision.order.step
+        step, there = decision.order.step, tuple(each.member for each in decision.members)
         if step is not None:
-            believed = {each: believable(view, each, step) for each in coordinates}
+            believed = {each: believable(view, each, step, there) for each in coordinates}
             self.believed[decision.order.epoch] = believed
         if decision.reason not in RESPECTED_GIVING_UP:
-            assert step == _first(highest_restorable(view), highest_restorable_behind(view))
+            assert step == _first(highest_restorable(view, there), highest_restorable_behind(view, there))
 
     def nobody_falls_back_unless_the_policy_lets_it(self, view: JobView, decision: BeginEpoch) -> None:
         assert decision.order.rung != Rung.CHECKPOINT or view.policy.fallback == "Checkpoint"
@@ -245,15 +270,20 @@ def all_deadlines(policy: Policy) -> float:
     """Everything that may be waited for, one after the other."""
     attempts = policy.max_attempts * (policy.transfer_seconds_at_least + policy.retry_pause * 64)
     graces = policy.report_deadline + policy.agent_silence + policy.epoch_end_deadline + 2 * policy.stopped_grace
-    return graces + policy.restore_budget + policy.transfer_seconds_at_least + attempts
+    return graces + policy.restore_budget + policy.transfer_seconds_at_least + policy.go_on_without + attempts
 
 
-def believable(view: JobView, coordinate: int, step: int) -> frozenset[str]:
-    """Told the long way round: what most of those that live hold; where as many hold others, what a lost one held.
+def is_short(view: JobView) -> bool:
+    """Whether those who are there may be about to go on without the others."""
+    return view.policy.may_be_short and not view.epoch.open
+
+
+def believable(view: JobView, coordinate: int, step: int, there: Sequence[MemberId]) -> frozenset[str]:
+    """Told the long way round: what most of those `there` hold; where as many hold others, what a lost one held.
 
     Nothing that more lost ones contradict than hold it, living or lost.
     """
-    votes = Counter(digest for _member, digest in _digests(view, coordinate, step))
+    votes = Counter(digest for member, digest in _digests(view, coordinate, step) if member in there)
     most = {digest for digest, count in votes.items() if count == max(votes.values())}
     lost = Counter(digest for _uid, digest in _lost_digests(view, coordinate, step))
     believed = most if len(most) == 1 else most & lost.keys()
@@ -266,10 +296,10 @@ def believable(view: JobView, coordinate: int, step: int) -> frozenset[str]:
 
 def _lost_digests(view: JobView, coordinate: int, step: int) -> set[tuple[str, str]]:
     """By pod, where that is the last that it held: what was remembered of it, or heard of late."""
-    lost = [each for each in view.remembered if each.member.coordinate == coordinate]
+    lost = [each for each in view.remembered if each.member.coordinate == coordinate and _saw(view, each.member, step)]
     found = {(each.pod_uid, each.identity.state_digest) for each in lost if each.identity.step == step}
     gone = [each.report for each in view.heard if each.report.pod_uid not in _newest(view).values()]
-    for report in (each for each in gone if each.member.coordinate == coordinate):
+    for report in (each for each in gone if each.member.coordinate == coordinate and _saw(view, each.member, step)):
         digested = [each for each in report.generations if each.state_digest is not None]
         last = max(digested, key=lambda each: (each.step, each.epoch or 0), default=None)
         if last is not None and last.step == step and last.state_digest is not None:
@@ -277,40 +307,62 @@ def _lost_digests(view: JobView, coordinate: int, step: int) -> set[tuple[str, s
     return found
 
 
-def highest_restorable(view: JobView) -> int | None:
-    """Told the long way round: every coordinate is somewhere, every member's private part is somewhere."""
-    coordinates, members = range(view.policy.ranks), view.policy.members()
-    steps = {each.step for heard in view.heard for each in heard.report.generations}
-    private = set(_privates(view))
+def highest_restorable(view: JobView, there: Sequence[MemberId]) -> int | None:
+    """Told the long way round: every coordinate is somewhere, and the private part of each of those who begin, if any.
+
+    Only who is among them gives.
+    """
+    coordinates = range(view.policy.ranks)
+    steps = {each.step for heard in view.heard for each in heard.report.generations if heard.report.member in there}
+    private = {(member, step) for holder, member, step in _privates(view) if holder in there}
     good = (
         step
         for step in steps
-        if all(believable(view, each, step) for each in coordinates)
-        and all((member, step) in private for member in members)
+        if all(believable(view, each, step, there) for each in coordinates)
+        and all((member, step) in private or _begins(view, member, step) for member in there)
     )
     return max(good, default=None)
 
 
-def highest_restorable_behind(view: JobView) -> int | None:
+def highest_restorable_behind(view: JobView, there: Sequence[MemberId]) -> int | None:
     """The same where an earlier private part may stand in for one that is nowhere."""
     if view.policy.private_behind == "Refuse":
         return None
-    coordinates, members, private = range(view.policy.ranks), view.policy.members(), set(_privates(view))
+    steps = {each.step for heard in view.heard for each in heard.report.generations if heard.report.member in there}
+    private = {(whose, of) for holder, whose, of in _privates(view) if holder in there}
     able = {heard.report.member for heard in view.heard if heard.report.behind}
+
+    def goes_on(member: MemberId, step: int) -> bool:
+        own = {of for whose, of in private if whose == member}
+        return step in own or _begins(view, member, step) or (member in able and any(of < step for of in own))
+
     good = (
         step
-        for step in {each.step for heard in view.heard for each in heard.report.generations}
-        if all(believable(view, each, step) for each in coordinates)
-        and all(
-            any(whose == member and (of == step or (of < step and member in able)) for whose, of in private)
-            for member in members
-        )
+        for step in steps
+        if all(believable(view, each, step, there) for each in range(view.policy.ranks))
+        and all(goes_on(member, step) for member in there)
     )
     return max(good, default=None)
 
 
 def _first(*steps: int | None) -> int | None:
     return next((step for step in steps if step is not None), None)
+
+
+def _saw(view: JobView, member: MemberId, step: int) -> bool:
+    """It was there when the others came to that step."""
+    return all(step <= each.since for each in view.epoch.left_out if each.member == member)
+
+
+def _begins(view: JobView, member: MemberId, step: int) -> bool:
+    """It has no private part of that step to be missed: the others went on without it, or it had begun there."""
+    epoch = view.epoch
+    if epoch.rung is None:
+        return False
+    if any(each.member == member for each in epoch.left_out):
+        return any(each.member == member and step >= each.since for each in epoch.left_out)
+    began = any(each.member == member and each.private_begins for each in epoch.members)
+    return began and epoch.step is not None and step <= epoch.step
 
 
 def _newest(view: JobView) -> dict[MemberId, str]:
@@ -326,18 +378,26 @@ def _digests(view: JobView, coordinate: int, step: int) -> Iterator[tuple[Member
         if heard.report.pod_uid not in holders or member.coordinate != coordinate:
             continue
         for each in heard.report.generations:
-            if each.step == step and each.state_digest is not None and _lives(view, step, each.epoch):
+            lives = _lives(view, step, each.epoch) and _is_of_its_past(view, member, each)
+            if each.step == step and each.state_digest is not None and lives:
                 yield member, each.state_digest
 
 
-def _privates(view: JobView) -> Iterator[tuple[MemberId, int]]:
+def _is_of_its_past(view: JobView, member: MemberId, held: Generation) -> bool:
+    left = [each for each in view.epoch.left_out if each.member == member]
+    return all(held.step <= each.since or (held.epoch or 0) >= each.epoch for each in left)
+
+
+def _privates(view: JobView) -> Iterator[tuple[MemberId, MemberId, int]]:
+    """Who holds it, whose, and of which step."""
     holders = set(_newest(view).values())
     for report in (each.report for each in view.heard if each.report.pod_uid in holders):
         for each in report.generations:
-            if each.private and _lives(view, each.step, each.epoch):
-                yield report.member, each.step
-        yield from ((held.member, step) for held in report.private_held for step in held.steps)
-        yield from ((report.member, step) for step in report.private_own)
+            if each.private and _lives(view, each.step, each.epoch) and _is_of_its_past(view, report.member, each):
+                yield report.member, report.member, each.step
+        yield from ((report.member, held.member, step) for held in report.private_held for step in held.steps)
+        own = (step for step in report.private_own if _saw(view, report.member, step))
+        yield from ((report.member, report.member, step) for step in own)
 
 
 def _lives(view: JobView, step: int, sealed_in: int | None) -> bool:

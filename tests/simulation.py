@@ -19,6 +19,7 @@ from checkpointheal.agent.duties import (
     Fetch,
     FetchPrivate,
     KillTrainer,
+    LetLeave,
     Sight,
     StopFetch,
     duties,
@@ -120,6 +121,14 @@ class Trainer:
     private_begins: bool = False
     private_step: int | None = None
     told: bool = False
+    left_out: frozenset[MemberId] = frozenset()
+    """Who is not in its epoch."""
+    past: str = ""
+    """Of the steps up to `at`, those that were computed without somebody."""
+    leave: int = 0
+    """The epoch that it was asked to leave at a commit."""
+    recalled: bool = False
+    """All have agreed that their last commit was the last one of their epoch."""
     survives: bool = False
     """Level 2: it outlives its epoch and asks again."""
     may_be_behind: bool = True
@@ -137,7 +146,12 @@ class Trainer:
 
     @property
     def wait(self) -> Wait:
-        return Wait(request=self.request, budget=180, held=self.held)
+        return Wait(request=self.request, budget=180, held=self.held, goes_on=self.survives)
+
+    def ask_again(self) -> None:
+        """From its own memory, or from what a peer gives it meanwhile."""
+        self.phase, self.told, self.recalled, self.answer = "waiting", False, False, None
+        self.request += 1
 
     def words_again(self) -> Iterator[TrainerSays]:
         """What the line says to an agent that has come back."""
@@ -247,14 +261,21 @@ class Agent:
             trainer=self.seen.facts,
             epoch_answered=numbers.epoch_answered,
             epoch_told_over=self.seen.told_over,
+            epoch_told_to_leave=self.seen.told_to_leave,
             attempt_seen=numbers.attempt,
-            slots={index: slot.identity for index, slot in arena.slots.items() if slot.digested},
+            slots={index: slot.identity for index, slot in self._own_slots().items() if slot.digested},
             private_steps=frozenset(arena.private),
             fetching=self.fetching,
             fetching_private=self.fetching_private.step if self.fetching_private else None,
             explained=self.explained,
             held=self.seen.held,
         )
+
+    def _own_slots(self) -> dict[int, Slot]:
+        """But for what it sealed before it missed something."""
+        order = self.orders.epoch
+        since = 0 if order is None else order.missed_since
+        return {index: slot for index, slot in self.pod.arena.slots.items() if slot.epoch >= since}
 
     def _do(self, duty: Duty) -> None:
         trainer = self.pod.trainer
@@ -265,6 +286,8 @@ class Agent:
                 self.seen.told_over = order.epoch
                 if trainer is not None and 0 < trainer.epoch <= order.epoch:
                     trainer.told = True
+            case LetLeave(order):
+                self._let_leave(order.epoch)
             case KillTrainer():
                 self.pod.end_trainer(signal=9)
             case Fetch(assignment):
@@ -277,14 +300,23 @@ class Agent:
             case FetchPrivate():
                 self.fetching_private = duty
             case ExplainWait():
-                self.explained = duty
-                if trainer is not None and trainer.held != duty.hold:
-                    trainer.held = duty.hold
-                    self.hear(trainer.wait)
+                self._explain(duty)
+
+    def _let_leave(self, epoch: int) -> None:
+        self.seen.told_to_leave = epoch
+        if self.pod.trainer is not None:
+            self.pod.trainer.leave = epoch
+
+    def _explain(self, duty: ExplainWait) -> None:
+        self.explained, trainer = duty, self.pod.trainer
+        if trainer is not None and trainer.held != duty.hold:
+            trainer.held = duty.hold
+            self.hear(trainer.wait)
 
     def _answer(self, duty: Answer) -> None:
         arena, step = self.pod.arena, duty.order.step
-        arena.slots = {index: slot for index, slot in arena.slots.items() if step is not None and slot.step <= step}
+        own = self._own_slots()
+        arena.slots = {index: slot for index, slot in own.items() if step is not None and slot.step <= step}
         arena.keep_private([kept for kept in arena.private if step is not None and kept <= step])
         self.keep.forget_after(step)
         arena.numbers.grow(epoch_answered=duty.order.epoch)
@@ -295,6 +327,7 @@ class Agent:
             part = step if trainer.private_step is None else trainer.private_step
             private = arena.private.get(part) if part is not None else None
             trainer.answer = (duty.order.epoch, step, words, private)
+            trainer.left_out = frozenset(duty.order.left_out)
 
     def say_of(self, assignment: Assignment, state: str) -> None:
         self.transfer = TransferFacts(
@@ -395,7 +428,9 @@ class Simulation:
         self.unable: frozenset[MemberId] = frozenset()
         """Whose programs count steps in a private part, or are of an older build."""
         self.made: set[tuple[MemberId, int]] = set()
-        """Every private part that there ever was."""
+        """Every private part that there ever was, but for those of a past that its member was left out of."""
+        self.last_commits: dict[tuple[int, int, frozenset[str]], bool] = {}
+        """By epoch, step and who was there: whether they have agreed to leave it there."""
 
     # What goes wrong.
 
@@ -470,12 +505,10 @@ class Simulation:
         trainer = pod.trainer
         if trainer is None or trainer.stopped:
             return False
-        if trainer.told and trainer.survives:
-            # Asks again without a new hello, from its own memory or from what a peer gives it meanwhile.
+        if (trainer.told and trainer.survives) or (trainer.recalled and self._all_have_committed(trainer)):
             if trainer.promised:
                 self._seal(pod, trainer)
-            trainer.phase, trainer.told, trainer.answer = "waiting", False, None
-            trainer.request += 1
+            trainer.ask_again()  # without a new hello
             pod.say(trainer.wait)
         elif trainer.told:
             pod.end_trainer(code=EXIT_EPOCH_OVER)
@@ -509,12 +542,14 @@ class Simulation:
             lost = trainer.private_begins and (pod.member, step) in self.made
             assert not lost, f"{pod.member} had a private part of step {step}, and began anew"
         trainer.at, trainer.phase, trainer.wrong = step or 0, "training", False
+        trainer.past = (words or "").partition("|")[2]
         self.applied.append((pod.member, epoch, step))
         pod.say(Applied(epoch=epoch, step=step, seconds=0.1))
 
     def check_words(self, member: MemberId, step: int, words: str | None) -> None:
         """What it is given must be the state of its coordinate at that step."""
-        assert words == content(member.coordinate, step), f"{member} was given {words!r} for step {step}"
+        said = (words or "").partition("|")[0]
+        assert said == content(member.coordinate, step), f"{member} was given {words!r} for step {step}"
 
     def withdraw(self, member: MemberId) -> bool:
         """Its budget is used up: it starts from the user's checkpoint, and its peers will not agree with it."""
@@ -529,11 +564,12 @@ class Simulation:
 
     def train(self, member: MemberId) -> bool:
         """One update and its commit, if every rank of the world is there to compute it with."""
-        pod, world = self.pods[member], [pod.trainer for pod in self.pods.values()]
+        pod = self.pods[member]
         trainer = pod.trainer
-        if trainer is None or trainer.phase != "training" or trainer.stopped or trainer.at is None:
+        if trainer is None or trainer.phase != "training" or trainer.stopped or trainer.at is None or trainer.recalled:
             return False
-        if len(world) < len(self.policy.members()):
+        world = self._world(trainer)
+        if len(world) < len(set(self.policy.members()) - trainer.left_out):
             return False
         for other in world:
             if other is None or other.phase != "training" or other.epoch != trainer.epoch or other.at is None:
@@ -545,6 +581,9 @@ class Simulation:
         pod.arena.private[trainer.at] = private_part(pod.member, trainer.at)
         named = [trainer.private_step] if trainer.private_step is not None else []
         pod.arena.keep_private(sorted(pod.arena.private)[-3:] + named)
+        if trainer.left_out:
+            trainer.past += f" {trainer.at} without {', '.join(map(str, sorted(trainer.left_out)))};"
+            trainer.recalled = self._is_last_commit(trainer, world)
         if self.on_demand:
             pod.arena.slots, trainer.promised = {}, True
         else:
@@ -558,8 +597,22 @@ class Simulation:
         if trainer.at is None:
             raise RuntimeError("a trainer seals only what it has committed")
         trainer.promised = False
-        words = content(pod.member.coordinate, trainer.at)
+        words = content(pod.member.coordinate, trainer.at) + (trainer.past and f"|{trainer.past}")
         pod.arena.seal(Slot(trainer.at, trainer.epoch, f"wrong {words}" if trainer.wrong else words))
+
+    def _world(self, trainer: Trainer) -> list[Trainer | None]:
+        """Those with whom it computes."""
+        return [pod.trainer for member, pod in self.pods.items() if member not in trainer.left_out]
+
+    def _is_last_commit(self, trainer: Trainer, world: Iterable[Trainer | None]) -> bool:
+        """One collective: the first who comes to it finds out for all."""
+        there = [each for each in world if each is not None]
+        key = (trainer.epoch, trainer.at or 0, frozenset(each.incarnation for each in there))
+        return self.last_commits.setdefault(key, any(each.leave == trainer.epoch for each in there))
+
+    def _all_have_committed(self, trainer: Trainer) -> bool:
+        """Who is the first to leave has heard all others in that last collective."""
+        return all(each is None or (each.at or 0) >= (trainer.at or 0) for each in self._world(trainer))
 
     def _hand_over(self, pod: Pod, step: int, buddies: Iterable[Peer]) -> None:
         for buddy in buddies:
@@ -572,7 +625,7 @@ class Simulation:
         trainer = self.pods[member].trainer
         if trainer is None or trainer.phase != "training" or trainer.stopped:
             return False
-        world = [pod.trainer for pod in self.pods.values()]
+        world = self._world(trainer)
         if all(other is not None and other.phase == "training" and other.epoch == trainer.epoch for other in world):
             return False
         self.pods[member].end_trainer(code=1)
@@ -697,6 +750,7 @@ class Simulation:
                 return made
             made.append(decide(view, self.now))
             self.check(view, made[-1])
+            self._count_out(made[-1])
             view = advance(view, made[-1], self.now)
             assert len(made) <= SETTLES_WITHIN, f"does not settle: {[str(each) for each in made[-4:]]}"
         self.view = view
@@ -704,6 +758,11 @@ class Simulation:
         self.ordered = {pod.uid: standing[member] for member, pod in self.pods.items()}
         self.decisions += made
         return made
+
+    def _count_out(self, decision: core.Decision) -> None:
+        """What a member made of steps that the others go on to compute without it is of another past."""
+        since = {each.member: each.since for each in decision.left_out} if isinstance(decision, core.BeginEpoch) else {}
+        self.made = {made for made in self.made if made[0] not in since or made[1] < since[made[0]]}
 
     def check(self, view: JobView, decision: core.Decision) -> None:
         """Tests look over the operator's shoulder here."""
@@ -726,6 +785,8 @@ class Simulation:
                 changed.append(self.fetch(member, succeeds=self.transfers_succeed))
             if self.drills_finish:
                 changed.append(self.rehearse(member))
+            if (trainer := self.pods[member].trainer) is not None and 0 < trainer.leave == trainer.epoch:
+                changed.append(self.train(member))
             self.report(member)
         while self.flying:
             self.deliver(0)

@@ -12,6 +12,7 @@ from checkpointheal.agent.duties import (
     Fetch,
     FetchPrivate,
     KillTrainer,
+    LetLeave,
     Sight,
     StopFetch,
     duties,
@@ -159,6 +160,24 @@ def test_a_trainer_is_ended_once_and_only_in_an_epoch_that_is_over(state, traine
     orders = over(3)
     due = state in ("training", "starting", "stopped") and trainer_epoch in (2, 3) and told < 3
     assert duties(sight, orders) == ((EndTrainer(orders.epoch),) if due else ())
+
+
+@pytest.mark.parametrize(
+    ("state", "trainer_epoch", "told", "asked", "due"),
+    [
+        ("training", 4, 0, True, True),
+        ("training", 4, 3, True, True),
+        ("training", 4, 4, True, False),
+        ("training", 3, 0, True, False),
+        ("training", 4, 0, False, False),
+        ("waiting", 4, 0, True, False),
+    ],
+)
+def test_a_trainer_is_asked_once_to_leave_the_very_epoch_that_it_is_in(state, trainer_epoch, told, asked, due):
+    orders = Orders(revision=1, epoch=EpochOrder(epoch=4, over=False, leave=asked))
+    trainer = training(trainer_epoch).model_copy(update={"state": state})
+    sight = Sight(trainer=trainer, epoch_told_to_leave=told, epoch_answered=4)
+    assert duties(sight, orders) == ((LetLeave(orders.epoch),) if due else ())
 
 
 def test_a_new_assignment_is_fetched():

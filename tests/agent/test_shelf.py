@@ -49,6 +49,18 @@ def test_a_sealed_generation_is_told_at_once_and_digested_later(tmp_path: Path) 
     asyncio.run(story())
 
 
+def test_what_was_sealed_in_an_earlier_epoch_may_be_left_aside(tmp_path: Path) -> None:
+    async def story() -> None:
+        arena = build.an_arena(tmp_path, SCHEMA)
+        build.commit(arena, SCHEMA, 7)
+        shelf = await digested(arena, 1)
+        (seal,) = arena.seals().values()
+        assert shelf.identities(seal.epoch) == shelf.identities() != {}
+        assert shelf.identities(seal.epoch + 1) == {}
+
+    asyncio.run(story())
+
+
 def test_the_digest_is_that_of_the_bytes(tmp_path: Path) -> None:
     async def story() -> None:
         arena = build.an_arena(tmp_path, SCHEMA)

@@ -33,12 +33,15 @@ from checkpointheal.contract.gateway import (
     Peer,
     PrivateHeld,
 )
+from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.signals import Signals
 from checkpointheal.contract.trainer import (
     AGENT_SAYS,
     SOCKET_NAME,
     TRAINER_PROTOCOL,
+    Applied,
     Hello,
+    LeaveEpoch,
     PrivateReady,
     Refused,
     Reserve,
@@ -396,6 +399,55 @@ def test_the_earlier_part_that_stands_in_is_told_to_the_trainer_and_stays_for_th
                 await asyncio.sleep(0.02)
             says(Hello(role="trainer", incarnation="t2", pid=2))
             await cluster.once(0, lambda report: not report.behind)
+            writer.close()
+
+    asyncio.run(story())
+
+
+def test_a_trainer_that_can_go_on_with_fewer_hears_when_to_leave_and_its_answer_says_who_lacks(home: Path) -> None:
+    async def story() -> None:
+        async with a_cluster(home) as cluster, cluster.agent(0):
+            reader, writer = await asyncio.open_unix_connection(home / "arena-0" / SOCKET_NAME)
+            for word in (Hello(role="trainer", incarnation="t1", pid=1), Wait(request=4, budget=180, goes_on=True)):
+                writer.write(word.model_dump_json().encode() + b"\n")
+            await cluster.once(0, lambda report: report.trainer.state == "waiting" and report.trainer.goes_on)
+            order = EpochOrder(epoch=3, over=False, members=2, place=1, left_out=(MemberId(replica=1),))
+            cluster.gateway.hub.order({"uid-0": Orders(revision=1, epoch=order)})
+            answer = AGENT_SAYS.validate_json(await reader.readline())
+            assert isinstance(answer, Restored)
+            assert (answer.members, answer.left_out, answer.place) == (2, 1, 1)
+            applied = Applied(epoch=3, step=None, seconds=0)
+            writer.write(applied.model_dump_json().encode() + b"\n")
+            await cluster.once(0, lambda report: report.trainer.state == "training")
+            leave = order.model_copy(update={"leave": True, "reason": "MemberReturns", "message": "1/0 is back"})
+            cluster.gateway.hub.order({"uid-0": Orders(revision=2, epoch=leave)})
+            said = AGENT_SAYS.validate_json(await reader.readline())
+            assert said == LeaveEpoch(epoch=3, reason="MemberReturns", message="1/0 is back")
+            writer.close()
+
+    asyncio.run(story())
+
+
+def test_what_was_sealed_before_others_went_on_without_it_goes_before_the_answer(home: Path) -> None:
+    """The builder seals in epoch 1; a peer's bytes of the same step came later."""
+    own, _ = builders_transfer.put(home / "arena-0", builders_transfer.a_state(20))
+
+    async def story() -> None:
+        async with a_cluster(home) as cluster, cluster.agent(0) as agent:
+            _, writer = await asyncio.open_unix_connection(home / "arena-0" / SOCKET_NAME)
+            for word in (Hello(role="trainer", incarnation="t1", pid=1), Wait(request=4, budget=180)):
+                writer.write(word.model_dump_json().encode() + b"\n")
+            await cluster.once(0, lambda report: any(each.identity == own for each in report.generations))
+            order = EpochOrder(epoch=3, over=False, step=own.step, missed_since=2, private_begins=True)
+            cluster.gateway.hub.order({"uid-0": Orders(revision=1, epoch=order)})
+            while agent._orders.epoch is None:
+                await asyncio.sleep(0.02)
+            agent._look_again()
+            assert agent._remembered.numbers.epoch_answered == 0
+            none = order.model_copy(update={"epoch": 4, "step": None})
+            cluster.gateway.hub.order({"uid-0": Orders(revision=2, epoch=none)})
+            await cluster.once(0, lambda report: report.epoch_seen == 4)
+            assert agent._arena.seals() == {}
             writer.close()
 
     asyncio.run(story())

@@ -17,7 +17,7 @@ from structural import Invalid, admit
 POLICY_SCHEMA, HEAL_SCHEMA = (each["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for each in definitions())
 
 CHANGED = {
-    "layout": {"replicas": 4, "ranks": 8},
+    "layout": {"replicas": 4, "ranks": 8, "minReplicas": 3},
     "donors": {"limit": 3, "bytesPerSecond": 7, "floorBytesPerSecond": 5},
     "privateState": {"buddies": 1, "behind": "Allow"},
     "deadlines": {
@@ -27,6 +27,7 @@ CHANGED = {
         "stoppedTrainerSeconds": 8,
         "epochEndSeconds": 12,
         "transferSeconds": 31,
+        "goOnWithoutSeconds": 13,
     },
     "attempts": {"limit": 9, "pauseSeconds": 2, "crashesAtOneStep": 5},
     "probation": {"steps": 3},
@@ -62,7 +63,7 @@ def test_every_deadline_that_is_not_said_follows_from_one_number():
     policy = policy_of(read(deadlines={"patienceSeconds": 20, "reportSeconds": 77}).spec, [])
     found = (policy.stopped_grace, policy.agent_silence, policy.report_deadline, policy.epoch_end_deadline)
     assert found == (20, 24, 77, 40)
-    assert (policy.transfer_seconds_at_least, policy.restore_budget) == (120, 720)
+    assert (policy.transfer_seconds_at_least, policy.restore_budget, policy.go_on_without) == (120, 720, 120)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,7 @@ def test_the_defaults_in_the_definition_are_those_of_the_models():
         ({"selector": {}}, "spec.selector: selector must name at least one label"),
         ({"selector": None}, "spec.selector: is required"),
         ({"layout": {"replicas": 0}}, "spec.layout.replicas: 0 is out of bounds"),
+        ({"layout": {"replicas": 2, "minReplicas": 3}}, "spec.layout: minReplicas must not be more than replicas"),
         ({"layout": {"replicas": "three"}}, "spec.layout.replicas: 'three' is no integer"),
         ({"donors": {"limit": True}}, "spec.donors.limit: True is no integer"),
         ({"donors": {"bytesPerSecond": 7, "floorBytesPerSecond": 8}}, "spec.donors: bytesPerSecond must not be less"),

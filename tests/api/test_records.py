@@ -18,7 +18,15 @@ from checkpointheal_operator.api.heal_record import assignment_spec, heal_record
 from checkpointheal_operator.api.told import told
 from checkpointheal_operator.core.reasons import Cause, Reason, Rung
 from checkpointheal_operator.core.status import heal_conditions
-from checkpointheal_operator.core.view import EpochMember, EpochRecord, HealRecord, JobView, Refusal, Remembered
+from checkpointheal_operator.core.view import (
+    EpochMember,
+    EpochRecord,
+    HealRecord,
+    JobView,
+    LeftOut,
+    Refusal,
+    Remembered,
+)
 from structural import admit
 
 POLICY_SCHEMA, HEAL_SCHEMA = (each["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for each in definitions())
@@ -85,10 +93,15 @@ epochs = st.builds(
             request=steps,
             private_from=st.lists(words, max_size=2).map(tuple),
             private_step=st.none() | steps,
+            missed_since=steps,
         ),
         max_size=3,
         unique_by=lambda each: each.member,
     ).map(tuple),
+    left_out=st.lists(
+        st.builds(LeftOut, member=members, since=steps, epoch=steps), max_size=3, unique_by=lambda each: each.member
+    ).map(tuple),
+    leaving=st.booleans(),
     lost=st.lists(members, max_size=3).map(tuple),
     restarts=st.lists(words, max_size=3).map(tuple),
 )

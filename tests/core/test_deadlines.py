@@ -22,6 +22,7 @@ def test_the_usual_patience_gives_the_usual_deadlines() -> None:
         report=policy.report_deadline,
         epoch_end=policy.epoch_end_deadline,
         transfer=policy.transfer_seconds_at_least,
+        go_on_without=policy.go_on_without,
         restore_budget=policy.restore_budget,
     )
 

@@ -130,7 +130,7 @@ def remembering(view: JobView, step: int) -> JobView:
 def test_who_never_had_a_private_part_of_the_step_holds_nobody_up(view):
     point = point_of(view)
     assert (point.step, point.beginning) == (10, (m("3/0"),))
-    assert point.message.endswith("the private part of 3/0 begins there: it never had one")
+    assert point.message.endswith("the private part of 3/0 begins there: it has none of that step")
 
 
 @pytest.mark.parametrize(

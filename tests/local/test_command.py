@@ -59,6 +59,14 @@ class Local:
             time.sleep(0.01)
 
 
+def test_how_few_may_go_on_is_the_policys_to_know() -> None:
+    said = ["--replicas", "3", "--min-replicas", "2", "--go-on-after", "5", "--", "true"]
+    policy = settings_of(parser().parse_args(said), ["true"]).policy
+    assert (policy.replicas, policy.min_replicas, policy.go_on_without) == (3, 2, 5)
+    plain = settings_of(parser().parse_args(["--", "true"]), ["true"]).policy
+    assert (plain.min_replicas, plain.go_on_without) == (None, 30)
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[object]:
     started: list[Local] = []

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from builders_absence import a_short_job
 from builders_core import a_job, decided, ended, m, replaced, with_pod, with_trainer, with_transfer, without_pod
 from checkpointheal.contract.gateway import TransferFacts
 from checkpointheal_operator.core.decisions import Decision, EndEpoch, Nothing, Wait
@@ -51,6 +52,10 @@ def test_a_row_says_where_the_trainer_stands(view: JobView, trainer: str) -> Non
 
 def test_between_two_epochs_no_rung_is_shown() -> None:
     assert {row.rung for row in rows(ended(a_job()))} == {""}
+
+
+def test_who_is_left_out_is_shown_as_that() -> None:
+    assert [row.rung for row in rows(a_short_job("1/0"))] == ["OwnMemory", "left out", "OwnMemory"]
 
 
 def test_only_the_recipient_of_a_running_transfer_has_a_bar() -> None:

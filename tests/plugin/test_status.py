@@ -23,7 +23,7 @@ from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.core.reasons import Cause, Reason
 from checkpointheal_operator.plugin.remedies import GENERIC, REMEDIES, remedy
 from checkpointheal_operator.plugin.seen import Seen
-from checkpointheal_operator.plugin.standing import page, problems
+from checkpointheal_operator.plugin.standing import epoch_told, page, problems
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, PODS, Ref
 from cluster_simulation import ClusterSimulation
 
@@ -278,3 +278,10 @@ def test_the_members_of_a_replica_are_counted_as_the_policy_says():
     assert [str(each) for each in (m("0/0"), m("0/1"), m("1/0"), m("1/1"))] == [
         line.split()[0] for line in text(page(seen_of(job.cluster), SCOPE, job.now)).splitlines() if "running" in line
     ]
+
+
+def test_an_epoch_says_whom_it_is_without() -> None:
+    left_out = [{"member": "1/0", "since": 7, "epoch": 2}, {"member": "2/0", "since": 7, "epoch": 2}]
+    told = {"status": {"epoch": {"number": 2, "open": True, "step": 7, "leftOut": left_out}}}
+    policy = CheckpointHeal.model_validate(a_policy() | told)
+    assert epoch_told(policy, 0.0) == "epoch 2, from step 7, 0 members, without 1/0 and 2/0"

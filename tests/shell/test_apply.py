@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from builders_absence import LATER as MUCH_LATER
+from builders_absence import a_short_job, back
 from builders_api import JOB, WHERE, a_policy, set_pods
 from builders_core import NOW, a_job, ended, m, replaced, with_received, with_report, with_trainer, with_transfer
 from checkpointheal.contract.gateway import Passed
@@ -12,7 +14,7 @@ from checkpointheal.contract.signals import Signals
 from checkpointheal_operator.api.epoch_record import epoch_status
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.core.decide import decide
-from checkpointheal_operator.core.decisions import Assign, Decision, Nothing, Wait
+from checkpointheal_operator.core.decisions import Assign, Decision, LeaveEpoch, Nothing, Wait
 from checkpointheal_operator.core.view import JobView
 from checkpointheal_operator.shell.apply import Desk
 from checkpointheal_operator.shell.cluster import (
@@ -98,6 +100,23 @@ def test_what_stands_in_the_api_after_a_decision_is_what_the_core_remembers():
         return made
 
     assert asyncio.run(go()) == {"EndEpoch", "OpenHeal", "Assign", "BeginEpoch", "Conclude"}
+
+
+def test_that_who_was_left_out_is_back_stands_in_the_api_and_why_the_epoch_began_does_too():
+    async def go() -> None:
+        view = back(a_short_job("1/0"), "1/0").model_copy(update={"leader_since": 700.0})
+        cluster, decision = a_cluster(view, layout={"minReplicas": 1, "replicas": 3}), decide(view, MUCH_LATER)
+        assert isinstance(decision, LeaveEpoch)
+        view = await (await desk_of(cluster)).apply(decision, view, MUCH_LATER)
+        found = (await Reader().read(cluster, WHERE, JOB)).policy.status.epoch
+        assert found is not None
+        assert found.open
+        assert found.leaving
+        assert (found.reason, found.begin_reason) == ("MemberReturns", "GoesOnWithout")
+        assert [str(each.member) for each in found.left_out] == ["1/0"]
+        assert in_order(await read(cluster, view)).epoch == view.epoch
+
+    asyncio.run(go())
 
 
 def first(view: JobView) -> Decision:

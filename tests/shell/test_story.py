@@ -5,7 +5,16 @@ import logging
 from builders_core import NOW, decided, m, replaced, with_received
 from builders_heals import a_heal
 from checkpointheal_operator.core.decide import decide
-from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Conclude, Decision, EndEpoch, OpenHeal, Wait
+from checkpointheal_operator.core.decisions import (
+    Assign,
+    BeginEpoch,
+    Conclude,
+    Decision,
+    EndEpoch,
+    LeaveEpoch,
+    OpenHeal,
+    Wait,
+)
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.records import advance
 from checkpointheal_operator.core.view import JobView
@@ -36,6 +45,12 @@ def test_a_heal_that_is_opened_and_one_that_is_assigned_are_told_by_name():
 def test_the_end_of_an_epoch_says_why():
     line = only(EndEpoch(epoch=1, lost=(m("1/0"),), reason=Reason.POD_LOST, message="it is gone"))
     assert line == ("EndEpoch 1 (PodLost): it is gone", {"job": "demo", "reason": "PodLost", "epoch": 1}, logging.INFO)
+
+
+def test_that_an_epoch_is_to_be_left_says_for_whom():
+    line = only(LeaveEpoch(epoch=1, back=(m("1/0"),), reason=Reason.MEMBER_RETURNS, message="1/0 is back"))
+    about = {"job": "demo", "reason": "MemberReturns", "epoch": 1}
+    assert line == ("LeaveEpoch 1 (MemberReturns): 1/0 is back", about, logging.INFO)
 
 
 def test_what_is_waited_for_while_one_heal_is_open_is_about_that_heal():

@@ -100,6 +100,17 @@ def test_where_the_end_is_lost_without_the_word_it_is_an_error(epoch):
         pass
 
 
+def test_one_that_is_left_for_another_member_needs_no_word_and_is_not_the_last(epoch, capfd):
+    with epoch:
+        epoch.recall()
+        epoch.require_whole()
+    with epoch:
+        pass
+    assert not epoch.is_last
+    assert not epoch.is_over
+    assert capfd.readouterr().err == "checkpointheal: epoch 3 is left for a member that is back\n"
+
+
 def test_blocked_collectives_are_ended_until_it_is_left():
     pressed = threading.Semaphore(0)
     epoch = Epoch(3, pressed.release, lambda: None)

@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 import checkpointheal
 from builders_trainer import FAR, SECONDS, Training
 from checkpointheal import errors
-from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver, Restored
+from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver, LeaveEpoch, Restored
 
 pytestmark = pytest.mark.usefixtures("world_of_one")
 
@@ -163,6 +163,89 @@ def test_a_member_whose_others_are_done_has_nobody_to_speak_with(attach, agent, 
         with epoch, pytest.raises(errors.PeersDone, match="1 of 3"):
             dist.all_reduce(torch.ones(1))
     assert epoch.is_last
+
+
+def short(monkeypatch, agent, **changes):
+    """An epoch of rank 2 alone, of three."""
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    agent.answer = met(left_out=2, place=0, **changes)
+
+
+def test_an_epoch_is_as_large_as_those_who_are_in_it(attach, agent, monkeypatch):
+    short(monkeypatch, agent)
+    heal = attach(Training())
+    assert heal.world == 1
+    group = heal.process_group()
+    others, own = dist.new_group([0, 1]), dist.new_group([1, 2])
+    for epoch in heal.epochs():
+        with epoch:
+            assert (epoch.members, epoch.left_out, heal.world) == (1, (0, 1), 1)
+            assert (dist.get_world_size(), dist.get_rank()) == (1, 0)
+            assert (dist.get_world_size(own), dist.get_rank(own), dist.get_process_group_ranks(own)) == (1, 0, [0])
+            assert dist.ProcessGroup.size(group) == 1
+            dist.all_reduce(ones := torch.ones(2))
+            assert ones.tolist() == [1, 1]
+            with pytest.raises(errors.Misuse, match="while members are left out"):
+                dist.new_group([0])
+            break
+    assert others == dist.GroupMember.NON_GROUP_MEMBER
+    heal._membership.leave(epoch)
+    assert (dist.get_world_size(), dist.get_rank(), own.size()) == (3, 2, 2)
+
+
+def test_a_ddp_divides_by_how_many_are_in_the_epoch(attach, agent, monkeypatch):
+    short(monkeypatch, agent)
+    model = nn.Linear(1, 1, bias=False)
+    heal = attach(Plain(model, torch.optim.SGD(model.parameters())))
+    wrapped = DistributedDataParallel(model, process_group=heal.process_group(), find_unused_parameters=True)
+    epoch = next(heal.epochs())
+    wrapped(torch.full((1, 1), 6.0)).sum().backward()
+    assert model.weight.grad.item() == 6
+    assert epoch.faults.noted is None
+
+
+def test_a_trainer_says_that_it_can_go_on_with_fewer_only_where_it_survives(attach, agent):
+    agent.answer = met()
+    attach(Training()).restore()
+    assert not agent.wait_until_heard(lambda word: word.say == "wait").goes_on
+    next(attach(Training()).epochs())
+    agent.wait_until_heard(lambda word: word.say == "wait" and word.goes_on)
+
+
+def test_once_somebody_is_back_all_leave_after_a_commit_and_lose_nothing(attach, agent, monkeypatch, capfd):
+    expected = trained(Training(), 6)
+    training = Training()
+    short(monkeypatch, agent)
+    heal = attach(training)
+    seen = []
+    for epoch in heal.epochs():
+        with epoch:
+            for step in range(epoch.step, 6):
+                training.step()
+                if step == 3 and epoch.number == 1:
+                    agent.say(LeaveEpoch(epoch=1, reason="MemberReturns", message="1/0 is back"))
+                    heal._line.wait_for("leave_epoch", lambda _: True, SECONDS)
+                seen.append((epoch.number, step + 1, heal.commit(step + 1)))
+                if step == 3 and epoch.number == 1:
+                    agent.names(agent.slot_of(step=4), rendezvous=True, members=1, left_out=2, place=0)
+    assert seen == [(1 if step < 5 else 2, step, True) for step in range(1, 7)]
+    assert training.fingerprint() == expected
+    assert "epoch 1 is left for a member that is back" in capfd.readouterr().err
+
+
+def test_a_word_to_leave_another_epoch_ends_none(attach, agent, monkeypatch):
+    short(monkeypatch, agent, epoch=4)
+    training = Training()
+    heal = attach(training)
+    for epoch in heal.epochs():
+        with epoch:
+            agent.say(LeaveEpoch(epoch=3, reason="MemberReturns", message="1/0 is back"))
+            heal._line.wait_for("leave_epoch", lambda _: True, SECONDS)
+            for step in range(2):
+                training.step()
+                heal.commit(step + 1)
+    assert epoch.number == 4
 
 
 def test_an_agent_without_a_rendezvous_is_too_old(attach, agent):

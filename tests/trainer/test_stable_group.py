@@ -12,7 +12,7 @@ from checkpointheal.errors import EpochOver, PeersDone, TorchTooOld
 from checkpointheal.trainer import work as work_room
 from checkpointheal.trainer.faults import Faults
 from checkpointheal.trainer.groups import require_torch
-from checkpointheal.trainer.stable_group import StableGroup
+from checkpointheal.trainer.stable_group import StableGroup, can_be_smaller
 
 SAFETY = 60.0
 
@@ -101,6 +101,16 @@ def test_cpp_may_wait_for_what_nobody_in_python_holds(inside: Callable[[], Any])
     waiting.start()
     waiting.join(SAFETY)
     assert not waiting.is_alive()
+
+
+def test_it_is_as_large_as_it_is_told_to_be_until_it_is_as_it_was_made() -> None:
+    group = StableGroup("default", 1, 3)
+    assert group.ranks == (0, 1, 2)
+    group.sit(0, 2)
+    assert (group.getRank(), group.getSize()) == (0, 2)
+    assert not can_be_smaller() or (group.rank(), group.size()) == (0, 2)
+    group.sit_as_made()
+    assert (group.rank(), group.size()) == (1, 3)
 
 
 def test_after_the_first_loss_nothing_is_asked_of_the_inside() -> None:

@@ -64,6 +64,15 @@ class Selector(Part):
 class Layout(Part):
     """How the pods make up replicas."""
 
+    model_config = Part.model_config | {
+        "json_schema_extra": rules(
+            (
+                "!has(self.minReplicas) || !has(self.replicas) || self.minReplicas <= self.replicas",
+                "minReplicas must not be more than replicas",
+            ),
+        )
+    }
+
     replicas: Positive | None = Field(
         default=None,
         description="Complete copies of the training state. Absent: as many as pods were ever seen to hold.",
@@ -72,6 +81,12 @@ class Layout(Part):
         default=None,
         description="Members of each replica; each holds one coordinate. It must be what the pods' annotation "
         "checkpointheal.dev/ranks says, which agents go by; absent: it is that, else 1.",
+    )
+    min_replicas: Positive | None = Field(
+        default=None,
+        description="Where a member was lost and has not come back in deadlines.goOnWithoutSeconds, so many whole "
+        "replicas or more go on without its replica, and take it in at a later commit. Gradients are averaged over "
+        "those present. Level 2 only. Absent: all wait.",
     )
 
 
@@ -166,6 +181,11 @@ class Deadlines(Part):
     transfer_seconds: Seconds | None = Field(
         default=None, description="No deadline of a transfer is shorter." + _times("transfer")
     )
+    go_on_without_seconds: Seconds | None = Field(
+        default=None,
+        description="How long the others wait for who was lost, where layout.minReplicas lets them go on without; "
+        "never less than epochEndSeconds." + _times("go_on_without"),
+    )
 
 
 class Attempts(Part):
@@ -253,6 +273,9 @@ class Enrolled(Part):
     private_step: Whole | None = Field(
         default=None, description="The earlier step that its private part was of. Absent: of the epoch's own."
     )
+    missed_since: Whole = Field(
+        default=0, description="The first epoch that had gone on without it when it was taken in; 0: it missed none."
+    )
     revision: Annotated[str, Field(max_length=63)] = Field(
         default="", description="Revision of the template that its pod was made from."
     )
@@ -260,6 +283,14 @@ class Enrolled(Part):
         default=0,
         description="Which probation it is on: its first since it was healed, or its last; 0: it was not healed.",
     )
+
+
+class Absent(Part):
+    """Who has a place in the job and is not in an epoch."""
+
+    member: Member = Field(description="Its place, as replica/rank.")
+    since: Whole = Field(description="The step from which the others went on.")
+    epoch: Whole = Field(description="The first epoch that began without it.")
 
 
 class EpochStatus(Part):
@@ -282,6 +313,12 @@ class EpochStatus(Part):
     begin_message: Sentence = Field(default="", description="Why it began, in a sentence.")
     members: tuple[Enrolled, ...] = Field(
         default=(), max_length=16384, description="Who was in it.", json_schema_extra=by_key("member")
+    )
+    left_out: tuple[Absent, ...] = Field(
+        default=(), max_length=16384, description="Whom it began without.", json_schema_extra=by_key("member")
+    )
+    leaving: bool = Field(
+        default=False, description="Its members are to leave it at their next commit: who was left out is back."
     )
     lost: tuple[Member, ...] = Field(default=(), max_length=16384, description="Whose loss ended it.")
     sound: Whole | None = Field(

@@ -4,14 +4,14 @@ Nothing is lost on the way: the operator remembers what stands there and no more
 """
 
 from checkpointheal.contract.layout import Identity
-from checkpointheal_operator.api.checkpointheal import CheckpointHealStatus, Enrolled, EpochStatus, Witness
-from checkpointheal_operator.core.view import EpochMember, EpochRecord, Remembered
+from checkpointheal_operator.api.checkpointheal import Absent, CheckpointHealStatus, Enrolled, EpochStatus, Witness
+from checkpointheal_operator.core.view import EpochMember, EpochRecord, LeftOut, Remembered
 
 
 def epoch_status(record: EpochRecord, before: EpochStatus | None = None) -> EpochStatus:
     """As it is written. Why it began is kept from `before` once the reason is that of its end."""
     began = (record.reason, record.message)
-    if not record.open:
+    if not record.open or record.leaving:
         same = before is not None and before.number == record.number
         began = (before.begin_reason, before.begin_message) if before and same else ("", "")
     return EpochStatus(
@@ -27,6 +27,8 @@ def epoch_status(record: EpochRecord, before: EpochStatus | None = None) -> Epoc
         begin_reason=began[0],
         begin_message=began[1],
         members=tuple(Enrolled(**dict(each)) for each in record.members),
+        left_out=tuple(Absent(**dict(each)) for each in record.left_out),
+        leaving=record.leaving,
         lost=record.lost,
         sound=record.sound,
         restarts=record.restarts,
@@ -49,6 +51,8 @@ def epoch_record(status: CheckpointHealStatus) -> EpochRecord:
         reason=epoch.reason,
         message=epoch.message,
         members=tuple(EpochMember(**dict(each)) for each in epoch.members),
+        left_out=tuple(LeftOut(**dict(each)) for each in epoch.left_out),
+        leaving=epoch.leaving,
         lost=epoch.lost,
         sound=epoch.sound,
         restarts=epoch.restarts,

@@ -25,6 +25,7 @@ def policy_of(spec: CheckpointHealSpec, seen: Collection[MemberId], ranks: int =
     return Policy(
         replicas=spec.layout.replicas or max((each.replica for each in seen), default=0) + 1,
         ranks=spec.layout.ranks or max(ranks, *(each.rank + 1 for each in seen), 1),
+        min_replicas=spec.layout.min_replicas,
         donor_limit=spec.donors.limit,
         report_deadline=deadlines.report,
         agent_silence=deadlines.agent_silence,
@@ -34,6 +35,7 @@ def policy_of(spec: CheckpointHealSpec, seen: Collection[MemberId], ranks: int =
         bytes_per_second=spec.donors.bytes_per_second,
         channel=CHANNELS[spec.channel],
         epoch_end_deadline=deadlines.epoch_end,
+        go_on_without=deadlines.go_on_without,
         restore_budget=deadlines.restore_budget,
         buddies=spec.private_state.buddies,
         private_behind=spec.private_state.behind,

@@ -21,6 +21,7 @@ class Deadlines(Frozen):
     report: Seconds
     epoch_end: Seconds
     transfer: Seconds
+    go_on_without: Seconds
     restore_budget: Seconds
 
 
@@ -30,6 +31,7 @@ FIFTHS = {
     "report": 10,
     "epoch_end": 10,
     "transfer": 30,
+    "go_on_without": 30,
     "restore_budget": 180,
 }
 """So many fifths of the patience: whole numbers, for the API server's rules count in those."""

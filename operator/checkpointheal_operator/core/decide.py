@@ -5,10 +5,11 @@ who needs a heal, where does the job go on, does everybody hold what it needs, d
 next one begin, at one step and on one rung for the whole job. Never raises for a view that validates.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from checkpointheal.contract.gateway import EpochOrder
-from checkpointheal_operator.core import probation
+from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.core import absence, probation
 from checkpointheal_operator.core.believed import believed
 from checkpointheal_operator.core.breaker import given_up
 from checkpointheal_operator.core.causes import why_lost
@@ -17,6 +18,7 @@ from checkpointheal_operator.core.decisions import (
     BeginEpoch,
     Decision,
     EndEpoch,
+    LeaveEpoch,
     Nothing,
     OpenHeal,
     Wait,
@@ -29,7 +31,7 @@ from checkpointheal_operator.core.plan import abandonment, heal_name, heal_of, p
 from checkpointheal_operator.core.reasons import Cause, Reason, Rung
 from checkpointheal_operator.core.restore import RestorePoint, highest_step, restore_point
 from checkpointheal_operator.core.verdict import conclude
-from checkpointheal_operator.core.view import EpochMember, HealRecord, JobView, Trial
+from checkpointheal_operator.core.view import EpochMember, HealRecord, JobView, LeftOut, Trial
 
 
 def decide(view: JobView, now: float) -> Decision:
@@ -47,12 +49,32 @@ def _during_epoch(moment: Moment) -> Decision:
     found, number = losses(moment), moment.view.epoch.number
     lost = [loss for loss in found if loss.at <= moment.now]
     if lost:
-        return _end(number, lost)
+        return _take_in(moment) if _have_left(moment, lost) else _end(number, lost)
     if failures := probation.failures(moment):
         return _end_for(number, failures)
     if found:
         return _expect(found)
+    if (back := absence.returned(moment)) and not moment.view.epoch.leaving:
+        return _leave(moment, back)
+    if back and all(moment.places[each.member].is_done for each in moment.view.epoch.members):
+        return _take_in(moment)
     return Nothing(reason=Reason.ALL_TRAIN, message=Reason.ALL_TRAIN.tell(epoch=number))
+
+
+def _leave(moment: Moment, back: tuple[MemberId, ...]) -> LeaveEpoch:
+    number, reason = moment.view.epoch.number, Reason.MEMBER_RETURNS
+    message = reason.tell(members=_named(back), epoch=number)
+    return LeaveEpoch(epoch=number, back=back, reason=reason, message=message)
+
+
+def _have_left(moment: Moment, lost: list[Loss]) -> bool:
+    """They did as they were told: who asks anew is not lost."""
+    return moment.view.epoch.leaving and all(loss.reason == Reason.TRAINER_WAITS for loss in lost)
+
+
+def _take_in(moment: Moment) -> EndEpoch:
+    epoch = moment.view.epoch
+    return EndEpoch(epoch=epoch.number, lost=(), reason=Reason.MEMBER_RETURNS, message=epoch.message)
 
 
 def _end(number: int, lost: list[Loss]) -> EndEpoch:
@@ -85,8 +107,26 @@ def _expect(found: tuple[Loss, ...]) -> Wait:
 
 
 def _between_epochs(moment: Moment) -> Decision:
-    if (ended := _catch_up(moment) or _restart(moment) or _open_lost(moment)) is not None:
+    if (ended := _catch_up(moment) or _restart(moment)) is not None:
         return ended
+    fewer = absence.without_the_missing(moment)
+    if fewer is not None and _can_go_on(fewer):
+        return _towards_the_next(fewer)
+    decision, at = _towards_the_next(moment), absence.may_go_on_at(moment)
+    if isinstance(decision, Wait) and at is not None and moment.now < at:
+        return decision.model_copy(update={"until": at if decision.until is None else min(at, decision.until)})
+    return decision
+
+
+def _can_go_on(fewer: Moment) -> bool:
+    """Only from memory: for a checkpoint, or a fresh start, everybody is waited for."""
+    point = restore_point(fewer)
+    return isinstance(point, Wait) or (point.step is not None and given_up(fewer, point) is None)
+
+
+def _towards_the_next(moment: Moment) -> Decision:
+    if (opened := _open_lost(moment)) is not None:
+        return opened
     if (moving := _still_training(moment)) is not None:
         return moving
     point = restore_point(moment)
@@ -138,11 +178,15 @@ def _open_lost(moment: Moment) -> OpenHeal | None:
 def _open_recipients(moment: Moment, point: RestorePoint) -> OpenHeal | None:
     """A member that was not lost and yet cannot go on from its own memory: it is new, or its memory was refused."""
     for place in _recipients(moment, point):
-        known = moment.view.epoch.member(place.member)
-        cause = Cause.DAMAGED if known else Cause.ADDED
-        if (opened := _open(moment, place, cause)) is not None:
+        if (opened := _open(moment, place, _why_it_receives(moment, place.member))) is not None:
             return opened
     return None
+
+
+def _why_it_receives(moment: Moment, member: MemberId) -> Cause:
+    if moment.view.epoch.absence(member) is not None:
+        return Cause.RETURNED
+    return Cause.DAMAGED if moment.view.epoch.member(member) else Cause.ADDED
 
 
 def _open(moment: Moment, place: Place, cause: Cause) -> OpenHeal | None:
@@ -253,17 +297,33 @@ def _soonest(waits: list[Wait]) -> Wait:
 def _begin(moment: Moment, point: RestorePoint) -> BeginEpoch:
     members = tuple(_enrolled(moment, point, place) for place in _waiting(moment))
     healed = any(each.rung == Rung.PEER for each in members)
+    number = _highest_epoch(moment) + 1
+    left_out = () if point.step is None else absence.left_out(moment, point.step, number)
+    reason, message = _why_it_begins(moment, point, left_out)
     order = EpochOrder(
-        epoch=_highest_epoch(moment) + 1,
+        epoch=number,
         over=False,
-        reason=point.reason,
-        message=point.message,
+        reason=reason,
+        message=message,
         step=point.step,
         highest=highest_step(moment),
         rung=Rung.PEER if healed else point.rung,
         deadline=moment.view.policy.epoch_end_deadline,
     )
-    return BeginEpoch(order=order, members=members, reason=point.reason, message=point.message)
+    return BeginEpoch(order=order, members=members, left_out=left_out, reason=reason, message=message)
+
+
+def _why_it_begins(moment: Moment, point: RestorePoint, left_out: tuple[LeftOut, ...]) -> tuple[Reason, str]:
+    if not left_out:
+        return point.reason, point.message
+    reason, replicas = Reason.GOES_ON_WITHOUT, moment.view.policy.replicas
+    count = replicas - len({each.member.replica for each in left_out})
+    who = _named([each.member for each in left_out])
+    return reason, reason.tell(count=count, replicas=replicas, step=point.step, members=who)
+
+
+def _named(members: Sequence[MemberId]) -> str:
+    return ", ".join(map(str, members[:8]))
 
 
 def _enrolled(moment: Moment, point: RestorePoint, place: Place) -> EpochMember:
@@ -279,9 +339,16 @@ def _enrolled(moment: Moment, point: RestorePoint, place: Place) -> EpochMember:
         private_from=point.private.get(place.member, ()),
         private_begins=place.member in point.beginning,
         private_step=point.behind.get(place.member),
+        missed_since=_missed_since(moment, point, place.member),
         revision=place.pod.revision if place.pod else "",
         trial=_trial(moment, point, place, received=received),
     )
+
+
+def _missed_since(moment: Moment, point: RestorePoint, member: MemberId) -> int:
+    """Where the others have not moved on, what it kept is of their past."""
+    left = moment.view.epoch.absence(member)
+    return 0 if left is None or point.step is None or point.step <= left.since else left.epoch
 
 
 def _trial(moment: Moment, point: RestorePoint, place: Place, *, received: bool) -> Trial:

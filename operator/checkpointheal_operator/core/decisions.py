@@ -11,7 +11,7 @@ from checkpointheal.contract.base import Frozen, Seconds, Step
 from checkpointheal.contract.gateway import Assignment, EpochOrder, TransferFacts
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.reasons import Cause, Reason
-from checkpointheal_operator.core.view import EpochMember, Refusal
+from checkpointheal_operator.core.view import EpochMember, LeftOut, Refusal
 
 
 class Nothing(Frozen):
@@ -77,13 +77,27 @@ class BeginEpoch(Frozen):
 
     order: EpochOrder
     members: tuple[EpochMember, ...] = Field(description="Whom it is for, each with its rung and its private donors.")
+    left_out: tuple[LeftOut, ...] = Field(default=(), description="Who has a place, and is not in it.")
     reason: Reason
     message: str
 
     def __str__(self) -> str:
         rungs = " ".join(f"{each.member}:{each.rung}" for each in self.members)
         at = "no step" if self.order.step is None else f"step={self.order.step}"
-        return f"BeginEpoch {self.order.epoch} {at} {rungs} ({self.reason})"
+        without = "".join(f" without={each.member}" for each in self.left_out)
+        return f"BeginEpoch {self.order.epoch} {at} {rungs}{without} ({self.reason})"
+
+
+class LeaveEpoch(Frozen):
+    """Nobody is lost, somebody is back: let the others end their epoch together, each at the same commit."""
+
+    epoch: int
+    back: tuple[MemberId, ...]
+    reason: Reason
+    message: str
+
+    def __str__(self) -> str:
+        return f"LeaveEpoch {self.epoch} ({self.reason})"
 
 
 class EndEpoch(Frozen):
@@ -116,7 +130,7 @@ class Conclude(Frozen):
         return f"Conclude {self.recipient} Healed={self.healed} ({self.reason})"
 
 
-Decision = Nothing | Wait | OpenHeal | Assign | BeginEpoch | EndEpoch | Conclude
+Decision = Nothing | Wait | OpenHeal | Assign | BeginEpoch | LeaveEpoch | EndEpoch | Conclude
 
 
 def asked_by(decision: Decision | None) -> Mapping[str, str]:

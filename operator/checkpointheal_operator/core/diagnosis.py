@@ -13,7 +13,7 @@ from checkpointheal_operator.core.moment import Moment, Place, has_finished
 from checkpointheal_operator.core.probation import differences
 from checkpointheal_operator.core.protection import flaws_of
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import EpochMember, Heard
+from checkpointheal_operator.core.view import EpochMember, Heard, PodFacts
 
 
 @dataclass(frozen=True)
@@ -161,21 +161,38 @@ def _overdue(moment: Moment, place: Place) -> Loss | None:
 
 
 def _newcomer(moment: Moment, member: MemberId) -> Loss | None:
-    if moment.view.epoch.member(member) is not None or not moment.places[member].is_waiting:
+    """Who was left out is not new: it is taken in at the next commit, and costs nobody a step."""
+    epoch = moment.view.epoch
+    is_known = epoch.member(member) is not None or epoch.absence(member) is not None
+    if is_known or not moment.places[member].is_waiting:
         return None
     return Loss(member, Reason.MEMBERSHIP_CHANGED, Reason.MEMBERSHIP_CHANGED.tell(member=member))
 
 
 def _findings(moment: Moment, place: Place) -> Iterator[Finding]:
-    member, heard = place.member, place.heard
     if place.is_done:
         return
-    if place.pod is None:
+    yield from _of_absence(moment, place)
+    if place.pod is not None:
+        yield from _of_pod(moment, place, place.pod)
+
+
+def _of_absence(moment: Moment, place: Place) -> Iterator[Finding]:
+    member, epoch, reason = place.member, moment.view.epoch, Reason.LEFT_OUT
+    left = epoch.absence(member) if epoch.open else None
+    if left is not None:
+        yield Finding(member, reason, reason.tell(member=member, epoch=epoch.number, since=left.since))
+    elif place.pod is None:
         yield Finding(member, *missing(moment, member))
-        return
-    if place.pod.terminating:
+    trainer = place.report.trainer if place.report else None
+    if moment.view.policy.may_be_short and trainer is not None and trainer.request and not trainer.goes_on:
+        yield Finding(member, Reason.NEEDS_EVERYONE, Reason.NEEDS_EVERYONE.tell(member=member))
+
+
+def _of_pod(moment: Moment, place: Place, pod: PodFacts) -> Iterator[Finding]:
+    member, heard, trouble = place.member, place.heard, pod.trouble
+    if pod.terminating:
         yield Finding(member, Reason.DRAINING, Reason.DRAINING.tell(member=member))
-    trouble = place.pod.trouble
     if trouble is not None and not place.fresh:  # one that speaks is at work, whatever its pod's object still says
         yield Finding(member, trouble.reason, trouble.message)
     if heard is None:

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from hashlib import sha256
 from itertools import islice
 
-from checkpointheal.contract.gateway import AgentReport, Drill, DrillFacts, Generation, Peer
+from checkpointheal.contract.gateway import Drill, DrillFacts, Generation, Peer
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.channel import crossing
 from checkpointheal_operator.core.diagnosis import losses
 from checkpointheal_operator.core.moment import Moment, Place, at
+from checkpointheal_operator.core.protection import lacks_certificate
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import DrillPlan, DrillRecord, DrillSide, JobView, Policy
 
@@ -173,11 +174,7 @@ def _unfit(moment: Moment, place: Place) -> Reason | None:
     if place.report is None or not place.report.drills:
         return Reason.AGENT_TOO_OLD
     needs_certificate = moment.view.policy.channel == "tls"
-    return Reason.NOT_CERTIFIED if needs_certificate and _lacks_certificate(place.report) else None
-
-
-def _lacks_certificate(report: AgentReport) -> bool:
-    return any(flaw.reason == Reason.NO_CERTIFICATE for flaw in report.unprotected)
+    return Reason.NOT_CERTIFIED if needs_certificate and lacks_certificate(place.report) else None
 
 
 def _newest(moment: Moment, place: Place) -> Generation | None:

@@ -96,7 +96,7 @@ class Moment:
         kept: dict[int, Generation] = {}
         given = self._given.get(report.pod_uid) if report else None
         for each in sorted(report.generations if report else (), key=lambda held: _worth(held, given)):
-            if not self._is_abandoned(each):
+            if not self._is_abandoned(each) and not (report and self._is_of_another_past(each, report.member)):
                 kept[each.step] = each
         return kept
 
@@ -113,6 +113,13 @@ class Moment:
         if epoch.rung is None or generation.epoch is None or generation.epoch >= epoch.number:
             return False
         return epoch.step is None or generation.step > epoch.step
+
+    def _is_of_another_past(self, generation: Generation, member: MemberId) -> bool:
+        """What a member sealed before the others went on without it, of steps that they computed without it."""
+        left = self.view.epoch.absence(member)
+        if left is None or generation.epoch is None:
+            return False
+        return generation.epoch < left.epoch and generation.step > left.since
 
 
 def has_finished(trainer: TrainerFacts) -> bool:

@@ -14,6 +14,7 @@ from checkpointheal_operator.core.decisions import Assign, Wait
 from checkpointheal_operator.core.donors import Case, DonorChoice, choose_donors, current_donor, due, rested_at
 from checkpointheal_operator.core.moment import Moment, Place
 from checkpointheal_operator.core.probing import passed_over_at, question
+from checkpointheal_operator.core.protection import lacks_certificate
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import HealRecord
 from checkpointheal_operator.core.vote import Holder
@@ -138,7 +139,7 @@ def _uncertified(case: Case, heal: HealRecord, abandoned: Abandonment | None) ->
     policy, report = case.moment.view.policy, case.moment.places[case.recipient].report
     if report is None:
         return None
-    says_so = any(flaw.reason == Reason.NO_CERTIFICATE for flaw in report.unprotected)
+    says_so = lacks_certificate(report)
     failed_by_it = abandoned is not None and abandoned.reason == Reason.NOT_CERTIFIED
     until = (heal.assigned_at or 0.0) + policy.retry_pause if failed_by_it else float("-inf")
     if not says_so and case.moment.now >= until:

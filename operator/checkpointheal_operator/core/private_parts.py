@@ -49,11 +49,14 @@ def never_had(moment: Moment, member: MemberId, step: int) -> bool:
     """Whether the records tell that no private part of it was ever made at that step: there is none to be lost.
 
     It was not there when the job came to that step, or its part began with the latest epoch and the job goes back
-    there. Records that are lost tell nothing.
+    there. Nor does anybody look for the part with which it was left out: the others went on without it. Records that
+    are lost tell nothing.
     """
     epoch = moment.view.epoch
     if epoch.rung is None or not epoch.members:
         return False
+    if (left := epoch.absence(member)) is not None:
+        return step >= left.since
     known = epoch.member(member)
     if known is None:
         return all(each.identity.step < step for each in moment.view.remembered if each.member == member)
@@ -67,10 +70,14 @@ def tell_behind(step: int, parts: Mapping[MemberId, int]) -> str:
 
 
 def _own_steps(moment: Moment, member: MemberId) -> set[int]:
-    """An older agent tells only of those that lie beside a generation."""
-    report = moment.places[member].report
+    """An older agent tells only of those that lie beside a generation.
+
+    Those of steps that the others made without it are of another past.
+    """
+    report, left = moment.places[member].report, moment.view.epoch.absence(member)
     beside = {step for step, each in moment.generations(report).items() if each.private}
-    return beside | set(report.private_own if report else ())
+    alone = report.private_own if report else ()
+    return beside | {step for step in alone if left is None or step <= left.since}
 
 
 def _buddies(moment: Moment, member: MemberId) -> Iterator[tuple[str, AgentReport]]:

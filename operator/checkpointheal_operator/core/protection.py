@@ -32,6 +32,11 @@ def flaws_of(report: AgentReport, who: object) -> tuple[Trouble, ...]:
     return tuple(_trouble(flaw, who) for flaw in report.unprotected if flaw.reason != Reason.NO_POLICY)
 
 
+def lacks_certificate(report: AgentReport) -> bool:
+    """Its agent cannot show who it is: over TLS it neither gives nor takes a state."""
+    return any(flaw.reason == Reason.NO_CERTIFICATE for flaw in report.unprotected)
+
+
 def _trouble(flaw: Flaw, who: object) -> Trouble:
     reason = next((each for each in FLAWS if each == flaw.reason), None)
     if reason is None:

@@ -25,6 +25,7 @@ class Cause(StrEnum):
     STOPPED = "Stopped"
     DAMAGED = "Damaged"
     ADDED = "Added"
+    RETURNED = "Returned"
 
 
 class Reason(StrEnum):
@@ -84,6 +85,10 @@ class Reason(StrEnum):
     NOT_A_MEMBER = "NotAMember", "this life of {member} is not in epoch {epoch}: it waits for the next one"
     JOIN_OVERDUE = "JoinOverdue", "the trainer of {member} did not take its answer within {budget:g} s"
     MEMBERSHIP_CHANGED = "MembershipChanged", "{member} belongs to the job now and waits"
+    MEMBER_RETURNS = (
+        "MemberReturns",
+        "{members} was left out of epoch {epoch} and waits: the others leave it at their next commit, and take it in",
+    )
     PROBATION_FAILED = (
         "ProbationFailed",
         "{member} was healed, and does not train as its peers do: at step {step} {what}",
@@ -117,6 +122,10 @@ class Reason(StrEnum):
 
     # What an epoch begins with.
     EVERYONE_WAITS = "EveryoneWaits", "all members wait and hold step {step}"
+    GOES_ON_WITHOUT = (
+        "GoesOnWithout",
+        "{count} of {replicas} replicas go on at step {step} without {members}, which may come in later",
+    )
     FIRST_START = "FirstStart", "no member holds a state, and none ever did"
     NO_SURVIVING_ARENA = "NoSurvivingArena", "no arena survived: every pod that held a state is gone"
     NOTHING_KEPT = "NothingKept", "no agent holds a state, though the pods live: {what}"
@@ -175,6 +184,14 @@ class Reason(StrEnum):
     PROBATION_DIFFERS = (
         "ProbationDiffers",
         "{member} was healed, and its {name} is {own}, its peers' {theirs}: other data can do that, wrong memory too",
+    )
+    LEFT_OUT = "LeftOut", "epoch {epoch} is without {member}, from step {since} on: it comes in once it waits"
+    NEEDS_EVERYONE = (
+        "NeedsEveryone",
+        (
+            "minReplicas is set, but {member} cannot train without the others: it is on level 1, or its torch, its "
+            "library or its agent is too old for that"
+        ),
     )
     AGENT_SILENT = "AgentSilent", "the agent of {member} was last heard {age:.1f} s ago; its pod is there"
     ALL_DONE = "AllDone", "every member is done"

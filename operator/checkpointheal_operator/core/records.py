@@ -6,7 +6,15 @@ that comes back is what the next `decide` would see if no fact had changed.
 
 from collections.abc import Callable
 
-from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Conclude, Decision, EndEpoch, OpenHeal
+from checkpointheal_operator.core.decisions import (
+    Assign,
+    BeginEpoch,
+    Conclude,
+    Decision,
+    EndEpoch,
+    LeaveEpoch,
+    OpenHeal,
+)
 from checkpointheal_operator.core.reasons import Rung
 from checkpointheal_operator.core.view import EpochRecord, HealRecord, JobView
 
@@ -22,6 +30,8 @@ def advance(view: JobView, decision: Decision, now: float) -> JobView:
             return _with_heal(view, decision.heal, lambda heal: _concluded(heal, decision, now))
         case BeginEpoch():
             return _begun(view, decision, now)
+        case LeaveEpoch():
+            return view.model_copy(update={"epoch": _left(view.epoch, decision)})
         case EndEpoch():
             return view.model_copy(update={"epoch": _ended(view.epoch, decision, now)})
         case _:
@@ -103,6 +113,7 @@ def _begun(view: JobView, decision: BeginEpoch, now: float) -> JobView:
         reason=decision.reason,
         message=decision.message,
         members=decision.members,
+        left_out=decision.left_out,
     )
     return view.model_copy(update={"epoch": epoch, "heals": heals})
 
@@ -118,6 +129,14 @@ def _for_epoch(heal: HealRecord, decision: BeginEpoch, rung: Rung | None, now: f
         "message": decision.message,
     }
     return heal.model_copy(update=update)
+
+
+def _left(epoch: EpochRecord, decision: LeaveEpoch) -> EpochRecord:
+    """It stays open: who is lost before it is left is lost to it."""
+    if not epoch.open or epoch.number != decision.epoch:
+        return epoch
+    update = {"leaving": True, "reason": decision.reason, "message": decision.message}
+    return epoch.model_copy(update=update)
 
 
 def _ended(epoch: EpochRecord, decision: EndEpoch, now: float) -> EpochRecord:

@@ -106,7 +106,7 @@ def _with_earlier(moment: Moment, candidate: Candidate) -> Candidate | None:
 def _go_on(best: Candidate, passed: Candidate | None) -> RestorePoint:
     reason, message = Reason.EVERYONE_WAITS, Reason.EVERYONE_WAITS.tell(step=best.step)
     if best.beginning:
-        message += f"; the private part of {_named(best.beginning)} begins there: it never had one"
+        message += f"; the private part of {_named(best.beginning)} begins there: it has none of that step"
     if best.behind:
         reason = Reason.PRIVATE_STATE_BEHIND
         message += f"; {private_parts.tell_behind(best.step, best.behind)}"
@@ -207,7 +207,9 @@ def _witnesses(moment: Moment, coordinate: int, step: int) -> Iterator[Remembere
     holding = {place.pod.uid for place in moment.places.values() if place.pod}
     gone = (heard.report for uid, heard in moment.heard.items() if uid not in holding)
     for each in (*moment.view.remembered, *(last for report in gone if (last := last_identity(report)))):
-        if each.member.coordinate == coordinate and each.identity.step == step:
+        left = moment.view.epoch.absence(each.member)
+        saw_it = left is None or step <= left.since  # what it held of a later step came of another past
+        if saw_it and each.member.coordinate == coordinate and each.identity.step == step:
             yield each
 
 

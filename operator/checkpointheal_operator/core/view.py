@@ -21,6 +21,9 @@ class Policy(Frozen):
 
     replicas: int = Field(ge=1, description="Complete copies of the training state.")
     ranks: int = Field(default=1, ge=1, description="Members of each replica; each holds one coordinate.")
+    min_replicas: int | None = Field(
+        default=None, ge=1, description="So many whole replicas may go on without the others; None: nobody may."
+    )
     donor_limit: int = Field(default=2, ge=1, description="Recipients that one donor serves at a time.")
     report_deadline: Seconds = Field(default=10, description="How long a live pod's agent may take to report at first.")
     agent_silence: Seconds = Field(default=6, description="An agent not heard for this long is silent.")
@@ -30,6 +33,7 @@ class Policy(Frozen):
     bytes_per_second: Count | None = Field(default=None, description="Cap on what a donor sends; None: no cap.")
     channel: Literal["tls", "gloo"] = Field(default="tls", description="How states cross between agents.")
     epoch_end_deadline: Seconds = Field(default=10, description="How long a trainer may take to end by itself.")
+    go_on_without: Seconds = Field(default=30, description="How long those who may go on wait for who was lost.")
     restore_budget: Seconds = Field(default=180, description="How long a trainer waits in restore().")
     buddies: Count = Field(default=2, description="Other members that keep a member's private parts.")
     private_behind: Literal["Refuse", "Allow"] = Field(
@@ -55,6 +59,11 @@ class Policy(Frozen):
     def members(self) -> tuple[MemberId, ...]:
         """Every place in the job, in order."""
         return _places(self.replicas, self.ranks)
+
+    @property
+    def may_be_short(self) -> bool:
+        """Whether an epoch may begin without some of the replicas."""
+        return self.min_replicas is not None and self.min_replicas < self.replicas
 
     @property
     def word_within(self) -> float:
@@ -143,10 +152,21 @@ class EpochMember(Frozen):
     private_step: Step | None = Field(
         default=None, description="The earlier step that its private part is of; None: of the epoch's own."
     )
+    missed_since: Epoch = Field(
+        default=0, description="The first epoch that had gone on without it when it was taken in; 0: it missed none."
+    )
     revision: str = Field(default="", description="Of the template that its pod was made from.")
     trial: Trial = Field(
         default=0, description="0: not on probation. 1: its first since it was healed. 2: its last, with peers' bytes."
     )
+
+
+class LeftOut(Frozen):
+    """Who is not in an epoch though it has a place, and from where on the job has a past that it took no part in."""
+
+    member: MemberId
+    since: Step = Field(description="The step from which the others went on.")
+    epoch: Epoch = Field(description="The first epoch that began without it.")
 
 
 class EpochRecord(Frozen):
@@ -164,6 +184,10 @@ class EpochRecord(Frozen):
     reason: str = ""
     message: str = ""
     members: tuple[EpochMember, ...] = ()
+    left_out: tuple[LeftOut, ...] = Field(default=(), description="Whom it began without.")
+    leaving: bool = Field(
+        default=False, description="Its members are to leave it at their next commit: who was left out is back."
+    )
     lost: tuple[MemberId, ...] = Field(default=(), description="Whose loss ended it.")
     sound: Step | None = Field(
         default=None,
@@ -181,6 +205,10 @@ class EpochRecord(Frozen):
     def member(self, member: MemberId) -> EpochMember | None:
         """Who held that place, if anybody."""
         return next((each for each in self.members if each.member == member), None)
+
+    def absence(self, member: MemberId) -> LeftOut | None:
+        """Since when it was without that member; None where it was not."""
+        return next((each for each in self.left_out if each.member == member), None)
 
 
 class HealRecord(Frozen):

@@ -56,6 +56,12 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--replicas", type=_positive, default=2, metavar="N", help="copies of the state (%(default)s)")
     parser.add_argument("--ranks", type=_positive, default=1, metavar="K", help="members per replica (%(default)s)")
+    parser.add_argument(
+        "--min-replicas", type=_positive, metavar="N", help="so many go on without the others, on level 2 (all wait)"
+    )
+    parser.add_argument(
+        "--go-on-after", type=_positive, default=30, metavar="S", help="seconds that they wait first (%(default)s)"
+    )
     parser.add_argument("--dir", type=Path, metavar="D", help=f"folder of the logs ({FOLDER}/JOB)")
     parser.add_argument("--arena-slots", type=_slots, default=2, metavar="S", help="generations kept (%(default)s)")
     parser.add_argument(
@@ -86,16 +92,22 @@ def settings_of(asked: argparse.Namespace, command: Sequence[str]) -> LocalSetti
     return LocalSettings(
         job=job,
         command=tuple(command),
-        policy=Policy(
-            replicas=asked.replicas,
-            ranks=asked.ranks,
-            fallback=asked.fallback.capitalize(),
-            private_behind=asked.private_behind.capitalize(),
-        ),
+        policy=_policy(asked),
         logs=(asked.dir or FOLDER / job).absolute(),
         slots=asked.arena_slots,
         trainer_restarts=asked.restarts,
         warm=not asked.cold,
+    )
+
+
+def _policy(asked: argparse.Namespace) -> Policy:
+    return Policy(
+        replicas=asked.replicas,
+        ranks=asked.ranks,
+        min_replicas=asked.min_replicas,
+        go_on_without=asked.go_on_after,
+        fallback=asked.fallback.capitalize(),
+        private_behind=asked.private_behind.capitalize(),
     )
 
 

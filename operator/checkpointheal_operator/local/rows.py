@@ -22,7 +22,7 @@ class Row:
     step: int | None
     """Its newest sealed generation."""
     rung: str
-    """Where its state of this epoch came from."""
+    """Where its state of this epoch came from, or that it is left out of it."""
     receiving: TransferFacts | None
     """The transfer that runs for it."""
 
@@ -34,15 +34,22 @@ def rows(view: JobView) -> tuple[Row, ...]:
 
 
 def _row(view: JobView, place: Place) -> Row:
-    known, report = view.epoch.member(place.member), place.report
+    report = place.report
     return Row(
         member=str(place.member),
         pod=place.pod.name if place.pod else "none",
         trainer=_trainer(place),
         step=max((each.step for each in report.generations), default=None) if report else None,
-        rung=str(known.rung) if known and view.epoch.open else "",
+        rung=_rung(view, place),
         receiving=_receiving(view, place),
     )
+
+
+def _rung(view: JobView, place: Place) -> str:
+    if not view.epoch.open:
+        return ""
+    known = view.epoch.member(place.member)
+    return str(known.rung) if known else "left out" if view.epoch.absence(place.member) else ""
 
 
 def _trainer(place: Place) -> str:

@@ -23,6 +23,11 @@ REMEDIES: dict[str, str] = {
     Reason.NOT_IN_EPOCH: BY_ITSELF,
     Reason.JOIN_OVERDUE: "look at the trainer's log: it asked for a state and did not take it",
     Reason.MEMBERSHIP_CHANGED: BY_ITSELF,
+    Reason.MEMBER_RETURNS: BY_ITSELF,
+    Reason.GOES_ON_WITHOUT: "look why no pod is there, or why its trainer does not come to heal.epochs()",
+    Reason.LEFT_OUT: "look why no pod is there, or why its trainer does not come to heal.epochs(); the others train",
+    Reason.NEEDS_EVERYONE: "train by heal.epochs(), with a torch, a library and an agent that are new enough; or leave "
+    "spec.layout.minReplicas out",
     Reason.PROBATION_FAILED: "nothing: the job goes back to the last step that was shared; if it comes again, suspect "
     "that node's memory, or a state that attach() was not given",
     Reason.PROBATION_DIFFERS: "nothing, where its data explains it; else compare that member's log with its peers'",
@@ -78,6 +83,7 @@ REMEDIES: dict[str, str] = {
     Cause.STOPPED: BY_ITSELF,
     Cause.DAMAGED: "nothing: it is healed; if it comes again, suspect that node's memory",
     Cause.ADDED: BY_ITSELF,
+    Cause.RETURNED: BY_ITSELF,
 }
 
 OF_DRILLS = {

@@ -144,7 +144,8 @@ def epoch_told(policy: CheckpointHeal, now: float) -> str:
         return f"epoch {epoch.number} is over{ended}: {epoch.message}"
     began = f" for {age(now - epoch.began_at)}" if epoch.began_at is not None else ""
     step = "" if epoch.step is None else f", from step {epoch.step}"
-    return f"epoch {epoch.number}{began}{step}, {counted(len(epoch.members), 'member')}"
+    without = f", without {listed([str(each.member) for each in epoch.left_out])}" if epoch.left_out else ""
+    return f"epoch {epoch.number}{began}{step}, {counted(len(epoch.members), 'member')}{without}"
 
 
 def condition_told(condition: Condition) -> str:

@@ -15,7 +15,15 @@ from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal, CheckpointHealStatus
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.api.heal_record import assignment_spec, heal_spec
-from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Conclude, Decision, EndEpoch, OpenHeal
+from checkpointheal_operator.core.decisions import (
+    Assign,
+    BeginEpoch,
+    Conclude,
+    Decision,
+    EndEpoch,
+    LeaveEpoch,
+    OpenHeal,
+)
 from checkpointheal_operator.core.diagnosis import Finding, findings
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.reasons import Reason
@@ -67,7 +75,7 @@ class Desk:
                 await self._open(_record(after, decision.name), after)
             case Assign():
                 await self._assign(_record(after, decision.heal))
-            case BeginEpoch():
+            case BeginEpoch() | LeaveEpoch():
                 await self._write_job(Told(after, now))
             case EndEpoch():
                 await self._tell_of_probation(Told(after, now), _failed(decision))

@@ -15,6 +15,7 @@ from checkpointheal_operator.core.decisions import (
     Conclude,
     Decision,
     EndEpoch,
+    LeaveEpoch,
     Nothing,
     OpenHeal,
     Wait,
@@ -62,7 +63,7 @@ def _about(decision: Decision, view: JobView) -> Facts:
             return _of(next(each for each in view.heals if each.name == decision.heal))
         case BeginEpoch():
             return Facts(epoch=decision.order.epoch)
-        case EndEpoch():
+        case EndEpoch() | LeaveEpoch():
             return Facts(epoch=decision.epoch)
         case Nothing():
             return Facts()

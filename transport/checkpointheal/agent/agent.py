@@ -23,6 +23,7 @@ from checkpointheal.agent.duties import (
     Fetch,
     FetchPrivate,
     KillTrainer,
+    LetLeave,
     Sight,
     StopFetch,
     duties,
@@ -207,8 +208,9 @@ class Agent:
             trainer=self._seen.facts,
             epoch_answered=self._remembered.numbers.epoch_answered,
             epoch_told_over=self._seen.told_over,
+            epoch_told_to_leave=self._seen.told_to_leave,
             attempt_seen=self._remembered.numbers.attempt,
-            slots=self._shelf.identities(),
+            slots=self._shelf.identities(0 if self._orders.epoch is None else self._orders.epoch.missed_since),
             private_steps=self._private_steps(),
             fetching=self._fetching[0] if self._fetching else None,
             fetching_private=self._private.fetching,
@@ -228,6 +230,10 @@ class Agent:
                         epoch=order.epoch, reason=order.reason, message=order.message, deadline=order.deadline
                     ),
                 )
+            case LetLeave(order):
+                self._seen.told_to_leave = order.epoch
+                said = words.LeaveEpoch(epoch=order.epoch, reason=order.reason, message=order.message)
+                self._trainer_door.say("trainer", said)
             case KillTrainer(incarnation, reason):
                 self._trainer_door.say("run", words.EndTrainer(incarnation=incarnation, reason=reason))
             case Fetch(assignment):
@@ -244,7 +250,7 @@ class Agent:
         """Everything of a future that will not come goes first: it must never be offered again."""
         step = duty.order.step
         for slot, seal in self._arena.seals().items():
-            if step is None or seal.step > step:
+            if step is None or seal.step > step or seal.epoch < duty.order.missed_since:
                 self._arena.discard(slot)
         self._arena.keep_private([kept for kept in self._arena.private_steps() if step is not None and kept <= step])
         self._keep.forget_after(step)
@@ -264,6 +270,8 @@ class Agent:
                 private_step=duty.order.private_step,
                 rendezvous=True,
                 members=duty.order.members,
+                left_out=len(duty.order.left_out),
+                place=duty.order.place,
                 word_within=duty.order.word_within,
                 reason=duty.order.reason,
                 message=duty.order.message,

@@ -22,6 +22,7 @@ class Sight:
     trainer: TrainerFacts = field(default_factory=TrainerFacts)
     epoch_answered: int = 0
     epoch_told_over: int = 0
+    epoch_told_to_leave: int = 0
     attempt_seen: int = 0
     slots: Mapping[int, Identity] = field(default_factory=dict)
     private_steps: frozenset[int] = frozenset()
@@ -45,6 +46,13 @@ class Answer:
 @dataclass(frozen=True)
 class EndTrainer:
     """Tell the trainer that its epoch is over."""
+
+    order: EpochOrder
+
+
+@dataclass(frozen=True)
+class LetLeave:
+    """Tell the trainer that its epoch is to be left at a commit."""
 
     order: EpochOrder
 
@@ -97,12 +105,13 @@ NO_POLICY = "NoPolicy"
 """The operator answers, and nobody has asked it to look after this pod."""
 NO_POLICY_TOLD = "no CheckpointHeal selects this pod: apply one; waiting"
 
-Duty = Answer | EndTrainer | KillTrainer | Fetch | StopFetch | FetchPrivate | ExplainWait
+Duty = Answer | EndTrainer | LetLeave | KillTrainer | Fetch | StopFetch | FetchPrivate | ExplainWait
 
 
 def duties(sight: Sight, orders: Orders) -> tuple[Duty, ...]:
     """Everything to do now, in order."""
-    due: list[Duty | None] = [_kill(sight, orders), _end(sight, orders.epoch), *_transfer(sight, orders.assignment)]
+    ends = _end(sight, orders.epoch) or _leave(sight, orders.epoch)
+    due: list[Duty | None] = [_kill(sight, orders), ends, *_transfer(sight, orders.assignment)]
     answer = _answer(sight, orders)
     due += [answer, None if isinstance(answer, Answer) else _explain(sight, orders)]
     return tuple(duty for duty in due if duty is not None)
@@ -121,6 +130,14 @@ def _end(sight: Sight, order: EpochOrder | None) -> Duty | None:
     if not 0 < sight.trainer.epoch <= order.epoch or sight.epoch_told_over >= order.epoch:
         return None
     return EndTrainer(order)
+
+
+def _leave(sight: Sight, order: EpochOrder | None) -> Duty | None:
+    if order is None or order.over or not order.leave or sight.trainer.state != "training":
+        return None
+    if sight.trainer.epoch != order.epoch or sight.epoch_told_to_leave >= order.epoch:
+        return None
+    return LetLeave(order)
 
 
 def _transfer(sight: Sight, assignment: Assignment | None) -> tuple[Duty, ...]:

@@ -91,11 +91,11 @@ class Shelf:
             else:
                 self._flaws.over(f"seal {slot}")
 
-    def identities(self) -> dict[int, Identity]:
-        """The digested generations, by slot."""
+    def identities(self, sealed_since: int = 0) -> dict[int, Identity]:
+        """The digested generations, by slot: those that were sealed in this epoch or a later one."""
         found = {}
         for slot, seal in self._seals.items():
-            if (state_digest := self._digest_of(slot)) is not None:
+            if seal.epoch >= sealed_since and (state_digest := self._digest_of(slot)) is not None:
                 found[slot] = Identity(step=seal.step, schema_digest=seal.schema_digest, state_digest=state_digest)
         return found
 

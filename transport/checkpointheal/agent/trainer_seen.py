@@ -15,6 +15,7 @@ class TrainerSeen:
         self._remembered = remembered
         self.facts = TrainerFacts(request=remembered.numbers.request)
         self.told_over = 0
+        self.told_to_leave = 0
         self.held = False
         """It says that it waits for as long as it takes."""
         self.build = ""
@@ -38,6 +39,7 @@ class TrainerSeen:
             case Wait():
                 self.held = said.held
                 self._wait(hello.incarnation, said.request)
+                self._set(goes_on=said.goes_on)
             case Withdraw() if said.request == self.waiting_request and self.facts.state == "waiting":
                 self._set(state="starting")
             case Applied():
@@ -95,7 +97,7 @@ class TrainerSeen:
     def _live(self, incarnation: str) -> None:
         """A new life is in no epoch yet, and has been told nothing."""
         if incarnation != self.facts.incarnation:
-            self.told_over = 0
+            self.told_over = self.told_to_leave = 0
             self._set(incarnation=incarnation, epoch=0)
 
     def _set(self, **changes: object) -> None:

@@ -16,6 +16,8 @@ from checkpointheal.contract.signals import Signals
 GATEWAY_PROTOCOL = 1
 MANY = 1024
 """Items of one kind that a report may have."""
+MOST_MEMBERS = 16384
+"""Of a job."""
 ExitStatus = Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)]
 
 
@@ -40,6 +42,9 @@ class TrainerFacts(Message):
         default=0, description="Number of the agent's latest request for a state; 0 before the first."
     )
     epoch: Epoch = Field(default=0, description="The epoch that the trainer is in, or was in last.")
+    goes_on: bool = Field(
+        default=False, description="It can train in an epoch that leaves some members out. False: or an older build."
+    )
     exit: TrainerExit | None = Field(
         default=None, description="The latest end, until the next trainer waits and after."
     )
@@ -241,6 +246,20 @@ class EpochOrder(Message):
         default=None,
         description="This member's private part of the restore step is nowhere: it is given the one of this earlier "
         "step. Said only to an agent that has reported `behind`. None: of the restore step.",
+    )
+    missed_since: Epoch = Field(
+        default=0,
+        description="Epochs from this one on went on without this member: what it sealed before is of another past, "
+        "and goes. 0: it missed none.",
+    )
+    left_out: tuple[MemberId, ...] = Field(
+        default=(), max_length=MOST_MEMBERS, description="Who has a place in the job and is not in this epoch."
+    )
+    place: Count | None = Field(
+        default=None, description="This member's number among those in it, from 0 on; None: an older operator."
+    )
+    leave: bool = Field(
+        default=False, description="All who are in it are to leave it together, at a commit: somebody is to come in."
     )
     host: Peer | None = Field(
         default=None, description="Whose agent holds the rendezvous of this epoch; None: it is not known now."

@@ -56,6 +56,7 @@ class Wait(Message):
     request: Count
     budget: Seconds
     held: bool = Field(default=False, description="It was told to wait for as long as it takes, and does.")
+    goes_on: bool = Field(default=False, description="It can train in an epoch that leaves some members out.")
 
 
 class Withdraw(Message):
@@ -186,6 +187,8 @@ class Restored(Message):
     )
     rendezvous: bool = Field(default=False, description="The agent carries `StoreAsk` for this epoch.")
     members: Count = Field(default=0, description="How many take part in the epoch; 0: nobody says.")
+    left_out: Count = Field(default=0, description="How many have a place in the job and are not in this epoch.")
+    place: Count | None = Field(default=None, description="This member's number among those in it; None: not said.")
     word_within: Seconds = Field(default=20, description="Until when who loses a peer hears that the epoch is over.")
     reason: str = ""
     message: str = ""
@@ -222,6 +225,15 @@ class EpochOver(Message):
     deadline: Seconds
 
 
+class LeaveEpoch(Message):
+    """Nobody was lost, somebody is to come in: leave the epoch at a commit, all at the same one."""
+
+    say: Literal["leave_epoch"] = "leave_epoch"
+    epoch: Epoch
+    reason: Word
+    message: Sentence
+
+
 class EndTrainer(Message):
     """To `run`: this trainer stands still; kill it and start another. An incarnation that is gone is ignored."""
 
@@ -244,7 +256,7 @@ class StoreSaid(Message):
 
 
 AgentSays = Annotated[
-    Reserved | Refused | Restored | Waiting | PrivateKept | EpochOver | EndTrainer | StoreSaid,
+    Reserved | Refused | Restored | Waiting | PrivateKept | EpochOver | LeaveEpoch | EndTrainer | StoreSaid,
     Field(discriminator="say"),
 ]
 

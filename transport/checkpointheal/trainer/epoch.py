@@ -34,11 +34,15 @@ class Epoch:
 
     def __init__(self, number: int, end_collectives: Callable[[], None], wake: Callable[[], None]) -> None:
         self.number, self.step = number, 0
+        self.members = 1
+        """How many are in it: what gradients are averaged over."""
+        self.left_out: tuple[int, ...] = ()
+        """The world's ranks that are not in it. Nobody reads what was theirs to read."""
         self.faults = Faults()
         self.finishes: Callable[[], None] = lambda: None
         """Called where the body ended without an error: do all members end here?"""
         self.is_last = False
-        self._entered = False
+        self._entered = self._is_recalled = False
         self._end_collectives, self._wake = end_collectives, wake
         self._over, self._left = threading.Event(), threading.Event()
 
@@ -68,7 +72,7 @@ class Epoch:
 
     def was_ended(self) -> bool:
         """Whether the agent says, within the grace that there is reason for, that it is over."""
-        return self._over.wait(self.word_within if self.faults.noted is not None else CAUSE_GRACE)
+        return self._is_recalled or self._over.wait(self.word_within if self.faults.noted is not None else CAUSE_GRACE)
 
     def require_entered(self) -> None:
         """Raise Misuse where its body did not stand in `with epoch:`, for then nobody knows how it ended."""
@@ -85,6 +89,11 @@ class Epoch:
         """Raise EpochOver where the agent has said so."""
         if self.is_over:
             raise errors.EpochOver(f"epoch {self.number} is over")
+
+    def recall(self) -> None:
+        """All leave it here, with nobody lost: no collective is carried out any more, and no update made."""
+        self._is_recalled = True
+        self.faults.note(errors.EpochOver(f"epoch {self.number} is left for a member that is back"))
 
     def end(self, told: EpochOver) -> None:
         """The agent says that it is over. Called on any thread; returns at once."""
@@ -108,6 +117,9 @@ class Epoch:
             raise self.faults.noted
 
     def _say(self, error: Exception) -> None:
+        if self._is_recalled and not self.is_over:
+            sys.stderr.write(f"checkpointheal: {self.faults.noted}\n")
+            return
         noted = self.faults.noted or error
         kind = "a lost peer" if is_of_a_collective(noted) else type(error).__name__
         where = traceback.extract_tb(error.__traceback__)[-1].name if error.__traceback__ else "?"

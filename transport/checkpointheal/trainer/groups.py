@@ -5,7 +5,7 @@ ranks made theirs. Must not know states or the agent.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,10 +23,11 @@ SEEN_FROM = (2, 6)
 
 
 class Groups:
-    """All of them, and what is inside. `rank` and `size` are the world's."""
+    """All of them, and what is inside. `rank` and `size` are the world's, whoever is left out of an epoch."""
 
     def __init__(self, rank: int, size: int) -> None:
         self.rank, self.size = rank, size
+        self._present = tuple(range(size))
         self._groups: list[StableGroup] = []
         self._store: Store | None = None
         self._faults = Faults()
@@ -34,17 +35,25 @@ class Groups:
         self._connections: Connections | None = None
 
     def create(self, asked: Any) -> StableGroup:
-        """The group that torch asks for. Made in the middle of an epoch, as by all ranks, it is filled at once."""
-        group = StableGroup(asked.group_id, asked.group_rank, asked.group_size)
+        """The group that torch asks for. Made in the middle of an epoch, as by all ranks, it is filled at once.
+
+        Raises Misuse in an epoch that leaves members out: they could not make it in the same order.
+        """
+        if len(self._present) < self.size:
+            raise Misuse("a group cannot be made while members are left out: make it before the first epoch")
+        group = StableGroup(asked.group_id, asked.group_rank, asked.group_size, asked.global_ranks_in_group)
         self._groups.append(group)
         if self._store is not None:
             self._fill(group, self._store)
         return group
 
-    def open(self, store: Store, faults: Faults) -> None:
-        """Put an inside into each, over this epoch's store. Raises RuntimeError where members are missing."""
+    def open(self, store: Store, faults: Faults, present: Sequence[int]) -> None:
+        """Put an inside into each, over this epoch's store, for those of the world's ranks that are in it.
+
+        Where some are left out, ranks are counted without them. Raises RuntimeError where members are missing.
+        """
         self._connections, self._inside = Connections(), []
-        self._faults = faults
+        self._faults, self._present = faults, tuple(present)
         for group in self._groups:
             self._fill(group, store)
         self._store = store
@@ -55,10 +64,11 @@ class Groups:
             self._connections.all_made()
 
     def between(self, name: str, ranks: list[int]) -> Any:
-        """A group of this epoch alone, of these of the world's ranks; None where this one is not among them."""
-        if self._store is None or self.rank not in ranks:
+        """A group of this epoch alone, of these of its ranks; None where this one is not among them."""
+        own = self._present.index(self.rank)
+        if self._store is None or own not in ranks:
             return None
-        return make_inside(PrefixStore(name, self._store), ranks.index(self.rank), len(ranks))
+        return make_inside(PrefixStore(name, self._store), ranks.index(own), len(ranks))
 
     def refuse(self, faults: Faults) -> None:
         """There is nobody to speak with in this epoch; `faults.refusal` says why."""
@@ -77,14 +87,26 @@ class Groups:
         """
         self.end()
         self._faults, self._store, self._connections = Faults(), None, None
+        self._present = tuple(range(self.size))
         for group in self._groups:
             group.fill(None, self._faults)
+            group.sit_as_made()
         self._inside = []
 
     def _fill(self, group: StableGroup, store: Store) -> None:
-        inside = make_inside(PrefixStore(group.group_name, store), group.rank(), group.size())
+        members = [rank for rank in group.ranks if rank in self._present]
+        rank, size = members.index(self.rank), len(members)
+        inside = make_inside(PrefixStore(group.group_name, store), rank, size)
         self._inside.append(inside)
+        group.sit(rank, size)
+        self._name_ranks(group, members)
         group.fill(inside, self._faults)
+
+    def _name_ranks(self, group: StableGroup, members: Sequence[int]) -> None:
+        """Torch keeps which rank of the world is which of a group; here the world's are counted without the absent."""
+        known = dist.distributed_c10d._world.pg_group_ranks  # noqa: SLF001 torch has no public word for it
+        if group in known:
+            known[group] = {self._present.index(rank): place for place, rank in enumerate(members)}
 
 
 _groups: Groups | None = None

@@ -54,6 +54,7 @@ from checkpointheal.trainer.parts import Parts, declare
 from checkpointheal.trainer.resting import require_optimizer
 from checkpointheal.trainer.settings import TrainerSettings
 from checkpointheal.trainer.signals import Number, Told
+from checkpointheal.trainer.stable_group import can_be_smaller
 
 log = logging.getLogger("checkpointheal")
 
@@ -165,6 +166,11 @@ class Heal:
         membership.finish(epoch)
         self.done()
 
+    @property
+    def world(self) -> int:
+        """How many members train in this epoch: what gradients are averaged over. 1 outside of `epochs()`."""
+        return 1 if self._epoch_now is None else self._epoch_now.members
+
     def may_step(self) -> None:
         """Raise EpochOver where the gradients at hand may be worth nothing; wait for what is copied in the background.
 
@@ -205,6 +211,8 @@ class Heal:
             if self._line is not None:
                 self._require_epochs()
                 self._keeping.keep(self._epoch, step, self._is_over, Told(loss=loss, grad_norm=grad_norm))
+                if self._membership is not None:
+                    self._membership.leave_together()
             self._step = step  # where that raised, the same step may be committed again
         if self._epoch_now is not None:
             self._epoch_now.require_open()
@@ -305,7 +313,8 @@ class Heal:
         self._settle()
         self._request += 1
         seconds = self._settings.restore_budget if budget is None else budget
-        return ask(line, Wait(request=self._request, budget=seconds), ever=budget is None)
+        goes_on = self._membership is not None and can_be_smaller()
+        return ask(line, Wait(request=self._request, budget=seconds, goes_on=goes_on), ever=budget is None)
 
     def _load(self, answer: Restored, step: int) -> Digest:
         if answer.slot is None:

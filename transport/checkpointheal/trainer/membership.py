@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from checkpointheal import digest, errors
-from checkpointheal.contract.trainer import EpochOver, Restored
+from checkpointheal.contract.trainer import EpochOver, LeaveEpoch, Restored
 from checkpointheal.errors import AgentGone, PeersDone, RestoreDisagrees
 from checkpointheal.manifest import describe
 from checkpointheal.trainer.agent_store import AgentStore
@@ -51,12 +51,28 @@ class Membership:
             raise AgentGone("this agent is older than heal.epochs(), and carries no rendezvous: update its image")
         self._epoch = Epoch(answer.epoch, self._groups.end, self._line.wake)
         self._epoch.word_within = answer.word_within
+        self._epoch.members = answer.members or self._groups.size
         return self._epoch
 
     def end(self, told: EpochOver) -> None:
         """The agent says that an epoch is over."""
         if self._epoch is not None and self._epoch.number <= told.epoch:
             self._epoch.end(told)
+
+    def leave_together(self) -> None:
+        """Where members are left out: is any rank told that one is back? Then this step was the epoch's last one.
+
+        A collective then, of one number; else nothing. What was lost in it ends the epoch in the usual way.
+        """
+        epoch = self._epoch
+        if epoch is None or not epoch.left_out or epoch.faults.is_lost:
+            return
+        told = self._line.latest("leave_epoch")
+        is_told = isinstance(told, LeaveEpoch) and told.epoch == epoch.number
+        someone = torch.tensor([is_told], dtype=torch.uint8)
+        dist.all_reduce(someone, dist.ReduceOp.MAX)
+        if someone.item() and not epoch.faults.is_lost:
+            epoch.recall()
 
     def drop_unfinished(self) -> None:
         """What a step that was not finished has left behind: gradients, and how far a scaler was with them."""
@@ -74,16 +90,18 @@ class Membership:
         Raises RestoreDisagrees, on all of them.
         """
         require_survivable(self._parts.modules.values())
-        if 0 < answer.members < self._groups.size:
+        if 0 < answer.members < self._groups.size - answer.left_out:
             epoch.faults.refusal = PeersDone(f"{answer.members} of {self._groups.size} members are left")
             self._groups.refuse(epoch.faults)
             return True
         store = AgentStore(self._line, epoch.number, lambda: epoch.is_over)
         try:
-            self._groups.open(store, epoch.faults)
+            present = self._present(store, answer)
+            epoch.left_out = tuple(sorted({*range(self._groups.size)} - {*present}))
+            self._groups.open(store, epoch.faults, present)
             self._compare(epoch, answer)
             self._groups.met()
-        except (RuntimeError, errors.EpochOver) as error:
+        except (RuntimeError, errors.EpochOver, errors.RendezvousFailed) as error:
             first_line = str(error).partition("\n")[0]
             log.warning("checkpointheal: epoch %d did not come about: %s", epoch.number, first_line)
             return False
@@ -100,6 +118,13 @@ class Membership:
         """That was the last one: from now on the groups are as torch's, and an error is an error."""
         epoch.faults.swallows = False
         epoch.leave()
+
+    def _present(self, store: AgentStore, answer: Restored) -> list[int]:
+        """The world's ranks that are in the epoch. An operator knows places, not ranks: they tell each other theirs."""
+        if not answer.left_out or answer.place is None:
+            return list(range(self._groups.size))
+        store.set(f"rank of {answer.place}", str(self._groups.rank))
+        return sorted(int(store.get(f"rank of {place}")) for place in range(answer.members))
 
     def _compare(self, epoch: Epoch, answer: Restored) -> None:
         schema = digest.schema_digest(describe(self._parts.replicated_state()).schema)

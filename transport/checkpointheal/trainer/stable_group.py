@@ -46,18 +46,37 @@ class StableGroup(dist.ProcessGroup):
     """Hands every collective to the group that is inside it at the moment.
 
     While nothing is inside, it answers as a mirror: every peer holds what this rank holds. So a restarted member may
-    wrap its model, which compares shapes and spreads weights, before anybody meets it.
+    wrap its model, which compares shapes and spreads weights, before anybody meets it. `ranks`: of the world, those
+    that it was made for, by which it can be made smaller for an epoch.
     """
 
-    def __init__(self, name: str, rank: int, size: int) -> None:
+    def __init__(self, name: str, rank: int, size: int, ranks: Sequence[int] = ()) -> None:
         super().__init__(rank, size)
         self._name = name
+        self.ranks = tuple(ranks) or tuple(range(size))
+        self._seat = self._own_seat = rank, size
         self._inner: Any = None
         self._faults = Faults()
 
     def fill(self, inner: Any, faults: Faults) -> None:
         """From now on that one is inside; None: nobody is."""
         self._inner, self._faults = inner, faults
+
+    def sit(self, rank: int, size: int) -> None:
+        """From now on it is that place among so many."""
+        self._seat = rank, size
+
+    def sit_as_made(self) -> None:
+        """It is as large again as it was made."""
+        self._seat = self._own_seat
+
+    def getRank(self) -> int:  # noqa: N802 torch's name for it: C++ asks too, the reducer of DDP among others
+        """This process's place in it, in this epoch."""
+        return self._seat[0]
+
+    def getSize(self) -> int:  # noqa: N802
+        """How many are in it, in this epoch: what gradients are divided by."""
+        return self._seat[1]
 
     @property
     def group_name(self) -> str:  # type: ignore[override]
@@ -92,6 +111,13 @@ class StableGroup(dist.ProcessGroup):
                 raise  # it was refused as it was asked: that is the caller's mistake, whatever becomes of the epoch
             self._faults.note(error)
             return finished(written)
+
+
+def can_be_smaller() -> bool:
+    """Whether this torch asks a group that is written in Python for its size; 2.6 does not."""
+    probe = StableGroup("probe", 0, 2)
+    probe.sit(0, 1)
+    return bool(probe.size() == 1)
 
 
 def _carrier(collective: str) -> Callable[..., Work]:
