@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.seats import Seats
 from checkpointheal_operator.core import identity
 from checkpointheal_operator.core.identity import RANKS, Placed, Unplaced, place
 from checkpointheal_operator.core.pod_manifest import Metadata
@@ -133,7 +134,7 @@ def test_neither_a_name_nor_a_rank_in_the_environment_is_a_place() -> None:
 def test_the_owner_names_the_job_where_no_mark_does() -> None:
     owner = {"kind": "StatefulSet", "name": "gpt", "controller": True}
     found = place(marked({"apps.kubernetes.io/pod-index": "2"}, ownerReferences=[owner]))
-    assert found == Placed("gpt", MemberId(replica=2), "StatefulSet")
+    assert found == Placed("gpt", Seats(pod=MemberId(replica=2)), "StatefulSet")
 
 
 def test_a_pod_that_nobody_controls_must_name_its_job() -> None:

@@ -9,6 +9,7 @@ import pytest
 from builders_local import a_job, a_trainer
 from checkpointheal.agent.settings import AgentSettings
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.seats import Seats
 from checkpointheal.trainer.settings import TrainerSettings
 from checkpointheal_operator.local import places
 from checkpointheal_operator.local.places import Claim, Site, environment, free_port
@@ -21,7 +22,7 @@ def a_site(folder: Path, **changes: object) -> Site:
 
 
 def a_claim(member: MemberId | None = None, ranks: int = 1) -> Claim:
-    return Claim(member=member or MemberId(replica=0), uid="u1", token="the-token", ranks=ranks)
+    return Claim(seats=Seats(pod=member or MemberId(replica=0), ranks=ranks), uid="u1", token="the-token")
 
 
 def claims(replicas: int, ranks: int) -> list[Claim]:

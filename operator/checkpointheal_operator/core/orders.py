@@ -4,12 +4,13 @@ Declared state: the same records give the same orders, whoever asks and however 
 expires by itself, a new decision replaces it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from itertools import chain, islice, product
 
 from checkpointheal.contract.gateway import Assignment, EpochOrder, Orders, Peer
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.seats import pod_of
 from checkpointheal_operator.core.decisions import Decision, asked_by, held_by
 from checkpointheal_operator.core.drills import drill_order
 from checkpointheal_operator.core.moment import Moment, Place, at
@@ -121,9 +122,26 @@ def _host(moment: Moment) -> Peer | None:
 
 
 def _buddies(moment: Moment, member: MemberId) -> tuple[Peer, ...]:
-    """The nearest others that can be named."""
-    peers = (moment.places[each].peer for each in _nearest(moment, member))
-    return tuple(islice((peer for peer in peers if peer is not None), moment.view.policy.buddies))
+    """The nearest others that can be named, in as many other pods as there are."""
+    own = moment.places[member].pod
+    found = (moment.places[each].peer for each in _nearest(moment, member))
+    apart = _apart(pod_of(own.uid) if own else "", (peer for peer in found if peer is not None))
+    return tuple(islice(apart, moment.view.policy.buddies))
+
+
+def _apart(own: str, peers: Iterable[Peer]) -> Iterator[Peer]:
+    """One of each other pod before a second of any: a pod is lost with all its seats. The own pod's come last."""
+    taken, beside, home = set[str](), list[Peer](), list[Peer]()
+    for peer in peers:
+        pod = pod_of(peer.pod_uid)
+        if pod == own:
+            home.append(peer)
+        elif pod in taken:
+            beside.append(peer)
+        else:
+            taken.add(pod)
+            yield peer
+    yield from (*beside, *home)
 
 
 def _nearest(moment: Moment, member: MemberId) -> Iterator[MemberId]:

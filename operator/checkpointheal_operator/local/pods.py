@@ -80,9 +80,18 @@ class Pod:
 
     @property
     def trainer_pid(self) -> int | None:
-        """The trainer that `run` started; None between two starts of it."""
+        """The trainer in its first seat; None between two starts of it."""
+        return self.trainer(0)
+
+    def trainer(self, local_rank: int) -> int | None:
+        """The trainer that `run` started in that seat; None between two starts of it."""
         run = self._pids.get("run")
-        return next(_trainers(keeper.children(run)), None) if run else None
+        if run is None:
+            return None
+        if self.claim.seats.count == 1:
+            return next(_trainers(keeper.children(run)), None)
+        own = (pid for each in keeper.children(run) for pid in _trainers(keeper.children(each)))
+        return next((pid for pid in own if keeper.carries(pid, f"LOCAL_RANK={local_rank}")), None)
 
     async def run(self) -> End:
         """Start everything and keep it going, until it has finished, failed too often, or is gone.
