@@ -1,4 +1,4 @@
-"""Two pods with two trainers each: a trainer is lost alone, a pod with both, and the job ends as if nothing had been."""
+"""Two pods of two trainers each: one trainer is lost, then a pod with both, and the job ends as if nothing had been."""
 
 import asyncio
 from pathlib import Path
