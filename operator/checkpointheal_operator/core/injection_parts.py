@@ -48,7 +48,7 @@ class Seat:
     @property
     def told(self) -> str:
         """For people."""
-        return self.member if self.local_ranks == 1 else f"{self.member} and its {self.local_ranks} local ranks"
+        return self.member if self.local_ranks == 1 else f"{self.member} ({self.local_ranks} local ranks)"
 
 
 @dataclass(frozen=True)
