@@ -27,10 +27,14 @@ class Run:
         )
 
     def line(self) -> str:
-        """The next word of the trainer."""
-        ready, _, _ = select.select([self.process.stdout], [], [], SECONDS)
-        assert ready, "the trainer said nothing"
-        return self.process.stdout.readline().strip()
+        """The next word of the trainer, and no more: what is buffered here nobody would wait for."""
+        said, source = b"", self.process.stdout.fileno()
+        while not said.endswith(b"\n"):
+            assert select.select([source], [], [], SECONDS)[0], "the trainer said nothing"
+            if not (letter := os.read(source, 1)):
+                break
+            said += letter
+        return said.decode().strip()
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

@@ -64,6 +64,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--local-ranks", type=_positive, default=1, metavar="N", help="members per pod, lost together (%(default)s)"
     )
+    parser.add_argument(
+        "--launcher", action="store_true", help="CMD starts all members of its pod itself, as torchrun does"
+    )
     parser.add_argument("--dir", type=Path, metavar="D", help=f"folder of the logs ({FOLDER}/JOB)")
     parser.add_argument("--arena-slots", type=_slots, default=2, metavar="S", help="generations kept (%(default)s)")
     parser.add_argument(
@@ -90,6 +93,7 @@ def settings_of(asked: argparse.Namespace, command: Sequence[str]) -> LocalSetti
         command=tuple(command),
         policy=Policy(replicas=asked.replicas, ranks=asked.ranks, fallback=asked.fallback.capitalize()),
         local_ranks=asked.local_ranks,
+        launcher=asked.launcher,
         logs=(asked.dir or FOLDER / job).absolute(),
         slots=asked.arena_slots,
         trainer_restarts=asked.restarts,

@@ -68,7 +68,7 @@ class Site:
 
     def _each(self) -> tuple[str, ...]:
         count = self.settings.local_ranks
-        return ("--nproc-per-node", str(count)) if count > 1 else ()
+        return ("--nproc-per-node", str(count)) if count > 1 and not self.settings.launcher else ()
 
 
 @dataclass(frozen=True)

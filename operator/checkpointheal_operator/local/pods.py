@@ -90,8 +90,8 @@ class Pod:
             return None
         if self.claim.seats.count == 1:
             return next(_trainers(keeper.children(run)), None)
-        own = (pid for each in keeper.children(run) for pid in _trainers(keeper.children(each)))
-        return next((pid for pid in own if keeper.carries(pid, f"LOCAL_RANK={local_rank}")), None)
+        own = (pid for pid in keeper.below(run) if keeper.carries(pid, f"LOCAL_RANK={local_rank}"))
+        return next((pid for pid in own if _is_trainer(pid)), None)
 
     async def run(self) -> End:
         """Start everything and keep it going, until it has finished, failed too often, or is gone.
@@ -202,8 +202,16 @@ async def _end(kept: Process) -> None:
 
 
 def _trainers(pids: list[int]) -> Iterator[int]:
-    """Children of `run` that lead a group, but for the one that only waits to be forked from."""
+    """Children of `run` that lead a group."""
     for pid in pids:
         with contextlib.suppress(OSError):
-            if os.getpgid(pid) == pid and Path(f"/proc/{pid}/comm").read_text().strip() != WARM:
+            if os.getpgid(pid) == pid and _is_trainer(pid):
                 yield pid
+
+
+def _is_trainer(pid: int) -> bool:
+    """Not one that only waits to be forked from, or that is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() != WARM
+    except OSError:
+        return False

@@ -29,6 +29,7 @@ class LocalSettings(Frozen):
     )
     policy: Policy
     local_ranks: LocalRanks = Field(default=1, description="Members of one pod, whose loss takes all of them.")
+    launcher: bool = Field(default=False, description="The command starts a pod's trainers itself, as torchrun does.")
     logs: Path = Field(description="Folder of the logs; made where it is missing.")
     slots: int = Field(default=2, ge=2, description="Generations that an arena holds.")
     trainer_restarts: Count = Field(default=5, description="Failures that `checkpointheal run` answers in place.")
