@@ -2,6 +2,8 @@
 
 checkpointheal local --replicas 3 -- sh -c 'exec torchrun --nnodes 3 --nproc-per-node 1 --max-restarts 100 \\
     --rdzv-backend c10d --rdzv-endpoint $MASTER_ADDR:$MASTER_PORT --local-addr 127.0.0.1 examples/torchrun_ddp.py'
+
+With two trainers in each of two pods: `--replicas 4 --local-ranks 2 --launcher`, `--nnodes 2 --nproc-per-node 2`.
 """
 
 import argparse
@@ -19,7 +21,8 @@ from torch.nn.parallel import DistributedDataParallel
 import checkpointheal
 
 WORLD = int(os.environ["WORLD_SIZE"])
-PLACE = int(os.environ.get("CHECKPOINTHEAL_MEMBER", os.environ["RANK"]).partition("/")[0])
+POD, LOCAL_RANK = os.environ.get("CHECKPOINTHEAL_MEMBER", "").partition("/")[0], int(os.environ["LOCAL_RANK"])
+PLACE = int(POD) * int(os.environ["LOCAL_WORLD_SIZE"]) + LOCAL_RANK if POD else int(os.environ["RANK"])
 """torchrun may give a pod that came back another rank: data, dropout and the order of sums stay with its place."""
 LEFT = 143
 

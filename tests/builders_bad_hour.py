@@ -60,9 +60,16 @@ class BadHour:
 
     job: LocalJob
 
-    def __init__(self, folder: Path, replicas: int = RANKS, ranks: int = 1, patience: float = HANG_SECONDS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        replicas: int = RANKS,
+        ranks: int = 1,
+        patience: float = HANG_SECONDS,
+        local_ranks: int = 1,
+    ) -> None:
         self.folder, self.world, self._patience = folder, replicas * ranks, patience
-        self._ranks = ranks
+        self._ranks, self._local_ranks = ranks, local_ranks
         self.clock = BentClock()
         self.progress = Progress(folder, self.world)
         self.begun: list[BeginEpoch] = []
@@ -136,7 +143,7 @@ class BadHour:
 
     def hit_trainer(self, rank: int, number: int = signal.SIGKILL) -> None:
         """Signal the rank's trainer, if it has one now."""
-        _signal(self._pod(rank).trainer_pid, number)
+        _signal(self._pod(rank).trainer(rank % self._local_ranks), number)
 
     def hit_agent(self, rank: int, number: int = signal.SIGKILL) -> None:
         """Signal the rank's agent, if it has one now. A killed one forgets what it kept for others."""
@@ -146,8 +153,9 @@ class BadHour:
         _signal(self._pod(rank).agent_pid, number)
 
     async def delete_pod(self, rank: int) -> None:
-        """Its arena goes too, and what its agent kept for others."""
-        self._forgotten.append((time.time(), rank, True))
+        """Its arena goes too, and what its agent kept for others; in all its seats."""
+        first = rank - rank % self._local_ranks
+        self._forgotten += [(time.time(), each, True) for each in range(first, first + self._local_ranks)]
         await self.job.supervisor.delete(self._member(rank))
 
     async def change_operator(self, seconds: float) -> None:
@@ -187,11 +195,11 @@ class BadHour:
 
 @asynccontextmanager
 async def a_bad_hour(
-    folder: Path, script: Path = SCRIPT, replicas: int = RANKS, ranks: int = 1, slots: int = 2
+    folder: Path, script: Path = SCRIPT, replicas: int = RANKS, ranks: int = 1, slots: int = 2, local_ranks: int = 1
 ) -> AsyncIterator[BadHour]:
     """A job that trains; at the end it is stopped, and must have ended like the witness."""
     policy = Policy(replicas=replicas, ranks=ranks, stopped_grace=1, same_step_crashes=1000, max_attempts=20)
-    async with an_hour(folder, script, policy, slots) as hour:
+    async with an_hour(folder, script, policy, slots, local_ranks) as hour:
         yield hour
     last = int((hour.folder / "stop").read_text())
     await _witness(folder / "witness", last, script, hour.world)
@@ -203,10 +211,12 @@ async def a_bad_hour(
 
 
 @asynccontextmanager
-async def an_hour(folder: Path, script: Path, policy: Policy, slots: int = 2) -> AsyncIterator[BadHour]:
+async def an_hour(
+    folder: Path, script: Path, policy: Policy, slots: int = 2, local_ranks: int = 1
+) -> AsyncIterator[BadHour]:
     """A job that trains; at the end it is stopped, and must have ended without an error. Its last step is in `stop`."""
     (healed := folder / "healed").mkdir()
-    hour = BadHour(healed, policy.replicas, policy.ranks)
+    hour = BadHour(healed, policy.replicas, policy.ranks, local_ranks=local_ranks)
 
     def told(decision: Decision, _: JobView) -> None:
         log.told(decision)
@@ -216,6 +226,7 @@ async def an_hour(folder: Path, script: Path, policy: Policy, slots: int = 2) ->
         job=f"kills-{os.getpid()}-{random.randrange(1 << 30):x}",
         command=(sys.executable, str(script), "healed", str(healed)),
         policy=policy,
+        local_ranks=local_ranks,
         logs=healed / "logs",
         slots=slots,
         trainer_restarts=1000,

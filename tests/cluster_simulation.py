@@ -28,7 +28,7 @@ class ClusterSimulation(Simulation):
         self.errors: list[ClusterError] = []
 
     def look(self) -> list[core.Decision]:
-        set_pods(self.cluster, *(pod.facts for pod in self.pods.values()))
+        self.put_pods()
         made: list[core.Decision] = []
         for _ in range(LOOKS_AT_ONCE):
             try:
@@ -50,6 +50,9 @@ class ClusterSimulation(Simulation):
         self.ordered = {pod.uid: standing[member] for member, pod in self.pods.items()}
         self.decisions += made
         return made
+
+    def put_pods(self) -> None:
+        set_pods(self.cluster, *(pod.facts for pod in self.pods.values()))
 
     async def _look(self):
         around = Surroundings(self.cluster, lambda: self.now)

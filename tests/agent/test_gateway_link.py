@@ -1,11 +1,14 @@
 """An agent's two loops at its gateway end when they are told to."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from builders_agent import some_settings
 from builders_core import a_job, m, report_of
+from checkpointheal.agent.credentials import GatewayAccess
 from checkpointheal.agent.gateway_link import GatewayLink
 
 
@@ -35,3 +38,19 @@ def test_reports_end_though_there_is_news_at_that_moment(turns: int) -> None:
         assert reporting.cancelled()
 
     asyncio.run(end())
+
+
+@pytest.mark.parametrize(("local_rank", "where"), [(0, "/v1"), (3, "/v1/seats/3")])
+def test_a_seat_speaks_where_no_older_gateway_takes_it_for_the_first(local_rank: int, where: str) -> None:
+    """There a further seat is not found, rather than given the first one's orders."""
+    asked: list[str] = []
+
+    class Session:
+        def request(self, method: str, url: str, **_: Any) -> Any:
+            asked.append(f"{method} {url}")
+            raise TimeoutError
+
+    access = GatewayAccess(some_settings(Path("/arena"), 0))
+    link = GatewayLink(Session(), "http://gateway/", access, local_rank)
+    assert asyncio.run(link.certificate("csr")) is None
+    assert asked == [f"POST http://gateway{where}/certificate"]

@@ -9,6 +9,7 @@ import builders_trust as build
 from checkpointheal.agent.__main__ import main
 from checkpointheal.agent.credentials import GatewayAccess
 from checkpointheal.agent.settings import AgentSettings
+from checkpointheal.contract.seats import seat_uid
 from checkpointheal.errors import Misuse
 
 ROOT = build.Authority.begin(build.GATEWAY, build.NOW).trusted(build.NOW)
@@ -62,3 +63,40 @@ def test_a_root_that_is_none_keeps_the_agent_from_starting(
         monkeypatch.setenv(name, value)
     assert main([]) == 2
     assert "GATEWAY_ROOT" in capsys.readouterr().err
+
+
+def test_a_pod_of_one_seat_has_one_agent_that_is_told_what_it_always_was() -> None:
+    environment = told("TOKEN", "PEER_KEY", PORT="7460")
+    (alone,) = AgentSettings.seats(environment)
+    assert alone == AgentSettings.from_environment(environment)
+    assert (alone.pod, alone.pod_uid, alone.arena, alone.port) == ("trainer-0", "uid-0", Path("/arena"), 7460)
+
+
+def test_every_seat_has_its_own_place_name_arena_and_port() -> None:
+    environment = told("TOKEN", "PEER_KEY", MEMBER="1/1", LOCAL_RANKS="2", RANKS="4", PORT="7460")
+    found = AgentSettings.seats(environment)
+    assert [str(each.member) for each in found] == ["1/2", "1/3"]
+    assert [each.pod for each in found] == ["trainer-0/0", "trainer-0/1"]
+    assert [each.pod_uid for each in found] == ["uid-0", seat_uid("uid-0", 1)]
+    assert [str(each.arena) for each in found] == ["/arena/0", "/arena/1"]
+    assert [each.port for each in found] == [7460, 7461]
+    assert [(each.local_rank, each.local_ranks) for each in found] == [(0, 2), (1, 2)]
+    assert {each.token for each in found} == {"t0ken"}
+
+
+def test_where_any_port_will_do_it_will_do_for_every_seat() -> None:
+    found = AgentSettings.seats(told("TOKEN", "PEER_KEY", LOCAL_RANKS="2", RANKS="1"))
+    assert [each.port for each in found] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"LOCAL_RANKS": "3", "RANKS": "4"}, "do not divide each other"),
+        ({"LOCAL_RANKS": "two"}, "cannot be read"),
+        ({"LOCAL_RANKS": "2", "PORT": "65535"}, "go beyond 65535"),
+    ],
+)
+def test_seats_that_cannot_be_keep_the_agent_from_starting(said: dict[str, str], why: str) -> None:
+    with pytest.raises(Misuse, match=why):
+        AgentSettings.seats(told("TOKEN", "PEER_KEY", **said))

@@ -1,5 +1,6 @@
 """A line says what it is about by the same names everywhere, to people and to machines."""
 
+import contextvars
 import io
 import json
 import logging
@@ -7,7 +8,7 @@ import logging
 import pytest
 
 from checkpointheal.contract.identity import MemberId
-from checkpointheal.contract.log_lines import JsonLines, TextLines, about, begin
+from checkpointheal.contract.log_lines import JsonLines, TextLines, about, begin, speaking
 
 MEMBER = MemberId(replica=1, rank=0)
 
@@ -43,6 +44,15 @@ def test_a_machine_reads_one_object_with_all_that_a_line_is_about():
         "attempt": 2,
         "member": "1/0",
     }
+
+
+def test_one_of_several_speakers_in_a_process_is_told_in_its_own_lines_and_in_no_others():
+    def first() -> str:
+        speaking(member=MEMBER, pod="p/1")
+        return written(TextLines(), extra=about(heal="h"))
+
+    assert contextvars.copy_context().run(first).endswith("failed [member=1/0 pod=p/1 heal=h]\n")
+    assert written(TextLines()).endswith("attempt 2 failed\n")
 
 
 def test_a_fault_is_one_line_too():

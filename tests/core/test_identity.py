@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.seats import Seats
 from checkpointheal_operator.core import identity
 from checkpointheal_operator.core.identity import RANKS, Placed, Unplaced, place
 from checkpointheal_operator.core.pod_manifest import Metadata
@@ -133,7 +134,7 @@ def test_neither_a_name_nor_a_rank_in_the_environment_is_a_place() -> None:
 def test_the_owner_names_the_job_where_no_mark_does() -> None:
     owner = {"kind": "StatefulSet", "name": "gpt", "controller": True}
     found = place(marked({"apps.kubernetes.io/pod-index": "2"}, ownerReferences=[owner]))
-    assert found == Placed("gpt", MemberId(replica=2), "StatefulSet")
+    assert found == Placed("gpt", Seats(pod=MemberId(replica=2)), "StatefulSet")
 
 
 def test_a_pod_that_nobody_controls_must_name_its_job() -> None:
@@ -152,3 +153,51 @@ def test_a_number_that_is_none_is_refused_by_name(key: str, text: str) -> None:
 @pytest.mark.parametrize("key", [identity.RANKS, identity.GROUP_SIZE])
 def test_nothing_has_no_members(key: str) -> None:
     assert refused(STATEFUL_SET | {key: "0"}) == "BadAnnotation"
+
+
+LOCAL = "checkpointheal.dev/local-ranks"
+
+
+def seated(marks: dict[str, str], local_ranks: int, ranks: int | None = None) -> list[str]:
+    found = place(marked(marks | {LOCAL: str(local_ranks)} | ({RANKS: str(ranks)} if ranks else {})))
+    assert isinstance(found, Placed), found
+    assert found.member == found.seats.members[0]
+    return [str(each) for each in found.seats.members]
+
+
+@pytest.mark.parametrize("source", SEVENTH)
+def test_every_source_places_the_pod_and_its_seats_follow(source: str) -> None:
+    assert seated(SEVENTH[source], 2) == ["14/0", "15/0"]
+    assert seated(SEVENTH[source], 2, ranks=2) == ["7/0", "7/1"]
+    assert seated(SEVENTH[source], 4, ranks=2) == ["14/0", "14/1", "15/0", "15/1"]
+
+
+@pytest.mark.parametrize("source", SEVENTH.keys() - {"annotations"})
+def test_a_pod_that_holds_a_block_of_ranks_is_counted_among_its_replicas_pods(source: str) -> None:
+    assert seated(SEVENTH[source], 2, ranks=4) == ["3/2", "3/3"]
+
+
+def test_explicit_annotations_say_the_pods_replica_and_its_block() -> None:
+    rank = {identity.RANK: "1"}
+    assert seated(EXPLICIT | rank, 2, ranks=4) == ["7/2", "7/3"]
+
+
+def test_a_group_that_is_a_replica_needs_no_size() -> None:
+    assert seated(JOBSET, 8, ranks=32) == [f"1/{rank}" for rank in range(24, 32)]
+
+
+@pytest.mark.parametrize(
+    ("marks", "reason", "told"),
+    [
+        ({LOCAL: "3", RANKS: "4"}, "LocalRanksDoNotDivide", f"{LOCAL} 3 and {RANKS} 4 do not divide each other"),
+        ({LOCAL: "0"}, "BadAnnotation", "is '0', not a number, 1 or more"),
+        ({LOCAL: "65"}, "BadAnnotation", "is '65', not a number, 64 at most"),
+        ({LOCAL: "two"}, "BadAnnotation", "is 'two'"),
+        ({LOCAL: "2", RANKS: "4", identity.RANK: "2"}, "BadAnnotation", "which are 2 with checkpointheal.dev/ranks 4"),
+    ],
+)
+def test_local_ranks_that_cannot_be_are_refused_by_name(marks: dict[str, str], reason: str, told: str) -> None:
+    found = place(marked(EXPLICIT | marks))
+    assert isinstance(found, Unplaced)
+    assert found.reason == reason
+    assert told in found.message

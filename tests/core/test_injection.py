@@ -293,3 +293,40 @@ def test_a_user_that_no_pod_can_have_makes_the_pod_unreadable(user: int) -> None
     answer = refusal(a_pod({"securityContext": {"runAsUser": user}}))
     assert answer.reason == "UnreadablePod"
     assert "runAsUser" in answer.message
+
+
+def test_memory_is_given_for_each_local_rank_and_processors_for_the_pod():
+    pod = injected(annotated(a_pod(), local_ranks="8", arena_size="24Gi", agent_memory="1Gi", agent_cpu="2"))
+    resources, volumes = agent_of(pod)["resources"], {each["name"]: each for each in pod["spec"]["volumes"]}
+    assert volumes["checkpointheal-arena"]["emptyDir"]["sizeLimit"] == "192Gi"
+    assert resources == {"requests": {"cpu": "2", "memory": "200Gi"}, "limits": {"memory": "200Gi"}}
+
+
+def test_one_local_rank_is_injected_as_if_nobody_had_spoken_of_it():
+    said, unsaid = injected(annotated(a_pod(), local_ranks="1")), injected(a_pod())
+    del said["metadata"]["annotations"]["checkpointheal.dev/local-ranks"]
+    assert said == unsaid
+
+
+@pytest.mark.parametrize("taken", [7460, 7463])
+def test_a_port_of_any_local_rank_that_is_taken_leaves_all_to_chance(taken: int):
+    answer = inject(annotated(a_pod({"ports": [{"containerPort": taken}]}), local_ranks="4"), settings())
+    assert isinstance(answer, Injection)
+    (note,) = answer.report.notes
+    assert (answer.report.port, note.reason) == (0, "PortNotFixed")
+    assert f"another container of the pod listens on {taken}" in note.message
+
+
+def test_ports_beyond_the_last_one_are_left_to_chance():
+    answer = inject(annotated(a_pod(), local_ranks="4"), settings(port=65533))
+    assert isinstance(answer, Injection)
+    assert [each.message for each in answer.report.notes] == [
+        "the agent listens on any free port, because there is no port 65536 for its last local rank"
+    ]
+    assert inject(annotated(a_pod(), local_ranks="3"), settings(port=65533)).report.port == 65533
+
+
+def test_a_mesh_is_to_let_go_of_the_ports_of_all_local_ranks():
+    pod = annotated(a_pod(initContainers=[{"name": "linkerd-proxy"}]), local_ranks="2")
+    (note,) = inject(pod, settings()).report.notes
+    assert "carries the agent's port 7460-7461" in note.message

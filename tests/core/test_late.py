@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from builders_injection import a_pod, annotated, injected, settings
+from checkpointheal.contract.seats import LOCAL_RANKS, RANKS
 from checkpointheal_operator.core.injected import NotInjected
 from checkpointheal_operator.core.injection_parts import AGENT, ARENA, SCRATCH, TOKEN, TRAINER_VARIABLES
 from checkpointheal_operator.core.late import late_agent
@@ -97,3 +98,12 @@ def test_a_bad_annotation_a_pod_without_a_place_and_something_that_is_no_pod_are
     nobody["metadata"]["labels"].pop("apps.kubernetes.io/pod-index")
     assert refusal(nobody).reason == "NoPlace"
     assert refusal({"spec": 1}).reason == "UnreadablePod"
+
+
+@pytest.mark.parametrize("lost", [LOCAL_RANKS, RANKS])
+def test_several_trainers_that_were_not_told_so_get_none(lost: str):
+    pod = annotated(a_pod(), local_ranks="2")
+    assert late(stripped(pod))["env"][3:5] == [{"name": LOCAL_RANKS, "value": "2"}, {"name": RANKS, "value": "1"}]
+    found = late_agent(without(stripped(pod), lost), settings())
+    assert isinstance(found, NotInjected)
+    assert f"the variable {lost} in trainer" in found.message

@@ -23,6 +23,7 @@ from builders_core import (
 )
 from checkpointheal.contract.gateway import EpochOrder, Orders
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.seats import pod_of, seat_uid
 from checkpointheal_operator.core.decisions import Wait
 from checkpointheal_operator.core.orders import KEPT_STEPS, orders, withdrawn
 from checkpointheal_operator.core.reasons import Reason
@@ -237,3 +238,47 @@ def test_where_the_policy_holds_every_trainer_is_to_wait_and_hears_why_once_it_i
 def test_who_is_left_alone_under_a_policy_that_holds_is_to_wait_too():
     assert withdrawn(Reason.LAYOUT_DIFFERS, "a", hold=True).hold
     assert not withdrawn(Reason.LAYOUT_DIFFERS, "a").hold
+
+
+def in_pods(view: JobView, local_ranks: int) -> JobView:
+    """The same job, so many seats to a pod, in order of members."""
+    members, renamed = view.policy.members(), {}
+    for place, member in enumerate(members):
+        pod, local_rank = divmod(place, local_ranks)
+        renamed[member] = {"name": f"pod-{pod}/{local_rank}", "uid": seat_uid(f"p{pod}", local_rank)}
+    pods = tuple(each.model_copy(update=renamed[each.member]) for each in view.pods)
+    heard = tuple(
+        each.model_copy(
+            update={"report": each.report.model_copy(update={"pod_uid": renamed[each.report.member]["uid"]})}
+        )
+        for each in view.heard
+    )
+    return view.model_copy(update={"pods": pods, "heard": heard})
+
+
+def pods_of_buddies(view: JobView, member: str) -> list[str]:
+    return [pod_of(each.pod_uid) for each in order_of(view, member).buddies]
+
+
+@pytest.mark.parametrize("layout", [(8, 1), (4, 2), (2, 4)], ids=["each a replica", "blocks", "whole replicas"])
+def test_buddies_of_a_seat_are_in_as_many_other_pods_as_there_are(layout: tuple[int, int]) -> None:
+    view = in_pods(a_job(*layout), 2)
+    for place, member in enumerate(view.policy.members()):
+        found = pods_of_buddies(view, str(member))
+        assert len(found) == len(set(found)) == 2
+        assert f"p{place // 2}" not in found
+
+
+def test_seats_of_one_other_pod_are_buddies_before_those_of_its_own() -> None:
+    view = in_pods(a_job(4, 1, buddies=3), 2)
+    assert buddies(view, "0/0") == ["2/0", "3/0", "1/0"]
+
+
+def test_where_there_is_no_other_pod_its_own_seats_are_buddies() -> None:
+    assert buddies(in_pods(a_job(4, 1), 4), "1/0") == ["2/0", "3/0"]
+
+
+def test_a_seat_whose_pod_is_gone_has_the_nearest_buddies() -> None:
+    view = in_pods(a_job(4, 1), 2)
+    view = view.model_copy(update={"pods": tuple(each for each in view.pods if each.member != m("0/0"))})
+    assert buddies(view, "0/0") == ["1/0", "2/0"]

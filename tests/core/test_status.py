@@ -32,7 +32,7 @@ from checkpointheal_operator.core.status import (
     set_aside,
     transfer_of,
 )
-from checkpointheal_operator.core.view import JobView
+from checkpointheal_operator.core.view import JobView, Trouble
 
 MEMBER = m("1/0")
 HEALING, _ = decided(replaced("1/0"))
@@ -122,6 +122,15 @@ def test_all_flaws_are_told_in_one_message():
         "the pod of 0/0 is being deleted: its memory goes with it; "
         "no pod holds the place of 1/0: nothing begins without it"
     )
+
+
+def test_what_ails_a_pod_is_told_once_for_all_its_seats():
+    trouble = Trouble(reason=Reason.NOT_INJECTED, message="pod p has no agent")
+    view = a_job()
+    for member in (m("0/0"), m("1/0")):
+        view = unheard(with_pod(view, member, trouble=trouble), member, since=0.0)
+    found = {each.type: each for each in job_conditions(view, NOW)}
+    assert [found[each].message for each in ("Protected", "Degraded")] == ["pod p has no agent"] * 2
 
 
 def test_of_many_flaws_the_first_are_told_and_the_others_counted():

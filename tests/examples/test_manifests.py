@@ -11,6 +11,7 @@ from checkpointheal.run.command import parser
 from checkpointheal_operator.api.checkpointheal import Selector
 from checkpointheal_operator.api.definitions import definitions
 from checkpointheal_operator.api.policy import matches
+from checkpointheal_operator.core.annotations import LOCAL_RANKS
 from checkpointheal_operator.core.injected import Injection
 from checkpointheal_operator.webhook.render import render
 from structural import admit
@@ -19,8 +20,10 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 POLICY_SCHEMA = definitions()[0]["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 WORKLOADS = {
     "statefulset-ddp.yaml": ("StatefulSet", "replicas", "metadata.labels['apps.kubernetes.io/pod-index']"),
+    "statefulset-local-ranks.yaml": ("StatefulSet", "replicas", None),
     "indexed-job.yaml": ("Job", "completions", "metadata.annotations['batch.kubernetes.io/job-completion-index']"),
 }
+"""Kind, size, and where the rank of its only trainer is read; None: `run` gives each of several its own."""
 each_example = pytest.mark.parametrize("name", WORKLOADS)
 
 
@@ -38,6 +41,10 @@ def workload(name: str) -> Any:
 def environment(name: str) -> dict[str, Any]:
     (container,) = workload(name)["spec"]["template"]["spec"]["containers"]
     return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
+
+
+def local_ranks(name: str) -> int:
+    return int(workload(name)["spec"]["template"]["metadata"]["annotations"].get(LOCAL_RANKS, "1"))
 
 
 def test_every_manifest_is_looked_at_here():
@@ -66,8 +73,8 @@ def test_its_ranks_are_the_places_that_its_controller_gives_and_find_the_first(n
     _, size, place = WORKLOADS[name]
     told, service = environment(name), manifests(name)["Service"]
     job, spec = workload(name)["metadata"]["name"], workload(name)["spec"]
-    assert told["RANK"] == {"fieldRef": {"fieldPath": place}}
-    assert told["WORLD_SIZE"] == str(spec[size])
+    assert told.get("RANK") == (place and {"fieldRef": {"fieldPath": place}})
+    assert told["WORLD_SIZE"] == str(spec[size] * local_ranks(name))
     assert told["MASTER_ADDR"] == f"{job}-0.{service['metadata']['name']}"
     assert {told["MASTER_PORT"]} == {str(each["port"]) for each in service["spec"]["ports"]}
     assert service["spec"]["clusterIP"] == "None"
@@ -79,7 +86,9 @@ def test_its_trainer_is_started_again_in_place(name):
     (container,) = workload(name)["spec"]["template"]["spec"]["containers"]
     first, second, *rest = container["command"]
     assert (first, second) == ("checkpointheal", "run")
-    assert parser().parse_args(rest).command[:3] == ["--", "python", "/app/train.py"]
+    asked = parser().parse_args(rest)
+    assert asked.command[:3] == ["--", "python", "/app/train.py"]
+    assert (asked.nproc_per_node or 1) == local_ranks(name)
 
 
 @each_example

@@ -11,6 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from checkpointheal.contract.gateway import AgentReport, Orders
 from checkpointheal.contract.identity import Endpoint, MemberId
+from checkpointheal.contract.seats import Seats
 from checkpointheal.contract.trust import CSR_LIMIT, CertificateRequest, Holder, Issued
 from checkpointheal_operator.gateway import app
 from checkpointheal_operator.gateway.authority import Refused
@@ -225,3 +226,66 @@ def test_a_gateway_without_an_authority_says_so() -> None:
         assert (status, sentence.partition(":")[0]) == (503, "NoAuthority")
 
     at_the_gateway(ask)
+
+
+@pytest.fixture
+def two_seats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pod of token-0 has two seats."""
+    seats = Seats(pod=MemberId(replica=1), count=2)
+    caller = app.Caller(JOB, "uid-0", "training", MemberId(replica=2), "10.0.0.1", seats)
+    monkeypatch.setitem(TOKENS, "token-0", caller)
+
+
+async def sit(client: TestClient, seat: str, uid: str, token: str = "token-0") -> int:
+    """Report as `uid` where that seat speaks."""
+    body = a_report(uid).model_dump_json()
+    async with client.post(f"/v1{seat}/report", data=body, headers=bearing(token)) as answer:
+        return answer.status
+
+
+@pytest.mark.usefixtures("two_seats")
+def test_a_token_speaks_for_every_seat_of_its_own_pod_and_for_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    async def ask(client: TestClient, hub: Hub) -> None:
+        assert await sit(client, "", "uid-0") == 200
+        assert await sit(client, "/seats/1", "uid-0.1") == 200
+        assert {each.report.pod_uid for each in hub.heard} == {"uid-0", "uid-0.1"}
+        forged = [("", "uid-0.1"), ("/seats/1", "uid-0"), ("/seats/1", "uid-1.1"), ("/seats/2", "uid-0.2")]
+        for seat, uid in forged:
+            assert await sit(client, seat, uid) == 403
+        for seat in ("/seats/0", "/seats/01", "/seats/100", "/seats/x"):
+            assert await sit(client, seat, "uid-0") == 404
+        assert len(hub.heard) == 2
+
+    at_the_gateway(ask)
+    assert [each.getMessage() for each in caplog.records][-1] == (
+        "the token of pod uid-0 came for local rank 2, and the pod has 2"
+    )
+
+
+def test_a_pod_of_one_seat_has_no_further_ones() -> None:
+    async def ask(client: TestClient, _hub: Hub) -> None:
+        assert await sit(client, "/seats/1", "uid-1.1", "token-1") == 403
+
+    at_the_gateway(ask)
+
+
+@pytest.mark.usefixtures("two_seats")
+def test_each_seat_is_given_its_own_orders_and_its_own_certificate() -> None:
+    asked: list[app.Caller] = []
+
+    def certify(caller: app.Caller, _csr: str) -> Refused:
+        asked.append(caller)
+        return Refused("NotToday", "no")
+
+    async def ask(client: TestClient, hub: Hub) -> None:
+        hub.order({"uid-0": Orders(revision=1), "uid-0.1": Orders(revision=2)})
+        for where in ("/v1", "/v1/seats/1"):
+            async with client.get(f"{where}/orders", headers=bearing("token-0")) as answer:
+                assert Orders.model_validate_json(await answer.read()) == Orders(revision=1 + ("seats" in where))
+            body = CertificateRequest(csr="x").model_dump_json()
+            async with client.post(f"{where}/certificate", data=body, headers=bearing("token-0")) as answer:
+                assert answer.status == 400
+
+    at_the_gateway(ask, certify)
+    found = [(each.pod_uid, str(each.member), each.host) for each in asked]
+    assert found == [("uid-0", "2/0", "10.0.0.1"), ("uid-0.1", "3/0", "10.0.0.1")]

@@ -16,10 +16,13 @@ from kubernetes.client.models.v1_pod import V1Pod
 from pydantic import ValidationError
 
 from builders_injection import agent_of, patched, settings
+from checkpointheal.agent.settings import AgentSettings
 from checkpointheal.trainer.settings import TrainerSettings
+from checkpointheal_operator.core.identity import Placed, place
 from checkpointheal_operator.core.injected import Injection, NotInjected
 from checkpointheal_operator.core.injection import inject
 from checkpointheal_operator.core.injection_parts import AGENT, ARENA, SCRATCH, TOKEN, VOLUMES
+from checkpointheal_operator.core.pod_manifest import Metadata
 
 REWRITE = bool(os.environ.get("REWRITE_INJECTION"))
 FOLDER = Path(__file__).parent
@@ -165,9 +168,26 @@ def test_the_trainer_library_reads_what_injection_tells_it(name: str) -> None:
     answer = ANSWERS[name]
     assert isinstance(answer, Injection)
     trainer = next(c for c in INJECTED[name]["spec"]["containers"] if c["name"] == answer.report.trainer)
-    told = TrainerSettings.from_environment({e["name"]: e.get("value", "") for e in trainer["env"]}, private_limit=0)
-    assert (str(told.member), told.job) == (answer.report.member, answer.report.job)
-    assert str(told.arena.parent) in {mount["mountPath"] for mount in trainer["volumeMounts"]}
+    found = place(Metadata.model_validate(PODS[name]["metadata"]))
+    assert isinstance(found, Placed)
+    environment = {each["name"]: each.get("value", "") for each in trainer["env"]}
+    for local_rank, member in enumerate(found.seats.members):
+        told = TrainerSettings.from_environment(environment | {"LOCAL_RANK": str(local_rank)}, private_limit=0)
+        assert (told.member, told.job) == (member, answer.report.job)
+        assert any(told.arena.is_relative_to(mount["mountPath"]) for mount in trainer["volumeMounts"])
+
+
+@pytest.mark.parametrize("name", INJECTED)
+def test_the_agents_of_a_pods_seats_read_what_injection_tells_them(name: str) -> None:
+    """Each has a port of its own among those that the container names, and its trainer's arena."""
+    agent, fields = agent_of(INJECTED[name]), {"POD": "p", "POD_UID": "u", "HOST": "10.0.0.1"}
+    environment = {each["name"]: each.get("value", "") for each in agent["env"]}
+    told = AgentSettings.seats(environment | {f"CHECKPOINTHEAL_{key}": value for key, value in fields.items()})
+    found = place(Metadata.model_validate(PODS[name]["metadata"]))
+    assert isinstance(found, Placed)
+    assert tuple(each.member for each in told) == found.seats.members
+    assert [each.port for each in told if each.port] == [port["containerPort"] for port in agent.get("ports", [])]
+    assert is_unique([str(each.arena) for each in told])
 
 
 @pytest.mark.parametrize("name", INJECTED)

@@ -5,10 +5,13 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from builders_local import a_job, a_trainer
 from checkpointheal.agent.settings import AgentSettings
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.seats import Seats
+from checkpointheal.run.ranks import variables
 from checkpointheal.trainer.settings import TrainerSettings
 from checkpointheal_operator.local import places
 from checkpointheal_operator.local.places import Claim, Site, environment, free_port
@@ -21,7 +24,7 @@ def a_site(folder: Path, **changes: object) -> Site:
 
 
 def a_claim(member: MemberId | None = None, ranks: int = 1) -> Claim:
-    return Claim(member=member or MemberId(replica=0), uid="u1", token="the-token", ranks=ranks)
+    return Claim(seats=Seats(pod=member or MemberId(replica=0), ranks=ranks), uid="u1", token="the-token")
 
 
 def claims(replicas: int, ranks: int) -> list[Claim]:
@@ -67,6 +70,52 @@ def test_a_trainer_finds_all_that_it_reads(tmp_path: Path) -> None:
     read = TrainerSettings.from_environment(environment(site, claim, "run"), private_limit=1)
     assert (read.job, read.member, read.arena) == (site.settings.job, claim.member, site.arena("u1"))
     assert (read.restore_budget, read.store_ports) == (site.settings.policy.restore_budget, frozenset({20_000}))
+
+
+def test_a_pod_of_two_seats_tells_its_agents_and_its_trainers_where_they_sit(tmp_path: Path) -> None:
+    site = a_site(tmp_path, replicas=4, local_ranks=2)
+    (first, second) = [Claim(seats=each, uid="u1", token="t") for each in site.settings.pods()]
+    assert (first.name, second.name, str(second.member)) == ("trainer-0", "trainer-1", "2/0")
+    agents = AgentSettings.seats(environment(site, second, "agent"))
+    assert [(str(each.member), each.arena) for each in agents] == [
+        ("2/0", site.arena("u1") / "0"),
+        ("3/0", site.arena("u1") / "1"),
+    ]
+    told = environment(site, second, "run")
+    assert {"RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"}.isdisjoint(told)
+    for rank, each in enumerate(variables(told, 2)):
+        read = TrainerSettings.from_environment(told | each, private_limit=1)
+        assert (read.member, read.arena) == (agents[rank].member, agents[rank].arena)
+        assert (each["RANK"], each["LOCAL_RANK"], told["WORLD_SIZE"]) == (str(2 + rank), str(rank), "4")
+    assert "--nproc-per-node" in site.command("run")
+
+
+@pytest.mark.parametrize(
+    ("replicas", "ranks", "local_ranks", "names"),
+    [
+        (1, 4, 2, ["trainer-0-0", "trainer-0-1"]),
+        (2, 2, 2, ["trainer-0", "trainer-1"]),
+        (4, 1, 4, ["trainer-0"]),
+        (2, 4, 2, ["trainer-0-0", "trainer-0-1", "trainer-1-0", "trainer-1-1"]),
+    ],
+)
+def test_pods_are_named_by_replica_and_block(
+    tmp_path: Path, replicas: int, ranks: int, local_ranks: int, names: list[str]
+) -> None:
+    settings = a_site(tmp_path, replicas=replicas, ranks=ranks, local_ranks=local_ranks).settings
+    assert [Claim(seats=each, uid="u", token="t").name for each in settings.pods()] == names
+    assert [member for each in settings.pods() for member in each.members] == list(settings.policy.members())
+
+
+@pytest.mark.parametrize(
+    ("replicas", "ranks", "local_ranks", "why"),
+    [(3, 1, 2, "3 replicas of 1 ranks do not fill pods of 2"), (2, 3, 2, "do not divide each other")],
+)
+def test_members_that_do_not_fill_their_pods_are_refused(
+    tmp_path: Path, replicas: int, ranks: int, local_ranks: int, why: str
+) -> None:
+    with pytest.raises(ValidationError, match=why):
+        a_site(tmp_path, replicas=replicas, ranks=ranks, local_ranks=local_ranks)
 
 
 def test_without_shared_memory_an_arena_lies_in_a_temporary_folder(

@@ -19,6 +19,7 @@ from builders_plugin import (
     with_agents,
     without_colours,
 )
+from builders_seats import Seated
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.api.heal import Heal
@@ -286,3 +287,44 @@ def test_events_that_may_not_be_read_are_left_out(desktop: Desktop):
     assert "Events" not in ran.out
     fields = [fields for path, _, fields in desktop.selected if path.endswith("/events")]
     assert fields == ["involvedObject.kind=Pod,involvedObject.name=pod-1-0-10"]
+
+
+def a_seated_job() -> Seated:
+    """Two pods of two seats; the second pod was replaced, and both its seats were healed."""
+    job = Seated(4)
+    job.go_on()
+    job.train_to(5)
+    job.lose_pod(1)
+    job.go_on()
+    with_agents(job.cluster)
+    return job
+
+
+def test_a_pod_of_several_seats_says_all_that_sit_in_it():
+    job = a_seated_job()
+    said = text(page(job.cluster.objects[Ref(PODS, WHERE, "trainer-1")], seen_of(job.cluster), (), job.now))
+    assert line(said, "place") == "members 2/0 to 3/0 of job demo, by its annotations"
+    assert line(said, "in epoch").startswith("yes, as 2/0 and 3/0, with a state from Peer")
+    assert "superseded" not in said
+
+
+@pytest.mark.parametrize(("asked", "healed_seat"), [("trainer-1/0", "2/0"), ("pod/trainer-1/1", "3/0")])
+def test_of_a_seat_its_own_latest_heal_is_told(desktop: Desktop, asked: str, healed_seat: str):
+    desktop.has(a_seated_job())
+    ran = desktop.run("explain", asked)
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out.startswith("Pod training/trainer-1\n")
+    assert "the latest of" not in ran.out
+    assert f"{healed_seat} asks for a state" in ran.out
+
+
+def test_every_seat_has_a_row_and_heals_are_found_by_seat_and_by_pod(desktop: Desktop):
+    desktop.has(a_seated_job())
+    rows = [each.split()[:4] for each in desktop.run("status").out.splitlines()]
+    seats = ("trainer-0/0", "trainer-0/1", "trainer-1/0", "trainer-1/1")
+    for replica, seat in enumerate(seats):
+        assert [f"{replica}/0", seat, "node-n", "running"] in rows
+    found = {pod: desktop.run("history", "--pod", pod).out for pod in ("trainer-1", "trainer-1/1", "trainer-2")}
+    assert found["trainer-1"].count("Replaced") == 2
+    assert found["trainer-1/1"].count("Replaced") == 1
+    assert "There is no such heal" in found["trainer-2"]

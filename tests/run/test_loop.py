@@ -1,7 +1,6 @@
 """`checkpointheal run` with real, tiny trainers: started again, signalled, stopped, reaped and never left behind."""
 
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -9,109 +8,8 @@ import sys
 
 import pytest
 
-from checkpointheal.contract.trainer import SOCKET_NAME, TRAINER_SAYS, EndTrainer
-
-SECONDS = 60.0
-PROMPT = ("--backoff", "0")
-
-
-class Run:
-    """`checkpointheal run` around a shell script, whose words come out of `lines`."""
-
-    def __init__(self, script: str, *options: str, arena=None) -> None:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("CHECKPOINTHEAL_")}
-        if arena is not None:
-            environment["CHECKPOINTHEAL_ARENA"] = str(arena)
-        command = [sys.executable, "-m", "checkpointheal.cli", "run", *options, "--", "sh", "-c", script]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-        )
-
-    def line(self) -> str:
-        """The next word of the trainer."""
-        ready, _, _ = select.select([self.process.stdout], [], [], SECONDS)
-        assert ready, "the trainer said nothing"
-        return self.process.stdout.readline().strip()
-
-    def send(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def end(self) -> tuple[int, str, str]:
-        """Exit status, and all that was said after the lines read so far."""
-        said, complaints = self.process.communicate(timeout=SECONDS)
-        return self.process.returncode, said, complaints
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
-
-
-@pytest.fixture
-def run():
-    running = []
-
-    def start(script, *options, arena=None):
-        running.append(Run(script, *options, arena=arena))
-        return running[-1]
-
-    yield start
-    for each in running:
-        each.close()
-
-
-class Agent:
-    """Listens where an agent would."""
-
-    def __init__(self, directory) -> None:
-        self.server = socket.socket(socket.AF_UNIX)
-        self.server.bind(str(directory / SOCKET_NAME))
-        self.server.listen()
-        self.server.settimeout(SECONDS)
-
-    def accept(self) -> None:
-        self.connection, _ = self.server.accept()
-        self.connection.settimeout(SECONDS)
-        self.lines = self.connection.makefile("rb")
-
-    def hear(self, kind: str):
-        """The next word of this kind."""
-        while (said := TRAINER_SAYS.validate_json(self.lines.readline())).say != kind:
-            pass
-        return said
-
-    def say(self, message) -> None:
-        self.connection.sendall(message.model_dump_json().encode() + b"\n")
-
-    def close(self) -> None:
-        if hasattr(self, "connection"):
-            self.lines.close()
-            self.connection.close()
-        self.server.close()
-
-
-@pytest.fixture
-def agent(tmp_path):
-    agent = Agent(tmp_path)
-    yield agent
-    agent.close()
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    with open(f"/proc/{pid}/stat") as stat:
-        return stat.read().rpartition(")")[2].split()[0] not in "ZX"
-
-
-def wait_until_gone(pid: int) -> None:
-    descriptor = os.pidfd_open(pid)
-    try:
-        assert select.select([descriptor], [], [], SECONDS)[0], f"process {pid} is still there"
-    finally:
-        os.close(descriptor)
+from builders_run import PROMPT, SECONDS, Agent, is_alive, wait_until_gone
+from checkpointheal.contract.trainer import EndTrainer
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 
 from builders_api import JOB, WHERE, pod_object
 from builders_core import a_pod, m
+from checkpointheal.contract.seats import Seats
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.gateway.app import Caller
 from checkpointheal_operator.shell.cluster import PODS, Kind, Ref, Unreachable
@@ -65,7 +66,7 @@ class Desk:
         return asyncio.run(go())
 
 
-GOOD = Caller(JOB, "u0/0", WHERE, m("0/0"), "10.0.0.1")
+GOOD = Caller(JOB, "u0/0", WHERE, m("0/0"), "10.0.0.1", Seats(pod=m("0/0")))
 
 
 def test_a_bound_token_stands_for_its_pod_in_its_job():

@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from builders_injection import a_pod, agent_of, annotated, injected, settings
+from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.seats import Seats
 from checkpointheal_operator.core.injected import Injection, NotInjected
 from checkpointheal_operator.core.injection import inject
 from checkpointheal_operator.core.injection_settings import INJECT
@@ -119,6 +121,27 @@ def test_a_layout_that_would_need_calculating_is_left_to_the_webhook(
 ) -> None:
     found = [each.report.reason if isinstance(each, Injection) else each.reason for each in answers(document)]
     assert found == reasons
+
+
+@pytest.mark.parametrize(
+    ("document", "marks", "seats"),
+    [
+        (stateful_set(local_ranks="2"), {"apps.kubernetes.io/pod-index": "3"}, ["6/0", "7/0"]),
+        (stateful_set(local_ranks="2", ranks="2"), {"apps.kubernetes.io/pod-index": "3"}, ["3/0", "3/1"]),
+        (stateful_set(local_ranks="2", replica="3"), {}, ["6/0", "7/0"]),
+        (jobset(2, 2, local_ranks="2", ranks="4"), {JOBSET + "job-index": "1", COMPLETION: "1"}, ["1/2", "1/3"]),
+        (lws(local_ranks="2", ranks="8"), {LWS + "group-index": "1", LWS + "worker-index": "3"}, ["1/6", "1/7"]),
+    ],
+)
+def test_a_templates_pods_find_all_their_seats_in_themselves(
+    document: dict[str, Any], marks: dict[str, str], seats: list[str]
+) -> None:
+    answer = answers(document)[-1]
+    pod = MemberId.parse(member(answer, marks))
+    assert isinstance(answer, Injection)
+    variables: Any = next(step.value for step in answer.patch if step.path.endswith("/env"))
+    told = {each["name"]: each.get("value", "") for each in variables}
+    assert [str(each) for each in Seats.told(told, pod).members] == seats
 
 
 def test_the_webhook_leaves_a_rendered_templates_pod_as_it_is() -> None:

@@ -3,6 +3,7 @@
     CheckpointHealError
     ├── Misuse                 the caller asks for what cannot be: mend the program
     │   ├── AlreadyAttached        this process, or another, already speaks for the arena
+    │   ├── NoLocalRank            nothing tells which of its pod's seats a trainer sits in, or there is no such seat
     │   ├── UnsupportedLeaf        a leaf of the state dict that cannot cross; names its path and type
     │   ├── UnknownClass           the offered state holds a class that is not known here; names its path
     │   ├── SchemaDiffers          target and offered state do not fit; names each difference
@@ -68,6 +69,10 @@ class WorldFailed(CheckpointHealError):
 
 class AlreadyAttached(Misuse):
     """This process, or another, already speaks for the arena."""
+
+
+class NoLocalRank(Misuse):
+    """Nothing tells which of its pod's seats a trainer sits in, or there is no such seat."""
 
 
 class UnsupportedLeaf(Misuse):

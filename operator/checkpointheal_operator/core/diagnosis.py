@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from checkpointheal.contract.gateway import AgentReport, TrainerExit
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.seats import pod_name
 from checkpointheal_operator.core.moment import Moment, Place, has_finished
 from checkpointheal_operator.core.probation import differences
 from checkpointheal_operator.core.protection import flaws_of
@@ -59,7 +60,7 @@ def missing(moment: Moment, member: MemberId) -> tuple[Reason, str]:
     before = (moment.places[each].pod for each in moment.members if each < member)
     if (pod := next((pod for pod in before if pod is not None and pod.holds_back), None)) is not None:
         reason = Reason.HELD_BY_ORDERED_READY
-        return reason, reason.tell(member=member, pod=pod.name)
+        return reason, reason.tell(member=member, pod=pod_name(pod.name))
     return Reason.MEMBER_MISSING, Reason.MEMBER_MISSING.tell(member=member)
 
 

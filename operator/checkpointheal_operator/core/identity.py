@@ -1,7 +1,8 @@
 """Which job does a pod belong to, and which place in it does the pod hold?
 
 The first source of SOURCES whose marks a pod bears tells a group and an index; how many members a replica has turns
-them into a member. Never `RANK`, which an elastic launcher gives out anew, and never the end of a pod's name.
+them into a member. Never `RANK`, which an elastic launcher gives out anew, and never the end of a pod's name. A pod of
+several local ranks is placed among pods first; its seats then follow from that place.
 
 A wart: a PyTorchJob without a master counts its workers from 0, but its pods do not tell that there is none. They are
 taken to begin at 1, as they do behind a master.
@@ -11,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from checkpointheal.contract.identity import MemberId
-from checkpointheal_operator.core.annotations import PREFIX
+from checkpointheal.contract.seats import MOST_SEATS, Seats, pods_per_replica
+from checkpointheal_operator.core.annotations import LOCAL_RANKS, PREFIX
 from checkpointheal_operator.core.pod_manifest import Metadata
 from checkpointheal_operator.core.reasons import Reason
 
@@ -19,7 +21,7 @@ JOB, REPLICA, RANK = PREFIX + "job", PREFIX + "replica", PREFIX + "rank"
 RANKS, GROUP_SIZE = PREFIX + "ranks", PREFIX + "group-size"
 LONGEST = 9
 """Digits of a number that anybody can mean."""
-_NUMBERS = {REPLICA: 0, RANK: 0, RANKS: 1, GROUP_SIZE: 1}
+_NUMBERS = {REPLICA: 0, RANK: 0, RANKS: 1, GROUP_SIZE: 1, LOCAL_RANKS: 1}
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,16 @@ SOURCES = (
 
 @dataclass(frozen=True)
 class Placed:
-    """The pod holds this place of this job; `source` tells who says so."""
+    """The pod's seats hold these places of this job; `source` tells who says so."""
 
     job: str
-    member: MemberId
+    seats: Seats
     source: str
+
+    @property
+    def member(self) -> MemberId:
+        """Who sits in the first one."""
+        return self.seats.member(0)
 
 
 @dataclass(frozen=True)
@@ -107,33 +114,54 @@ def place(metadata: Metadata) -> Placed | Unplaced:
     marks = metadata.marks()
     if (bad := misread(marks)) is not None:
         return bad
+    ranks, local_ranks = members_of(marks)
     source = next((each for each in SOURCES if _speaks(each, marks)), None)
     if REPLICA in marks:
-        member: MemberId | Unplaced = MemberId(replica=int(marks[REPLICA]), rank=int(marks.get(RANK, "0")))
+        pod: MemberId | Unplaced = MemberId(replica=int(marks[REPLICA]), rank=int(marks.get(RANK, "0")))
     elif source is None:
         return _unplaced(Reason.NO_PLACE, replica=REPLICA)
     else:
-        member = _member(source, marks, int(marks.get(RANKS, "1")))
-    return _in_job(metadata, source, member)
+        pod = _pod(source, marks, pods_per_replica(ranks, local_ranks))
+    if isinstance(pod, Unplaced):
+        return pod
+    return _in_job(metadata, source, Seats(pod=pod, count=local_ranks, ranks=ranks))
+
+
+def members_of(marks: Mapping[str, str]) -> tuple[int, int]:
+    """Members of a replica, and of a pod. Only of marks that are not `misread`."""
+    return int(marks.get(RANKS, "1")), int(marks.get(LOCAL_RANKS, "1"))
 
 
 def misread(marks: Mapping[str, str]) -> Unplaced | None:
-    """The first annotation of ours that should be a number and is none."""
+    """The first annotation of ours that should be a number and is none, or that does not agree with the others."""
     for key, least in _NUMBERS.items():
         if key in marks and not _is_number(marks[key], least):
             wanted = f"a number, {least} or more"
             return _unplaced(Reason.BAD_ANNOTATION, key=key, text=repr(marks[key]), wanted=wanted)
+    return _undivided(marks, *members_of(marks))
+
+
+def _undivided(marks: Mapping[str, str], ranks: int, local_ranks: int) -> Unplaced | None:
+    """Why a pod cannot have so many seats."""
+    if local_ranks > MOST_SEATS:
+        wanted = f"a number, {MOST_SEATS} at most"
+        return _unplaced(Reason.BAD_ANNOTATION, key=LOCAL_RANKS, text=repr(marks[LOCAL_RANKS]), wanted=wanted)
+    if ranks % local_ranks and local_ranks % ranks:
+        names = {"local_ranks": f"{LOCAL_RANKS} {local_ranks}", "ranks": f"{RANKS} {ranks}"}
+        return _unplaced(Reason.LOCAL_RANKS_DO_NOT_DIVIDE, **names)
+    blocks = pods_per_replica(ranks, local_ranks)
+    if local_ranks > 1 and REPLICA in marks and int(marks.get(RANK, "0")) >= blocks:
+        wanted = f"a pod's block of its replica's ranks, which are {blocks} with {RANKS} {ranks}: 0 to {blocks - 1}"
+        return _unplaced(Reason.BAD_ANNOTATION, key=RANK, text=repr(marks[RANK]), wanted=wanted)
     return None
 
 
-def _in_job(metadata: Metadata, source: Source | None, member: MemberId | Unplaced) -> Placed | Unplaced:
-    if isinstance(member, Unplaced):
-        return member
+def _in_job(metadata: Metadata, source: Source | None, seats: Seats) -> Placed | Unplaced:
     marks, owner = metadata.marks(), metadata.owner()
     job = marks.get(JOB) or (marks.get(source.job) if source else "") or (owner.name if owner else "")
     if not job:
         return _unplaced(Reason.NO_JOB, job=JOB)
-    return Placed(job, member, "annotations" if REPLICA in marks or source is None else source.name)
+    return Placed(job, seats, "annotations" if REPLICA in marks or source is None else source.name)
 
 
 def _speaks(source: Source, marks: Mapping[str, str]) -> bool:
@@ -145,8 +173,11 @@ def _speaks(source: Source, marks: Mapping[str, str]) -> bool:
     return all(_is_number(marks.get(key, "")) for key in (source.index, source.group or source.index))
 
 
-def _member(source: Source, marks: Mapping[str, str], ranks: int) -> MemberId | Unplaced:
-    """Ordinals fill replica after replica; where a group's size is unknown, a group must be a replica."""
+def _pod(source: Source, marks: Mapping[str, str], ranks: int) -> MemberId | Unplaced:
+    """Ordinals fill replica after replica; where a group's size is unknown, a group must be a replica.
+
+    `ranks`: pods of a replica.
+    """
     index = int(marks[source.index]) + source.first
     if not source.group or marks.get(source.groups) == "1":
         return MemberId(replica=index // ranks, rank=index % ranks)

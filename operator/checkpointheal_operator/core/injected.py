@@ -32,7 +32,9 @@ class Report(Frozen):
     reason: Reason = Field(description="`Injected`, `AlreadyInjected` or `InjectionMended`.")
     message: str
     job: str
-    member: str = Field(description="`replica/rank`; variables of the pod's own where a template is rendered.")
+    member: str = Field(
+        description="`replica/rank`, counted in pods; variables of the pod's own where a template is rendered."
+    )
     trainer: str = Field(description="Name of the trainer's container.")
     user: Count = Field(description="Whom the agent runs as.")
     port: Count = Field(description="Where it listens; 0: any free port.")

@@ -20,6 +20,7 @@ from checkpointheal_operator.core.injection_parts import (
     ARENA_PATH,
     CPU,
     DISK,
+    SEATS_VARIABLES,
     TRAINER_VARIABLES,
     VOLUMES,
     Part,
@@ -43,6 +44,7 @@ from checkpointheal_operator.core.pod_manifest import MIRROR_POD, Container, Pod
 from checkpointheal_operator.core.quantities import whole
 from checkpointheal_operator.core.reasons import Reason
 
+LAST_PORT = (1 << 16) - 1
 MESHES = {"istio-proxy": "Istio", "linkerd-proxy": "Linkerd"}
 
 
@@ -86,8 +88,8 @@ def _seated(pod: PodManifest, settings: InjectionSettings, found: Placed | Seat 
         return NotInjected(reason=found.reason, message=found.message)
     if not _is_ours(pod) and (taken := next(_taken(pod, chosen), None)) is not None:
         return refuse(Reason.NAME_TAKEN, what=taken)
-    seat = Seat(found.job, str(found.member)) if isinstance(found, Placed) else found
-    return _injection(pod, chosen, settings, wishes, seat)
+    seat = Seat.of(found) if isinstance(found, Placed) else found
+    return _injection(pod, chosen, settings, wishes.for_all(seat.local_ranks), seat)
 
 
 def _is_ours(pod: PodManifest) -> bool:
@@ -98,14 +100,15 @@ def _taken(pod: PodManifest, trainer: Container) -> Iterator[str]:
     """What the pod calls by a name that is ours, though nothing of ours is in it."""
     yield from (f"a container {AGENT}" for each in pod.spec.everyone() if each.name == AGENT)
     yield from (f"a volume {each.name}" for each in pod.spec.volumes or () if each.name in VOLUMES)
-    yield from (f"a variable {name}" for name in TRAINER_VARIABLES if trainer.sets(name))
+    yield from (f"a variable {name}" for name in (*TRAINER_VARIABLES, *SEATS_VARIABLES) if trainer.sets(name))
     yield from (f"a mount at {ARENA_PATH}" for mount in trainer.volume_mounts or () if mount.mount_path == ARENA_PATH)
 
 
 def _injection(
     pod: PodManifest, trainer: Container, settings: InjectionSettings, wishes: Wishes, seat: Seat
 ) -> Injection:
-    room, notes = _room(pod, trainer, settings), tuple(_notes(pod, settings))
+    ports = range(settings.port, settings.port + seat.local_ranks)
+    room, notes = _room(pod, trainer, settings, ports), tuple(_notes(pod, settings, ports))
     marker = json.dumps(
         {"build": settings.build, "trainer": trainer.name, "notes": [each.reason for each in notes]}, sort_keys=True
     )
@@ -116,7 +119,7 @@ def _injection(
         *_annotation(pod, marker),
     )
     reason = _outcome(pod, patch)
-    told = {"member": seat.member, "job": seat.job, "trainer": trainer.name, "what": ", ".join(o.path for o in patch)}
+    told = {"member": seat.told, "job": seat.job, "trainer": trainer.name, "what": ", ".join(o.path for o in patch)}
     report = Report(
         reason=reason,
         message=reason.tell(**told),
@@ -138,38 +141,45 @@ def _outcome(pod: PodManifest, patch: Sequence[Operation]) -> Reason:
     return Reason.INJECTION_MENDED if patch else Reason.ALREADY_INJECTED
 
 
-def _room(pod: PodManifest, trainer: Container, settings: InjectionSettings) -> Room:
+def _room(pod: PodManifest, trainer: Container, settings: InjectionSettings, ports: range) -> Room:
     others = [each for each in pod.spec.everyone() if each.name != AGENT]
     return Room(
         user=user_of(pod, trainer, settings),
-        port=settings.port if _why_no_port(pod, settings) is None else 0,
+        port=ports[0] if _why_no_port(pod, ports) is None else 0,
         guaranteed=is_guaranteed(others),
         limited=frozenset(resource for resource in (CPU, DISK) if is_limited(others, resource)),
         se_linux=trainer.security_context.se_linux_options,
     )
 
 
-def _why_no_port(pod: PodManifest, settings: InjectionSettings) -> str | None:
+def _why_no_port(pod: PodManifest, ports: range) -> str | None:
     if pod.spec.host_network:
         return "the pod shares its node's network with other pods"
+    if ports[-1] > LAST_PORT:
+        return f"there is no port {ports[-1]} for its last local rank"
     others = (each for each in pod.spec.everyone() if each.name != AGENT)
-    if any(port.container_port == settings.port for each in others for port in each.ports):
-        return f"another container of the pod listens on {settings.port}"
+    taken = (port.container_port for each in others for port in each.ports if port.container_port in ports)
+    if (port := next(taken, None)) is not None:
+        return f"another container of the pod listens on {port}"
     return None
 
 
-def _notes(pod: PodManifest, settings: InjectionSettings) -> Iterator[Note]:
-    why = _why_no_port(pod, settings)
+def _notes(pod: PodManifest, settings: InjectionSettings, ports: range) -> Iterator[Note]:
+    why = _why_no_port(pod, ports)
     if why is not None:
         yield note(Reason.PORT_NOT_FIXED, why=why)
     if pod.spec.asks_its_node:
         yield note(Reason.GATEWAY_NOT_FOUND, gateway=settings.gateway)
     for mesh in sorted({MESHES[each.name] for each in pod.spec.everyone() if each.name in MESHES}):
-        yield note(Reason.MESH_IN_THE_WAY, mesh=mesh, port=settings.port)
+        yield note(Reason.MESH_IN_THE_WAY, mesh=mesh, port=_written(ports))
     for key in sorted(pod.metadata.annotations or {}):
         if key.startswith(PREFIX) and key not in ANNOTATIONS:
             nearest = difflib.get_close_matches(key, ANNOTATIONS, n=1, cutoff=0.0)
             yield note(Reason.UNKNOWN_ANNOTATION, key=key, nearest=nearest[0])
+
+
+def _written(ports: range) -> str:
+    return str(ports[0]) if len(ports) == 1 else f"{ports[0]}-{ports[-1]}"
 
 
 def _agent(pod: PodManifest, container: Part, seat: Seat) -> Iterator[Operation]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
+from checkpointheal.contract.seats import LOCAL_RANKS, RANKS
+from checkpointheal_operator.core.identity import Placed
 from checkpointheal_operator.core.injection_settings import InjectionSettings, Wishes
 from checkpointheal_operator.core.injection_trainer import User
 from checkpointheal_operator.core.quantities import whole, written
@@ -18,6 +20,8 @@ ARENA_PATH, TOKEN_FOLDER = "/run/checkpointheal/arena", "/run/checkpointheal/tok
 ARENA_FOLDER = f"{ARENA_PATH}/shared"
 """Made by the agent. A volume's own folder is root's and sticky: of two users neither may replace the other's files."""
 TRAINER_VARIABLES = ("CHECKPOINTHEAL_ARENA", "CHECKPOINTHEAL_JOB", "CHECKPOINTHEAL_MEMBER")
+SEATS_VARIABLES = (LOCAL_RANKS, RANKS)
+"""Of a pod with several local ranks."""
 CPU, DISK = "cpu", "ephemeral-storage"
 
 Part = dict[str, JsonValue]
@@ -25,11 +29,26 @@ Part = dict[str, JsonValue]
 
 @dataclass(frozen=True)
 class Seat:
-    """The place that trainer and agent are told. `fields`: variables that `member` refers to, and their field paths."""
+    """The pod's place, as its trainers and its agent are told."""
 
     job: str
     member: str
     fields: tuple[tuple[str, str], ...] = ()
+    """Variables that `member` refers to, and their field paths."""
+    local_ranks: int = 1
+    ranks: int = 1
+    """Members of a replica, which matters where there are several local ranks."""
+
+    @classmethod
+    def of(cls, found: Placed) -> "Seat":
+        """The place that a pod's own marks tell."""
+        seats = found.seats
+        return cls(found.job, str(seats.pod), local_ranks=seats.count, ranks=seats.ranks)
+
+    @property
+    def told(self) -> str:
+        """For people."""
+        return self.member if self.local_ranks == 1 else f"{self.member} ({self.local_ranks} local ranks)"
 
 
 @dataclass(frozen=True)
@@ -64,8 +83,14 @@ def sidecar(settings: InjectionSettings, wishes: Wishes, seat: Seat, room: Room)
     if settings.image_pull_policy is not None:
         container["imagePullPolicy"] = settings.image_pull_policy
     if room.port:
-        container["ports"] = [{"name": "checkpointheal", "containerPort": room.port, "protocol": "TCP"}]
+        container["ports"] = [_port(room.port + each, each) for each in range(seat.local_ranks)]
     return container
+
+
+def _port(number: int, local_rank: int) -> Part:
+    """The first one has a name; of another there would be no room for a number in it."""
+    named: Part = {"name": "checkpointheal"} if local_rank == 0 else {}
+    return named | {"containerPort": number, "protocol": "TCP"}
 
 
 def volumes(settings: InjectionSettings, wishes: Wishes) -> tuple[Part, ...]:
@@ -87,6 +112,8 @@ def arena_mount() -> Part:
 def variables(seat: Seat) -> tuple[Part, ...]:
     """What both are told. A reference is expanded only after what it refers to."""
     told = dict(zip(TRAINER_VARIABLES, (ARENA_FOLDER, seat.job, seat.member), strict=True))
+    if seat.local_ranks > 1:
+        told |= dict(zip(SEATS_VARIABLES, (str(seat.local_ranks), str(seat.ranks)), strict=True))
     return (
         *(_read_from(name, path) for name, path in seat.fields),
         *(_said(name, value) for name, value in told.items()),

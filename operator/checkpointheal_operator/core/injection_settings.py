@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from checkpointheal.contract.base import Frozen
-from checkpointheal_operator.core.annotations import AGENT_MEMORY, ARENA_SIZE, PREFIX
+from checkpointheal_operator.core.annotations import AGENT_MEMORY, ARENA_SIZE, LOCAL_RANKS, PREFIX
 from checkpointheal_operator.core.identity import GROUP_SIZE, JOB, RANK, RANKS, REPLICA
 from checkpointheal_operator.core.injected import NotInjected, refuse
 from checkpointheal_operator.core.pod_manifest import Metadata
-from checkpointheal_operator.core.quantities import amount, whole
+from checkpointheal_operator.core.quantities import amount, whole, written
 from checkpointheal_operator.core.reasons import Reason
 
 INJECT = PREFIX + "inject"
@@ -18,7 +18,7 @@ TRAINER = PREFIX + "trainer-container"
 AGENT_IMAGE, AGENT_CPU = PREFIX + "agent-image", PREFIX + "agent-cpu"
 ANNOTATIONS = (
     *(TRAINER, ARENA_SIZE, AGENT_IMAGE, AGENT_MEMORY, AGENT_CPU),
-    *(JOB, REPLICA, RANK, RANKS, GROUP_SIZE, INJECTED),
+    *(JOB, REPLICA, RANK, RANKS, LOCAL_RANKS, GROUP_SIZE, INJECTED),
 )
 """All that mean something to injection."""
 LARGEST = 1 << 60
@@ -58,8 +58,8 @@ class InjectionSettings(Frozen):
     gateway_root: str = Field(default="", description="PEM of who signs the gateway's certificate.")
     audience: str = Field(default="checkpointheal", description="Whom an agent's token is for.")
     token_seconds: int = Field(default=3600, ge=600, description="Lifetime of a token; the kubelet renews it.")
-    arena: Memory = Field(default="1Gi", description="Size of the arena.")
-    memory: Memory = Field(default="512Mi", description="What the agent needs besides the arena.")
+    arena: Memory = Field(default="1Gi", description="Size of the arena, for each local rank.")
+    memory: Memory = Field(default="512Mi", description="What the agent needs besides, for each local rank.")
     cpu: Cpu = Field(default="100m", description="What the agent is promised.")
     cpu_limit: Cpu = Field(
         default="900m",
@@ -86,7 +86,7 @@ class InjectionSettings(Frozen):
 
 
 class Wishes(Frozen):
-    """What this pod's agent gets."""
+    """What this pod's agent gets, for each local rank until `for_all`."""
 
     image: Image
     arena: Memory
@@ -94,6 +94,13 @@ class Wishes(Frozen):
     cpu: Cpu
     cpu_limit: Cpu = Field(description="What it may use where every container of the pod is limited.")
     cpu_fixed: Cpu = Field(description="Promise and limit in one, where the pod's quality of service is Guaranteed.")
+
+    def for_all(self, local_ranks: int) -> "Wishes":
+        """Memory of all of them. Processors are shared: they digest what they hold when they have the time."""
+        if local_ranks == 1:
+            return self
+        arena, memory = (written(whole(each) * local_ranks) for each in (self.arena, self.memory))
+        return self.model_copy(update={"arena": arena, "memory": memory})
 
 
 _ASKED = {

@@ -14,6 +14,7 @@ from checkpointheal_operator.core.injected import NotInjected, refuse
 from checkpointheal_operator.core.injection_parts import (
     ARENA,
     SCRATCH,
+    SEATS_VARIABLES,
     TOKEN,
     TRAINER_VARIABLES,
     Part,
@@ -47,13 +48,22 @@ def late_agent(pod: Mapping[str, JsonValue], settings: InjectionSettings) -> Par
     if not isinstance(found, Placed):
         return NotInjected(reason=found.reason, message=found.message)
     room = Room(user_of(manifest, trainer, settings), port=0, guaranteed=False, limited=frozenset())
-    return _late(sidecar(settings, wishes, Seat(found.job, str(found.member)), room), manifest)
+    seat = Seat.of(found)
+    if lacking := ", ".join(_untold(trainer, seat)):
+        return refuse(Reason.TOO_LATE, what=lacking)
+    return _late(sidecar(settings, wishes.for_all(seat.local_ranks), seat, room), manifest)
 
 
 def _lacking(pod: PodManifest, trainer: Container) -> Iterator[str]:
     volumes = {each.name for each in pod.spec.volumes or ()}
     yield from (f"the volume {each}" for each in (ARENA, TOKEN) if each not in volumes)
     yield from (f"the variable {each} in {trainer.name}" for each in TRAINER_VARIABLES if not trainer.sets(each))
+
+
+def _untold(trainer: Container, seat: Seat) -> Iterator[str]:
+    """Trainers that do not know that they are several would all use one arena."""
+    told = SEATS_VARIABLES if seat.local_ranks > 1 else ()
+    yield from (f"the variable {each} in {trainer.name}" for each in told if not trainer.sets(each))
 
 
 def _late(agent: Part, pod: PodManifest) -> Part:

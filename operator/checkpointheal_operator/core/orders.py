@@ -4,12 +4,13 @@ Declared state: the same records give the same orders, whoever asks and however 
 expires by itself, a new decision replaces it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from itertools import chain, islice, product
 
 from checkpointheal.contract.gateway import Assignment, EpochOrder, Orders, Peer
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.seats import pod_of
 from checkpointheal_operator.core.decisions import Decision, asked_by, held_by
 from checkpointheal_operator.core.drills import drill_order
 from checkpointheal_operator.core.moment import Moment, Place, at
@@ -126,10 +127,31 @@ def _host(moment: Moment) -> Peer | None:
 
 
 def _buddies(moment: Moment, member: MemberId) -> tuple[Peer, ...]:
-    """The nearest others that can be named; who is left out of the epoch is asked last, for it may be gone."""
-    is_away = moment.view.epoch.absence
-    peers = (moment.places[each].peer for each in sorted(_nearest(moment, member), key=lambda m: bool(is_away(m))))
-    return tuple(islice((peer for peer in peers if peer is not None), moment.view.policy.buddies))
+    """The nearest others that can be named, in as many other pods as there are.
+
+    Who is left out of the epoch is asked last, for it may be gone.
+    """
+    own, is_away = moment.places[member].pod, moment.view.epoch.absence
+    near = tuple(_nearest(moment, member))
+    asked = ([each for each in near if bool(is_away(each)) == away] for away in (False, True))
+    named = ([peer for each in group if (peer := moment.places[each].peer) is not None] for group in asked)
+    apart = chain.from_iterable(_apart(pod_of(own.uid) if own else "", peers) for peers in named)
+    return tuple(islice(apart, moment.view.policy.buddies))
+
+
+def _apart(own: str, peers: Iterable[Peer]) -> Iterator[Peer]:
+    """One of each other pod before a second of any: a pod is lost with all its seats. The own pod's come last."""
+    taken, beside, home = set[str](), list[Peer](), list[Peer]()
+    for peer in peers:
+        pod = pod_of(peer.pod_uid)
+        if pod == own:
+            home.append(peer)
+        elif pod in taken:
+            beside.append(peer)
+        else:
+            taken.add(pod)
+            yield peer
+    yield from (*beside, *home)
 
 
 def _nearest(moment: Moment, member: MemberId) -> Iterator[MemberId]:

@@ -6,16 +6,17 @@ cannot calculate, so some layouts only the webhook can serve, which sees each po
 
 from dataclasses import dataclass
 
+from checkpointheal.contract.seats import pods_per_replica
 from checkpointheal_operator.core.identity import (
     COMPLETION_INDEX,
     GROUP_SIZE,
     JOB,
     RANK,
-    RANKS,
     REPLICA,
     SOURCES,
     Source,
     Unplaced,
+    members_of,
     misread,
     place,
 )
@@ -46,19 +47,21 @@ def promise(template: Metadata, workload: Workload) -> Seat | Unplaced:
     marks = template.marks()
     if workload.kind == "Pod":
         found = place(template)
-        return found if isinstance(found, Unplaced) else Seat(found.job, str(found.member))
+        return found if isinstance(found, Unplaced) else Seat.of(found)
     if (bad := misread(marks)) is not None:
         return bad
     job, source = marks.get(JOB, workload.job), _source(workload)
+    ranks, local_ranks = members_of(marks)
     if REPLICA in marks:
-        return Seat(job, f"{marks[REPLICA]}/{marks.get(RANK, '0')}")
+        return Seat(job, f"{marks[REPLICA]}/{marks.get(RANK, '0')}", (), local_ranks, ranks)
     if source is None:
         return Unplaced(Reason.NO_PLACE, Reason.NO_PLACE.tell(replica=REPLICA))
-    ranks, size = int(marks.get(RANKS, "1")), int(marks.get(GROUP_SIZE, workload.size or 0))
-    if source.first == 0 and ranks == 1 and (not source.group or workload.groups == 1):
-        return Seat(job, f"$({INDEX})/0", ((INDEX, _path(source.index)),))
-    if source.group and ranks == size:
-        return Seat(job, f"$({GROUP})/$({INDEX})", ((GROUP, _path(source.group)), (INDEX, _path(source.index))))
+    pods, size = pods_per_replica(ranks, local_ranks), int(marks.get(GROUP_SIZE, workload.size or 0))
+    if source.first == 0 and pods == 1 and (not source.group or workload.groups == 1):
+        return Seat(job, f"$({INDEX})/0", ((INDEX, _path(source.index)),), local_ranks, ranks)
+    if source.group and pods == size:
+        fields = ((GROUP, _path(source.group)), (INDEX, _path(source.index)))
+        return Seat(job, f"$({GROUP})/$({INDEX})", fields, local_ranks, ranks)
     return Unplaced(Reason.NOT_IN_TEMPLATE, Reason.NOT_IN_TEMPLATE.tell(kind=workload.kind))
 
 

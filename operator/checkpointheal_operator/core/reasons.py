@@ -265,11 +265,19 @@ class Reason(StrEnum):
     # Whom the gateway does not believe.
     TOKEN_REFUSED = "TokenRefused", "a token was refused: {what}"
     NOT_ITS_OWN = "NotItsOwn", "the token of pod {pod} came with a report for pod {claimed} of job {job}"
+    NO_SUCH_SEAT = "NoSuchSeat", "the token of pod {pod} came for local rank {local_rank}, and the pod has {count}"
 
     # Which place a pod holds, and why nobody can tell.
     NO_PLACE = "NoPlace", "nothing on the pod tells its place in the job: annotate {replica}"
     NO_JOB = "NoJob", "nothing on the pod tells which job it belongs to: annotate {job}"
     BAD_ANNOTATION = "BadAnnotation", "{key} is {text}, not {wanted}"
+    LOCAL_RANKS_DO_NOT_DIVIDE = (
+        "LocalRanksDoNotDivide",
+        (
+            "{local_ranks} and {ranks} do not divide each other: a pod holds a whole block of one replica's ranks, or "
+            "whole replicas"
+        ),
+    )
     GROUP_SIZE_UNKNOWN = "GroupSizeUnknown", "a {source} does not tell how many pods a group has: annotate {size}"
     NOT_IN_TEMPLATE = (
         "NotInTemplate",

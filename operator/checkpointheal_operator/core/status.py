@@ -3,7 +3,7 @@
 Derived from view and records every time; nothing here is stored and nothing is decided.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from checkpointheal.contract.base import Frozen
 from checkpointheal.contract.gateway import TransferFacts
@@ -54,9 +54,9 @@ def job_conditions(view: JobView, now: float, held: str = "") -> tuple[Condition
     moment = at(view, now)
     done = all(moment.places[member].is_done for member in moment.members)
     found = findings(moment)
-    bare = [(str(each.reason), each.message) for each in found if _is_bare(moment, each)]
+    bare = _told_once((str(each.reason), each.message) for each in found if _is_bare(moment, each))
     amiss = [(str(Reason.HELD), held)] if held else []
-    amiss += [(str(each.reason), each.message) for each in found]
+    amiss += _told_once((str(each.reason), each.message) for each in found)
     heals = sorted((heal for heal in view.heals if heal.is_open), key=lambda heal: heal.name)
     amiss += [(str(heal.cause), heal.message) for heal in heals]
     over = (Reason.ALL_DONE, Reason.ALL_DONE.tell())
@@ -66,6 +66,11 @@ def job_conditions(view: JobView, now: float, held: str = "") -> tuple[Condition
         _flaw("Degraded", amiss, amiss=True),
         _condition("Done", True, *over) if done else _not_yet("Done", "the last step"),
     )
+
+
+def _told_once(found: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What ails a pod ails all its seats, in the same words."""
+    return [*dict.fromkeys(found)]
 
 
 def standing_back(older: str, pod: str) -> tuple[Condition, ...]:

@@ -1,7 +1,8 @@
 """How do agents reach the hub?
 
 Over HTTP: a report up, a long poll for orders down, and a certificate for talking to other agents. Who speaks is told
-by the token, never by the body. Must not know what reports mean, nor what makes a certificate.
+by the token, never by the body; which seat of its pod, by the path. Must not know what reports mean, nor what makes a
+certificate.
 """
 
 import logging
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from checkpointheal.contract.gateway import AgentReport
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.log_lines import about
+from checkpointheal.contract.seats import Seats, seat_uid
 from checkpointheal.contract.trust import CertificateRequest, Issued
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.gateway.authority import Refused
@@ -24,11 +26,13 @@ log = logging.getLogger("checkpointheal.gateway")
 
 REPORT_LIMIT = 1 << 20
 POLL_SECONDS = 20.0
+SEATED = "/v1/seats/{seat:[1-9][0-9]?}"
+"""Where the further seats of a pod speak. An older gateway has no such path, and cannot take them for the first."""
 NO_AUTHORITY = Refused("NoAuthority", "this gateway has no authority: its agents share a key", ours=True)
 
 
 class Caller(NamedTuple):
-    """Whom a token stands for."""
+    """Whom a token stands for: a pod, by its first seat."""
 
     job: str
     pod_uid: str
@@ -37,6 +41,17 @@ class Caller(NamedTuple):
     """None: nothing is known of its place yet, and it gets no certificate."""
     host: str = ""
     """The pod's address, as the cluster tells it."""
+    seats: Seats | None = None
+    """Who may speak with it; None: only the first seat."""
+
+    def at(self, local_rank: int) -> "Caller | None":
+        """That seat of its pod; None where the pod has no such seat."""
+        if local_rank == 0:
+            return self
+        if self.seats is None or local_rank >= self.seats.count:
+            return None
+        member = None if self.member is None else self.seats.member(local_rank)
+        return self._replace(pod_uid=seat_uid(self.pod_uid, local_rank), member=member)
 
 
 Authenticate = Callable[[str], Awaitable[Caller | None]]
@@ -73,7 +88,11 @@ def make_app(hub: Hub, authenticate: Authenticate, certify: Certify | None = Non
         caller = await served.authenticate(token) if scheme == "Bearer" and token else None
         if caller is None:
             raise web.HTTPUnauthorized(text="this token is no agent's: it is missing, expired or of another cluster")
-        request[_CALLER] = caller
+        local_rank = int(request.match_info.get("seat", "0"))
+        seated = caller.at(local_rank)
+        if seated is None:
+            raise _no_such_seat(caller, local_rank)
+        request[_CALLER] = seated
         return await handler(request)
 
     async def report(request: web.Request) -> web.Response:
@@ -95,13 +114,15 @@ def make_app(hub: Hub, authenticate: Authenticate, certify: Certify | None = Non
         return web.Response(body=standing.model_dump_json().encode(), content_type="application/json")
 
     app = web.Application(client_max_size=REPORT_LIMIT, middlewares=[only_known])
-    app.add_routes(
-        [
-            web.post("/v1/report", report),
-            web.get("/v1/orders", orders),
-            web.post("/v1/certificate", _certificate(served)),
-        ]
-    )
+    certificate = _certificate(served)
+    for where in ("/v1", SEATED):
+        app.add_routes(
+            [
+                web.post(f"{where}/report", report),
+                web.get(f"{where}/orders", orders),
+                web.post(f"{where}/certificate", certificate),
+            ]
+        )
     app.on_cleanup.append(served.let_go)
     return app
 
@@ -112,6 +133,14 @@ def _forbidden(caller: Caller, said: AgentReport) -> web.HTTPForbidden:
     facts = about(namespace=caller.namespace, job=caller.job, member=caller.member, reason=reason)
     log.warning("%s", reason.tell(pod=caller.pod_uid, claimed=said.pod_uid, job=said.job), extra=facts)
     return web.HTTPForbidden(text=f"this token speaks for pod {caller.pod_uid}, not for {said.pod_uid}")
+
+
+def _no_such_seat(caller: Caller, local_rank: int) -> web.HTTPForbidden:
+    """As bad as speaking for another pod."""
+    reason, count = Reason.NO_SUCH_SEAT, caller.seats.count if caller.seats else 1
+    message = reason.tell(pod=caller.pod_uid, local_rank=local_rank, count=count)
+    log.warning("%s", message, extra=about(namespace=caller.namespace, job=caller.job, reason=reason))
+    return web.HTTPForbidden(text=message)
 
 
 def _certificate(served: _Served) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
 from rich.console import Console
 
 from checkpointheal_operator.core.decisions import Decision, held_by
@@ -38,7 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if shutil.which(command[0], path=search_path(os.environ)) is None:
         sys.stderr.write(f"checkpointheal local: {command[0]}: no such command\n")
         return COMMAND_NOT_FOUND
-    settings = settings_of(asked, command)
+    try:
+        settings = settings_of(asked, command)
+    except ValidationError as error:
+        parser().error("; ".join(each["msg"].removeprefix("Value error, ") for each in error.errors()))
     screen = (
         LiveView(Console()) if sys.stdout.isatty() and not asked.plain else Lines(sys.stderr, verbose=asked.verbose)
     )
@@ -50,7 +54,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="checkpointheal local",
-        description="Heal a training job of this machine's processes: one pod per member, each with its own memory.",
+        description="Heal a training job of this machine's processes: pods that are lost as a whole, and members in "
+        "them, each with its own memory.",
         epilog="Deleting a pod: kill its keeper, whose pid the logs tell. Exit status: 0 where every member finished, "
         "128 + N after signal N, else that of the member that failed for good.",
     )
@@ -61,6 +66,12 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--go-on-after", type=_positive, default=30, metavar="S", help="seconds that they wait first (%(default)s)"
+    )
+    parser.add_argument(
+        "--local-ranks", type=_positive, default=1, metavar="N", help="members per pod, lost together (%(default)s)"
+    )
+    parser.add_argument(
+        "--launcher", action="store_true", help="CMD starts all members of its pod itself, as torchrun does"
     )
     parser.add_argument("--dir", type=Path, metavar="D", help=f"folder of the logs ({FOLDER}/JOB)")
     parser.add_argument("--arena-slots", type=_slots, default=2, metavar="S", help="generations kept (%(default)s)")
@@ -93,6 +104,8 @@ def settings_of(asked: argparse.Namespace, command: Sequence[str]) -> LocalSetti
         job=job,
         command=tuple(command),
         policy=_policy(asked),
+        local_ranks=asked.local_ranks,
+        launcher=asked.launcher,
         logs=(asked.dir or FOLDER / job).absolute(),
         slots=asked.arena_slots,
         trainer_restarts=asked.restarts,

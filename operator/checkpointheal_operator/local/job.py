@@ -2,7 +2,7 @@
 
     async with LocalJob(settings) as job:          # gateway open, pods starting
         job.loop.view                              # the core's JobView as of the last look
-        job.supervisor.pod(member)                 # .trainer_pid .agent_pid .keeper_pid .claim .arena
+        job.supervisor.pod(member)                 # .trainer_pid .trainer(k) .agent_pid .keeper_pid .claim
         await job.supervisor.delete(member)        # as `kubectl delete pod --force`: a new, empty pod follows
         outcome = await job.wait()                 # Outcome(status, message): all finished, or one failed for good
     job.heals                                      # HealRecords with what was seen of them, in order of their opening
@@ -25,6 +25,7 @@ from typing import Any, Self, TypeVar
 
 from aiohttp import web
 
+from checkpointheal.contract.seats import pod_name
 from checkpointheal_operator.core.decisions import Decision
 from checkpointheal_operator.core.phases import SeenHeal, see
 from checkpointheal_operator.core.view import JobView, PodFacts
@@ -135,7 +136,7 @@ class LocalJob:
         for heal in view.heals:
             self._heals[heal.name] = see(self._heals.get(heal.name), heal, view)
         for pod, ended in self._exits.new(view):
-            self._hooks.noted(sentence(pod, ended, self._site.log(pod, "run")))
+            self._hooks.noted(sentence(pod, ended, self._site.log(pod_name(pod), "run")))
         self._hooks.looked(view)
 
 

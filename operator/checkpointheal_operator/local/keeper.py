@@ -180,12 +180,16 @@ def _processes() -> list[tuple[int, bytes, int]]:
 
 def marked(uid: str) -> list[int]:
     """Every living process that carries the pod's uid; a zombie has no environment any more."""
-    found: list[int] = []
-    for name in _pids():
-        with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as environment:
-            if f"{POD_UID}={uid}".encode() in environment.read().split(b"\0"):
-                found.append(int(name))
-    return found
+    return [int(name) for name in _pids() if carries(int(name), f"{POD_UID}={uid}")]
+
+
+def carries(pid: int, variable: str) -> bool:
+    """Whether a process was started with `NAME=VALUE` in its environment."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as environment:
+            return variable.encode() in environment.read().split(b"\0")
+    except OSError:
+        return False
 
 
 def _kill(pids: list[int]) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.seats import Seats, pods_per_replica
 from checkpointheal_operator.local.keeper import POD_UID
 from checkpointheal_operator.local.settings import LocalSettings
 
@@ -57,7 +58,7 @@ class Site:
         """What the agent, or the trainer under `run`, is started with."""
         if process == "agent":
             return self.settings.agent
-        run = (sys.executable, "-P", "-m", "checkpointheal.cli", "run", *self._warm())
+        run = (sys.executable, "-P", "-m", "checkpointheal.cli", "run", *self._warm(), *self._each())
         return (*run, "--restarts", str(self.settings.trainer_restarts), "--", *self.settings.command)
 
     def _warm(self) -> tuple[str, ...]:
@@ -65,30 +66,40 @@ class Site:
         is_python = Path(self.settings.command[0]).name.startswith("python")
         return ("--warm",) if self.settings.warm and is_python else ()
 
+    def _each(self) -> tuple[str, ...]:
+        count = self.settings.local_ranks
+        return ("--nproc-per-node", str(count)) if count > 1 and not self.settings.launcher else ()
+
 
 @dataclass(frozen=True)
 class Claim:
-    """One pod: the place that it holds, and this life of it."""
+    """One pod: the places that its seats hold, and this life of it."""
 
-    member: MemberId
+    seats: Seats
     uid: str
     token: str
-    ranks: int
+
+    @property
+    def member(self) -> MemberId:
+        """Who sits in its first seat."""
+        return self.seats.member(0)
 
     @property
     def name(self) -> str:
         """The same for every pod of this place."""
-        return f"trainer-{self.member.replica}" + (f"-{self.member.rank}" if self.ranks > 1 else "")
+        pod, blocks = self.seats.pod, pods_per_replica(self.seats.ranks, self.seats.count)
+        return f"trainer-{pod.replica}" + (f"-{pod.rank}" if blocks > 1 else "")
 
 
 def environment(site: Site, claim: Claim, process: str) -> dict[str, str]:
     """All variables of the pod's `agent` or `run`."""
     common = {
         "CHECKPOINTHEAL_JOB": site.settings.job,
-        "CHECKPOINTHEAL_MEMBER": str(claim.member),
+        "CHECKPOINTHEAL_MEMBER": str(claim.seats.pod),
         "CHECKPOINTHEAL_POD": claim.name,
         "CHECKPOINTHEAL_ARENA": str(site.arena(claim.uid)),
         POD_UID: claim.uid,
+        **claim.seats.variables,
     }
     return common | (_agents(site, claim) if process == "agent" else _trainers(site, claim))
 
@@ -106,7 +117,7 @@ def _agents(site: Site, claim: Claim) -> dict[str, str]:
 
 
 def _trainers(site: Site, claim: Claim) -> dict[str, str]:
-    """Torchrun's variables, for a world of one process per pod."""
+    """Torchrun's variables; in a pod of several trainers `run` gives each its ranks."""
     policy = site.settings.policy
     world = policy.replicas * policy.ranks
     inherited = {name: value for name, value in site.settings.environment.items() if name not in SECRETS}
@@ -120,15 +131,17 @@ def _trainers(site: Site, claim: Claim) -> dict[str, str]:
         defaults
         | inherited
         | {
-            "RANK": str(claim.member.replica * policy.ranks + claim.member.rank),
+            **(_ranks(claim.member, policy.ranks) if claim.seats.count == 1 else {}),
             "WORLD_SIZE": str(world),
-            "LOCAL_RANK": "0",
-            "LOCAL_WORLD_SIZE": "1",
             "MASTER_ADDR": LOOPBACK,
             "MASTER_PORT": str(site.master_port),
             "PATH": search_path(site.settings.environment),
         }
     )
+
+
+def _ranks(member: MemberId, ranks: int) -> dict[str, str]:
+    return {"RANK": str(member.replica * ranks + member.rank), "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
 
 
 def search_path(environment: Mapping[str, str]) -> str:

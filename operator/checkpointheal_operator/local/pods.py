@@ -80,9 +80,18 @@ class Pod:
 
     @property
     def trainer_pid(self) -> int | None:
-        """The trainer that `run` started; None between two starts of it."""
+        """The trainer in its first seat; None between two starts of it."""
+        return self.trainer(0)
+
+    def trainer(self, local_rank: int) -> int | None:
+        """The trainer that `run` started in that seat; None between two starts of it."""
         run = self._pids.get("run")
-        return next(_trainers(keeper.children(run)), None) if run else None
+        if run is None:
+            return None
+        if self.claim.seats.count == 1:
+            return next(_trainers(keeper.children(run)), None)
+        own = (pid for pid in keeper.below(run) if keeper.carries(pid, f"LOCAL_RANK={local_rank}"))
+        return next((pid for pid in own if _is_trainer(pid)), None)
 
     async def run(self) -> End:
         """Start everything and keep it going, until it has finished, failed too often, or is gone.
@@ -193,8 +202,16 @@ async def _end(kept: Process) -> None:
 
 
 def _trainers(pids: list[int]) -> Iterator[int]:
-    """Children of `run` that lead a group, but for the one that only waits to be forked from."""
+    """Children of `run` that lead a group."""
     for pid in pids:
         with contextlib.suppress(OSError):
-            if os.getpgid(pid) == pid and Path(f"/proc/{pid}/comm").read_text().strip() != WARM:
+            if os.getpgid(pid) == pid and _is_trainer(pid):
                 yield pid
+
+
+def _is_trainer(pid: int) -> bool:
+    """Not one that only waits to be forked from, or that is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() != WARM
+    except OSError:
+        return False

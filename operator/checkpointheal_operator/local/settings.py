@@ -8,9 +8,11 @@ import os
 import sys
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from checkpointheal.contract.base import Count, Frozen, Seconds
+from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.seats import LocalRanks, Seats, pods_per_replica
 from checkpointheal_operator.core.view import Policy
 from checkpointheal_operator.local.restarts import Limits
 
@@ -26,6 +28,8 @@ class LocalSettings(Frozen):
         default=(sys.executable, "-P", "-m", "checkpointheal.agent"), min_length=1, description="What an agent is."
     )
     policy: Policy
+    local_ranks: LocalRanks = Field(default=1, description="Members of one pod, whose loss takes all of them.")
+    launcher: bool = Field(default=False, description="The command starts a pod's trainers itself, as torchrun does.")
     logs: Path = Field(description="Folder of the logs; made where it is missing.")
     slots: int = Field(default=2, ge=2, description="Generations that an arena holds.")
     trainer_restarts: Count = Field(default=5, description="Failures that `checkpointheal run` answers in place.")
@@ -36,3 +40,21 @@ class LocalSettings(Frozen):
     )
     report_every: Seconds = Field(default=1.0, description="Seconds between two reports of an agent that has no news.")
     grace: Seconds = Field(default=10.0, description="Seconds that a trainer has to end after SIGTERM.")
+
+    @model_validator(mode="after")
+    def _fills_its_pods(self) -> "LocalSettings":
+        if self.policy.replicas * self.policy.ranks % self.local_ranks:
+            raise ValueError(
+                f"{self.policy.replicas} replicas of {self.policy.ranks} ranks do not fill pods of {self.local_ranks}"
+            )
+        self.pods()
+        return self
+
+    def pods(self) -> tuple[Seats, ...]:
+        """The seats of every pod, in order."""
+        ranks, count = self.policy.ranks, self.local_ranks
+        blocks = pods_per_replica(ranks, count)
+        places = (divmod(ordinal, blocks) for ordinal in range(self.policy.replicas * ranks // count))
+        return tuple(
+            Seats(pod=MemberId(replica=replica, rank=block), count=count, ranks=ranks) for replica, block in places
+        )

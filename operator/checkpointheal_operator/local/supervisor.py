@@ -1,4 +1,4 @@
-"""Who holds each place of the job on this machine: a pod for every member, and another one when it is gone.
+"""Who holds each place of the job on this machine: a pod for each of its pods' places, and another when it is gone.
 
 What a StatefulSet does on a cluster. It knows which pods there are and whose token is whose; it decides nothing about
 training.
@@ -7,10 +7,11 @@ training.
 import asyncio
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.seats import Seats, seat_name, seat_uid
 from checkpointheal_operator.core.view import PodFacts
 from checkpointheal_operator.gateway.app import Caller
 from checkpointheal_operator.local.places import Claim, Site
@@ -29,18 +30,21 @@ class Outcome:
 
 
 class Supervisor:
-    """One pod per member. `changed` is called whenever `facts()` has changed, `told` with a sentence about a pod."""
+    """All pods, by who sits in their first seats.
+
+    `changed` is called whenever `facts()` has changed, `told` with a sentence about a pod.
+    """
 
     def __init__(
         self, site: Site, clock: Callable[[], float], changed: Callable[[], None], told: Callable[[str], None]
     ) -> None:
         self._site, self._clock, self._changed, self._told = site, clock, changed, told
-        self._pods = {member: self._new_pod(member) for member in site.settings.policy.members()}
+        self._pods = {seats.member(0): self._new_pod(seats) for seats in site.settings.pods()}
         self._leaving = False
 
     def pod(self, member: MemberId) -> Pod | None:
         """The pod that holds this place now; None where the job has no such place."""
-        return self._pods.get(member)
+        return next((pod for pod in self._pods.values() if member in pod.claim.seats.members), None)
 
     def pods(self) -> tuple[Pod, ...]:
         """All of them, in order of members."""
@@ -48,23 +52,13 @@ class Supervisor:
 
     def facts(self) -> tuple[PodFacts, ...]:
         """What the operator may know of them."""
-        return tuple(
-            PodFacts(
-                member=pod.claim.member,
-                name=pod.claim.name,
-                uid=pod.claim.uid,
-                terminating=pod.terminating,
-                finished=pod.finished,
-                seen_since=pod.born,
-            )
-            for pod in self.pods()
-        )
+        return tuple(each for pod in self.pods() for each in _facts(pod))
 
     async def caller(self, token: str) -> Caller | None:
         """Whose token this is; a pod that is gone has none."""
         for pod in self._pods.values():
             if secrets.compare_digest(pod.claim.token.encode(), token.encode()):
-                return Caller(self._site.settings.job, pod.claim.uid)
+                return Caller(self._site.settings.job, pod.claim.uid, seats=pod.claim.seats)
         return None
 
     async def run(self) -> Outcome:
@@ -81,8 +75,11 @@ class Supervisor:
             await asyncio.gather(*keeping, return_exceptions=True)
 
     async def delete(self, member: MemberId) -> str | None:
-        """Delete the member's pod: kill it and remove its memory. Returns its uid once nothing of it is left."""
-        pod = self._pods.get(member)
+        """Delete the member's pod, with all its seats: kill it and remove its memory.
+
+        Returns its uid once nothing of it is left.
+        """
+        pod = self.pod(member)
         if pod is None:
             return None
         deleting = asyncio.create_task(pod.delete())
@@ -111,16 +108,29 @@ class Supervisor:
             if not self._leaving:
                 self._told(f"{pod.claim.name}: pod {pod.claim.uid} is gone; a new one takes its place")
                 await asyncio.sleep(REPLACE_PAUSE)
-                self._pods[member] = self._new_pod(member)
+                self._pods[member] = self._new_pod(pod.claim.seats)
                 self._changed()
         return None
 
-    def _new_pod(self, member: MemberId) -> Pod:
+    def _new_pod(self, seats: Seats) -> Pod:
         """Under another uid and token: what the old pod was told or held is nobody's any more."""
-        ranks = self._site.settings.policy.ranks
-        claim = Claim(member=member, uid=uuid.uuid4().hex, token=secrets.token_urlsafe(32), ranks=ranks)
+        claim = Claim(seats=seats, uid=uuid.uuid4().hex, token=secrets.token_urlsafe(32))
         return Pod(self._site, claim, self._clock, self._told)
 
     def _why(self, pod: Pod, end: GaveUp) -> str:
         log = self._site.log(pod.claim.name, "run")
         return f"{pod.claim.name} failed {end.count} times, at last with status {end.status}: see {log}"
+
+
+def _facts(pod: Pod) -> Iterator[PodFacts]:
+    """Of each of its seats."""
+    claim = pod.claim
+    for local_rank, member in enumerate(claim.seats.members):
+        yield PodFacts(
+            member=member,
+            name=seat_name(claim.name, local_rank, claim.seats.count),
+            uid=seat_uid(claim.uid, local_rank),
+            terminating=pod.terminating,
+            finished=pod.finished,
+            seen_since=pod.born,
+        )

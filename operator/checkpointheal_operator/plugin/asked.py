@@ -49,7 +49,7 @@ def _status(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
 
 def _explain(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb = _verb(verbs, "explain", "a pod: its agent, its place, its policy, and its latest heal with every candidate")
-    verb.add_argument("pod", metavar="POD", help="name of the pod")
+    verb.add_argument("pod", metavar="POD", help="name of the pod, or POD/2 for its local rank 2")
 
 
 def _history(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -6,6 +6,7 @@ Pure: from what was read to a page. Must not know how it was read or is drawn.
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 
+from checkpointheal.contract.seats import Seats, pod_name, pod_of
 from checkpointheal_operator.api.base import Json, seconds_of
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.api.heal import Heal
@@ -40,8 +41,8 @@ def page(pod: Json, seen: Seen, events: Sequence[Json], now: float) -> Page:
 def heals_about(standing: PodStanding, seen: Seen) -> tuple[Heal, ...]:
     """Those in which it was the recipient, oldest first: this pod's, else those of earlier pods of its name."""
     there = [each for each in seen.heals if each.metadata.namespace == standing.namespace]
-    mine = [each for each in there if each.spec.recipient.pod_uid == standing.uid]
-    named = [each for each in there if each.spec.recipient.pod == standing.name]
+    mine = [each for each in there if pod_of(each.spec.recipient.pod_uid) == standing.uid]
+    named = [each for each in there if pod_name(each.spec.recipient.pod) == standing.name]
     return tuple(sorted(mine or named, key=lambda each: each.spec.opened_at))
 
 
@@ -71,11 +72,16 @@ def _place(standing: PodStanding, job: Job | None) -> str:
     if not isinstance(found, Placed):
         return f"not known: {found.message}"
     said = "by its annotations" if found.source == "annotations" else f"as its {found.source} says"
-    told = f"member {found.member} of job {found.job}, {said}"
+    told = f"{_members(found.seats)} of job {found.job}, {said}"
     holder = job.holder(found.member) if job else None
-    if holder is not None and holder.uid != standing.uid:
-        return f"{told}; superseded by the newer pod {holder.name}"
+    if holder is not None and pod_of(holder.uid) != standing.uid:
+        return f"{told}; superseded by the newer pod {pod_name(holder.name)}"
     return told
+
+
+def _members(seats: Seats) -> str:
+    first, *_, last = (seats.member(0), *seats.members)
+    return f"member {first}" if seats.count == 1 else f"members {first} to {last}"
 
 
 def _policy(pod: Json, policies: Sequence[CheckpointHeal], seen: Seen, now: float) -> Iterator[Block]:
@@ -113,11 +119,12 @@ def unmet(policy: CheckpointHeal, pod: Json) -> str:
 
 def _in_epoch(policy: CheckpointHeal, uid: str) -> str:
     epoch = policy.status.epoch
-    known = next((each for each in epoch.members if each.pod_uid == uid), None) if epoch else None
-    if epoch is None or known is None:
+    known = [each for each in epoch.members if pod_of(each.pod_uid) == uid] if epoch else []
+    if epoch is None or not known:
         return "no: it waits for the next one, or has just come"
-    told = f"yes, as {known.member}, with a state from {known.rung}"
-    steps = policy.spec.probation.steps if epoch.open and known.trial else 0
+    members, rungs = (str(each.member) for each in known), dict.fromkeys(str(each.rung) for each in known)
+    told = f"yes, as {listed([*members])}, with a state from {listed([*rungs])}"
+    steps = policy.spec.probation.steps if epoch.open and any(each.trial for each in known) else 0
     return f"{told}, and its first {counted(steps, 'step')} are compared with its peers'" if steps else told
 
 

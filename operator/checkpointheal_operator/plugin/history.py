@@ -6,6 +6,7 @@ Pure. Must not know how they were read or are drawn.
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from checkpointheal.contract.seats import pod_name
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.plugin.heal_words import donor, outcome, recipient
 from checkpointheal_operator.plugin.pages import Grid, Page, Told
@@ -21,11 +22,12 @@ class Filter(NamedTuple):
     pod: str = ""
 
     def takes(self, heal: Heal) -> bool:
-        """Whether the pod received or gave in it."""
+        """Whether the pod, or that seat of it, received or gave in it."""
         if not self.pod:
             return True
         donors = heal.spec.assignment.donors[:1] if heal.spec.assignment else ()
-        return self.pod in {heal.spec.recipient.pod, donor(heal), *(each.pod for each in donors)}
+        seats = {heal.spec.recipient.pod, donor(heal), *(each.pod for each in donors)}
+        return self.pod in seats | {pod_name(each) for each in seats}
 
 
 def page(heals: Iterable[Heal], scope: str, now: float, *, namespaced: bool) -> Page:

@@ -4,7 +4,7 @@ Pure: from the API's JSON to our objects; what cannot be read is told, not dropp
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -34,6 +34,10 @@ class Seen:
         """Oldest first."""
         mine = (each for each in self.heals if self.owners.get(each.metadata.uid) == policy.metadata.uid)
         return tuple(sorted(mine, key=lambda each: (each.spec.opened_at, each.metadata.name)))
+
+    def received_by(self, seat: str) -> "Seen":
+        """The same with no other heals than that seat's."""
+        return replace(self, heals=tuple(each for each in self.heals if each.spec.recipient.pod == seat))
 
     def pods_of(self, policy: CheckpointHeal) -> tuple[Json, ...]:
         """Every pod that its selector takes, opted in or not."""

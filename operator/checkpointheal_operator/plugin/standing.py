@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.seats import pod_of
 from checkpointheal_operator.api.base import Condition
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.api.heal import Heal
@@ -164,7 +165,7 @@ def tone_of(condition: Condition) -> Tone:
 
 def _row(job: Job, member: MemberId, now: float) -> tuple[str, ...]:
     holder = job.holder(member)
-    standing = next((each for each in job.pods if holder and each.uid == holder.uid), None)
+    standing = next((each for each in job.pods if holder and each.uid == pod_of(holder.uid)), None)
     latest = next((each for each in reversed(job.heals) if each.spec.recipient.member == member), None)
     told = summary(latest, now) if latest else "-"
     if holder is None or standing is None:

@@ -13,6 +13,7 @@ from typing import TextIO
 import yaml
 from rich.console import Console
 
+from checkpointheal.contract.seats import pod_name
 from checkpointheal_operator.plugin import explaining, history, standing
 from checkpointheal_operator.plugin import report as reporting
 from checkpointheal_operator.plugin.following import follow
@@ -57,12 +58,14 @@ async def status(desk: Desk) -> int:
 
 
 async def explain(desk: Desk, pod: str) -> int:
-    """One pod and its latest heal."""
-    name = pod.removeprefix("pods/").removeprefix("pod/")
+    """One pod and its latest heal; of `POD/2` the latest of that local rank."""
+    seat = pod.removeprefix("pods/").removeprefix("pod/")
+    name = pod_name(seat)
     body = await desk.reader.pod(desk.namespace, name)
     found = await desk.reader.seen(desk.namespace)
     events = await desk.reader.events(desk.namespace, name)
-    write(desk.console(), explaining.page(body, found, events, desk.clock()))
+    about = found if seat == name else found.received_by(seat)
+    write(desk.console(), explaining.page(body, about, events, desk.clock()))
     return NO_ACCESS if found.lacking else FINE
 
 

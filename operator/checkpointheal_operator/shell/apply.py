@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from pydantic import ValidationError
 
+from checkpointheal.contract.seats import pod_name, pod_of
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal, CheckpointHealStatus
 from checkpointheal_operator.api.heal import Heal
@@ -180,8 +181,8 @@ class Desk:
     async def _assign(self, record: HealRecord) -> None:
         """Not to a donor that is gone though the watch has not told of it: its pod is read at this moment."""
         for donor in record.assignment.donors[:1] if record.assignment else ():
-            found = await self._cluster.get(Ref(PODS, self._policy.metadata.namespace, donor.pod))
-            if found["metadata"]["uid"] != donor.pod_uid:
+            found = await self._cluster.get(Ref(PODS, self._policy.metadata.namespace, pod_name(donor.pod)))
+            if found["metadata"]["uid"] != pod_of(donor.pod_uid):
                 raise Conflict(f"donor {donor.pod} was replaced")
         assigned = assignment_spec(record)
         await self._patch_heal(record.name, {"spec": {"assignment": assigned.patch() if assigned else None}})

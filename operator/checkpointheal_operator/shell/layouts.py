@@ -4,11 +4,14 @@ A pod's own marks are what its agent, its token and its certificate go by; the p
 differ, nobody knows whose state is whose, and a member could be given another one's. Pure; must not know what follows.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from checkpointheal.contract.gateway import AgentReport
 from checkpointheal.contract.identity import MemberId
-from checkpointheal_operator.core.identity import RANKS, REPLICA, Placed
+from checkpointheal.contract.seats import seat_uid
+from checkpointheal_operator.core.annotations import LOCAL_RANKS
+from checkpointheal_operator.core.identity import RANKS, REPLICA, Placed, members_of
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import Heard
 from checkpointheal_operator.shell.objects import JobObjects, KnownPod, placed
@@ -35,7 +38,7 @@ class Difference(NamedTuple):
 
 def difference(objects: JobObjects, heard: Iterable[Heard]) -> Difference | None:
     """The first one, by the pods' names."""
-    reported = {each.report.pod_uid: each.report.member for each in heard}
+    reported = {each.report.pod_uid: each.report for each in heard}
     _job, pods = placed(objects)
     here = sorted(
         ((where, pod) for where, pod in pods if "deletionTimestamp" not in pod.object["metadata"]),
@@ -45,27 +48,46 @@ def difference(objects: JobObjects, heard: Iterable[Heard]) -> Difference | None
 
 
 def _differences(
-    pods: list[tuple[Placed, KnownPod]], ranks: int | None, reported: Mapping[str, MemberId]
+    pods: list[tuple[Placed, KnownPod]], ranks: int | None, reported: Mapping[str, AgentReport]
 ) -> Iterator[Difference]:
-    first: tuple[str, int] | None = None
     for where, pod in pods:
         name, own = pod.object["metadata"]["name"], _ranks_of(pod)
-        agent = reported.get(pod.object["metadata"]["uid"], where.member)
-        if agent != where.member:
-            yield Difference(name, _made_otherwise(agent, where.member))
+        for said, sits in _by_seat(where, pod, reported):
+            if said.local_ranks != where.seats.count:
+                yield Difference(name, _other_seats(said.local_ranks, where.seats.count))
+            if said.member != sits:
+                yield Difference(name, _made_otherwise(said.member, sits))
         if ranks is not None and own not in (None, ranks):
             yield Difference(name, _other_ranks(where.member, ranks, own or 1))
         if ranks is not None and where.member.rank >= ranks:
             yield Difference(name, _no_such_rank(where.member, ranks))
-        if own is not None:
-            first = first or (name, own)
-            if own != first[1]:
-                yield Difference(name, _unlike(own, *first))
+    yield from _unlike_the_first(pods, RANKS, _ranks_of)
+    yield from _unlike_the_first(pods, LOCAL_RANKS, lambda pod: members_of(pod.marks)[1])
+
+
+def _by_seat(
+    where: Placed, pod: KnownPod, reported: Mapping[str, AgentReport]
+) -> Iterator[tuple[AgentReport, MemberId]]:
+    """What the agent of each of its seats says, where it has spoken, and who sits there."""
+    for local_rank, member in enumerate(where.seats.members):
+        said = reported.get(seat_uid(pod.object["metadata"]["uid"], local_rank))
+        if said is not None:
+            yield said, member
+
+
+def _unlike_the_first(
+    pods: list[tuple[Placed, KnownPod]], key: str, read: Callable[[KnownPod], int | None]
+) -> Iterator[Difference]:
+    told = [(pod.object["metadata"]["name"], own) for _, pod in pods if (own := read(pod)) is not None]
+    for name, own in told:
+        if own != told[0][1]:
+            yield Difference(name, _unlike(key, own, *told[0]))
 
 
 def _ranks_of(pod: KnownPod) -> int | None:
     """What its place was calculated with; None where annotations say the place itself."""
-    return None if REPLICA in pod.marks else int(pod.marks.get(RANKS, "1"))
+    ranks, local_ranks = members_of(pod.marks)
+    return None if REPLICA in pod.marks and local_ranks == 1 else ranks
 
 
 def _other_ranks(member: MemberId, ranks: int, own: int) -> str:
@@ -79,8 +101,15 @@ def _no_such_rank(member: MemberId, ranks: int) -> str:
     return f"has annotations for {member}, and {LAYOUT} is {ranks}, so ranks end at {ranks - 1}: mend one of them"
 
 
-def _unlike(own: int, other: str, others: int) -> str:
-    return f"was made with {RANKS} {own}, and pod {other} with {others}: make all pods from one template"
+def _unlike(key: str, own: int, other: str, others: int) -> str:
+    return f"was made with {key} {own}, and pod {other} with {others}: make all pods from one template"
+
+
+def _other_seats(made: int, now: int) -> str:
+    return (
+        f"was made with {LOCAL_RANKS} {made}, and its annotations now say {now}: put them back, or delete it, so that "
+        "it is made anew"
+    )
 
 
 def _made_otherwise(agent: MemberId, member: MemberId) -> str:

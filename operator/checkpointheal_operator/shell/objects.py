@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.log_lines import about
+from checkpointheal.contract.seats import Seats, seat_name, seat_uid
 from checkpointheal_operator.api.base import Json, seconds_of
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.api.drill_record import asked, drill_record
@@ -46,12 +47,12 @@ class KnownHeal(NamedTuple):
 
 
 class KnownPod(NamedTuple):
-    """A pod that claims a place, or none: its marks, which tell it, and what else is known of it."""
+    """A pod that claims places, or none: its marks, which tell them, and what else is known of each of its seats."""
 
     object: Json
     marks: Mapping[str, str]
     where: Placed | Unplaced
-    facts: PodFacts | None
+    facts: tuple[PodFacts, ...]
 
 
 @dataclass(frozen=True)
@@ -97,13 +98,13 @@ def view_of(objects: JobObjects, listening: Listening, now: float) -> JobView:
 
 
 def claims(objects: JobObjects) -> tuple[str, tuple[PodFacts, ...]]:
-    """The job under the policy and the pods that claim a place in it.
+    """The job under the policy and the seats that claim a place in it.
 
     Of several jobs it is the one that it was, else the one of the oldest pod: a second job that the selector takes by
     mistake must neither receive the first one's state nor end its epoch.
     """
     job, pods = placed(objects)
-    return job, tuple(pod.facts for _, pod in pods if pod.facts is not None)
+    return job, tuple(each for _, pod in pods for each in pod.facts)
 
 
 def placed(objects: JobObjects) -> tuple[str, tuple[tuple[Placed, KnownPod], ...]]:
@@ -126,7 +127,7 @@ def known_pod(pod: Json) -> KnownPod:
     """What it says."""
     metadata = Metadata.model_validate(pod["metadata"])
     where = place(metadata)
-    return KnownPod(pod, metadata.marks(), where, _facts(pod, where.member) if isinstance(where, Placed) else None)
+    return KnownPod(pod, metadata.marks(), where, _facts(pod, where.seats) if isinstance(where, Placed) else ())
 
 
 def known_heal(heal: Json) -> KnownHeal | None:
@@ -159,7 +160,19 @@ def _has_failed(pod: Json) -> bool:
     return bool(pod.get("status", {}).get("phase") == "Failed")
 
 
-def _facts(pod: Json, member: MemberId) -> PodFacts:
+def _facts(pod: Json, seats: Seats) -> tuple[PodFacts, ...]:
+    """Seats are told apart by name and uid; all else is their pod's."""
+    whole = _pod_facts(pod, seats.member(0))
+    if seats.count == 1:
+        return (whole,)
+    own = (
+        {"member": member, "name": seat_name(whole.name, at, seats.count), "uid": seat_uid(whole.uid, at)}
+        for at, member in enumerate(seats.members)
+    )
+    return tuple(whole.model_copy(update=each) for each in own)
+
+
+def _pod_facts(pod: Json, member: MemberId) -> PodFacts:
     metadata, labels = pod["metadata"], pod["metadata"].get("labels", {})
     return PodFacts(
         member=member,

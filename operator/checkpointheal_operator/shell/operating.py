@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from checkpointheal.contract.gateway import AgentReport, Orders
+from checkpointheal.contract.seats import pod_of
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.policy import matches
 from checkpointheal_operator.core.hearing import is_news
@@ -195,7 +196,7 @@ class Operator:
         kept = tuple(
             each
             for each in self.hub.heard
-            if each.report.pod_uid in needed or each.at > recent or self._pods.by_uid(each.report.pod_uid)
+            if each.report.pod_uid in needed or each.at > recent or self._pods.by_uid(pod_of(each.report.pod_uid))
         )
         self.hub.keep_only(kept)
         self._speakers.keep_only({each.report.pod_uid for each in kept})

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from checkpointheal.contract.gateway import AgentReport
 from checkpointheal.contract.log_lines import about
+from checkpointheal.contract.seats import local_rank_of, pod_of, seat_name
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.policy import matches
 from checkpointheal_operator.core.pod_trouble import is_over, no_policy, trouble
@@ -97,14 +98,14 @@ class PodEvents:
     async def _troubles(self, namespace: str) -> list[Found]:
         policies = [selector for _, selector in selectors(self._policies.inside(namespace))]
         found: list[Found] = []
-        reports = {each.report.pod_uid: each.report for each in self._heard()}
+        reports = _by_pod(each.report for each in self._heard())
         for number, pod in enumerate(self._pods.inside(namespace), start=1):
             labels = pod["metadata"].get("labels", {})
             alone = self._is_alone(pod, not any(matches(each, labels) for each in policies))
             said = trouble(pod) or (no_policy(pod) if alone else None)
             if said is not None:
                 found.append((pod, said))
-            found += [(pod, flaw) for flaw in _flaws(pod, reports.get(pod["metadata"]["uid"]))]
+            found += [(pod, flaw) for flaw in _flaws(pod, reports.get(pod["metadata"]["uid"], ()))]
             if number % BREATH == 0:
                 await asyncio.sleep(0)
         return found
@@ -135,8 +136,25 @@ class PodEvents:
             self._beat = self._steady()
 
 
-def _flaws(pod: Json, report: AgentReport | None) -> tuple[Trouble, ...]:
-    return () if report is None or is_over(pod) else flaws_of(report, f"pod {pod['metadata']['name']}")
+def _by_pod(reports: Iterable[AgentReport]) -> dict[str, list[AgentReport]]:
+    """Of all its seats, the first one's first."""
+    found: dict[str, list[AgentReport]] = {}
+    for each in sorted(reports, key=lambda report: local_rank_of(report.pod_uid)):
+        found.setdefault(pod_of(each.pod_uid), []).append(each)
+    return found
+
+
+def _flaws(pod: Json, reports: Iterable[AgentReport]) -> tuple[Trouble, ...]:
+    """The same flaw of several seats is told once: its remedy is the pod's."""
+    if is_over(pod):
+        return ()
+    name = pod["metadata"]["name"]
+    seats = ((seat_name(name, local_rank_of(each.pod_uid), each.local_ranks), each) for each in reports)
+    first: dict[Reason, Trouble] = {}
+    for seat, report in seats:
+        for flaw in flaws_of(report, f"pod {seat}"):
+            first.setdefault(flaw.reason, flaw)
+    return tuple(first.values())
 
 
 def _mark(found: Found) -> tuple[str, Reason]:

@@ -1,12 +1,13 @@
-"""Which pods have spoken, in which namespace does each of them live, and by which labels is it selected?
+"""Which seats of pods have spoken, in which namespace does each of them live, and by which labels is it selected?
 
-A report names its pod by uid alone; which jobs it may concern is a matter of namespaces. Found once for each pod, not
+A report names its seat by uid alone; which jobs it may concern is a matter of namespaces. Found once for each pod, not
 at every look of every job. Must not know what was said.
 """
 
 from collections import defaultdict
 from collections.abc import Set as AbstractSet
 
+from checkpointheal.contract.seats import pod_of
 from checkpointheal_operator.shell.mirror import Mirror
 
 
@@ -24,7 +25,7 @@ class Speakers:
         """Where it lives, or, of a pod that is gone, lived; empty where that is not known. It counts from now on."""
         if pod_uid in self._lives:
             return self._lives[pod_uid]
-        pod = self._pods.by_uid(pod_uid)
+        pod = self._pods.by_uid(pod_of(pod_uid))
         if pod is None:
             self._unknown.add(pod_uid)
             return ""
@@ -36,7 +37,7 @@ class Speakers:
 
     def labels(self, pod_uid: str) -> dict[str, str]:
         """By which a policy selects it; of a pod that is gone, those that it was last seen with."""
-        pod = self._pods.by_uid(pod_uid)
+        pod = self._pods.by_uid(pod_of(pod_uid))
         if pod is not None:
             self._labels[pod_uid] = pod["metadata"].get("labels") or {}
         return self._labels.get(pod_uid, {})

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from checkpointheal.contract.seats import pod_name, pod_of
 from checkpointheal_operator.api.base import Condition, Json, second
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal, CheckpointHealStatus
 from checkpointheal_operator.api.drill_record import drill_status
@@ -172,12 +173,14 @@ def _of_recipient(record: HealRecord, stored: Heal, notice: Notice, now: float) 
 
 
 def _of_pod(pod: tuple[str, str, str], notice: Notice, now: float) -> Json:
+    """What concerns a seat is told of its pod: the cluster knows nothing smaller."""
     (where, name, uid), stamp = pod, second(now)
+    seen = {"name": pod_name(name), "uid": pod_of(uid)}
     return {
         "apiVersion": EVENTS.api,
         "kind": EVENTS.kind,
         "metadata": {"name": notice.name, "namespace": where},
-        "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": where, "name": name, "uid": uid},
+        "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": where} | seen,
         "type": notice.type,
         "reason": notice.reason,
         "message": notice.message[:LONGEST],

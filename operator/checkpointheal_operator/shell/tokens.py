@@ -66,7 +66,8 @@ class Tokens:
         pod = await self._pod(bound)
         found = self._place(pod) if pod is not None else None
         if pod is not None and isinstance(found, Placed):
-            return Caller(found.job, bound.uid, bound.namespace, found.member, pod.get("status", {}).get("podIP", ""))
+            host = pod.get("status", {}).get("podIP", "")
+            return Caller(found.job, bound.uid, bound.namespace, found.member, host, found.seats)
         reason, message = (
             ("PodGone", "it is gone") if not isinstance(found, Unplaced) else (found.reason, found.message)
         )

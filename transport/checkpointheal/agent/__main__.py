@@ -1,10 +1,15 @@
-"""`checkpointheal agent`: start the sidecar from its environment."""
+"""`checkpointheal agent`: start the sidecar from its environment.
+
+One process for the whole pod: an agent for each of its seats, all on one event loop, and one fork server for the
+transfers of all.
+"""
 
 import asyncio
 import contextlib
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 import aiohttp
 
@@ -18,16 +23,16 @@ def main(argv: list[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT. Exit status 2 where the environment is not an agent's."""
     del argv
     try:
-        settings = AgentSettings.from_environment(os.environ)
-        log_lines.begin(os.environ, job=settings.job, member=settings.member, pod=settings.pod)
-        asyncio.run(_serve(settings))
+        seats = AgentSettings.seats(os.environ)
+        log_lines.begin(os.environ, job=seats[0].job, member=seats[0].member, pod=seats[0].pod)
+        asyncio.run(_serve(seats))
     except Misuse as error:
         sys.stderr.write(f"checkpointheal agent: {error}\n")
         return 2
     return 0
 
 
-async def _serve(settings: AgentSettings) -> None:
+async def _serve(seats: Sequence[AgentSettings]) -> None:
     loop = asyncio.get_running_loop()
     current = asyncio.current_task()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -35,7 +40,17 @@ async def _serve(settings: AgentSettings) -> None:
             loop.add_signal_handler(number, current.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         async with aiohttp.ClientSession() as session:
-            await Agent(settings, session).run()
+            agents = [Agent(each, session) for each in seats]
+            async with asyncio.TaskGroup() as tasks:
+                for agent, settings in zip(agents, seats, strict=True):
+                    tasks.create_task(_run(agent, settings))
+
+
+async def _run(agent: Agent, settings: AgentSettings) -> None:
+    """Each task has a context of its own, so its lines say which seat speaks."""
+    if settings.local_ranks > 1:
+        log_lines.speaking(member=settings.member, pod=settings.pod)
+    await agent.run()
 
 
 if __name__ == "__main__":

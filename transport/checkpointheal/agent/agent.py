@@ -62,7 +62,7 @@ _NO_CERTIFICATE_TOLD = "the gateway has given its agent no certificate: it can n
 
 
 class Agent:
-    """One sidecar. `run()` returns only when cancelled."""
+    """One seat's. `run()` returns only when cancelled."""
 
     def __init__(self, settings: AgentSettings, session: aiohttp.ClientSession) -> None:
         self._settings = settings
@@ -82,7 +82,7 @@ class Agent:
         self._keep = Keep()
         self._passed = PassedSteps()
         self._access = GatewayAccess(settings)
-        self._link = GatewayLink(session, settings.gateway, self._access)
+        self._link = GatewayLink(session, settings.gateway, self._access, settings.local_rank)
         self._certificates = ByCertificate()
         trust = self._certificates if settings.certified else ByKey(settings.peer_key)
         self._peers = Peers(session, trust)
@@ -132,6 +132,7 @@ class Agent:
             member=self._settings.member,
             pod=self._settings.pod,
             pod_uid=self._settings.pod_uid,
+            local_ranks=self._settings.local_ranks,
             agent=self._start,
             started=self._started,
             sequence=self._sequence,

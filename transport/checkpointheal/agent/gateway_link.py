@@ -26,8 +26,9 @@ CERTIFICATE_SECONDS = 10.0
 class GatewayLink:
     """Reports and orders of one agent."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, access: GatewayAccess) -> None:
-        self._session, self._url = session, url.rstrip("/")
+    def __init__(self, session: aiohttp.ClientSession, url: str, access: GatewayAccess, local_rank: int = 0) -> None:
+        """`local_rank`: which seat of its pod speaks."""
+        self._session, self._url = session, url.rstrip("/") + (f"/v1/seats/{local_rank}" if local_rank else "/v1")
         self._access = access
         self._changed = asyncio.Event()
         self._reached = True
@@ -41,7 +42,7 @@ class GatewayLink:
         while True:
             self._changed.clear()
             body = report().model_dump_json().encode()
-            if await self._exchange("POST", "/v1/report", body, {}, RETRY_SECONDS * 10) is None:
+            if await self._exchange("POST", "/report", body, {}, RETRY_SECONDS * 10) is None:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             with contextlib.suppress(TimeoutError):
@@ -52,7 +53,7 @@ class GatewayLink:
         """Hand over each new set of orders."""
         seen = -1
         while True:
-            body = await self._exchange("GET", "/v1/orders", None, {"seen": str(seen)}, POLL_SECONDS + 10)
+            body = await self._exchange("GET", "/orders", None, {"seen": str(seen)}, POLL_SECONDS + 10)
             if body is None:
                 await asyncio.sleep(RETRY_SECONDS)
                 seen = -1
@@ -70,7 +71,7 @@ class GatewayLink:
     async def certificate(self, csr: str) -> Issued | None:
         """A certificate for the key of this PKCS #10 request; None where there is none to be had now."""
         body = CertificateRequest(csr=csr).model_dump_json().encode()
-        answer = await self._exchange("POST", "/v1/certificate", body, {}, CERTIFICATE_SECONDS)
+        answer = await self._exchange("POST", "/certificate", body, {}, CERTIFICATE_SECONDS)
         try:
             return None if answer is None else Issued.model_validate_json(answer)
         except ValidationError as error:

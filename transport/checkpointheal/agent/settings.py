@@ -1,4 +1,7 @@
-"""What does this agent's environment say about its pod, its arena and its operator?"""
+"""What does this agent's environment say about its pod, its arena and its operator?
+
+A pod of several seats has an agent for each, all in one process: they differ by what follows from their local rank.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +10,7 @@ from pydantic import ConfigDict, Field
 
 from checkpointheal.contract.base import Count, Frozen, Seconds
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.seats import Seats, seat_folder, seat_name, seat_uid
 from checkpointheal.errors import Misuse
 
 PREFIX = "CHECKPOINTHEAL_"
@@ -32,6 +36,8 @@ class AgentSettings(Frozen):
     slots: int = 2
     report_every: Seconds = 2.0
     private_limit: Count = 4 << 20
+    local_rank: Count = 0
+    local_ranks: Count = 1
 
     @property
     def certified(self) -> bool:
@@ -39,8 +45,39 @@ class AgentSettings(Frozen):
         return bool(self.gateway_root)
 
     @classmethod
+    def seats(cls, environment: Mapping[str, str]) -> tuple["AgentSettings", ...]:
+        """One for each seat of the pod, by local rank. Raises Misuse as `from_environment` does."""
+        pod = cls.from_environment(environment)
+        try:
+            seats = Seats.told(environment, pod.member)
+            pod.last_port(seats.count)
+        except ValueError as error:
+            raise Misuse(f"a {PREFIX} variable cannot be read: {error}") from error
+        return tuple(pod.at(seats, local_rank) for local_rank in range(seats.count))
+
+    def at(self, seats: Seats, local_rank: int) -> "AgentSettings":
+        """Of one seat, where these are the whole pod's."""
+        own = {
+            "member": seats.member(local_rank),
+            "pod": seat_name(self.pod, local_rank, seats.count),
+            "pod_uid": seat_uid(self.pod_uid, local_rank),
+            "arena": seat_folder(self.arena, local_rank, seats.count),
+            "port": self.port and self.port + local_rank,
+            "local_rank": local_rank,
+            "local_ranks": seats.count,
+        }
+        return self.model_copy(update=own)
+
+    def last_port(self, count: int) -> int:
+        """The last one of so many seats. Raises ValueError where there is no such port."""
+        last = self.port and self.port + count - 1
+        if last >= 1 << 16:
+            raise ValueError(f"{PREFIX}PORT is {self.port}, and {count} ports from there on go beyond 65535")
+        return last
+
+    @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "AgentSettings":
-        """Read what injection, or `checkpointheal local`, has set; Misuse names what is missing."""
+        """Read what injection, or `checkpointheal local`, has set, for the whole pod; Misuse names what is missing."""
 
         def read(name: str, default: str | None = None) -> str:
             value = environment.get(PREFIX + name, default)

@@ -128,6 +128,7 @@ class AgentReport(Message):
     member: MemberId
     pod: Name
     pod_uid: Id
+    local_ranks: Count = Field(default=1, description="Seats of its pod, as it was made. 1 too: an older build.")
     agent: Id = Field(description="Which start of the agent speaks.")
     started: float | None = Field(
         default=None,

@@ -7,6 +7,7 @@ webhook, so that one search finds all that was ever said of a heal. Must not kno
 import json
 import logging
 from collections.abc import Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TypedDict, Unpack, cast
 
@@ -34,6 +35,14 @@ class Facts(TypedDict, total=False):
 def about(**facts: Unpack[Facts]) -> dict[str, Facts]:
     """For `extra=` of a logging call. What is None or empty is left out."""
     return {"about": _said(facts)}
+
+
+_SPEAKER: ContextVar["Facts"] = ContextVar("speaker")
+
+
+def speaking(**facts: Unpack[Facts]) -> None:
+    """Whoever runs in this context, and in those that are made in it, is this one of several in its process."""
+    _SPEAKER.set(facts)
 
 
 def begin(environment: Mapping[str, str], **always: Unpack[Facts]) -> None:
@@ -84,7 +93,7 @@ class JsonLines(logging.Formatter):
 
 
 def _facts(record: logging.LogRecord, always: Facts) -> dict[str, object]:
-    return {**_said(always), **getattr(record, "about", {})}
+    return {**_said(always), **_said(_SPEAKER.get(Facts())), **getattr(record, "about", {})}
 
 
 def _said(facts: Facts) -> Facts:

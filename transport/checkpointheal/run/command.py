@@ -1,19 +1,22 @@
-"""`checkpointheal run [--warm] [--restarts N] [--backoff S] -- CMD …`: what did the user ask for?"""
+"""`checkpointheal run [--nproc-per-node N] [--warm] [--restarts N] -- CMD …`: what did the user ask for?"""
 
 import argparse
 import os
 import shutil
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from checkpointheal.contract.seats import MOST_SEATS
+from checkpointheal.errors import Misuse
+from checkpointheal.run.crew import Crew
 from checkpointheal.run.line import AgentLine
 from checkpointheal.run.loop import Loop
+from checkpointheal.run.ranks import arenas, variables
 from checkpointheal.run.restarts import Limits
 from checkpointheal.run.warm import FIRST, MODULES, Warm
 from checkpointheal.run.warmable import cold_because
 
-COMMAND_NOT_FOUND = 127
+COMMAND_NOT_FOUND, USAGE_ERROR = 127, 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,10 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if shutil.which(command[0]) is None:
         sys.stderr.write(f"checkpointheal run: {command[0]}: no such command\n")
         return COMMAND_NOT_FOUND
-    warm = Warm(command, _modules(asked, command), asked.warm_wait)
-    arena = os.environ.get("CHECKPOINTHEAL_ARENA")
-    limits = Limits(restarts=asked.restarts, backoff=asked.backoff, window=asked.window)
-    return Loop(command, limits, AgentLine(Path(arena) if arena else None), warm).run()
+    try:
+        if asked.nproc_per_node is None:
+            return _one(asked, command)
+        return Crew(variables(os.environ, asked.nproc_per_node), lambda: _one(asked, command)).run()
+    except Misuse as error:
+        sys.stderr.write(f"checkpointheal run: {error}\n")
+        return USAGE_ERROR
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,6 +44,12 @@ def parser() -> argparse.ArgumentParser:
         prog="checkpointheal run",
         description="Start a trainer, and start it again in place when it fails.",
         epilog=f"Exit status: the trainer's own, 128 + N for signal N, {COMMAND_NOT_FOUND} where CMD is not there.",
+    )
+    parser.add_argument(
+        "--nproc-per-node",
+        type=_processes,
+        metavar="N",
+        help="trainers of this pod, each started again by itself (one, in the environment as it is)",
     )
     parser.add_argument(
         "--restarts", type=_count, default=limits.restarts, metavar="N", help="failures within the window (%(default)s)"
@@ -71,6 +83,13 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _one(asked: argparse.Namespace, command: list[str]) -> int:
+    """Keep one trainer going, or one launcher of several."""
+    warm = Warm(command, _modules(asked, command), asked.warm_wait)
+    limits = Limits(restarts=asked.restarts, backoff=asked.backoff, window=asked.window)
+    return Loop(command, limits, [AgentLine(each) for each in arenas(os.environ)], warm).run()
+
+
 def _modules(asked: argparse.Namespace, command: Sequence[str]) -> tuple[str, ...]:
     """What a warm process imports: nothing where it was not asked for, or where this command cannot be forked."""
     if not asked.warm:
@@ -91,6 +110,12 @@ def _names(text: str) -> tuple[str, ...]:
 def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"a number of restarts is 0 or more, not {text!r}")
+    return int(text)
+
+
+def _processes(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_SEATS:
+        raise argparse.ArgumentTypeError(f"a number of processes is 1 to {MOST_SEATS}, not {text!r}")
     return int(text)
 
 

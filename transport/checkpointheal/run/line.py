@@ -19,10 +19,10 @@ RETRY = 0.5
 
 
 class AgentLine:
-    """The connection, or its absence. `fileno` may be watched for reading while `connected`."""
+    """The connection, or its absence for now. `fileno` may be watched for reading while `connected`."""
 
-    def __init__(self, arena: Path | None) -> None:
-        self._path = str(arena / SOCKET_NAME) if arena else None
+    def __init__(self, arena: Path) -> None:
+        self._path = str(arena / SOCKET_NAME)
         self._socket: socket.socket | None = None
         self._heard = b""
         self._hello: Hello | None = None
@@ -38,7 +38,7 @@ class AgentLine:
     @property
     def retry_at(self) -> float | None:
         """When `connect` is due; None where it is not."""
-        return None if self.connected or self._path is None else self._retry_at
+        return None if self.connected else self._retry_at
 
     def fileno(self) -> int:
         """For selectors; -1 while there is no connection."""
@@ -46,7 +46,7 @@ class AgentLine:
 
     def connect(self, now: float) -> None:
         """Try once to reach the agent, and tell it how things stand."""
-        if self._path is None or self.connected:
+        if self.connected:
             return
         self._retry_at = now + RETRY
         peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)

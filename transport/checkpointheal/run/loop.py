@@ -55,8 +55,9 @@ class Ended:
 class Loop:
     """Keeps one trainer going."""
 
-    def __init__(self, command: Sequence[str], limits: Limits, line: AgentLine, warm: Warm) -> None:
-        self._command, self._limits, self._line, self._warm = command, limits, line, warm
+    def __init__(self, command: Sequence[str], limits: Limits, lines: Sequence[AgentLine], warm: Warm) -> None:
+        """`lines`: to the agent of each seat that it starts trainers for, more than one where CMD is a launcher."""
+        self._command, self._limits, self._lines, self._warm = command, limits, lines, warm
         self._alive: Alive | None = None
         self._ended = Ended(0, kill_at=0.0)
         self._next: Start | Leave = Start(0.0, (), "")
@@ -73,7 +74,7 @@ class Loop:
             if (status := self._go_on(now)) is not None:
                 self._warm.drop(now)
                 return status
-            for number in wait(woken, (self._line, self._warm), self._next_moment(now)):
+            for number in wait(woken, (*self._lines, self._warm), self._next_moment(now)):
                 self._take_signal(number)
             self._take_orders()
             self._hear_warm()
@@ -82,8 +83,9 @@ class Loop:
 
     def _go_on(self, now: float) -> int | None:
         """Carry out what is due; returns the exit status once there is one."""
-        if (retry_at := self._line.retry_at) is not None and retry_at <= now:
-            self._line.connect(now)
+        for line in self._lines:
+            if (retry_at := line.retry_at) is not None and retry_at <= now:
+                line.connect(now)
         if self._alive:
             if (due := self._warm.due(self._alive.started)) is not None and due <= now:
                 self._warm.start()
@@ -111,7 +113,8 @@ class Loop:
             return
         self._failures = start.failures
         self._alive = Alive(group, incarnation, now)
-        self._line.say_started(Hello(role="run", incarnation=incarnation, pid=os.getpid()))
+        for line in self._lines:
+            line.say_started(Hello(role="run", incarnation=incarnation, pid=os.getpid()))
 
     def _is_clear(self, now: float) -> bool:
         """Whether nothing of the last incarnation is left: it would hold the device's memory and the ports."""
@@ -122,7 +125,7 @@ class Loop:
 
     def _next_moment(self, now: float) -> float | None:
         """When to look again although nothing happened."""
-        moments = [self._line.retry_at]
+        moments = [line.retry_at for line in self._lines]
         if self._alive:
             moments += [self._warm.due(self._alive.started)]
         else:
@@ -141,7 +144,7 @@ class Loop:
             self._next = Leave(self._ended.status, "told to end")
 
     def _take_orders(self) -> None:
-        for order in self._line.hear():
+        for order in [each for line in self._lines for each in line.hear()]:
             if self._alive and order.incarnation == self._alive.incarnation:
                 _tell(f"the agent ends this trainer: {order.reason}")
                 self._alive.ordered = True
@@ -160,18 +163,22 @@ class Loop:
             case "killed":
                 self._take_end(self._alive, signal=change.number)
             case "stopped" | "continued" as what:
-                self._line.say_exited(Exited(incarnation=self._alive.incarnation, stopped=what == "stopped"))
+                self._say_exited(Exited(incarnation=self._alive.incarnation, stopped=what == "stopped"))
 
     def _take_end(self, alive: Alive, code: int | None = None, signal: int | None = None) -> None:
         life = Life(alive.started, time.monotonic(), code, signal, alive.ordered)
         self._alive = None
         self._ended = Ended(life.status, kill_at=life.ended + (LEAVING_GRACE if self._leaving else 0.0))
         self._next = after(life, self._failures, self._limits, leaving=self._leaving)
-        self._line.say_exited(Exited(incarnation=alive.incarnation, code=code, signal=signal))
+        self._say_exited(Exited(incarnation=alive.incarnation, code=code, signal=signal))
         if isinstance(self._next, Start):
             _tell(f"{self._next.why}; the trainer starts again in {max(0.0, self._next.at - life.ended):.1f} s")
         elif life.status:
             _tell(self._next.why)
+
+    def _say_exited(self, exited: Exited) -> None:
+        for line in self._lines:
+            line.say_exited(exited)
 
 
 def _tell(sentence: str) -> None:

@@ -1,5 +1,7 @@
 """What does this trainer's environment say about its place and its agent?
 
+Of a pod of several seats it says which one is this trainer's, by `LOCAL_RANK`; its arena and its member follow.
+
 Must not know torch.
 """
 
@@ -9,7 +11,8 @@ from typing import Any
 
 from checkpointheal.contract.base import Count, Frozen, Seconds
 from checkpointheal.contract.identity import MemberId
-from checkpointheal.errors import Misuse
+from checkpointheal.contract.seats import Seats, seat_folder
+from checkpointheal.errors import Misuse, NoLocalRank
 
 
 class TrainerSettings(Frozen):
@@ -32,15 +35,18 @@ class TrainerSettings(Frozen):
     def from_environment(cls, environment: Mapping[str, str], **said: Any) -> "TrainerSettings":
         """Read the variables that injection, or `checkpointheal local`, sets. Raises Misuse that names a bad one.
 
-        What the program itself has `said` goes with them.
+        NoLocalRank where the pod has several seats, and `LOCAL_RANK` names none of them. What the program itself has
+        `said` goes with them.
         """
         arena = environment.get("CHECKPOINTHEAL_ARENA")
         port = environment.get("MASTER_PORT", "")
         try:
+            seats = Seats.told(environment, MemberId.parse(environment.get("CHECKPOINTHEAL_MEMBER", "0/0")))
+            seat = _seat(environment, seats.count)
             return cls(
-                arena=Path(arena) if arena else None,
+                arena=seat_folder(Path(arena), seat, seats.count) if arena else None,
                 job=environment.get("CHECKPOINTHEAL_JOB", "job"),
-                member=MemberId.parse(environment.get("CHECKPOINTHEAL_MEMBER", "0/0")),
+                member=seats.member(seat),
                 incarnation=_incarnation(environment),
                 restore_budget=float(environment.get("CHECKPOINTHEAL_RESTORE_BUDGET", "180")),
                 store_ports=frozenset({int(port)} if port.isdecimal() else ()),
@@ -48,6 +54,24 @@ class TrainerSettings(Frozen):
             )
         except ValueError as error:
             raise Misuse(f"a CHECKPOINTHEAL_ variable cannot be read: {error}") from error
+
+
+def _seat(environment: Mapping[str, str], count: int) -> int:
+    """A single trainer sits in the only seat, whatever a launcher calls it."""
+    if count == 1:
+        return 0
+    said = environment.get("LOCAL_RANK")
+    if said is None:
+        raise NoLocalRank(
+            f"this pod has {count} local ranks, and LOCAL_RANK is not set: start its trainers with torchrun or with "
+            f"`checkpointheal run --nproc-per-node {count}`"
+        )
+    if not (said.isascii() and said.isdecimal()) or int(said) >= count:
+        raise NoLocalRank(
+            f"LOCAL_RANK is {said!r}, and this pod has local ranks 0 to {count - 1}: start as many trainers as the "
+            f"annotation checkpointheal.dev/local-ranks says, or mend the annotation"
+        )
+    return int(said)
 
 
 def _incarnation(environment: Mapping[str, str]) -> str:

@@ -18,6 +18,8 @@ from checkpointheal.contract.trust import CSR_LIMIT, Holder, pod_host
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_UID = re.compile(rf"{_LABEL.pattern}(?:\.[1-9][0-9]?)?")
+"""Of a pod, or of a seat in it."""
 _HOST = re.compile(rf"(?:{_LABEL.pattern}\.)*{_LABEL.pattern}")
 _HOST_LIMIT = 253
 
@@ -58,7 +60,7 @@ def _is_held(request: x509.CertificateSigningRequest) -> bool:
 
 def names_of(holder: Holder, host: str, reserved: frozenset[str]) -> x509.SubjectAlternativeName | Refused:
     """The names in an agent's certificate. `reserved` are the gateway's: an agent that bears one could pose as it."""
-    if not _LABEL.fullmatch(holder.pod_uid):
+    if not _UID.fullmatch(holder.pod_uid):
         return Refused("BadName", "the pod's uid cannot stand in a certificate", ours=True)
     if host.lower() in reserved:
         return Refused("BadName", "the pod's host is the gateway's own name", ours=True)
