@@ -7,25 +7,31 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from builders_cluster import STEPS, SYSTEM, Job, Json, Refused, found, kubectl, one, until
 from builders_jobs import restarts
 from on_nodes import AGENT, Where, left_of
 
+T = TypeVar("T")
+
+SOON_SECONDS = 45.0
+"""For whoever is to be hit to be there: most of them were hit a moment ago."""
 PATIENCE = 600.0
 """Longer than all deadlines of a heal together, and than the longest pause before the kubelet starts an agent again."""
-STEPS_A_FAULT = 20
+STEPS_A_FAULT = 5
 KEPT = ("secrets", "configmaps", "leases", "services", "deployments", "serviceaccounts")
 POLICY = {"attempts": {"limit": 20, "crashesAtOneStep": 1000}, "historyLimit": 1000}
 """Faults are many and befall one step again and again: nobody's memory is to be suspected for that."""
 RUN = ["checkpointheal", "run", "--warm", "--restarts", "1000", "--backoff", "1", "--"]
+HELMS = "sh.helm.release"
 HEALED = ("Peer", "OwnMemory")
 
 
 def a_job(namespace: str, faults: int) -> Job:
     """As many slow steps as so many faults need; what is left of them at the end is done at once."""
-    pace = {"PACE": "2", "CHECKPOINTHEAL_RESTORE_BUDGET": str(PATIENCE)}
+    pace = {"PACE": "4", "CHECKPOINTHEAL_RESTORE_BUDGET": str(PATIENCE)}
     job = Job(namespace, steps=STEPS + STEPS_A_FAULT * faults, policy=POLICY, environment=pace)
     (container,) = job.template()["spec"]["containers"]
     trainer = container["command"][container["command"].index("--") + 1 :]
@@ -46,12 +52,8 @@ class BadCluster:
         self._kept = _kept()
 
     def where(self, rank: int) -> Where:
-        """Raises Refused where no pod of this rank runs."""
-        pod = one("pod", self.job.namespace, self.job.pod_of(rank))
-        if pod is None or not pod["status"].get("podIP") or pod["metadata"].get("deletionTimestamp"):
-            raise Refused(f"no pod of rank {rank} runs")
-        self.uids.add(pod["metadata"]["uid"])
-        return Where(pod["metadata"]["name"], pod["metadata"]["uid"], pod["spec"]["nodeName"], pod["status"]["podIP"])
+        """Waits a little, and raises Refused where no pod of this rank runs."""
+        return _soon(lambda: self._running(rank))
 
     def ended(self, uid: str) -> None:
         """This pod's agent was ended, and the kubelet starts it again."""
@@ -61,7 +63,7 @@ class BadCluster:
         """Pods of the job there."""
         for rank in range(self.world):
             try:
-                if (where := self.where(rank)).node == node:
+                if (where := self._running(rank)).node == node:
                     yield where
             except Refused:
                 continue
@@ -71,10 +73,8 @@ class BadCluster:
         return max((each["step"] for each in self._told(rank) if each["event"] == "step"), default=0)
 
     def pid(self, rank: int) -> str:
-        """Of its trainer. Raises Refused where none has told of itself."""
-        if not (told := self._told(rank)):
-            raise Refused(f"no trainer of rank {rank} has begun")
-        return str(told[-1]["pid"])
+        """Of its trainer. Waits a little, and raises Refused where none has told of itself."""
+        return _soon(lambda: self._telling(rank))
 
     def trains_on(self, updates: int = 3) -> None:
         """Every rank computes this many updates from now on: with anyone missing, nobody gets further than one."""
@@ -103,11 +103,11 @@ class BadCluster:
         ]
 
     def not_healed(self) -> list[str]:
-        """Each heal that ended on another rung than memory's."""
+        """Each heal that ended on another rung than memory's. One that has none gave way to a newer request."""
         return [
             f"{each['spec']['recipient']['pod']} at {each['spec']['openedAt']}: {_verdict(each)}"
             for each in self.job.heals
-            if each["status"].get("rung") not in HEALED
+            if each["status"].get("rung", HEALED[0]) not in HEALED
         ]
 
     def left_over(self, nodes: list[str]) -> list[str]:
@@ -116,6 +116,18 @@ class BadCluster:
         until(lambda: one("namespace", "default", self.job.namespace) is None, "the namespace is gone")
         until(lambda: not [left for node in nodes for left in left_of(node, self.uids)], "the nodes are clean", 120)
         return sorted(_kept() ^ self._kept)
+
+    def _running(self, rank: int) -> Where:
+        pod = one("pod", self.job.namespace, self.job.pod_of(rank))
+        if pod is None or not pod["status"].get("podIP") or pod["metadata"].get("deletionTimestamp"):
+            raise Refused(f"no pod of rank {rank} runs")
+        self.uids.add(pod["metadata"]["uid"])
+        return Where(pod["metadata"]["name"], pod["metadata"]["uid"], pod["spec"]["nodeName"], pod["status"]["podIP"])
+
+    def _telling(self, rank: int) -> str:
+        if not (told := self._told(rank)):
+            raise Refused(f"no trainer of rank {rank} has begun")
+        return str(told[-1]["pid"])
 
     def _told(self, rank: int) -> list[Json]:
         try:
@@ -133,6 +145,18 @@ class BadCluster:
                 kubectl("delete", "pod", "-n", self.job.namespace, pod["metadata"]["name"], "--wait=false")
 
 
+def _soon(ask: Callable[[], T]) -> T:
+    """What it answers, as soon as it is not refused."""
+    deadline = time.monotonic() + SOON_SECONDS
+    while True:
+        try:
+            return ask()
+        except Refused:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+
+
 def _is_over(heal: Json) -> bool:
     return bool(heal.get("status", {}).get("concludedAt"))
 
@@ -144,5 +168,6 @@ def _verdict(heal: Json) -> str:
 
 
 def _kept() -> set[str]:
-    """What the installation has of its own, besides pods and what counts them."""
-    return {f"{kind} {each['metadata']['name']}" for kind in KEPT for each in found(kind, SYSTEM)}
+    """What the installation has of its own, besides pods, what counts them, and Helm's records."""
+    names = {f"{kind} {each['metadata']['name']}" for kind in KEPT for each in found(kind, SYSTEM)}
+    return {each for each in names if HELMS not in each}

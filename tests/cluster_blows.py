@@ -4,6 +4,7 @@ Each says whom it hit, and raises Refused where there was nobody to hit. Must no
 judges.
 """
 
+import contextlib
 import random
 import time
 from collections.abc import Callable
@@ -62,7 +63,8 @@ def stop_agent(hour: BadCluster, _dice: random.Random, rank: int) -> str:
     where = hour.where(rank)
     pid = signal_agent(where, "STOP")
     time.sleep(STOPPED_SECONDS)
-    signal_agent(where, "CONT")
+    with contextlib.suppress(Refused):  # something else ended it meanwhile
+        signal_agent(where, "CONT")
     return f"process {pid} on {where.node}, {STOPPED_SECONDS:.0f} s"
 
 
@@ -71,7 +73,8 @@ def fill_arena(hour: BadCluster, dice: random.Random, rank: int) -> str:
     where, seconds = hour.where(rank), dice.uniform(*FULL_SECONDS)
     with full_arena(where) as blocks:
         if dice.random() < 0.5:
-            kill_trainer(hour, dice, rank)
+            with contextlib.suppress(Refused):  # it is on its way already
+                kill_trainer(hour, dice, rank)
         time.sleep(seconds)
     return f"{where.pod}, {blocks} KiB, {seconds:.0f} s"
 

@@ -14,6 +14,8 @@ from builders_jobs import docker, is_ready
 AGENT = "checkpointheal-agent"
 ARENA = "volumes/kubernetes.io~empty-dir/checkpointheal-arena"
 PODS = "/var/lib/kubelet/pods"
+SMALL_ENOUGH = 1 << 30
+"""Bytes that a volume may have free to be filled: one that has more is no arena of a test's."""
 RATE, BURST, LATENCY = "1mbit", "32kbit", "400ms"
 NOT_NOW = ("is paused", "is not running", "is restarting")
 
@@ -39,6 +41,11 @@ def on(node: str, shell: str, seconds: float = 240) -> str:
             time.sleep(0.5)
 
 
+def undo(node: str, shell: str) -> None:
+    """However often it takes: the node may go down in the middle of it."""
+    until(lambda: on(node, f"{shell} 2>/dev/null; echo done"), f"{shell} on {node}")
+
+
 def signal_agent(where: Where, number: str) -> str:
     """From outside its container, where it is process 1. Raises Refused where none runs."""
     named = f"crictl ps --quiet --state Running --name {AGENT} --label io.kubernetes.pod.uid={where.uid}"
@@ -48,13 +55,14 @@ def signal_agent(where: Where, number: str) -> str:
 
 @contextlib.contextmanager
 def full_arena(where: Where) -> Iterator[str]:
-    """Nobody gets a byte of its volume any more."""
+    """Nobody gets a byte of its volume any more. While a node starts, that folder is not in memory: it is the disk."""
     arena = f"{PODS}/{where.uid}/{ARENA}"
-    fill = f"fallocate --length $(df --output=avail --block-size=1 {arena} | tail -1) {arena}/filler"
+    free = f"$(df --output=avail --block-size=1 {arena} | tail -1)"
+    small = f"mountpoint --quiet {arena} && free={free} && [ $free -lt {SMALL_ENOUGH} ]"
     try:
-        yield on(where.node, f"{fill}; ls --size {arena}/filler").partition(" ")[0]
+        yield on(where.node, f"{small} && fallocate --length $free {arena}/filler && echo $((free / 1024))").strip()
     finally:
-        on(where.node, f"rm --force {arena}/filler")
+        undo(where.node, f"rm --force {arena}/filler")
 
 
 @contextlib.contextmanager
@@ -69,7 +77,7 @@ def lossy(one: Where, other: Where, share: float) -> Iterator[None]:
         yield
     finally:
         for way in ways:
-            on(node, f"iptables --wait 5 -D {way} 2>/dev/null || true")
+            undo(node, f"iptables --wait 5 -D {way}")
 
 
 @contextlib.contextmanager
@@ -80,7 +88,7 @@ def narrow(where: Where) -> Iterator[None]:
         on(where.node, f"tc qdisc add dev {device} root tbf rate {RATE} burst {BURST} latency {LATENCY}")
         yield
     finally:
-        on(where.node, f"tc qdisc del dev {device} root 2>/dev/null || true")
+        undo(where.node, f"tc qdisc del dev {device} root")
 
 
 @contextlib.contextmanager
