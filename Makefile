@@ -16,7 +16,7 @@ export CLUSTER TAG KIND_NODE_IMAGE
 BASES := --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --build-arg TORCH_IMAGE=$(TORCH_IMAGE) --build-arg TORCH_INDEX=$(TORCH_INDEX)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test cover kills chaos-local bad-api integrations examples check fuzz soak soak-operator bench bench-heal \
+.PHONY: help setup demo test cover kills chaos chaos-local bad-api integrations examples check fuzz soak soak-operator bench bench-heal \
   bench-scale bench-termination bench-page fmt versions sbom audit generated images cluster e2e cluster-delete
 
 help: ## show this list
@@ -50,6 +50,9 @@ OF_ITS_OWN := unshare --map-root-user --mount sh -c 'mount -t tmpfs -o size=300m
 chaos-local: $(STAMP) ## random faults, one after the other, befall a job of processes; it must end as if nothing had been (SEED; FAULTS=30)
 	if unshare --map-root-user --mount true 2>/dev/null; then set -- $(OF_ITS_OWN); fi; \
 	  PYTHONPATH=tests "$$@" $(BIN)/python -m chaos --faults $(or $(FAULTS),30) $(if $(SEED),--seed $(SEED))
+
+chaos: $(STAMP) ## random faults befall a job of pods on the cluster of `make cluster`: processes, pods, nodes, network (SEED; FAULTS=30; OUT)
+	PYTHONPATH=tests $(BIN)/python -m chaos_kind --faults $(or $(FAULTS),30) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 
 bad-api: $(STAMP) ## an operator lives through each bad time of an API server, on virtual time (N=200 times each; ONLY; SEED)
 	PYTHONPATH=tests nice -n 19 $(BIN)/python -m bad_api --times $(or $(N),200) $(if $(ONLY),--only "$(ONLY)") $(if $(SEED),--seed $(SEED))

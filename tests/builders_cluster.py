@@ -255,7 +255,7 @@ class Job:
             with contextlib.suppress(Refused):
                 self.run(rank, "touch", "/out/hurry")
 
-    def fingerprints(self) -> dict[int, Json]:
+    def fingerprints(self, seconds: float = PATIENCE) -> dict[int, Json]:
         """Of every rank, once all are through."""
         self.hurry()
 
@@ -265,7 +265,7 @@ class Job:
                 for rank in range(self.replicas)
             }
 
-        prints: dict[int, Json] = until(all_of_them, "every rank has finished", seen=self.look)
+        prints: dict[int, Json] = until(all_of_them, "every rank has finished", seconds, seen=self.look)
         return prints
 
     @property
@@ -319,7 +319,7 @@ def condition(holder: Json, kind: str) -> Json:
     return next((each for each in conditions if each["type"] == kind), {"status": "", "reason": "", "message": ""})
 
 
-def plain_run(namespace: str, name: str, job: Job) -> dict[int, Json]:
+def plain_run(namespace: str, name: str, job: Job, seconds: float = PATIENCE) -> dict[int, Json]:
     """What the same training comes to when nothing ever happens: the plain script, its ranks in one pod."""
     options = " ".join(["--out", "/out", "--steps", str(job.steps), *job.model])
     ranks = " ".join(map(str, range(job.replicas)))
@@ -338,6 +338,10 @@ def plain_run(namespace: str, name: str, job: Job) -> dict[int, Json]:
     }
     spec = {"restartPolicy": "Never", "containers": [container], "volumes": [{"name": "out", "emptyDir": {}}]}
     apply(namespace, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
-    until(lambda: (one("pod", namespace, name) or {}).get("status", {}).get("phase") == "Succeeded", "the plain run")
+
+    def is_through() -> bool:
+        return bool((one("pod", namespace, name) or {}).get("status", {}).get("phase") == "Succeeded")
+
+    until(is_through, "the plain run", seconds)
     lines = [each for each in kubectl("logs", "-n", namespace, name).splitlines() if each.startswith("{")]
     return {rank: json.loads(lines[rank]) for rank in range(job.replicas)}

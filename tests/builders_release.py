@@ -8,6 +8,15 @@ from builders_jobs import docker, json_of
 
 RELEASE, CHART = "checkpointheal", "charts/checkpointheal"
 
+LIVES = "operator.certificates.{}={}"
+USUAL_LIVES = tuple(
+    LIVES.format(*each) for each in (("seconds", 86_400), ("rootSeconds", 63_072_000), ("skewSeconds", 3_600))
+)
+SHORT_CERTIFICATES = tuple(
+    LIVES.format(*each) for each in (("seconds", 60), ("rootSeconds", 63_072_000), ("skewSeconds", 2))
+)
+SHORT_LIVES = (*SHORT_CERTIFICATES, LIVES.format("rootSeconds", 600))
+"""A root that is older than five minutes has a successor at once, which is alone two minutes later."""
 A_LATER_AGENT = """\
 FROM checkpointheal/agent:{tag}
 USER 0

@@ -18,44 +18,34 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from blows import Blow, chaos
+from blows import chaos
 from builders_bad_hour import BadHour, a_bad_hour
 from checkpointheal_operator.local.places import SHARED_MEMORY
-
-LONGEST_PAUSE = 8.0
-"""Seconds to the next fault: about as long as a heal takes, so that many of them fall into one."""
-REST_EVERY = 10
-"""Faults after which everybody must be seen to train on."""
+from drawn import Fault, befall, drawn
 
 
 class Chaos:
     """So many faults, drawn by the seed."""
 
     def __init__(self, seed: int, faults: int) -> None:
-        self._dice, self._faults = random.Random(seed), faults
+        self._seed, self._faults = seed, faults
         self.done: Counter[str] = Counter()
         self._began = time.monotonic()
 
     async def befall(self, hour: BadHour) -> None:
-        """Up to two at a time."""
-        running: set[asyncio.Task[None]] = set()
-        for number in range(self._faults):
-            await asyncio.sleep(self._dice.uniform(0, LONGEST_PAUSE))
-            running = {each for each in running if not _ended(each)}
-            if len(running) > 1:
-                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            blow, rank = self._dice.choice(chaos()), self._dice.randrange(hour.world)
-            self.done[blow.__name__] += 1
-            self._say(f"{number + 1}: {blow.__name__}, rank {rank}")
-            running.add(asyncio.create_task(_befalls(blow, hour, random.Random(self._dice.random()), rank)))
-            if number % REST_EVERY == REST_EVERY - 1:
-                await self._rest(hour, running)
-        await self._rest(hour, running)
+        """Every blow that can fall here."""
+        blows = {each.__name__: each for each in chaos()}
 
-    async def _rest(self, hour: BadHour, running: set[asyncio.Task[None]]) -> None:
-        await asyncio.gather(*running)
-        await hour.trains_on()
-        self._say(f"all train, step {max(hour.progress.step(rank) for rank in range(hour.world))}")
+        async def strike(fault: Fault) -> None:
+            self.done[fault.name] += 1
+            self._say(str(fault))
+            await blows[fault.name](hour, random.Random(fault.seed), fault.rank)
+
+        async def rest() -> None:
+            await hour.trains_on()
+            self._say(f"all train, step {max(hour.progress.step(rank) for rank in range(hour.world))}")
+
+        await befall(drawn(self._seed, self._faults, list(blows), hour.world), strike, rest)
 
     def _say(self, what: str) -> None:
         print(f"{time.monotonic() - self._began:7.1f} s  {what}", flush=True)
@@ -128,17 +118,6 @@ def _processes() -> set[int]:
 
 def _descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
-
-
-async def _befalls(blow: Blow, hour: BadHour, dice: random.Random, rank: int) -> None:
-    await blow(hour, dice, rank)
-
-
-def _ended(task: asyncio.Task[None]) -> bool:
-    """What it raised is raised here."""
-    if task.done():
-        task.result()
-    return task.done()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """docs/rbac.md says what is granted: no more and no less."""
 
-import re
-from typing import NamedTuple
-
 import pytest
 
-from builders_chart import MODES, NAME, ROOT, Manifest, needs_helm, rendered, the
+from builders_chart import MODES, NAME, needs_helm, rendered, the
+from builders_rights import EVERYWHERE, HERE, PEOPLE, Right, granted, right_of, sections
+from rights_probes import PROBES
 
 pytestmark = needs_helm
 
@@ -13,40 +12,8 @@ ONLY_IN_PROCESS = ("mutatingwebhookconfigurations", "checkpointheal-webhook-tls"
 ONLY_LATE = "pods/ephemeralcontainers"
 
 
-class Right(NamedTuple):
-    group: str
-    resource: str
-    name: str
-    verb: str
-
-
-def sections() -> dict[str, list[dict[str, str]]]:
-    """The rows of each section's table."""
-    found = {}
-    for part in (ROOT / "docs" / "rbac.md").read_text().split("\n## ")[1:]:
-        title, _, text = part.partition("\n")
-        lines = re.findall(r"^\|(.*)\|$", text, re.MULTILINE)
-        rows = [[cell.strip() for cell in line.split("|")] for line in lines]
-        found[title] = [dict(zip(rows[0], row, strict=True)) for row in rows[2:]]
-    return found
-
-
 def documented(title: str) -> set[Right]:
-    return {
-        Right(row["API group"], row["resource"], row["names"].replace("NAME", NAME), row["verb"])
-        for row in sections()[title]
-    }
-
-
-def granted(role: Manifest) -> set[Right]:
-    return {
-        Right(group, resource, name, verb)
-        for rule in role["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for name in rule.get("resourceNames", [""])
-        for verb in rule["verbs"]
-    }
+    return {right_of(row) for row in sections()[title]}
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -54,8 +21,8 @@ def granted(role: Manifest) -> set[Right]:
 @pytest.mark.parametrize(
     ("kind", "title"),
     [
-        ("ClusterRole", "The operator, in all namespaces"),
-        ("Role", "The operator, in its own namespace"),
+        ("ClusterRole", EVERYWHERE),
+        ("Role", HERE),
     ],
 )
 def test_the_operator_has_the_rights_that_are_explained(kind, title, mode, late):
@@ -67,9 +34,7 @@ def test_the_operator_has_the_rights_that_are_explained(kind, title, mode, late)
 @pytest.mark.parametrize("role", ["view", "edit"])
 def test_people_get_the_rights_that_are_explained(role):
     found = the("ClusterRole", f"{NAME}-{role}", rendered())
-    wanted = {
-        Right(row["API group"], row["resource"], "", row["verb"]) for row in sections()["People"] if row["role"] == role
-    }
+    wanted = {right_of(row) for row in sections()[PEOPLE] if row["role"] == role}
     assert granted(found) == wanted
     assert found["metadata"]["labels"][f"rbac.authorization.k8s.io/aggregate-to-{role}"] == "true"
 
@@ -79,6 +44,14 @@ def test_every_right_is_explained():
         for row in rows:
             assert row["why"], (title, row)
             assert row.get("without it", "-"), (title, row)
+
+
+def test_every_right_of_the_operator_has_a_probe_that_fails_without_it():
+    for title in (EVERYWHERE, HERE):
+        for row in sections()[title]:
+            assert row["probe"] in PROBES, row
+    used = {row["probe"] for title in (EVERYWHERE, HERE) for row in sections()[title]}
+    assert used == PROBES.keys()
 
 
 def test_nobody_else_is_granted_anything():

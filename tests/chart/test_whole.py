@@ -90,7 +90,7 @@ def test_ports_fit_together(mode):
     for name in (NAME, WEBHOOK):
         ports = {each["name"]: each["containerPort"] for each in container(the("Deployment", name, manifests))["ports"]}
         assert {each["targetPort"] for each in the("Service", name, manifests)["spec"]["ports"]} <= ports.keys()
-        for probe in ("livenessProbe", "readinessProbe"):
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             assert container(the("Deployment", name, manifests))[probe]["httpGet"]["port"] in ports
         let_in = {
             port["port"] for rule in the("NetworkPolicy", name, manifests)["spec"]["ingress"] for port in rule["ports"]

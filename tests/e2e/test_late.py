@@ -1,19 +1,14 @@
 """A pod that was made without an agent gets one where all that an agent needs was made with it; else it is told."""
 
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 
 import pytest
-import yaml
 
-from builders_cluster import SYSTEM, Job, Json, healed_by, kubectl, one, until
+from builders_cluster import Job, healed_by, until
 from builders_jobs import warnings
+from builders_late import AGENT, PreparedJob, hide, late_ones
 from builders_release import upgrade
 from builders_tokens import operators_log
-
-AGENT = "checkpointheal-agent"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -27,37 +22,7 @@ def late_agents() -> Iterator[None]:
 @pytest.fixture
 def unseen(namespace: str) -> str:
     """A namespace whose pods the webhook does not see, as if it had been away when they were made."""
-    kubectl("label", "namespace", namespace, "checkpointheal.dev/inject=false")
-    return namespace
-
-
-class PreparedJob(Job):
-    """Its template has all that the injection writes, but the agent."""
-
-    def statefulset(self) -> Json:
-        rendered = injected(super().statefulset())
-        pod = rendered["spec"]["template"]["spec"]
-        pod["initContainers"] = [each for each in pod["initContainers"] if each["name"] != AGENT]
-        return rendered
-
-
-def injected(template: Json) -> Json:
-    """As the plugin writes it, with what the cluster's webhook goes by."""
-    settings = (one("configmap", SYSTEM, "checkpointheal-injection") or {})["data"]["settings.json"]
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        file.write(settings)
-        file.flush()
-        inject = [sys.executable, "-m", "checkpointheal_operator.plugin", "inject", "-f", "-", "--settings", file.name]
-        given = yaml.safe_dump(template)
-        done = subprocess.run(inject, input=given, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    rendered: Json = yaml.safe_load(done.stdout)
-    return rendered
-
-
-def late_ones(job: Job, rank: int) -> list[str]:
-    pod = one("pod", job.namespace, job.pod_of(rank)) or {"spec": {}}
-    return [each["name"] for each in pod["spec"].get("ephemeralContainers", ())]
+    return hide(namespace)
 
 
 def test_pods_that_have_all_but_an_agent_get_one_while_they_run_and_heal(unseen, same):

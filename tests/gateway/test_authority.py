@@ -263,3 +263,10 @@ def test_looking_again_changes_nothing_until_something_is_due() -> None:
     turned = FIRST.turned(build.NOW + 365 * DAY)
     assert turned is not FIRST
     assert turned.turned(build.NOW + 365 * DAY) is turned
+
+
+def test_a_root_that_was_made_under_shorter_terms_has_its_successor_in_time() -> None:
+    short = Authority.begin(build.GATEWAY, build.NOW, Terms(leaf=60, skew=0, root=600))
+    later = Authority.read(short.text(), build.GATEWAY)
+    assert len(later.turned(build.NOW + 299).roots) == 1
+    assert len(later.turned(build.NOW + 300).roots) == 2

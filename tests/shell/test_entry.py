@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from checkpointheal_operator.gateway.authority import Terms
 from checkpointheal_operator.shell.cluster import Ref
 from checkpointheal_operator.shell.leases import LEASES
 from checkpointheal_operator.shell.settings import BadEnvironment, from_environment
@@ -102,3 +103,16 @@ def test_who_would_certify_the_webhook_without_roots_is_asked():
 
 def test_hosts_are_named_with_commas_between():
     assert from_environment(environment(**TRUST)).gateway_hosts == ("a.svc", "b.svc")
+
+
+def test_what_the_gateway_signs_lives_as_long_as_is_said():
+    lives = {"CERTIFICATE_SECONDS": "60", "SKEW_SECONDS": "0", "ROOT_SECONDS": "600"}
+    assert from_environment(environment(**TRUST, **lives)).terms == Terms(leaf=60, skew=0, root=600)
+    assert from_environment(environment(**TRUST)).terms == Terms()
+
+
+@pytest.mark.parametrize("change", [{"ROOT_SECONDS": "240"}, {"SKEW_SECONDS": "45"}, {"CERTIFICATE_SECONDS": "151"}])
+def test_a_root_that_would_end_before_its_successor_stands_alone_is_refused(change):
+    lives = {"CERTIFICATE_SECONDS": "60", "SKEW_SECONDS": "0", "ROOT_SECONDS": "600"}
+    with pytest.raises(BadEnvironment, match="CHECKPOINTHEAL_ROOT_SECONDS is too short: more than"):
+        from_environment(environment(**TRUST, **lives | change))

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 
 from checkpointheal_operator.api.base import Json
-from checkpointheal_operator.gateway.authority import Authority, UnreadableRoots
+from checkpointheal_operator.gateway.authority import Authority, Terms, UnreadableRoots
 from checkpointheal_operator.shell.cluster import SECRETS, Cluster, NotThere, Ref
 
 log = logging.getLogger("checkpointheal.operator")
@@ -19,10 +19,10 @@ KEY = "roots.pem"
 
 
 class Roots:
-    """The roots of one installation. `hosts` are the names of its gateway."""
+    """The roots of one installation. `hosts` are the names of its gateway; None for `terms`: the usual ones."""
 
-    def __init__(self, cluster: Cluster, ref: Ref, hosts: Sequence[str]) -> None:
-        self._cluster, self._ref, self._hosts = cluster, ref, tuple(hosts)
+    def __init__(self, cluster: Cluster, ref: Ref, hosts: Sequence[str], terms: Terms | None = None) -> None:
+        self._cluster, self._ref, self._hosts, self._terms = cluster, ref, tuple(hosts), terms or Terms()
 
     async def current(self, now: float) -> Authority:
         """The authority at `now`, in seconds since 1970, written down. Raises ClusterError and UnreadableRoots.
@@ -33,7 +33,7 @@ class Roots:
             found = await self._cluster.get(self._ref)
         except NotThere:
             return await self._begin(now)
-        authority = Authority.read(text_of(found, KEY), self._hosts)
+        authority = Authority.read(text_of(found, KEY), self._hosts, self._terms)
         turned = authority.turned(now)
         if turned is not authority:
             version = found["metadata"]["resourceVersion"]
@@ -42,7 +42,7 @@ class Roots:
         return turned
 
     async def _begin(self, now: float) -> Authority:
-        authority = Authority.begin(self._hosts, now)
+        authority = Authority.begin(self._hosts, now, self._terms)
         await self._cluster.create(SECRETS, secret(self._ref, {KEY: authority.text()}))
         log.info("a new authority was made: its roots are in the Secret %s/%s", self._ref.namespace, self._ref.name)
         return authority

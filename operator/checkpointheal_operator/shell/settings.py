@@ -10,8 +10,10 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, ValidationError
 
 from checkpointheal.contract.base import Frozen
+from checkpointheal_operator.gateway.authority import Terms
 
 PREFIX = "CHECKPOINTHEAL_"
+DEFAULT = Terms()
 TOGETHER = (
     ("roots_secret", "gateway_hosts", "root_config_map"),
     ("webhook_secret", "webhook_hosts", "webhook_configuration"),
@@ -49,6 +51,13 @@ class OperatorSettings(Frozen):
     webhook_secret: str = Field(default="", description="Where the webhook finds its certificate; empty: not ours.")
     webhook_hosts: Hosts = Field(default=(), description="The webhook's names, by which the API server calls it.")
     webhook_configuration: str = Field(default="", description="Where the API server is told whom to believe.")
+    certificate_seconds: float = Field(
+        default=DEFAULT.leaf, ge=60, description="How long an agent's certificate lives."
+    )
+    root_seconds: float = Field(
+        default=DEFAULT.root, ge=60, description="How long a root lives; half-way a new one is made."
+    )
+    skew_seconds: float = Field(default=DEFAULT.skew, ge=0, description="How far clocks may be apart.")
     late_settings: Path | None = Field(
         default=None, description="The webhook's settings, by which pods that run without an agent get a late one."
     )
@@ -58,6 +67,11 @@ class OperatorSettings(Frozen):
     def identity(self) -> str:
         """What stands in the lease while this replica leads."""
         return f"{self.pod_name}/{self.pod_ip}"
+
+    @property
+    def terms(self) -> Terms:
+        """How long what the gateway signs lives."""
+        return Terms(leaf=self.certificate_seconds, root=self.root_seconds, skew=self.skew_seconds)
 
 
 def from_environment(environment: Mapping[str, str]) -> OperatorSettings:
@@ -74,6 +88,9 @@ def from_environment(environment: Mapping[str, str]) -> OperatorSettings:
             raise BadEnvironment(f"{_named(lacking)} not set: {_named(names)} belong together")
     if settings.webhook_secret and not settings.roots_secret:
         raise BadEnvironment(f"{_named(('webhook_secret',))} needs {_named(('roots_secret',))}: who would sign it?")
+    if not settings.terms.outlasts_a_change:
+        least = 4 * settings.terms.overlap
+        raise BadEnvironment(f"{_named(('root_seconds',))} is too short: more than {least:.0f} with such certificates")
     return settings
 
 

@@ -103,5 +103,5 @@ def trust_of(cluster: Cluster, settings: OperatorSettings, clock: Callable[[], f
     if settings.webhook_secret:
         secret = Ref(SECRETS, here, settings.webhook_secret)
         webhook = Webhook(secret, settings.webhook_hosts, Ref(WEBHOOKS, "", settings.webhook_configuration))
-    roots = Roots(cluster, Ref(SECRETS, here, settings.roots_secret), settings.gateway_hosts)
+    roots = Roots(cluster, Ref(SECRETS, here, settings.roots_secret), settings.gateway_hosts, settings.terms)
     return Trust(roots, Publishing(cluster, Ref(CONFIG_MAPS, here, settings.root_config_map), webhook), clock)

@@ -34,13 +34,22 @@ class Terms:
         """This long after a root begins to count, whoever can still show a certificate has learnt of it."""
         return self.leaf + 2 * self.skew
 
+    @property
+    def outlasts_a_change(self) -> bool:
+        """Whether a root lives until its successor stands alone. The successor is made half-way."""
+        return self.root / 2 > 2 * self.overlap
+
 
 DEFAULT = Terms()
 
 
 def new_root_due(roots: Sequence[Span], now: float, terms: Terms) -> bool:
-    """Half-way through the newest one's life: a pod that started a moment ago and knows only that one has as long."""
-    return not roots or now >= max(root.made for root in roots) + terms.root / 2
+    """Half-way through the newest one's life: a pod that started a moment ago and knows only that one has as long.
+
+    One that was made under shorter terms than now's has the life that it was given.
+    """
+    newest = max(roots, key=lambda root: root.made, default=None)
+    return newest is None or now >= newest.made + min(terms.root, newest.until - newest.made) / 2
 
 
 def signer(roots: Sequence[Span], now: float, terms: Terms) -> int:

@@ -1,0 +1,46 @@
+"""A job whose template has all that the injection writes but the agent, as of pods that the webhook did not see."""
+
+import subprocess
+import sys
+import tempfile
+
+import yaml
+
+from builders_cluster import SYSTEM, Job, Json, kubectl, one
+
+AGENT = "checkpointheal-agent"
+
+
+def hide(namespace: str) -> str:
+    """From the webhook: it sees none of its pods."""
+    kubectl("label", "namespace", namespace, "checkpointheal.dev/inject=false")
+    return namespace
+
+
+class PreparedJob(Job):
+    """Its template has all that the injection writes, but the agent."""
+
+    def statefulset(self) -> Json:
+        rendered = injected(super().statefulset())
+        pod = rendered["spec"]["template"]["spec"]
+        pod["initContainers"] = [each for each in pod["initContainers"] if each["name"] != AGENT]
+        return rendered
+
+
+def injected(template: Json) -> Json:
+    """As the plugin writes it, with what the cluster's webhook goes by."""
+    settings = (one("configmap", SYSTEM, "checkpointheal-injection") or {})["data"]["settings.json"]
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        file.write(settings)
+        file.flush()
+        inject = [sys.executable, "-m", "checkpointheal_operator.plugin", "inject", "-f", "-", "--settings", file.name]
+        given = yaml.safe_dump(template)
+        done = subprocess.run(inject, input=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rendered: Json = yaml.safe_load(done.stdout)
+    return rendered
+
+
+def late_ones(job: Job, rank: int) -> list[str]:
+    pod = one("pod", job.namespace, job.pod_of(rank)) or {"spec": {}}
+    return [each["name"] for each in pod["spec"].get("ephemeralContainers", ())]
