@@ -104,7 +104,7 @@ def _epoch_order(moment: Moment, place: Place) -> EpochOrder | None:
         missed_since=known.missed_since,
         leave=epoch.leaving,
         left_out=tuple(each.member for each in epoch.left_out),
-        place=sorted(each.member for each in epoch.members).index(place.member),
+        place=moment.seats[place.member],
         host=_host(moment),
         members=len(epoch.members),
         probation=_probation(moment, place.member),
@@ -126,8 +126,10 @@ def _host(moment: Moment) -> Peer | None:
 
 def _buddies(moment: Moment, member: MemberId) -> tuple[Peer, ...]:
     """The nearest others that can be named; who is left out of the epoch is asked last, for it may be gone."""
-    is_away = moment.view.epoch.absence
-    peers = (moment.places[each].peer for each in sorted(_nearest(moment, member), key=lambda m: bool(is_away(m))))
+    away = {each.member for each in moment.view.epoch.left_out}
+    present = (each for each in _nearest(moment, member) if each not in away)
+    absent = (each for each in _nearest(moment, member) if each in away)
+    peers = (moment.places[each].peer for each in chain(present, absent))
     return tuple(islice((peer for peer in peers if peer is not None), moment.view.policy.buddies))
 
 

@@ -60,7 +60,11 @@ def parser() -> argparse.ArgumentParser:
         "--min-replicas", type=_positive, metavar="N", help="so many go on without the others, on level 2 (all wait)"
     )
     parser.add_argument(
-        "--go-on-after", type=_positive, default=30, metavar="S", help="seconds that they wait first (%(default)s)"
+        "--go-on-after",
+        type=_positive,
+        default=30,
+        metavar="S",
+        help="seconds that they wait first, 10 or more (%(default)s)",
     )
     parser.add_argument("--dir", type=Path, metavar="D", help=f"folder of the logs ({FOLDER}/JOB)")
     parser.add_argument("--arena-slots", type=_slots, default=2, metavar="S", help="generations kept (%(default)s)")
