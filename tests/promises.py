@@ -196,12 +196,15 @@ class Promised(Troubled):
     def nobody_is_behind_unless_the_policy_lets_it_and_nothing_else_is_left(
         self, view: JobView, decision: BeginEpoch
     ) -> None:
-        private, step = set(_privates(view)), decision.order.step
+        there, step = tuple(each.member for each in decision.members), decision.order.step
+        private = {(whose, of) for holder, whose, of in _privates(view) if holder in there}
         for each in (each for each in decision.members if each.private_step is not None):
             assert view.policy.private_behind == "Allow"
-            assert highest_restorable(view) is None
+            was_away = any(left.member == each.member for left in view.epoch.left_out)
+            assert was_away or highest_restorable(view, there) is None
             assert each.member not in self.unable
-            assert each.private_step == max(of for member, of in private if member == each.member and of <= step)
+            own = (of for whose, of in private if whose == each.member and _saw(view, whose, of))
+            assert each.private_step == max(of for of in own if of <= step)
 
     def an_epoch_ends_only_for_a_member_that_is_truly_lost(self, view: JobView, decision: EndEpoch) -> None:
         if decision.sound is not None:

@@ -144,6 +144,12 @@ def test_who_is_left_out_is_the_last_to_keep_a_private_part() -> None:
     assert [str(each.member) for each in buddies] == ["2/0", "3/0"]
 
 
+def test_a_trainer_that_is_to_be_killed_is_not_forgotten_because_it_is_left_out() -> None:
+    view = a_lossy_job("1/0")
+    view = view.model_copy(update={"epoch": view.epoch.model_copy(update={"restarts": ("t1/0",)})})
+    assert decided(view, LATER)[0].epoch.restarts == ("t1/0",)
+
+
 def test_a_short_epoch_is_left_alone_while_nobody_is_back() -> None:
     assert decide(a_short_job("1/0"), LATER) == Nothing(reason=Reason.ALL_TRAIN, message="epoch 2 is under way")
 

@@ -139,7 +139,7 @@ def test_who_never_had_one_begins_all_the_same():
     grown = with_new_pod(grown, LOST)
     point = point_of(on_demand(grown, 9))
     assert (point.step, point.beginning, point.behind) == (10, (m("3/0"),), {LOST: 9})
-    assert "the private part of 3/0 begins there: it never had one; step 10 goes on with" in point.message
+    assert "the private part of 3/0 begins there: it has none of that step; step 10 goes on with" in point.message
 
 
 def begun() -> tuple[JobView, BeginEpoch]:

@@ -101,6 +101,11 @@ class Moment:
         return kept
 
     @cached_property
+    def seats(self) -> Mapping[MemberId, int]:
+        """The number of each member of the latest epoch among all that are in it, from 0 on."""
+        return {member: seat for seat, member in enumerate(sorted(each.member for each in self.view.epoch.members))}
+
+    @cached_property
     def _given(self) -> Mapping[str, Identity]:
         """By pod, what its open heal has it receive."""
         return {heal.pod_uid: heal.assignment.identity for heal in self.view.heals if heal.is_open and heal.assignment}

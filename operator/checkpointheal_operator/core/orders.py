@@ -106,7 +106,7 @@ def _epoch_order(moment: Moment, place: Place) -> EpochOrder | None:
         missed_since=known.missed_since,
         leave=epoch.leaving,
         left_out=tuple(each.member for each in epoch.left_out),
-        place=sorted(each.member for each in epoch.members).index(place.member),
+        place=moment.seats[place.member],
         host=_host(moment),
         members=len(epoch.members),
         probation=_probation(moment, place.member),
@@ -131,10 +131,10 @@ def _buddies(moment: Moment, member: MemberId) -> tuple[Peer, ...]:
 
     Who is left out of the epoch is asked last, for it may be gone.
     """
-    own, is_away = moment.places[member].pod, moment.view.epoch.absence
-    near = tuple(_nearest(moment, member))
-    asked = ([each for each in near if bool(is_away(each)) == away] for away in (False, True))
-    named = ([peer for each in group if (peer := moment.places[each].peer) is not None] for group in asked)
+    own, away = moment.places[member].pod, {each.member for each in moment.view.epoch.left_out}
+    present = (each for each in _nearest(moment, member) if each not in away)
+    absent = (each for each in _nearest(moment, member) if each in away)
+    named = ((peer for each in group if (peer := moment.places[each].peer)) for group in (present, absent))
     apart = chain.from_iterable(_apart(pod_of(own.uid) if own else "", peers) for peers in named)
     return tuple(islice(apart, moment.view.policy.buddies))
 

@@ -114,6 +114,7 @@ def _begun(view: JobView, decision: BeginEpoch, now: float) -> JobView:
         message=decision.message,
         members=decision.members,
         left_out=decision.left_out,
+        restarts=view.epoch.restarts if decision.left_out else (),
     )
     return view.model_copy(update={"epoch": epoch, "heals": heals})
 

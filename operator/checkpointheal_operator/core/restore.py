@@ -15,6 +15,7 @@ from checkpointheal_operator.core import private_parts
 from checkpointheal_operator.core.decisions import Wait
 from checkpointheal_operator.core.hearing import last_identity
 from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.private_parts import Part
 from checkpointheal_operator.core.protection import flaws_of
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.view import Remembered
@@ -74,6 +75,7 @@ def restore_point(moment: Moment) -> RestorePoint | Wait:
     best = best or _behind(moment, candidates)
     if best is None:
         return _fall_back(moment, candidates)
+    best = _with_own_past(moment, best)
     if best.pending:
         member, until = min(best.pending, key=lambda each: (each[1], each[0]))
         return Wait(
@@ -92,15 +94,30 @@ def _behind(moment: Moment, candidates: Sequence[Candidate]) -> Candidate | None
 
 def _with_earlier(moment: Moment, candidate: Candidate) -> Candidate | None:
     """The same step with earlier parts for those who have none of it; None where one of them has none at all."""
-    private, behind = dict(candidate.private), dict[MemberId, int]()
-    for member in candidate.homeless:
-        part = private_parts.earlier(moment, member, candidate.step)
-        if part is None:
-            return None
-        behind[member] = part.step
-        if part.holders:
-            private[member] = part.holders
-    return replace(candidate, homeless=(), private=private, behind=behind)
+    found = {each: private_parts.earlier(moment, each, candidate.step) for each in candidate.homeless}
+    parts = {member: part for member, part in found.items() if part is not None}
+    return _with_parts(candidate, parts) if len(parts) == len(found) else None
+
+
+def _with_own_past(moment: Moment, candidate: Candidate) -> Candidate:
+    """Who was left out goes on with its part of then, where it may be behind; to begin anew repeats more batches."""
+    if moment.view.policy.private_behind == "Refuse":
+        return candidate
+    absences = ((each, moment.view.epoch.absence(each)) for each in candidate.beginning)
+    found = ((each, private_parts.earlier(moment, each, left.since + 1)) for each, left in absences if left)
+    return _with_parts(candidate, {member: part for member, part in found if part is not None})
+
+
+def _with_parts(candidate: Candidate, parts: Mapping[MemberId, Part]) -> Candidate:
+    """The same step, where these members have earlier parts."""
+    held = {member: part.holders for member, part in parts.items() if part.holders}
+    return replace(
+        candidate,
+        homeless=tuple(each for each in candidate.homeless if each not in parts),
+        beginning=tuple(each for each in candidate.beginning if each not in parts),
+        private={**candidate.private, **held},
+        behind={**candidate.behind, **{member: part.step for member, part in parts.items()}},
+    )
 
 
 def _go_on(best: Candidate, passed: Candidate | None) -> RestorePoint:

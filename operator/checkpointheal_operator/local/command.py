@@ -65,7 +65,11 @@ def parser() -> argparse.ArgumentParser:
         "--min-replicas", type=_positive, metavar="N", help="so many go on without the others, on level 2 (all wait)"
     )
     parser.add_argument(
-        "--go-on-after", type=_positive, default=30, metavar="S", help="seconds that they wait first (%(default)s)"
+        "--go-on-after",
+        type=_positive,
+        default=30,
+        metavar="S",
+        help="seconds that they wait first, 10 or more (%(default)s)",
     )
     parser.add_argument(
         "--local-ranks", type=_positive, default=1, metavar="N", help="members per pod, lost together (%(default)s)"

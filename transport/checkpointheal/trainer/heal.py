@@ -153,7 +153,9 @@ class Heal:
         """
         self._asked = True
         if self._line is None:
-            yield alone(begin)
+            only = alone(begin)
+            only.members = self.world
+            yield only
             return
         membership = Membership(self._parts, self._line, groups(), self._settings.member.coordinate)
         self._membership = membership
@@ -168,8 +170,8 @@ class Heal:
 
     @property
     def world(self) -> int:
-        """How many members train in this epoch: what gradients are averaged over. 1 outside of `epochs()`."""
-        return 1 if self._epoch_now is None else self._epoch_now.members
+        """How many train together now, those left out of an epoch not counted: what gradients are averaged over."""
+        return dist.get_world_size() if dist.is_initialized() else 1
 
     def may_step(self) -> None:
         """Raise EpochOver where the gradients at hand may be worth nothing; wait for what is copied in the background.
