@@ -24,7 +24,9 @@ def main(argv: list[str] | None = None) -> int:
     del argv
     try:
         seats = AgentSettings.seats(os.environ)
-        log_lines.begin(os.environ, job=seats[0].job, member=seats[0].member, pod=seats[0].pod)
+        (first, *others) = seats
+        member, pod = (None, "") if others else (first.member, first.pod)
+        log_lines.begin(os.environ, job=first.job, member=member, pod=pod)
         asyncio.run(_serve(seats))
     except Misuse as error:
         sys.stderr.write(f"checkpointheal agent: {error}\n")
@@ -39,7 +41,8 @@ async def _serve(seats: Sequence[AgentSettings]) -> None:
         if current is not None:
             loop.add_signal_handler(number, current.cancel)
     with contextlib.suppress(asyncio.CancelledError):
-        async with aiohttp.ClientSession() as session:
+        # Every seat holds a poll open: a limit on connections would let the last ones wait for the first.
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
             agents = [Agent(each, session) for each in seats]
             async with asyncio.TaskGroup() as tasks:
                 for agent, settings in zip(agents, seats, strict=True):

@@ -16,10 +16,10 @@ from checkpointheal.run import trainer
 from checkpointheal.run.loop import FORWARDED
 from checkpointheal.run.restarts import SIGNALLED
 from checkpointheal.run.waking import wait, wake_on
+from checkpointheal.tether import PR_SET_PDEATHSIG
 
-PR_SET_PDEATHSIG = 1
 GRACE = 30.0
-"""Seconds that the others may take to end, once one has failed for good: their own `run`s kill sooner."""
+"""Seconds that the others may take to end, once one has failed for good."""
 
 
 class Crew:
