@@ -10,6 +10,7 @@ from builders_core import (
     a_job,
     decided,
     ended,
+    held_for,
     m,
     report_of,
     with_followers,
@@ -204,6 +205,40 @@ def test_its_private_part_begins_where_it_comes_in_and_what_it_kept_is_of_anothe
     assert enrolled["1/0"].missed_since == 2
     assert not enrolled["0/0"].private_begins
     assert decision.message.endswith("the private part of 1/0 begins there: it has none of that step")
+
+
+def a_return(*kept: int, able: bool = True, allowed: bool = True) -> BeginEpoch:
+    """The others have kept these parts of the one that comes in at step 13, from step 10 on away."""
+    view, _ = decided(back(a_short_job("1/0"), "1/0"), LATER)
+    view, _ = decided(all_left(with_policy(view, private_behind="Allow" if allowed else "Refuse")), LATER)
+    for member in (m("0/0"), m("2/0")):
+        held = report_of(view, member).private_held
+        view = with_report(view, member, private_held=(*held, held_for(m("1/0"), *kept)))
+    got = a_generation(m("1/0"), 13, private=False, epoch=2)
+    return begun(with_report(view, m("1/0"), generations=(got,), behind=able))
+
+
+def test_where_an_earlier_part_may_stand_in_it_comes_in_with_the_one_of_when_it_went() -> None:
+    decision = a_return(8, 9, 10, 12)
+    came = next(each for each in decision.members if each.member == m("1/0"))
+    assert (came.private_step, came.private_begins, came.private_from) == (10, False, ("u0/0", "u2/0"))
+    assert decision.reason == Reason.PRIVATE_STATE_BEHIND
+    assert "an earlier private part of 1/0 at step 10" in decision.message
+
+
+@pytest.mark.parametrize(
+    "decision",
+    [
+        pytest.param(a_return(9, 10, allowed=False), id="the policy does not allow it"),
+        pytest.param(a_return(9, 10, able=False), id="its trainer cannot"),
+        pytest.param(a_return(), id="nobody keeps one"),
+        pytest.param(a_return(12), id="it is of another past"),
+    ],
+)
+def test_else_its_private_part_begins_anew(decision: BeginEpoch) -> None:
+    came = next(each for each in decision.members if each.member == m("1/0"))
+    assert (came.private_step, came.private_begins) == (None, True)
+    assert decision.reason == Reason.EVERYONE_WAITS
 
 
 def test_one_that_is_lost_before_they_have_left_is_lost_as_ever() -> None:
