@@ -39,7 +39,7 @@ def earlier(moment: Moment, member: MemberId, step: int) -> Part | None:
     report = moment.places[member].report
     if report is not None and not report.behind:
         return None
-    found = {*_own_steps(moment, member)}
+    found = _own_steps(moment, member)
     found |= {kept for _, report in _buddies(moment, member) for kept in _kept(report, member)}
     latest = max((each for each in found if each < step), default=None)
     return None if latest is None else exact(moment, member, latest)
