@@ -3,6 +3,7 @@
 The only place where a reason, a rung or a cause is spelled. Must not know any other module of ours.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Self
 
@@ -310,3 +311,8 @@ class Reason(StrEnum):
     )
     MESH_IN_THE_WAY = "MeshInTheWay", "{mesh} carries the agent's port {port}: exclude it from the mesh"
     UNKNOWN_ANNOTATION = "UnknownAnnotation", "{key} means nothing: did you mean {nearest}?"
+
+
+def named(which: Sequence[object]) -> str:
+    """Members or coordinates, as a sentence names them: the first eight."""
+    return ", ".join(map(str, which[:8]))

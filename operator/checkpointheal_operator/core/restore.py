@@ -6,20 +6,17 @@ has one of an earlier step. Unknown is not no: nobody's state is given up while 
 reading.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from checkpointheal.contract.gateway import Generation
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core import private_parts
+from checkpointheal_operator.core.candidates import Candidate, candidates
 from checkpointheal_operator.core.decisions import Wait
-from checkpointheal_operator.core.hearing import last_identity
 from checkpointheal_operator.core.moment import Moment, Place
-from checkpointheal_operator.core.private_parts import Part
 from checkpointheal_operator.core.protection import flaws_of
-from checkpointheal_operator.core.reasons import Reason, Rung
-from checkpointheal_operator.core.view import Remembered
-from checkpointheal_operator.core.vote import Ballot, Holder, elect
+from checkpointheal_operator.core.reasons import Reason, Rung, named
+from checkpointheal_operator.core.vote import Ballot, Holder
 
 
 @dataclass(frozen=True)
@@ -45,50 +42,31 @@ class RestorePoint:
         return ballot.accepted.get(place.pod.uid) if ballot else None
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """What is known about one step."""
-
-    step: int
-    ballots: Mapping[int, Ballot]
-    private: Mapping[MemberId, tuple[str, ...]]
-    pending: tuple[tuple[MemberId, float], ...]
-    uncovered: tuple[int, ...]
-    homeless: tuple[MemberId, ...]
-    beginning: tuple[MemberId, ...]
-    behind: Mapping[MemberId, int] = field(default_factory=dict)
-
-    @property
-    def may_serve(self) -> bool:
-        """Nothing forbids it; what is pending is hoped for."""
-        return not self.uncovered and not self.homeless
-
-
 def restore_point(moment: Moment) -> RestorePoint | Wait:
     """Find it, or say what must be waited for first."""
     if (unheard := _unheard(moment)) is not None:
         return unheard
-    candidates = _candidates(moment)
-    best = next((each for each in candidates if each.may_serve), None)
-    if (silent := _silent(moment)) is not None and (best is None or best is not candidates[0]):
+    known = candidates(moment)
+    best = next((each for each in known if each.may_serve), None)
+    if (silent := _silent(moment)) is not None and (best is None or best is not known[0]):
         return silent
-    best = best or _behind(moment, candidates)
+    best = best or _behind(moment, known)
     if best is None:
-        return _fall_back(moment, candidates)
+        return _fall_back(moment, known)
     best = _with_own_past(moment, best)
     if best.pending:
         member, until = min(best.pending, key=lambda each: (each[1], each[0]))
         return Wait(
             until=until, reason=Reason.DIGEST_PENDING, message=Reason.DIGEST_PENDING.tell(member=member, step=best.step)
         )
-    return _go_on(best, passed=None if best.step == candidates[0].step else candidates[0])
+    return _go_on(best, passed=None if best.step == known[0].step else known[0])
 
 
-def _behind(moment: Moment, candidates: Sequence[Candidate]) -> Candidate | None:
+def _behind(moment: Moment, known: Sequence[Candidate]) -> Candidate | None:
     """Asked only once no step serves exactly: what is computed again costs less than a stream that is not the same."""
     if moment.view.policy.private_behind == "Refuse":
         return None
-    covered = (each for each in candidates if not each.uncovered)
+    covered = (each for each in known if not each.uncovered)
     return next((found for each in covered if (found := _with_earlier(moment, each)) is not None), None)
 
 
@@ -96,7 +74,7 @@ def _with_earlier(moment: Moment, candidate: Candidate) -> Candidate | None:
     """The same step with earlier parts for those who have none of it; None where one of them has none at all."""
     found = {each: private_parts.earlier(moment, each, candidate.step) for each in candidate.homeless}
     parts = {member: part for member, part in found.items() if part is not None}
-    return _with_parts(candidate, parts) if len(parts) == len(found) else None
+    return candidate.with_parts(parts) if len(parts) == len(found) else None
 
 
 def _with_own_past(moment: Moment, candidate: Candidate) -> Candidate:
@@ -105,30 +83,18 @@ def _with_own_past(moment: Moment, candidate: Candidate) -> Candidate:
         return candidate
     absences = ((each, moment.view.epoch.absence(each)) for each in candidate.beginning)
     found = ((each, private_parts.earlier(moment, each, left.since + 1)) for each, left in absences if left)
-    return _with_parts(candidate, {member: part for member, part in found if part is not None})
-
-
-def _with_parts(candidate: Candidate, parts: Mapping[MemberId, Part]) -> Candidate:
-    """The same step, where these members have earlier parts."""
-    held = {member: part.holders for member, part in parts.items() if part.holders}
-    return replace(
-        candidate,
-        homeless=tuple(each for each in candidate.homeless if each not in parts),
-        beginning=tuple(each for each in candidate.beginning if each not in parts),
-        private={**candidate.private, **held},
-        behind={**candidate.behind, **{member: part.step for member, part in parts.items()}},
-    )
+    return candidate.with_parts({member: part for member, part in found if part is not None})
 
 
 def _go_on(best: Candidate, passed: Candidate | None) -> RestorePoint:
     reason, message = Reason.EVERYONE_WAITS, Reason.EVERYONE_WAITS.tell(step=best.step)
     if best.beginning:
-        message += f"; the private part of {_named(best.beginning)} begins there: it has none of that step"
+        message += f"; the private part of {named(best.beginning)} begins there: it has none of that step"
     if best.behind:
         reason = Reason.PRIVATE_STATE_BEHIND
         message += f"; {private_parts.tell_behind(best.step, best.behind)}"
     if passed is not None:
-        message += f"; not step {passed.step}: {_obstacle(passed)[1]}"
+        message += f"; not step {passed.step}: {passed.obstacle()[1]}"
     return RestorePoint(
         best.step, Rung.OWN_MEMORY, reason, message, best.ballots, best.private, best.beginning, best.behind
     )
@@ -171,78 +137,19 @@ def _silent(moment: Moment) -> Wait | None:
     return None
 
 
-def _candidates(moment: Moment) -> tuple[Candidate, ...]:
-    held = {member: moment.generations(moment.places[member].report) for member in moment.members}
-    steps = {step for each in held.values() for step in each}
-    return tuple(_candidate(moment, held, step) for step in sorted(steps, reverse=True))
-
-
-def _candidate(moment: Moment, held: Mapping[MemberId, Mapping[int, Generation]], step: int) -> Candidate:
-    voters: dict[int, list[Holder]] = {c: [] for c in range(moment.view.policy.ranks)}
-    pending: list[tuple[MemberId, float]] = []
-    hoped: set[int] = set()
-    for member in moment.members:
-        place, generation = moment.places[member], held[member].get(step)
-        if generation is None:
-            continue
-        if generation.state_digest is not None:
-            voters[member.coordinate].append(Holder(place, generation))
-        elif place.can_give and moment.now < (until := _digest_deadline(moment, place, generation)):
-            pending.append((member, until))
-            hoped.add(member.coordinate)
-    ballots = {c: _ballot(moment, c, step, each) for c, each in voters.items()}
-    needing = [member for member in moment.members if not moment.places[member].is_done]
-    parts = {member: private_parts.exact(moment, member, step) for member in needing}
-    without = [member for member, part in parts.items() if part is None]
-    beginning = tuple(member for member in without if private_parts.never_had(moment, member, step))
-    return Candidate(
-        step=step,
-        ballots=ballots,
-        private={member: part.holders for member, part in parts.items() if part and part.holders},
-        pending=tuple(pending),
-        uncovered=tuple(c for c, ballot in ballots.items() if not ballot.accepted and c not in hoped),
-        homeless=tuple(member for member in without if member not in beginning),
-        beginning=beginning,
-    )
-
-
-def _ballot(moment: Moment, coordinate: int, step: int, voters: Sequence[Holder]) -> Ballot:
-    """Who goes, or is silent, has no less a say in whose bytes are right: it only cannot give its own."""
-    ballot = elect(voters, _witnesses(moment, coordinate, step))
-    giving = {uid: holder for uid, holder in ballot.accepted.items() if holder.place.can_give}
-    return Ballot(giving, ballot.refused)
-
-
-def _digest_deadline(moment: Moment, place: Place, generation: Generation) -> float:
-    led, over = moment.view.leader_since, moment.view.epoch.ended_at
-    since = max(led, led if over is None else over, place.heard.agent_since if place.heard else led)
-    return since + moment.view.policy.patience(generation.bytes)
-
-
-def _witnesses(moment: Moment, coordinate: int, step: int) -> Iterator[Remembered]:
-    """What lost pods last held: as remembered, or as heard of late from a pod that holds no place any more."""
-    holding = {place.pod.uid for place in moment.places.values() if place.pod}
-    gone = (heard.report for uid, heard in moment.heard.items() if uid not in holding)
-    for each in (*moment.view.remembered, *(last for report in gone if (last := last_identity(report)))):
-        left = moment.view.epoch.absence(each.member)
-        saw_it = left is None or step <= left.since  # what it held of a later step came of another past
-        if saw_it and each.member.coordinate == coordinate and each.identity.step == step:
-            yield each
-
-
-def _fall_back(moment: Moment, candidates: tuple[Candidate, ...]) -> RestorePoint:
+def _fall_back(moment: Moment, known: tuple[Candidate, ...]) -> RestorePoint:
     """No step will do: the user's checkpoint where there was ever a state, else a fresh start."""
-    if not candidates:
+    if not known:
         return _nothing_held(moment)
-    covered = [each for each in candidates if not each.uncovered]
+    covered = [each for each in known if not each.uncovered]
     if covered:
-        reason, message = _obstacle(covered[0])
+        reason, message = covered[0].obstacle()
         return RestorePoint(None, Rung.CHECKPOINT, reason, message)
-    never = set.intersection(*(set(each.uncovered) for each in candidates))
-    reason, message = _obstacle(candidates[0])
+    never = set.intersection(*(set(each.uncovered) for each in known))
+    reason, message = known[0].obstacle()
     if not never:
         reason = Reason.NO_COMMON_STEP
-        message = reason.tell(what="; ".join(_obstacle(each)[1] for each in candidates[:3]))
+        message = reason.tell(what="; ".join(each.obstacle()[1] for each in known[:3]))
     return RestorePoint(None, Rung.CHECKPOINT, reason, message)
 
 
@@ -284,17 +191,3 @@ def _why_nothing(moment: Moment, place: Place) -> str:
         return flaws[0].message
     since = f"epoch {moment.view.epoch.number} began"
     return f"{place.member} has kept no step since {since}" if place.report.generations else f"{place.member} kept none"
-
-
-def _obstacle(candidate: Candidate) -> tuple[Reason, str]:
-    """What forbids this step, in a word and a sentence."""
-    if candidate.uncovered:
-        who = _named(candidate.uncovered)
-        reason = Reason.NO_ELIGIBLE_DONOR
-        return reason, reason.tell(what=f"step {candidate.step} of coordinate {who}")
-    reason = Reason.PRIVATE_STATE_LOST
-    return reason, reason.tell(what=f"{_named(candidate.homeless)} at step {candidate.step}")
-
-
-def _named(which: Sequence[object]) -> str:
-    return ", ".join(map(str, which[:8]))

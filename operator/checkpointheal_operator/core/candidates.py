@@ -1,0 +1,116 @@
+"""Which steps could the job go on from, and what is known of each?
+
+A step that some arena holds is a candidate. Must not know which one is taken.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from checkpointheal.contract.gateway import Generation
+from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.core import private_parts
+from checkpointheal_operator.core.hearing import last_identity
+from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.private_parts import Part
+from checkpointheal_operator.core.reasons import Reason, named
+from checkpointheal_operator.core.view import Remembered
+from checkpointheal_operator.core.vote import Ballot, Holder, elect
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is known about one step."""
+
+    step: int
+    ballots: Mapping[int, Ballot]
+    private: Mapping[MemberId, tuple[str, ...]]
+    pending: tuple[tuple[MemberId, float], ...]
+    uncovered: tuple[int, ...]
+    homeless: tuple[MemberId, ...]
+    beginning: tuple[MemberId, ...]
+    behind: Mapping[MemberId, int] = field(default_factory=dict)
+
+    @property
+    def may_serve(self) -> bool:
+        """Nothing forbids it; what is pending is hoped for."""
+        return not self.uncovered and not self.homeless
+
+    def with_parts(self, parts: Mapping[MemberId, Part]) -> "Candidate":
+        """The same step, where these members have earlier parts."""
+        held = {member: part.holders for member, part in parts.items() if part.holders}
+        return replace(
+            self,
+            homeless=tuple(each for each in self.homeless if each not in parts),
+            beginning=tuple(each for each in self.beginning if each not in parts),
+            private={**self.private, **held},
+            behind={**self.behind, **{member: part.step for member, part in parts.items()}},
+        )
+
+    def obstacle(self) -> tuple[Reason, str]:
+        """What forbids this step, in a word and a sentence."""
+        if self.uncovered:
+            who = named(self.uncovered)
+            reason = Reason.NO_ELIGIBLE_DONOR
+            return reason, reason.tell(what=f"step {self.step} of coordinate {who}")
+        reason = Reason.PRIVATE_STATE_LOST
+        return reason, reason.tell(what=f"{named(self.homeless)} at step {self.step}")
+
+
+def candidates(moment: Moment) -> tuple[Candidate, ...]:
+    """The highest step first."""
+    held = {member: moment.generations(moment.places[member].report) for member in moment.members}
+    steps = {step for each in held.values() for step in each}
+    return tuple(_candidate(moment, held, step) for step in sorted(steps, reverse=True))
+
+
+def _candidate(moment: Moment, held: Mapping[MemberId, Mapping[int, Generation]], step: int) -> Candidate:
+    voters: dict[int, list[Holder]] = {c: [] for c in range(moment.view.policy.ranks)}
+    pending: list[tuple[MemberId, float]] = []
+    hoped: set[int] = set()
+    for member in moment.members:
+        place, generation = moment.places[member], held[member].get(step)
+        if generation is None:
+            continue
+        if generation.state_digest is not None:
+            voters[member.coordinate].append(Holder(place, generation))
+        elif place.can_give and moment.now < (until := _digest_deadline(moment, place, generation)):
+            pending.append((member, until))
+            hoped.add(member.coordinate)
+    ballots = {c: _ballot(moment, c, step, each) for c, each in voters.items()}
+    needing = [member for member in moment.members if not moment.places[member].is_done]
+    parts = {member: private_parts.exact(moment, member, step) for member in needing}
+    without = [member for member, part in parts.items() if part is None]
+    beginning = tuple(member for member in without if private_parts.never_had(moment, member, step))
+    return Candidate(
+        step=step,
+        ballots=ballots,
+        private={member: part.holders for member, part in parts.items() if part and part.holders},
+        pending=tuple(pending),
+        uncovered=tuple(c for c, ballot in ballots.items() if not ballot.accepted and c not in hoped),
+        homeless=tuple(member for member in without if member not in beginning),
+        beginning=beginning,
+    )
+
+
+def _ballot(moment: Moment, coordinate: int, step: int, voters: Sequence[Holder]) -> Ballot:
+    """Who goes, or is silent, has no less a say in whose bytes are right: it only cannot give its own."""
+    ballot = elect(voters, _witnesses(moment, coordinate, step))
+    giving = {uid: holder for uid, holder in ballot.accepted.items() if holder.place.can_give}
+    return Ballot(giving, ballot.refused)
+
+
+def _digest_deadline(moment: Moment, place: Place, generation: Generation) -> float:
+    led, over = moment.view.leader_since, moment.view.epoch.ended_at
+    since = max(led, led if over is None else over, place.heard.agent_since if place.heard else led)
+    return since + moment.view.policy.patience(generation.bytes)
+
+
+def _witnesses(moment: Moment, coordinate: int, step: int) -> Iterator[Remembered]:
+    """What lost pods last held: as remembered, or as heard of late from a pod that holds no place any more."""
+    holding = {place.pod.uid for place in moment.places.values() if place.pod}
+    gone = (heard.report for uid, heard in moment.heard.items() if uid not in holding)
+    for each in (*moment.view.remembered, *(last for report in gone if (last := last_identity(report)))):
+        left = moment.view.epoch.absence(each.member)
+        saw_it = left is None or step <= left.since  # what it held of a later step came of another past
+        if saw_it and each.member.coordinate == coordinate and each.identity.step == step:
+            yield each
