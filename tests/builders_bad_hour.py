@@ -19,8 +19,9 @@ from pathlib import Path
 from checkpointheal.contract.gateway import TransferFacts
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.decisions import BeginEpoch, Decision, EndEpoch
+from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.status import transfer_of
-from checkpointheal_operator.core.view import JobView, Policy
+from checkpointheal_operator.core.view import JobView
 from checkpointheal_operator.demo.progress import Progress
 from checkpointheal_operator.demo.proof import compare
 from checkpointheal_operator.local.job import Hooks, LocalJob, _spawn

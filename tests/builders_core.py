@@ -17,9 +17,10 @@ from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
 from checkpointheal_operator.core.moment import at
+from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.reasons import Rung
 from checkpointheal_operator.core.records import advance
-from checkpointheal_operator.core.view import EpochMember, EpochRecord, Heard, JobView, PodFacts, Policy
+from checkpointheal_operator.core.view import EpochMember, EpochRecord, Heard, JobView, PodFacts
 
 NOW = 1000.0
 BEGAN = 900.0

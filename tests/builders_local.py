@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-from checkpointheal_operator.core.view import Policy
+from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.local import keeper
 from checkpointheal_operator.local.pods import Pod
 from checkpointheal_operator.local.restarts import Limits

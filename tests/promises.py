@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from checkpointheal.contract.gateway import Assignment, Generation
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Decision, EndEpoch, LeaveEpoch
+from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.reasons import Reason, Rung
-from checkpointheal_operator.core.view import EpochMember, JobView, Policy
+from checkpointheal_operator.core.view import EpochMember, JobView
 from simulation import Trainer
 from troubled import Troubled
 

@@ -44,8 +44,9 @@ from checkpointheal_operator.core import decisions as core
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.hearing import hear, remember
 from checkpointheal_operator.core.orders import orders
+from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.records import advance
-from checkpointheal_operator.core.view import Heard, JobView, PodFacts, Policy
+from checkpointheal_operator.core.view import Heard, JobView, PodFacts
 
 SCHEMA = "5" * 32
 RUN = Hello(role="run", incarnation="run", pid=2)

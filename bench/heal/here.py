@@ -20,7 +20,8 @@ from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Decision, OpenHeal
 from checkpointheal_operator.core.hearing import is_news
 from checkpointheal_operator.core.phases import SeenHeal, phases
-from checkpointheal_operator.core.view import JobView, Policy
+from checkpointheal_operator.core.policy import Policy
+from checkpointheal_operator.core.view import JobView
 from checkpointheal_operator.demo.plain import Launch, Restarted, recover_from_checkpoint
 from checkpointheal_operator.demo.progress import Progress
 from checkpointheal_operator.gateway.hub import Hub

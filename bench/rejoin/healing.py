@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.rejoin import killing
 from bench.rejoin.lost import RANKS, Lost
 from checkpointheal.contract.identity import MemberId
-from checkpointheal_operator.core.view import Policy
+from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.local.job import LocalJob
 from checkpointheal_operator.local.settings import LocalSettings
 

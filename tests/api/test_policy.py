@@ -11,7 +11,8 @@ from checkpointheal_operator.api.checkpointheal import CheckpointHeal, Selector
 from checkpointheal_operator.api.definitions import definitions
 from checkpointheal_operator.api.heal_record import heal_spec
 from checkpointheal_operator.api.policy import matches, policy_of
-from checkpointheal_operator.core.view import HealRecord, Policy
+from checkpointheal_operator.core.policy import Policy
+from checkpointheal_operator.core.view import HealRecord
 from structural import Invalid, admit
 
 POLICY_SCHEMA, HEAL_SCHEMA = (each["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for each in definitions())

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from builders_core import a_job
 from checkpointheal_operator.core.deadlines import FIFTHS, ORDERS, PATIENCE, Deadlines, derive, disorders
 from checkpointheal_operator.core.orders import orders
-from checkpointheal_operator.core.view import Policy
+from checkpointheal_operator.core.policy import Policy
 
 
 @given(st.integers(4, 2_400))

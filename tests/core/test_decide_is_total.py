@@ -29,6 +29,7 @@ from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.plan import heal_name
+from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.reasons import Cause, Reason, Rung
 from checkpointheal_operator.core.status import explain, heal_conditions, job_conditions
 from checkpointheal_operator.core.view import (
@@ -40,7 +41,6 @@ from checkpointheal_operator.core.view import (
     HealRecord,
     Heard,
     JobView,
-    Policy,
     Remembered,
 )
 

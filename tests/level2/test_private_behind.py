@@ -13,8 +13,8 @@ import pytest
 from builders_bad_hour import BadHour, an_hour
 from checkpointheal.demo import reference
 from checkpointheal_operator.core.decisions import BeginEpoch
+from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.reasons import Reason, Rung
-from checkpointheal_operator.core.view import Policy
 from checkpointheal_operator.local.summary import summary
 
 pytestmark = [pytest.mark.kills, pytest.mark.timeout(900)]

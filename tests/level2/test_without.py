@@ -17,8 +17,8 @@ import torch
 from builders_level2 import with_fsdp2
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.decisions import BeginEpoch, Decision
+from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.reasons import Cause, Reason
-from checkpointheal_operator.core.view import Policy
 from checkpointheal_operator.local.job import Hooks, LocalJob
 from checkpointheal_operator.local.screen import OperatorLog
 from checkpointheal_operator.local.settings import LocalSettings

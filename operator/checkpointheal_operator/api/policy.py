@@ -10,7 +10,7 @@ from checkpointheal_operator.api.base import CHANNELS
 from checkpointheal_operator.api.checkpointheal import CheckpointHealSpec, Donors, Expression, Selector
 from checkpointheal_operator.api.checkpointheal import Deadlines as DeadlinesSpec
 from checkpointheal_operator.core.deadlines import FIFTHS, Deadlines, derive
-from checkpointheal_operator.core.view import Policy
+from checkpointheal_operator.core.policy import Policy
 
 FLOOR = 50_000_000
 """Bytes per second."""

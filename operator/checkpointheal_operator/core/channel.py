@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from checkpointheal.contract.gateway import AgentReport
+from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import Policy
 
 
 @dataclass(frozen=True)

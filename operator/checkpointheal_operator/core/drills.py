@@ -14,9 +14,10 @@ from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.channel import crossing
 from checkpointheal_operator.core.diagnosis import losses
 from checkpointheal_operator.core.moment import Moment, Place, at
+from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.protection import lacks_certificate
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import DrillPlan, DrillRecord, DrillSide, JobView, Policy
+from checkpointheal_operator.core.view import DrillPlan, DrillRecord, DrillSide, JobView
 
 SPARE_SECONDS = 10.0
 """For orders and reports on their way: agents themselves let go at the deadline."""

@@ -17,7 +17,8 @@ from typing import TypeVar
 from rich.console import Console
 
 from checkpointheal_operator.core.decisions import Assign, Decision, EndEpoch, Nothing, Wait
-from checkpointheal_operator.core.view import JobView, Policy
+from checkpointheal_operator.core.policy import Policy
+from checkpointheal_operator.core.view import JobView
 from checkpointheal_operator.demo.plain import Launch, recover_from_checkpoint, train
 from checkpointheal_operator.demo.progress import Progress
 from checkpointheal_operator.demo.proof import compare

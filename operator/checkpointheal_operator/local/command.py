@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from checkpointheal_operator.core.decisions import Decision, held_by
-from checkpointheal_operator.core.view import JobView, Policy
+from checkpointheal_operator.core.policy import Policy
+from checkpointheal_operator.core.view import JobView
 from checkpointheal_operator.local.job import Hooks, LocalJob
 from checkpointheal_operator.local.live import LiveView
 from checkpointheal_operator.local.places import search_path

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from checkpointheal.contract.base import Count, Frozen, Seconds
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.seats import LocalRanks, Seats, pods_per_replica
-from checkpointheal_operator.core.view import Policy
+from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.local.restarts import Limits
 
 

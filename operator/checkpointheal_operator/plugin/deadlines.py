@@ -11,8 +11,8 @@ from typing import NamedTuple
 from checkpointheal_operator.api.checkpointheal import CheckpointHealSpec, Deadlines, Donors, Selector
 from checkpointheal_operator.api.policy import policy_of
 from checkpointheal_operator.core.deadlines import FIFTHS, PATIENCE
+from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.quantities import whole
-from checkpointheal_operator.core.view import Policy
 
 CALLED = "kubectl checkpointheal deadlines"
 POD_SECONDS = 120
