@@ -93,8 +93,8 @@ def test_a_job_that_is_looked_at_again_is_seen_as_it_is_whatever_of_it_has_chang
             assert seen == await Reader().read(cluster, WHERE, JOB)
             assert seen.policy.spec.donors.limit == version
             (pod,) = (each for each in seen.pods if each.object["metadata"]["name"] == moved["metadata"]["name"])
-            assert pod.facts is not None
-            assert (pod.facts.node, pod.marks[JOB_MARK]) == (f"node-{version}", f"job-{version}")
+            (facts,) = pod.facts
+            assert (facts.node, pod.marks[JOB_MARK]) == (f"node-{version}", f"job-{version}")
         mirrors[PODS].drop(moved["metadata"]["uid"])
         assert await reader.read(cluster, WHERE, JOB) == await Reader().read(cluster, WHERE, JOB)
 
