@@ -12,14 +12,19 @@ import contextlib
 import json
 import os
 import random
+import signal
 import statistics
 import sys
+import tempfile
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
+from bench.machine import machine
 from bench.scale.agents import SIZE, STEP, Agent, Agents, Door
 from bench.scale.crowd import Crowd, pod
 from bench.scale.processes import Api, Operator, api, free_ports, operator
@@ -38,6 +43,8 @@ BLOCKS = 12
 STUDENT_10 = 2.228
 """97.5 % of Student's distribution of ten degrees of freedom: two less than blocks."""
 SETTLES = 60.0
+TYPES = 10
+"""Of whose objects there are more than before are told."""
 KEPT = CheckpointHealSpec.model_fields["history_limit"].default
 """Heals of a job."""
 GROWTH = 1.0
@@ -102,11 +109,30 @@ class Sample(NamedTuple):
     tasks: int
 
 
+class Steady(NamedTuple):
+    """The replica that is measured, and where it writes what it holds."""
+
+    replica: Operator
+    file: Path
+
+    def objects(self) -> Counter[str]:
+        """How many of each type it has now."""
+        self.file.unlink(missing_ok=True)
+        self.replica.process.send_signal(signal.SIGUSR1)
+        while not self.file.exists():
+            time.sleep(0.1)
+        return Counter(json.loads(self.file.read_text()))
+
+
 class Soak:
     """What goes on until the time is up."""
 
-    def __init__(self, server: Api, steady: Operator, options: argparse.Namespace) -> None:
-        self._server, self._steady, self._minutes, self._lead = server, steady, options.minutes, options.lead
+    def __init__(self, server: Api, measured: Steady, options: argparse.Namespace) -> None:
+        self._server, self._measured, self._steady = server, measured, measured.replica
+        self._minutes, self._lead, self._warm_up = options.minutes, options.lead, 60 * options.warm_up
+        steady = self._steady
+        self.objects: list[Counter[str]] = []
+        """At the end of the warm-up, and at the end."""
         door = Door(f"https://localhost:{steady.gateway}", trusting(server.url))
         self.agents = Agents(CROWD, door, SoakAgent)
         self._dice, self.samples = random.Random(options.seed), list[Sample]()
@@ -131,6 +157,7 @@ class Soak:
             await asyncio.sleep(SETTLES / 4)
             sampling.cancel()
             self.left = await asyncio.to_thread(self._left)
+            self.objects.append(await asyncio.to_thread(self._measured.objects))
         running.cancel()
         await asyncio.gather(running, changing, sampling, return_exceptions=True)
 
@@ -166,7 +193,13 @@ class Soak:
                 self.kills += 1
                 self._other.process.kill()
                 other.close()
+                await self._until_it_leads()
                 self._start_other(other)
+
+    async def _until_it_leads(self) -> None:
+        """One that starts again under its name before its lease is over would have it back at once."""
+        while not (await asyncio.to_thread(self._holder)).startswith("operator-0"):
+            await asyncio.sleep(1.0)
 
     def _start_other(self, stack: contextlib.ExitStack) -> None:
         said = {"POD_NAME": "operator-1", "POD_IP": OTHER, "HOST": OTHER, "LEADER_PORT": LEADER_PORT}
@@ -191,6 +224,8 @@ class Soak:
         while True:
             held, tasks = (len(os.listdir(f"/proc/{pid}/{each}")) for each in ("fd", "task"))
             self.samples.append(Sample(time.monotonic() - began, self._steady.memory()[0], held, tasks))
+            if not self.objects and self.samples[-1].at >= self._warm_up:
+                self.objects.append(await asyncio.to_thread(self._measured.objects))
             if len(self.samples) % 12 == 1:
                 print(
                     f"{self.samples[-1]} restarts {self.restarts} losses {self.losses} kills {self.kills}", flush=True
@@ -237,12 +272,26 @@ def main() -> int:
     parser.add_argument("--warm-up", type=float, default=20.0, help="minutes that are not measured (20)")
     parser.add_argument("--lead", type=float, default=5.0, help="minutes between two changes of the leader (5)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="write all that was measured into FILE, as JSON")
     options = parser.parse_args()
-    with api(CROWD, "soak_server") as server, operator(server.url, **TRUST, LEADER_PORT=LEADER_PORT) as steady:
+    with contextlib.ExitStack() as stack:
+        file = Path(stack.enter_context(tempfile.TemporaryDirectory()), "objects")
+        server, program = stack.enter_context(api(CROWD, "soak_server")), ("-m", "soak_counted", str(file))
+        steady = stack.enter_context(operator(server.url, program, **TRUST, LEADER_PORT=LEADER_PORT))
         steady.until(lambda seen: seen.get('checkpointheal_looks_total{result="ok"}', 0) >= CROWD.jobs)
-        soak = Soak(server, steady, options)
+        soak = Soak(server, Steady(steady, file), options)
         asyncio.run(soak.run())
+    if options.keep is not None:
+        _keep(soak, options)
     return _tell(soak, [each for each in soak.samples if each.at >= 60 * options.warm_up])
+
+
+def _keep(soak: Soak, options: argparse.Namespace) -> None:
+    said = {key: getattr(options, key) for key in ("minutes", "warm_up", "lead", "seed")}
+    did = {key: getattr(soak, key) for key in ("restarts", "missed", "losses", "kills", "left", "objects")}
+    rows = [[round(each.at, 1), round(each.mebibytes, 2), each.descriptors, each.tasks] for each in soak.samples]
+    columns = {"columns": ["seconds", "MiB", "descriptors", "threads"], "samples": rows}
+    options.keep.write_text(json.dumps(said | {"machine": machine()} | did | columns) + "\n")
 
 
 def _tell(soak: Soak, samples: list[Sample]) -> int:
@@ -254,6 +303,9 @@ def _tell(soak: Soak, samples: list[Sample]) -> int:
         least, most = (pick(getattr(each, what) for each in samples) for pick in (min, max))
         print(f"{unit}: {found:+.2f} ± {half:.2f} an hour; between {least:.1f} and {most:.1f} ({len(samples)} samples)")
         grown = grown or found - half > GROWTH
+    before, after = soak.objects
+    for name, number in (after - before).most_common(TYPES):
+        print(f"{number:+} {name}: {before[name]}, then {after[name]}")
     print("\n".join(soak.left) or "nothing is left over")
     return 1 if grown or soak.left else 0
 
