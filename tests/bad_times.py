@@ -192,7 +192,7 @@ class Story:
 
 
 @contextlib.asynccontextmanager
-async def _before_a_server() -> AsyncIterator[tuple[FakeApi, Process]]:
+async def a_server() -> AsyncIterator[tuple[FakeApi, Process]]:
     api = FakeApi(WatchedCluster(), bookmark_every=BOOKMARK_EVERY)
     api.refuse = nobody_refused
     with tempfile.TemporaryDirectory() as folder:
@@ -212,7 +212,7 @@ def lived_through(name: str, bad: BadTime, seed: int) -> Outcome:
     """One run. Raises AssertionError where a promise was broken."""
 
     async def story() -> Outcome:
-        async with _before_a_server() as (api, process):
+        async with a_server() as (api, process):
             return await Story(api, process, random.Random(f"{name} {seed}")).go(bad)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import gc
 import http.client
 import json
 import socket
@@ -74,6 +75,8 @@ class Stage:
         self._running: dict[str, tuple[Replica, Running]] = {}
 
     def __enter__(self) -> Self:
+        """What was imported is left alone by the collector, as in an operator's own process."""
+        gc.freeze()
         self._thread.start()
         self._api = Running(self._loop, self._serve())
         self.until(lambda: bool(self.url))
@@ -87,6 +90,7 @@ class Stage:
         self._thread.join()
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
+        gc.unfreeze()
 
     def start(self, name: str) -> Replica:
         """Another replica, at an address of its own."""

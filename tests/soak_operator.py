@@ -12,102 +12,58 @@ import contextlib
 import json
 import os
 import random
-import statistics
+import signal
 import sys
+import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from pathlib import Path
 from typing import NamedTuple
 
-from bench.scale.agents import SIZE, STEP, Agent, Agents, Door
+from bench.machine import machine
+from bench.scale.agents import Agents, Door
 from bench.scale.crowd import Crowd, pod
 from bench.scale.processes import Api, Operator, api, free_ports, operator
 from bench.scale.storm import TRUST, trusting
 
-from checkpointheal.contract.gateway import AgentReport, Generation, Orders, PrivateHeld, TransferFacts
-from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.api.checkpointheal import CheckpointHealSpec
+from soak_agent import SoakAgent
+from soak_figures import Sample, has_grown, kept, told
 
 CROWD = Crowd(pods=36, jobs=12)
 LEASE = "apis/coordination.k8s.io/v1/namespaces/system/leases/checkpointheal"
 STEADY, OTHER = "127.0.0.1", "127.0.0.2"
 SAMPLE_EVERY = 5.0
-BLOCKS = 12
-"""Neighbouring samples tell nearly the same: a slope is drawn through their means over so many parts of the time."""
-STUDENT_10 = 2.228
-"""97.5 % of Student's distribution of ten degrees of freedom: two less than blocks."""
 SETTLES = 60.0
 KEPT = CheckpointHealSpec.model_fields["history_limit"].default
 """Heals of a job."""
-GROWTH = 1.0
-"""MiB, descriptors or threads an hour that are promised not to be exceeded."""
 
 
-@dataclass
-class SoakAgent(Agent):
-    """One whose pod may be replaced: the next one is empty until it has received its state."""
+class Steady(NamedTuple):
+    """The replica that is measured, and where it writes what it holds."""
 
-    life: int = 0
-    transfer: TransferFacts | None = None
-    question: str = ""
+    replica: Operator
+    file: Path
 
-    @property
-    def uid(self) -> str:
-        return f"uid-of-pod-{self.number}" + (f"-{self.life}" if self.life else "")
-
-    @property
-    def token(self) -> str:
-        return f"{self.crowd.namespace(self.crowd.job(self.number))}/pod-{self.number}/{self.uid}"
-
-    def report(self) -> AgentReport:
-        others = [MemberId(replica=each) for each in range(self.crowd.replicas) if each != self.member.replica]
-        held = tuple(PrivateHeld(member=each, steps=(STEP, STEP - 1)) for each in others) if self._has_state else ()
-        told = {"private_held": held, "transfer": self.transfer, "answered": self.question}
-        return super().report().model_copy(update=told)
-
-    def be_replaced(self) -> None:
-        self.life, self.epoch, self.request, self.sequence = self.life + 1, 0, 0, 0
-        self.transfer, self.exit, self.state, self.question = None, None, "absent", ""
-        self.said = {}
-        self._wait()
-
-    def take(self, orders: Orders) -> None:
-        wanted = orders.assignment
-        if wanted is not None and (self.transfer is None or self.transfer.attempt < wanted.attempt):
-            done = {"heal": wanted.heal, "attempt": wanted.attempt, "donor": wanted.donors[0].pod}
-            self.transfer = TransferFacts(**done, state="verified", bytes=SIZE, total=SIZE)
-            self.changed.set()
-        if orders.question != self.question:
-            self.question = orders.question
-            self.changed.set()
-        super().take(orders)
-
-    @property
-    def _has_state(self) -> bool:
-        return self.epoch > 0 or (self.transfer is not None and self.state == "waiting")
-
-    def _generations(self) -> Iterator[Generation]:
-        if not self._has_state:
-            return
-        epoch, self.epoch = self.epoch, max(1, self.epoch)
-        yield from super()._generations()
-        self.epoch = epoch
-
-
-class Sample(NamedTuple):
-    at: float
-    mebibytes: float
-    descriptors: int
-    tasks: int
+    def objects(self) -> Counter[str]:
+        """How many of each type it has now."""
+        self.file.unlink(missing_ok=True)
+        self.replica.process.send_signal(signal.SIGUSR1)
+        while not self.file.exists():
+            time.sleep(0.1)
+        return Counter(json.loads(self.file.read_text()))
 
 
 class Soak:
     """What goes on until the time is up."""
 
-    def __init__(self, server: Api, steady: Operator, options: argparse.Namespace) -> None:
-        self._server, self._steady, self._minutes, self._lead = server, steady, options.minutes, options.lead
-        door = Door(f"https://localhost:{steady.gateway}", trusting(server.url))
+    def __init__(self, server: Api, measured: Steady, options: argparse.Namespace) -> None:
+        self._server, self._measured, self._steady = server, measured, measured.replica
+        self._minutes, self._lead, self._warm_up = options.minutes, options.lead, 60 * options.warm_up
+        self.objects: list[Counter[str]] = []
+        """At the end of the warm-up, and at the end."""
+        door = Door(f"https://localhost:{self._steady.gateway}", trusting(server.url))
         self.agents = Agents(CROWD, door, SoakAgent)
         self._dice, self.samples = random.Random(options.seed), list[Sample]()
         self.restarts, self.missed, self.losses, self.kills = 0, 0, 0, 0
@@ -131,6 +87,7 @@ class Soak:
             await asyncio.sleep(SETTLES / 4)
             sampling.cancel()
             self.left = await asyncio.to_thread(self._left)
+            self.objects.append(await asyncio.to_thread(self._measured.objects))
         running.cancel()
         await asyncio.gather(running, changing, sampling, return_exceptions=True)
 
@@ -166,7 +123,13 @@ class Soak:
                 self.kills += 1
                 self._other.process.kill()
                 other.close()
+                await self._until_it_leads()
                 self._start_other(other)
+
+    async def _until_it_leads(self) -> None:
+        """One that starts again under its name before its lease is over would have it back at once."""
+        while not (await asyncio.to_thread(self._holder)).startswith("operator-0"):
+            await asyncio.sleep(1.0)
 
     def _start_other(self, stack: contextlib.ExitStack) -> None:
         said = {"POD_NAME": "operator-1", "POD_IP": OTHER, "HOST": OTHER, "LEADER_PORT": LEADER_PORT}
@@ -191,6 +154,8 @@ class Soak:
         while True:
             held, tasks = (len(os.listdir(f"/proc/{pid}/{each}")) for each in ("fd", "task"))
             self.samples.append(Sample(time.monotonic() - began, self._steady.memory()[0], held, tasks))
+            if not self.objects and self.samples[-1].at >= self._warm_up:
+                self.objects.append(await asyncio.to_thread(self._measured.objects))
             if len(self.samples) % 12 == 1:
                 print(
                     f"{self.samples[-1]} restarts {self.restarts} losses {self.losses} kills {self.kills}", flush=True
@@ -217,45 +182,30 @@ class Soak:
         return found
 
 
-def slope(samples: list[Sample], what: str) -> tuple[float, float]:
-    """An hour's growth, and half the width of its interval of 95 %."""
-    if (size := len(samples) // BLOCKS) == 0:
-        raise ValueError(f"{len(samples)} samples after the warm-up are too few for a slope")
-    parts = [samples[at : at + size] for at in range(0, size * BLOCKS, size)]
-    xs = [statistics.fmean(each.at for each in part) / 3600 for part in parts]
-    ys = [statistics.fmean(float(getattr(each, what)) for each in part) for part in parts]
-    line = statistics.linear_regression(xs, ys)
-    mean = statistics.fmean(xs)
-    spread = sum((x - mean) ** 2 for x in xs)
-    off = sum((y - line.slope * x - line.intercept) ** 2 for x, y in zip(xs, ys, strict=True))
-    return line.slope, STUDENT_10 * (off / (BLOCKS - 2) / spread) ** 0.5
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m soak_operator", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0, help="of restarts (60)")
     parser.add_argument("--warm-up", type=float, default=20.0, help="minutes that are not measured (20)")
     parser.add_argument("--lead", type=float, default=5.0, help="minutes between two changes of the leader (5)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="write all that was measured into FILE, as JSON")
     options = parser.parse_args()
-    with api(CROWD, "soak_server") as server, operator(server.url, **TRUST, LEADER_PORT=LEADER_PORT) as steady:
+    with contextlib.ExitStack() as stack:
+        file = Path(stack.enter_context(tempfile.TemporaryDirectory()), "objects")
+        server, program = stack.enter_context(api(CROWD, "soak_server")), ("-m", "soak_counted", str(file))
+        steady = stack.enter_context(operator(server.url, program, **TRUST, LEADER_PORT=LEADER_PORT))
         steady.until(lambda seen: seen.get('checkpointheal_looks_total{result="ok"}', 0) >= CROWD.jobs)
-        soak = Soak(server, steady, options)
+        soak = Soak(server, Steady(steady, file), options)
         asyncio.run(soak.run())
-    return _tell(soak, [each for each in soak.samples if each.at >= 60 * options.warm_up])
-
-
-def _tell(soak: Soak, samples: list[Sample]) -> int:
+    if options.keep is not None:
+        said = {key: getattr(options, key) for key in ("minutes", "warm_up", "lead", "seed")}
+        did = {key: getattr(soak, key) for key in ("restarts", "missed", "losses", "kills", "left", "objects")}
+        options.keep.write_text(json.dumps(said | {"machine": machine()} | did | kept(soak.samples)) + "\n")
+    samples = [each for each in soak.samples if each.at >= 60 * options.warm_up]
     print(f"restarts {soak.restarts}; seconds in which every job was restarting: {soak.missed}")
     print(f"the lead was lost {soak.losses} times, the other one was killed {soak.kills} times")
-    grown = False
-    for what, unit in (("mebibytes", "MiB"), ("descriptors", "descriptors"), ("tasks", "threads")):
-        found, half = slope(samples, what)
-        least, most = (pick(getattr(each, what) for each in samples) for pick in (min, max))
-        print(f"{unit}: {found:+.2f} ± {half:.2f} an hour; between {least:.1f} and {most:.1f} ({len(samples)} samples)")
-        grown = grown or found - half > GROWTH
-    print("\n".join(soak.left) or "nothing is left over")
-    return 1 if grown or soak.left else 0
+    print("\n".join([*told(samples, soak.objects), *(soak.left or ["nothing is left over"])]))
+    return 1 if soak.left or has_grown(samples) else 0
 
 
 LEADER_PORT = str(free_ports(1)[0])

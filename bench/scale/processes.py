@@ -10,7 +10,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,8 +110,8 @@ def api(crowd: Crowd, module: str = "bench.scale.api") -> Iterator[Api]:
 
 
 @contextlib.contextmanager
-def operator(url: str, **said: str) -> Iterator[Operator]:
-    """One replica before that API server. `said` are settings."""
+def operator(url: str, program: Sequence[str] = ("-c", CLI, "operator"), **said: str) -> Iterator[Operator]:
+    """One replica before that API server. `program` is what Python runs, `said` are settings."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "config")
         config.write_text(KUBECONFIG.format(url=url))
@@ -121,7 +121,7 @@ def operator(url: str, **said: str) -> Iterator[Operator]:
         settings |= {"KUBECONFIG": str(config)} | said
         environment = clean() | {f"CHECKPOINTHEAL_{key}": value for key, value in settings.items()}
         with Path(folder, "log").open("w") as log:
-            process = subprocess.Popen([sys.executable, "-c", CLI, "operator"], env=environment, stderr=log, text=True)
+            process = subprocess.Popen([sys.executable, *program], env=environment, stderr=log, text=True)
             began = time.monotonic()
             try:
                 with _ended(process):

@@ -111,6 +111,16 @@ def test_a_member_that_was_done_stays_known_without_a_pod(trainer):
     assert "u1/0" in {each.report.pod_uid for each in remember(view, NOW).heard}
 
 
+def test_who_was_done_in_an_older_epoch_and_is_gone_is_forgotten_and_no_witness():
+    """A name of a job may be used again and again; nobody asks any more whether those pods were waited for."""
+    view = with_report(with_heard(a_job(), MEMBER, at=0.0), MEMBER, trainer=TrainerFacts(state="done"))
+    members = tuple(each for each in view.epoch.members if each.member != MEMBER)
+    epoch = view.epoch.model_copy(update={"members": members})
+    after = remember(view.model_copy(update={"pods": view.pods[:1], "epoch": epoch}), NOW)
+    assert "u1/0" not in {each.report.pod_uid for each in after.heard}
+    assert MEMBER not in {each.member for each in after.remembered}
+
+
 def test_a_pod_that_held_nothing_digested_is_no_witness():
     assert last_identity(a_report(MEMBER, 10, generations=(a_generation(MEMBER, 10, state_digest=None),))) is None
     view = with_report(a_job(), MEMBER, generations=())

@@ -14,7 +14,8 @@ from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.injection_parts import AGENT, TOKEN
 from checkpointheal_operator.shell.cluster import PODS, Conflict, NotThere, Ref, Refused, Unreachable
 from checkpointheal_operator.shell.late import LateAgents
-from checkpointheal_operator.shell.mirror import Mirror, slim_pod
+from checkpointheal_operator.shell.mirror import Mirror
+from checkpointheal_operator.shell.slim import slim_pod
 from fake_cluster import FakeCluster
 
 

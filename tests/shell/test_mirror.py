@@ -7,7 +7,8 @@ import pytest
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.injection_parts import AGENT
 from checkpointheal_operator.core.pod_trouble import trouble
-from checkpointheal_operator.shell.mirror import AGENT_ALONE, Mirror, slim_pod
+from checkpointheal_operator.shell.mirror import Mirror
+from checkpointheal_operator.shell.slim import AGENT_ALONE, slim_pod
 
 
 def an_object(version: int, uid: str = "u1", name: str = "a") -> Json:
@@ -43,6 +44,14 @@ def test_a_list_takes_the_place_of_all_but_what_was_heard_of_later():
     mirror.replace([an_object(5, "u1", "a")], "7")
     assert sorted(each["metadata"]["name"] for each in mirror) == ["a", "c"]
     assert mirror.get("n", "a") == an_object(5, "u1", "a")
+
+
+def test_of_a_list_that_is_read_again_nothing_is_held_twice():
+    mirror = a_mirror(an_object(4))
+    (held,) = mirror
+    assert mirror.kept(an_object(4)) is held
+    assert mirror.kept(an_object(5)) == an_object(5)
+    assert mirror.kept(an_object(4, "u2")) == an_object(4, "u2")
 
 
 def test_what_was_deleted_here_does_not_come_back_by_an_older_list():

@@ -12,7 +12,6 @@ from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.core.view import PodFacts
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, PODS, NotThere
 from checkpointheal_operator.shell.gather import Reader
-from checkpointheal_operator.shell.mirror import slim_pod
 from checkpointheal_operator.shell.objects import (
     REVISIONS,
     JobObjects,
@@ -23,6 +22,7 @@ from checkpointheal_operator.shell.objects import (
     owned,
     view_of,
 )
+from checkpointheal_operator.shell.slim import slim_pod
 from fake_cluster import FakeCluster
 
 

@@ -15,8 +15,9 @@ from checkpointheal_operator.measures.operating import OperatorMetrics
 from checkpointheal_operator.shell import pod_events
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, EVENTS, PODS, Refused, Unreachable
 from checkpointheal_operator.shell.look import Surroundings
-from checkpointheal_operator.shell.mirror import Mirror, slim_pod
+from checkpointheal_operator.shell.mirror import Mirror
 from checkpointheal_operator.shell.pod_events import ALONE_AFTER, ROUND_EVERY, PodEvents
+from checkpointheal_operator.shell.slim import slim_pod
 from fake_cluster import FakeCluster
 
 

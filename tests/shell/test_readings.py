@@ -11,9 +11,10 @@ from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.identity import JOB as JOB_MARK
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS
 from checkpointheal_operator.shell.gather import Reader
-from checkpointheal_operator.shell.mirror import Mirror, slim_pod
+from checkpointheal_operator.shell.mirror import Mirror
 from checkpointheal_operator.shell.mirrored import Mirrored
 from checkpointheal_operator.shell.readings import Readings
+from checkpointheal_operator.shell.slim import slim_pod
 from fake_cluster import FakeCluster
 
 

@@ -57,16 +57,16 @@ def _said(heard: Heard) -> dict[str, object]:
 def remember(view: JobView, now: float) -> JobView:
     """Let go of silent pods that are gone; keep each place's last identity, which may decide a vote.
 
-    A member that was done stays known: nobody waits for it, pod or no pod.
+    A member of the latest epoch that was done stays known: nobody waits for it, pod or no pod.
     """
-    there = {pod.uid for pod in view.pods}
+    there, latest = {pod.uid for pod in view.pods}, {each.pod_uid for each in view.epoch.members}
     kept: list[Heard] = []
     lost = {each.member: each for each in view.remembered}
     for heard in sorted(view.heard, key=lambda h: (h.at, h.report.pod_uid)):
-        silent = now >= heard.at + view.policy.agent_silence
-        if heard.report.pod_uid in there or has_finished(heard.report.trainer) or not silent:
+        silent, finished = now >= heard.at + view.policy.agent_silence, has_finished(heard.report.trainer)
+        if heard.report.pod_uid in (there | latest if finished else there) or not silent:
             kept.append(heard)
-        elif (last := last_identity(heard.report)) is not None:
+        elif not finished and (last := last_identity(heard.report)) is not None:
             lost[heard.report.member] = last
     remembered = tuple(lost[member] for member in sorted(lost))
     return view.model_copy(update={"heard": tuple(kept), "remembered": remembered})

@@ -4,20 +4,12 @@ Pure: lists, events and our own writes go in, in any order and more than once; w
 Versions are compared as numbers, which the API promises of one kind's objects. Must not know how anything was read.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
 from checkpointheal_operator.api.base import Json
-from checkpointheal_operator.core.injection_parts import AGENT
-from checkpointheal_operator.core.pod_trouble import AGENT_LISTS, agent_status, has_agent
 
 Place = tuple[str, str]
 """Namespace and name."""
-_NAMES, _MARKS = ("name", "namespace", "uid", "resourceVersion"), ("labels", "annotations", "ownerReferences")
-METADATA = frozenset((*_NAMES, *_MARKS, "creationTimestamp", "deletionTimestamp"))
-"""What is read of a pod's."""
-AGENT_ALONE = [{"name": AGENT}]
-"""Of an agent's container its name is read. One list for all pods."""
 
 
 def as_it_is(found: Json) -> Json:
@@ -33,7 +25,7 @@ class Mirror:
     """Objects of one kind. Whoever reads one must not change it. `changed` hears of each change of what is held."""
 
     def __init__(self, changed: Changed, slim: Callable[[Json], Json] = as_it_is) -> None:
-        self._changed, self.slim = changed, slim
+        self._changed, self._slim = changed, slim
         self._held: dict[str, dict[str, Json]] = {}
         self._places: dict[str, Place] = {}
         self._gone: dict[str, int] = {}
@@ -60,6 +52,11 @@ class Mirror:
         """Where there is anything."""
         return set(self._held)
 
+    def kept(self, found: Json) -> Json:
+        """What is held of it, where that is the same version, else what would be: a list that is read needs no more."""
+        held = self.by_uid(_uid(found))
+        return held if held is not None and _version(held) == _version(found) else self._slim(found)
+
     def replace(self, items: Iterable[Json], version: str) -> None:
         """A whole list as of `version`: what it lacks is gone, unless it was heard of later."""
         as_of, listed = _number(version), set()
@@ -79,7 +76,7 @@ class Mirror:
             return
         if held is not None:
             self._places.pop(_uid(held))
-        now = self._held.setdefault(namespace, {})[name] = self.slim(found)
+        now = self._held.setdefault(namespace, {})[name] = self._slim(found)
         self._places[uid] = (namespace, name)
         if not ours and (held is None or _but_version(held) != _but_version(now)):
             self._changed(held, now)
@@ -101,36 +98,6 @@ class Mirror:
         if not self._held[namespace]:
             del self._held[namespace]
         self._changed(held, None)
-
-
-def slim_pod(pod: Json) -> Json:
-    """What is read of a pod: a thousand of them cost a few megabytes, not a hundred."""
-    spec, status = pod.get("spec", {}), pod.get("status", {})
-    agent = {each: AGENT_ALONE for each in AGENT_LISTS if has_agent(pod, each)}
-    return {
-        "metadata": {key: value for key, value in pod["metadata"].items() if key in METADATA},
-        "spec": {"nodeName": spec.get("nodeName", "")} | agent,
-        "status": {key: status[key] for key in ("phase", "podIP") if key in status}
-        | _readiness(status)
-        | _ails(agent_status(pod)),
-    }
-
-
-def _readiness(status: Json) -> Json:
-    told = [each for each in status.get("conditions", ()) if each.get("type") == "Ready"]
-    return {"conditions": [{key: each.get(key, "") for key in ("type", "status")} for each in told]} if told else {}
-
-
-def _ails(said: Mapping[str, Any]) -> Json:
-    """What is said of an agent that waits or has ended; of one that runs and always did, nothing."""
-    states = {key: _stopped(said.get(key) or {}) for key in ("state", "lastState")}
-    if not any(states.values()):
-        return {}
-    return {"initContainerStatuses": [{"name": AGENT, "image": said.get("image", "")} | states]}
-
-
-def _stopped(state: Mapping[str, Any]) -> Json:
-    return {key: state[key] for key in ("waiting", "terminated") if state.get(key)}
 
 
 def _place(found: Json) -> Place:

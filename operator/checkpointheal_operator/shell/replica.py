@@ -7,6 +7,7 @@ know where its settings came from.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from aiohttp import web
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.gateway.app import Caller, make_app
 from checkpointheal_operator.gateway.registrar import Registrar
+from checkpointheal_operator.interpreter import give_back
 from checkpointheal_operator.measures import spec
 from checkpointheal_operator.measures.operating import OperatorMetrics
 from checkpointheal_operator.shell.access import Access
@@ -28,11 +30,12 @@ from checkpointheal_operator.shell.kube import Kube, Selection
 from checkpointheal_operator.shell.late import LateAgents
 from checkpointheal_operator.shell.leases import LEASES, Clocks, Leadership, Terms
 from checkpointheal_operator.shell.look import Surroundings
-from checkpointheal_operator.shell.mirror import Mirror, slim_pod
+from checkpointheal_operator.shell.mirror import Mirror
 from checkpointheal_operator.shell.mirrored import Mirrored
 from checkpointheal_operator.shell.operating import Operator
 from checkpointheal_operator.shell.our_kinds import OurKinds
 from checkpointheal_operator.shell.settings import OperatorSettings
+from checkpointheal_operator.shell.slim import slim_heal, slim_pod, slim_policy
 from checkpointheal_operator.shell.splice import Address, Gateway, entrance
 from checkpointheal_operator.shell.tokens import Tokens
 from checkpointheal_operator.shell.trust import trust_of
@@ -40,7 +43,8 @@ from checkpointheal_operator.shell.watching import Watch
 
 log = logging.getLogger("checkpointheal.operator")
 
-AGAIN_AFTER = 1.0
+SLIM = {CHECKPOINTHEALS: slim_policy, HEALS: slim_heal, PODS: slim_pod}
+AGAIN_AFTER, TIDIES_EVERY = 1.0, 60.0
 STUCK_AFTER = 240.0
 """Seconds of an API server's silence after which a restart may help."""
 
@@ -51,8 +55,7 @@ class Replica:
     def __init__(self, settings: OperatorSettings, access: Access, kube: Kube, terms: Terms | None = None) -> None:
         self.settings, self._access, self._kube, self.metrics = settings, access, kube, OperatorMetrics()
         self._cluster = cluster = Counted(kube, self.metrics)
-        self.mirrors = {kind: Mirror(partial(self._changed, kind)) for kind in (CHECKPOINTHEALS, HEALS)}
-        self.mirrors[PODS] = Mirror(partial(self._changed, PODS), slim_pod)
+        self.mirrors = {kind: Mirror(partial(self._changed, kind), slim) for kind, slim in SLIM.items()}
         self._watches = {
             kind: Watch(kube, Selection(kind, OPTED_IN if kind == PODS else ""), mirror, time.monotonic)
             for kind, mirror in self.mirrors.items()
@@ -77,6 +80,7 @@ class Replica:
                     tasks.create_task(self._watches[kind].run())
                 tasks.create_task(OurKinds(self._access, {CHECKPOINTHEALS: self._watches[CHECKPOINTHEALS]}).run())
                 tasks.create_task(self.leadership.lead(self._lead))
+                tasks.create_task(_tidy())
 
     def is_stuck(self) -> bool:
         """Whether the API has been silent, or one of our tasks has stood still, for so long that a restart may help.
@@ -102,6 +106,7 @@ class Replica:
         self.metrics.sees(spec.VIEW_AGE, lambda: self.operator.view_age if self.operator else 0.0)
 
     async def _lead(self) -> None:
+        gc.collect()  # all that it knew when it led before refers to itself, and as much comes now
         await self._read_anew()
         async with contextlib.AsyncExitStack() as stack:
             trust = self._trust
@@ -190,3 +195,9 @@ class Replica:
             yield
         finally:
             await runner.cleanup()
+
+
+async def _tidy() -> None:
+    while True:
+        await asyncio.sleep(TIDIES_EVERY)
+        give_back()

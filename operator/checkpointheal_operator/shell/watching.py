@@ -89,7 +89,7 @@ class Watch:
         more = ""
         while True:
             page = await self._source.page(self._selection, more)
-            items += map(self._mirror.slim, page.items)
+            items += map(self._mirror.kept, page.items)
             if not (more := page.more):
                 return items, page.version
             del page  # or two of them are held while the next one is read, and memory once taken is not given back
