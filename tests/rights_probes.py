@@ -5,7 +5,7 @@ docs/rbac.md names one of these for every right. Must not know which right that 
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -14,7 +14,7 @@ from hashlib import sha256
 from builders_cluster import SYSTEM, Job, Json, Refused, condition, found, healed_by, kubectl, leader, one
 from builders_jobs import json_of
 from builders_late import AGENT, PreparedJob, hide, late_ones
-from builders_release import SHORT_LIVES, USUAL_LIVES, upgrade
+from builders_release import upgrade
 from builders_tokens import Waiting, operators_log, waiting
 
 NAME = "checkpointheal"
@@ -199,8 +199,16 @@ def _the_webhook_is_believed(_scene: Scene) -> bool:
     return bool(webhook["clientConfig"].get("caBundle"))
 
 
-def _lives(values: Sequence[str]) -> Callable[[Scene], None]:
-    return lambda _scene: upgrade(*values)
+def _lives(*seconds: int) -> Callable[[Scene], None]:
+    """Not by Helm: it would give the right back."""
+    names = [f"CHECKPOINTHEAL_{each}_SECONDS" for each in ("CERTIFICATE", "ROOT", "SKEW")]
+    said = [f"{name}={value}" for name, value in zip(names, seconds, strict=True)]
+
+    def set_to(_scene: Scene) -> None:
+        kubectl("set", "env", "-n", SYSTEM, f"deploy/{NAME}", *said)
+        kubectl("rollout", "status", "-n", SYSTEM, f"deploy/{NAME}", "--timeout=300s", seconds=320)
+
+    return set_to
 
 
 PROBES = {
@@ -217,6 +225,8 @@ PROBES = {
     "tells the root": Probe(_is_spoilt("configmap", ROOT, {"data": {"root.pem": ""}}), lambda _scene: bool(_root())),
     "certifies": Probe(_is_spoilt("secret", CERTIFICATE, {"data": {"tls.crt": "eA=="}}), _certificate_is_one),
     "vouches": Probe(_nobody_is_believed, _the_webhook_is_believed),
-    "turns": Probe(_lives(SHORT_LIVES), lambda _scene: _root().count("BEGIN CERTIFICATE") > 1, _lives(USUAL_LIVES)),
+    "turns": Probe(
+        _lives(60, 600, 2), lambda _scene: _root().count("BEGIN CERTIFICATE") > 1, _lives(86_400, 63_072_000, 3_600)
+    ),
 }
 """By the names that docs/rbac.md calls them."""
