@@ -23,7 +23,8 @@ CONTEXT = f"kind-{os.environ.get('CLUSTER', 'checkpointheal')}"
 SYSTEM = "checkpointheal-system"
 TAG = os.environ.get("TAG", "dev")
 IMAGE = f"checkpointheal/trainer:{TAG}"
-PATIENCE = 240.0
+PATIENCE = float(os.environ.get("PATIENCE", "240"))
+"""Seconds for what takes a few where nobody else wants the machine."""
 STEPS = 40
 MODEL = ("--layers", "2", "--width", "128", "--heads", "4")
 ARENA = "64Mi"

@@ -69,7 +69,9 @@ class Chaos:
         began = time.monotonic()
         await asyncio.to_thread(self._hour.trains_on)
         step, waited = max(map(self._hour.step, range(self._hour.world))), time.monotonic() - began
-        self._log.say(f"all train, step {step}, after {waited:.0f} s", step=step, waited=round(waited, 1))
+        epoch = await asyncio.to_thread(lambda: self._hour.job.policy_status()["epoch"])
+        why = f"epoch {epoch['number']}: {epoch.get('beginReason', '')}: {epoch.get('beginMessage', '')}"
+        self._log.say(f"all train, step {step}, after {waited:.0f} s; {why}", step=step, waited=round(waited, 1))
 
 
 def main() -> int:

@@ -5,34 +5,49 @@ docs/rbac.md names one of these for every right. Must not know which right that 
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from hashlib import sha256
 
-from builders_cluster import SYSTEM, Job, Json, Refused, condition, found, kubectl, leader, one
+from builders_cluster import SYSTEM, Job, Json, Refused, condition, found, healed_by, kubectl, leader, one
 from builders_jobs import json_of
 from builders_late import AGENT, PreparedJob, hide, late_ones
-from builders_release import SHORT_LIVES, USUAL_LIVES, upgrade
-from builders_tokens import Waiting, operators_log
+from builders_release import upgrade
+from builders_tokens import Waiting, operators_log, waiting
 
 NAME = "checkpointheal"
 ROOT, CERTIFICATE = f"{NAME}-gateway-root", f"{NAME}-webhook-tls"
 NOW = ("--grace-period=0", "--force", "--wait=false")
 OPERATORS = "app.kubernetes.io/component=operator"
+LONG = 20_000
+"""Steps: no probe sees the end of it."""
 CALM_SECONDS = 20.0
 """Longer than the longest pause between two tries of a watch."""
 A_NEXT_ONE = 4
 
 
 class Scene:
-    """A job that trains, and a pod that speaks for itself."""
+    """A job that trains and was healed once, and a pod that speaks for itself: each from when it is first wanted."""
 
-    def __init__(self, job: Job, pod: Waiting, spare: str) -> None:
-        self.job, self.pod, self.spare = job, pod, spare
+    def __init__(self, namespace: str, spare: str) -> None:
+        self.namespace, self.spare = namespace, spare
         self.began = ""
         self.uid = ""
         self.late: Job | None = None
+
+    @cached_property
+    def pod(self) -> Waiting:
+        return waiting(self.namespace, "first")
+
+    @cached_property
+    def job(self) -> Job:
+        job = Job(self.namespace, steps=LONG, environment={"PACE": "0.5"}).start()
+        job.until_step(3)
+        job.delete_pods(1)
+        healed_by(job, 1, "Peer")
+        return job
 
     def begin(self) -> None:
         """What operators say from now on counts."""
@@ -65,8 +80,9 @@ def _both_start_again(_scene: Scene) -> None:
 
 
 def _another_leads() -> None:
-    """It looks at once; one that has led for a while looks every minute."""
-    kubectl("delete", "pod", "-n", SYSTEM, leader(), *NOW, "--ignore-not-found")
+    """It looks at once; one that has led for a while looks every minute. Without a lease nobody leads."""
+    if name := leader():
+        kubectl("delete", "pod", "-n", SYSTEM, name, *NOW, "--ignore-not-found")
 
 
 def _lead_and_are_ready(_scene: Scene) -> bool:
@@ -183,8 +199,16 @@ def _the_webhook_is_believed(_scene: Scene) -> bool:
     return bool(webhook["clientConfig"].get("caBundle"))
 
 
-def _lives(values: Sequence[str]) -> Callable[[Scene], None]:
-    return lambda _scene: upgrade(*values)
+def _lives(*seconds: int) -> Callable[[Scene], None]:
+    """Not by Helm: it would give the right back."""
+    names = [f"CHECKPOINTHEAL_{each}_SECONDS" for each in ("CERTIFICATE", "ROOT", "SKEW")]
+    said = [f"{name}={value}" for name, value in zip(names, seconds, strict=True)]
+
+    def set_to(_scene: Scene) -> None:
+        kubectl("set", "env", "-n", SYSTEM, f"deploy/{NAME}", *said)
+        kubectl("rollout", "status", "-n", SYSTEM, f"deploy/{NAME}", "--timeout=300s", seconds=320)
+
+    return set_to
 
 
 PROBES = {
@@ -201,6 +225,8 @@ PROBES = {
     "tells the root": Probe(_is_spoilt("configmap", ROOT, {"data": {"root.pem": ""}}), lambda _scene: bool(_root())),
     "certifies": Probe(_is_spoilt("secret", CERTIFICATE, {"data": {"tls.crt": "eA=="}}), _certificate_is_one),
     "vouches": Probe(_nobody_is_believed, _the_webhook_is_believed),
-    "turns": Probe(_lives(SHORT_LIVES), lambda _scene: _root().count("BEGIN CERTIFICATE") > 1, _lives(USUAL_LIVES)),
+    "turns": Probe(
+        _lives(60, 600, 2), lambda _scene: _root().count("BEGIN CERTIFICATE") > 1, _lives(86_400, 63_072_000, 3_600)
+    ),
 }
 """By the names that docs/rbac.md calls them."""

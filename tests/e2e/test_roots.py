@@ -27,7 +27,7 @@ def short_certificates() -> Iterator[None]:
 
 
 def a_job(namespace: str, name: str) -> Job:
-    return Job(namespace, name=name, replicas=2, steps=1500, environment={"PACE": "1"}).start()
+    return Job(namespace, name=name, replicas=2, steps=300, environment={"PACE": "3"}).start()
 
 
 def where(job: Job, rank: int) -> Where:
