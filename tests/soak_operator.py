@@ -126,6 +126,10 @@ class Soak:
                 await self._until_it_leads()
                 self._start_other(other)
 
+    async def _leads(self) -> bool:
+        """A follower holds little, and would seem to have grown by the end."""
+        return (await asyncio.to_thread(self._steady.metrics)).get("checkpointheal_leader") == 1.0
+
     async def _until_it_leads(self) -> None:
         """One that starts again under its name before its lease is over would have it back at once."""
         while not (await asyncio.to_thread(self._holder)).startswith("operator-0"):
@@ -154,7 +158,7 @@ class Soak:
         while True:
             held, tasks = (len(os.listdir(f"/proc/{pid}/{each}")) for each in ("fd", "task"))
             self.samples.append(Sample(time.monotonic() - began, self._steady.memory()[0], held, tasks))
-            if not self.objects and self.samples[-1].at >= self._warm_up:
+            if not self.objects and self.samples[-1].at >= self._warm_up and await self._leads():
                 self.objects.append(await asyncio.to_thread(self._measured.objects))
             if len(self.samples) % 12 == 1:
                 print(

@@ -1,0 +1,238 @@
+"""What does an operator see of a real cluster with 10,000 pods that opted in and 50,000 that did not?
+
+The pods stand in a real API server and kwok makes them run, on nodes that are none. The operator is a process beside
+the cluster: one that is installed there must rest meanwhile, and no webhook be there. What others' pods cost it is told
+by the processor time that it has while hundreds of them change, beside what it has while nothing does.
+"""
+
+import asyncio
+import os
+import subprocess
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import aiohttp
+
+import builders_cluster
+from bench.scale.crowd import Crowd, pod, policy
+from bench.scale.processes import Operator, clean, operator
+from bench.table import Row
+from builders_cluster import kubectl
+from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, PODS, Kind
+from checkpointheal_operator.shell.gather import OPTED_IN
+from checkpointheal_operator.shell.kube import Kube, Selection
+from checkpointheal_operator.shell.kubeconfig import from_kubeconfig
+
+Json = dict[str, Any]
+CROWD = Crowd(pods=10_000, jobs=200, others=50_000)
+NODES = 20
+OTHERS = "scale-others"
+SYSTEM = "scale-system"
+AT_ONCE = 48
+CHANGED = 2_000
+"""Others' pods that are changed while the operator is watched."""
+QUIET = 20.0
+PATIENCE = 3600.0
+MARK = {"bench": "scale"}
+
+
+class Clients(NamedTuple):
+    """The cluster, by our client and by plain HTTP."""
+
+    kube: Kube
+    session: aiohttp.ClientSession
+    url: str
+
+    async def make(self, kind: Kind, body: Json) -> None:
+        """An object that is there already stays."""
+        namespace = body["metadata"].get("namespace")
+        where = f"/namespaces/{namespace}" if namespace else ""
+        root = "/api/v1" if kind.api == "v1" else f"/apis/{kind.api}"
+        async with self.session.post(f"{self.url}{root}{where}/{kind.plural}", json=body) as answer:
+            if answer.status not in (201, 409):
+                raise RuntimeError(f"{answer.status}: {(await answer.text())[:300]}")
+
+    async def touch(self, number: int, turn: int) -> None:
+        """One of the others changes."""
+        url = f"{self.url}/api/v1/namespaces/{OTHERS}/pods/other-{number}"
+        body = {"metadata": {"annotations": {"bench": str(turn)}}}
+        headers = {"Content-Type": "application/merge-patch+json"}
+        async with self.session.patch(url, json=body, headers=headers) as answer:
+            answer.raise_for_status()
+
+
+def rows(context: str) -> list[Row]:
+    """Start, memory, and what others' changes cost."""
+    builders_cluster.CONTEXT = context
+    with TemporaryDirectory() as folder:
+        config = Path(folder, "config")
+        config.write_text(kubectl("config", "view", "--raw", "--minify", "--flatten"))
+        config.chmod(0o600)
+        with subprocess.Popen(_kwok(config), stderr=subprocess.DEVNULL, env=clean()) as kwok:
+            try:
+                return asyncio.run(_rows(config))
+            finally:
+                kwok.terminate()
+
+
+def _kwok(config: Path) -> list[str]:
+    only_ours = "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake"
+    return [os.environ.get("KWOK", "kwok"), f"--kubeconfig={config}", "--manage-all-nodes=false", only_ours]
+
+
+async def _rows(config: Path) -> list[Row]:
+    async with _clients(config) as clients:
+        await _filled(clients)
+        settings = {"KUBECONFIG": str(config), "NAMESPACE": SYSTEM, "LEASE": f"scale-{time.time_ns()}"}
+        with operator("", **settings) as replica:
+            return await _seen(clients, replica)
+
+
+async def _seen(clients: Clients, replica: Operator) -> list[Row]:
+    ready = await asyncio.to_thread(replica.until_ready)
+    led = await asyncio.to_thread(
+        replica.until, lambda seen: seen.get('checkpointheal_looks_total{result="ok"}', 0) >= CROWD.jobs
+    )
+    await asyncio.sleep(QUIET)
+    idle = await _cost(replica, lambda: asyncio.sleep(QUIET))
+    watched = asyncio.create_task(_others_seen(clients))
+    busy = await _cost(replica, lambda: _disturbed(clients))
+    watched.cancel()
+    (events,) = await asyncio.gather(watched)
+    held = (await asyncio.to_thread(replica.metrics)).get('checkpointheal_watched_objects{kind="pods"}', 0.0)
+    return [
+        Row("start to synced", ready, "s", 30.0),
+        Row("start to every job looked at", led, "s", None, f"{CROWD.jobs} jobs"),
+        Row("pods that it holds", held, "", float(CROWD.pods), f"{CROWD.pods + CROWD.others:,} are there"),
+        Row("most memory", replica.memory()[1], "MiB", 400.0, "resident"),
+        Row("events of others' pods", float(events), "", 0.0, f"{CHANGED:,} changes within {busy.seconds:.0f} s"),
+        Row("wake-ups while nothing happens", idle.wakeups, "/s", None, "its own timers'"),
+        Row("wake-ups while others change", busy.wakeups, "/s"),
+        Row("processor while nothing happens", idle.processor, "s/s"),
+        Row("processor while others change", busy.processor, "s/s"),
+    ]
+
+
+class Cost(NamedTuple):
+    """Of an operator, meanwhile."""
+
+    seconds: float
+    processor: float
+    """Seconds of a processor, each second."""
+    wakeups: float
+    """Each second."""
+
+
+async def _cost(replica: Operator, what: Callable[[], Awaitable[object]]) -> Cost:
+    began, spent = time.monotonic(), replica.seconds()
+    before = await asyncio.to_thread(replica.metrics)
+    await what()
+    took, after = time.monotonic() - began, await asyncio.to_thread(replica.metrics)
+    wakeups = _sum(after, "checkpointheal_wakeups_total") - _sum(before, "checkpointheal_wakeups_total")
+    return Cost(took, (replica.seconds() - spent) / took, wakeups / took)
+
+
+async def _others_seen(clients: Clients) -> int:
+    """Of which a watch like the operator's is told until it is cancelled."""
+    selection, seen = Selection(PODS, OPTED_IN), 0
+    page = await clients.kube.page(selection)
+    try:
+        async for event in clients.kube.events(selection, page.version):
+            seen += event["object"]["metadata"].get("namespace") == OTHERS
+    except asyncio.CancelledError:
+        return seen
+    raise RuntimeError("the watch ended by itself")
+
+
+async def _disturbed(clients: Clients) -> None:
+    await asyncio.sleep(2)
+    turn = time.time_ns()
+    await _each(range(CHANGED), lambda number: clients.touch(number, turn))
+    await asyncio.sleep(2)
+
+
+async def _filled(clients: Clients) -> None:
+    """Namespaces, nodes, policies, pods; then until every pod runs."""
+    for name in {OTHERS, SYSTEM} | {CROWD.namespace(job) for job in range(CROWD.jobs)}:
+        await clients.make(NAMESPACES, {"metadata": {"name": name, "labels": MARK}})
+    for number in range(NODES):
+        await clients.make(NODES_KIND, _node(number))
+    await _until_accounts(clients)
+    await _each(range(CROWD.jobs), lambda job: clients.make(CHECKPOINTHEALS, policy(CROWD, job)))
+    await _each(range(CROWD.pods), lambda number: clients.make(PODS, _opted_in(number)))
+    await _each(range(CROWD.others), lambda number: clients.make(PODS, _other(number)))
+    await _until_running(clients)
+
+
+async def _until_accounts(clients: Clients) -> None:
+    """The API server admits no pod before its namespace has its service account."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        answer = kubectl("get", "serviceaccounts", "-A", "--field-selector=metadata.name=default", "-o", "name")
+        if len(answer.split()) >= len(kubectl("get", "namespaces", "-o", "name").split()):
+            return
+        await asyncio.sleep(1)
+    raise TimeoutError("namespaces get no service accounts")
+
+
+async def _until_running(clients: Clients) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        url = f"{clients.url}/api/v1/pods?fieldSelector=status.phase%3DPending&limit=1"
+        async with clients.session.get(url) as answer:
+            if not (await answer.json())["items"]:
+                return
+        await asyncio.sleep(5)
+    raise TimeoutError("kwok does not make every pod run")
+
+
+async def _each(numbers: Iterable[int], do: Callable[[int], Awaitable[None]]) -> None:
+    """So many at once."""
+    left = iter(numbers)
+
+    async def one_after_the_other() -> None:
+        for number in left:
+            await do(number)
+
+    await asyncio.gather(*(one_after_the_other() for _ in range(AT_ONCE)))
+
+
+@asynccontextmanager
+async def _clients(config: Path) -> AsyncIterator[Clients]:
+    access = from_kubeconfig(config)
+    async with access.session() as session:
+        yield Clients(Kube(session, access.url), session, access.url)
+
+
+def _node(number: int) -> Json:
+    room = {"cpu": "4k", "memory": "8Ti", "pods": "10k"}
+    labels = MARK | {"type": "kwok"}
+    metadata = {"name": f"kwok-{number}", "labels": labels, "annotations": {"kwok.x-k8s.io/node": "fake"}}
+    taints = [{"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}]
+    return {"metadata": metadata, "spec": {"taints": taints}, "status": {"allocatable": room, "capacity": room}}
+
+
+def _opted_in(number: int) -> Json:
+    """As the webhook makes them; what the API server says itself is left to it."""
+    made = pod(CROWD, number)
+    kept = {each: made["metadata"][each] for each in ("name", "namespace", "labels", "annotations")}
+    spec = made["spec"] | {"nodeName": f"kwok-{number % NODES}"}
+    return {"metadata": kept, "spec": spec}
+
+
+def _other(number: int) -> Json:
+    containers = [{"name": "main", "image": "none", "env": [{"name": "WHO", "value": str(number)}]}]
+    metadata = {"name": f"other-{number}", "namespace": OTHERS, "labels": {"app": f"app-{number % 100}"}}
+    return {"metadata": metadata, "spec": {"containers": containers, "nodeName": f"kwok-{number % NODES}"}}
+
+
+def _sum(seen: dict[str, float], name: str) -> float:
+    return sum(value for series, value in seen.items() if series.partition("{")[0] == name)
+
+
+NAMESPACES = Kind("v1", "Namespace", "namespaces")
+NODES_KIND = Kind("v1", "Node", "nodes")
