@@ -1,6 +1,7 @@
 """A token stands for the pod that it is bound to, and for nobody else."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -116,6 +117,16 @@ def test_where_nobody_can_tell_the_answer_is_not_no():
         desk.callers("good")
     desk.cluster.reachable = True
     assert desk.callers("good") == [GOOD]
+
+
+def test_that_nobody_can_tell_is_logged_once_until_somebody_can(caplog):
+    desk = Desk()
+    for reachable in (False, False, True, False):
+        desk.cluster.reachable, desk.now = reachable, desk.now + 1000
+        with contextlib.suppress(Unreachable):
+            desk.callers("good")
+    line = "nobody can tell now whose a token is: Unreachable: no answer"
+    assert [each.getMessage() for each in caplog.records] == [line, line]
 
 
 def test_a_pod_may_speak_before_the_watch_tells_of_it():

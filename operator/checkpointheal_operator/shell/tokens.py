@@ -57,6 +57,7 @@ class Tokens:
         self._asking: dict[bytes, asyncio.Task[Bound | None]] = {}
         self._places: dict[str, tuple[str, Placed | Unplaced]] = {}
         self._at_once = asyncio.Semaphore(REVIEWS_AT_ONCE)
+        self._told = ""
 
     async def caller(self, token: str) -> Caller | None:
         """Whom it stands for; None where it is nobody's. Raises ClusterError where nobody can tell now."""
@@ -100,9 +101,11 @@ class Tokens:
         try:
             async with self._at_once:
                 answer = await self._cluster.create(TOKEN_REVIEWS, body)
-        except ClusterError:
+        except ClusterError as error:
             self._reviewed("unknown")
+            self._tell(error)
             raise
+        self._told = ""
         status = answer.get("status", {})
         bound = bound_to(status, self._audience)
         if bound is None:
@@ -115,6 +118,12 @@ class Tokens:
         self._places = {uid: found for uid, found in self._places.items() if uid in alive}
         self._known[key] = (now + (REFUSED_SECONDS if bound is None else KEPT_SECONDS), bound)
         return bound
+
+    def _tell(self, error: ClusterError) -> None:
+        """Once for each reason, until one is reviewed again: every agent asks, and asks again."""
+        if error.reason != self._told:
+            self._told = error.reason
+            log.warning("nobody can tell now whose a token is: %s: %s", error.reason, error)
 
     async def _pod(self, bound: Bound) -> Json | None:
         """A pod may speak before the watch has told of it."""
