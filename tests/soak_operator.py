@@ -27,7 +27,7 @@ from bench.scale.crowd import Crowd, pod
 from bench.scale.processes import Api, Operator, api, free_ports, operator
 from bench.scale.storm import TRUST, trusting
 
-from checkpointheal_operator.api.checkpointheal import CheckpointHealSpec
+from checkpointheal_operator.api.spec import CheckpointHealSpec
 from soak_agent import SoakAgent
 from soak_figures import Sample, has_grown, kept, told
 

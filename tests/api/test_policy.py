@@ -7,10 +7,11 @@ import pytest
 from builders_api import a_policy
 from builders_core import NOW, decided, m, replaced
 from checkpointheal_operator.api.base import Json
-from checkpointheal_operator.api.checkpointheal import CheckpointHeal, Selector
+from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.api.definitions import definitions
 from checkpointheal_operator.api.heal_record import heal_spec
 from checkpointheal_operator.api.policy import matches, policy_of
+from checkpointheal_operator.api.spec import Selector
 from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.view import HealRecord
 from structural import Invalid, admit

@@ -10,11 +10,11 @@ from checkpointheal.contract.gateway import Assignment, Peer, TransferFacts
 from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal.contract.layout import Identity
 from checkpointheal_operator.api.base import Json, second, seconds_of, timestamp
-from checkpointheal_operator.api.checkpointheal import CheckpointHealStatus
 from checkpointheal_operator.api.definitions import definitions
 from checkpointheal_operator.api.epoch_record import epoch_record, epoch_status, remembered, witness
 from checkpointheal_operator.api.heal import TOLD_CANDIDATES, Heal
 from checkpointheal_operator.api.heal_record import assignment_spec, heal_record, heal_spec, heal_status, with_epoch
+from checkpointheal_operator.api.job_status import CheckpointHealStatus
 from checkpointheal_operator.api.told import told
 from checkpointheal_operator.core.reasons import Cause, Reason, Rung
 from checkpointheal_operator.core.status import heal_conditions

@@ -8,9 +8,9 @@ import yaml
 
 from builders_injection import settings
 from checkpointheal.run.command import parser
-from checkpointheal_operator.api.checkpointheal import Selector
 from checkpointheal_operator.api.definitions import definitions
 from checkpointheal_operator.api.policy import matches
+from checkpointheal_operator.api.spec import Selector
 from checkpointheal_operator.core.annotations import LOCAL_RANKS
 from checkpointheal_operator.core.injected import Injection
 from checkpointheal_operator.webhook.render import render

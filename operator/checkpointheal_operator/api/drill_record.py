@@ -5,7 +5,7 @@ Nothing is lost on the way: a new leader goes on with what stands there. Must no
 
 from checkpointheal.contract.gateway import DrillFacts
 from checkpointheal.contract.layout import Identity
-from checkpointheal_operator.api import checkpointheal as api
+from checkpointheal_operator.api import job_status as api
 from checkpointheal_operator.api.base import CHANNELS, Metadata, channel_said
 from checkpointheal_operator.core.annotations import DRILL
 from checkpointheal_operator.core.view import DrillPlan, DrillRecord, DrillSide

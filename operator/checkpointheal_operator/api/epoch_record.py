@@ -4,7 +4,7 @@ Nothing is lost on the way: the operator remembers what stands there and no more
 """
 
 from checkpointheal.contract.layout import Identity
-from checkpointheal_operator.api.checkpointheal import Absent, CheckpointHealStatus, Enrolled, EpochStatus, Witness
+from checkpointheal_operator.api.job_status import Absent, CheckpointHealStatus, Enrolled, EpochStatus, Witness
 from checkpointheal_operator.core.view import EpochMember, EpochRecord, LeftOut, Remembered
 
 

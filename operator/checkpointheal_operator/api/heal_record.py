@@ -9,7 +9,6 @@ from collections import Counter
 from checkpointheal.contract.gateway import Assignment, Peer, TransferFacts
 from checkpointheal.contract.identity import Endpoint
 from checkpointheal_operator.api.base import CHANNELS, Condition, channel_said
-from checkpointheal_operator.api.checkpointheal import EpochStatus
 from checkpointheal_operator.api.heal import (
     TOLD_CANDIDATES,
     Address,
@@ -21,6 +20,7 @@ from checkpointheal_operator.api.heal import (
     Recipient,
     Transfer,
 )
+from checkpointheal_operator.api.job_status import EpochStatus
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import HealRecord, Refusal
 

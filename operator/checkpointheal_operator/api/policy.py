@@ -7,8 +7,8 @@ from collections.abc import Collection
 
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.api.base import CHANNELS
-from checkpointheal_operator.api.checkpointheal import CheckpointHealSpec, Donors, Expression, Selector
-from checkpointheal_operator.api.checkpointheal import Deadlines as DeadlinesSpec
+from checkpointheal_operator.api.spec import CheckpointHealSpec, Donors, Expression, Selector
+from checkpointheal_operator.api.spec import Deadlines as DeadlinesSpec
 from checkpointheal_operator.core.deadlines import FIFTHS, Deadlines, derive
 from checkpointheal_operator.core.policy import Policy
 

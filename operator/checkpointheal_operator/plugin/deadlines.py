@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from checkpointheal_operator.api.checkpointheal import CheckpointHealSpec, Deadlines, Donors, Selector
 from checkpointheal_operator.api.policy import policy_of
+from checkpointheal_operator.api.spec import CheckpointHealSpec, Deadlines, Donors, Selector
 from checkpointheal_operator.core.deadlines import FIFTHS, PATIENCE
 from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.quantities import whole

@@ -3,7 +3,7 @@
 Pure. Must not know who asked for it, nor how it is drawn.
 """
 
-from checkpointheal_operator.api.checkpointheal import DrillStatus, DrillTransfer
+from checkpointheal_operator.api.job_status import DrillStatus, DrillTransfer
 from checkpointheal_operator.plugin.pages import Page, Told
 from checkpointheal_operator.plugin.remedies import remedy
 from checkpointheal_operator.plugin.words import age, seconds, size

@@ -7,7 +7,8 @@ answers in the status. Must not know how a drill is carried out.
 import asyncio
 import uuid
 
-from checkpointheal_operator.api.checkpointheal import CheckpointHeal, DrillStatus
+from checkpointheal_operator.api.checkpointheal import CheckpointHeal
+from checkpointheal_operator.api.job_status import DrillStatus
 from checkpointheal_operator.core.annotations import DRILL
 from checkpointheal_operator.plugin import drill_words
 from checkpointheal_operator.plugin.printing import write

@@ -10,9 +10,10 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from checkpointheal_operator.api.base import Json
-from checkpointheal_operator.api.checkpointheal import CheckpointHeal, Selector
+from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.api.policy import matches
+from checkpointheal_operator.api.spec import Selector
 from checkpointheal_operator.plugin.trouble import Trouble
 
 Model = TypeVar("Model", CheckpointHeal, Heal)

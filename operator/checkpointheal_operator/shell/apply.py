@@ -13,9 +13,10 @@ from pydantic import ValidationError
 
 from checkpointheal.contract.seats import pod_name, pod_of
 from checkpointheal_operator.api.base import Json
-from checkpointheal_operator.api.checkpointheal import CheckpointHeal, CheckpointHealStatus
+from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.api.heal_record import assignment_spec, heal_spec
+from checkpointheal_operator.api.job_status import CheckpointHealStatus
 from checkpointheal_operator.core.decisions import (
     Assign,
     BeginEpoch,

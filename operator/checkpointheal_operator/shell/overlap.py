@@ -10,8 +10,8 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from checkpointheal_operator.api.base import Json
-from checkpointheal_operator.api.checkpointheal import Selector
 from checkpointheal_operator.api.policy import matches
+from checkpointheal_operator.api.spec import Selector
 
 
 class Overlap(NamedTuple):

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 from checkpointheal.contract.seats import pod_name, pod_of
 from checkpointheal_operator.api.base import Condition, Json, second
-from checkpointheal_operator.api.checkpointheal import CheckpointHeal, CheckpointHealStatus
+from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.api.drill_record import drill_status
 from checkpointheal_operator.api.epoch_record import epoch_status, witness
 from checkpointheal_operator.api.heal import Heal, HealStatus
 from checkpointheal_operator.api.heal_record import HEALED, heal_status
+from checkpointheal_operator.api.job_status import CheckpointHealStatus
 from checkpointheal_operator.api.told import is_news, told
 from checkpointheal_operator.core.diagnosis import Finding
 from checkpointheal_operator.core.reasons import Reason
