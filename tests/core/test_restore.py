@@ -278,6 +278,16 @@ def test_a_reading_that_never_ends_is_given_up():
     assert point_of(view, NOW + 60).reason == Reason.NO_ELIGIBLE_DONOR
 
 
+def test_a_trainer_that_was_slow_to_start_is_given_the_time_of_its_own_reading():
+    view = ALL_WAIT
+    for each in ("0/0", "1/0", "2/0"):
+        view = holding(view, each, 10, **UNREAD)
+    late = {"at": NOW + 300, "trainer_since": NOW + 299}
+    view = view.model_copy(update={"heard": tuple(each.model_copy(update=late) for each in view.heard)})
+    wait = wait_of(view, NOW + 300)
+    assert (wait.reason, wait.until) == (Reason.DIGEST_PENDING, NOW + 299 + 30)
+
+
 def test_a_live_pod_that_this_leader_has_not_heard_may_hold_anything():
     view = ALL_WAIT.model_copy(update={"leader_since": NOW - 1, "heard": ALL_WAIT.heard[1:]})
     wait = wait_of(view)

@@ -100,8 +100,9 @@ def _ballot(moment: Moment, coordinate: int, step: int, voters: Sequence[Holder]
 
 
 def _digest_deadline(moment: Moment, place: Place, generation: Generation) -> float:
-    led, over = moment.view.leader_since, moment.view.epoch.ended_at
-    since = max(led, led if over is None else over, place.heard.agent_since if place.heard else led)
+    """An agent reads all once more when a trainer comes to use it, which may be long after the epoch's end."""
+    led, over, heard = moment.view.leader_since, moment.view.epoch.ended_at, place.heard
+    since = max(led, led if over is None else over, *((heard.agent_since, heard.trainer_since) if heard else ()))
     return since + moment.view.policy.patience(generation.bytes)
 
 
