@@ -34,8 +34,10 @@ from builders_core import (
 from checkpointheal.contract.gateway import TrainerExit
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Conclude, EndEpoch, Nothing, OpenHeal, Wait
+from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.reasons import Reason, Rung
+from checkpointheal_operator.core.verdict import conclude
 from checkpointheal_operator.core.view import JobView
 
 MEMBER = m("1/0")
@@ -284,6 +286,19 @@ def test_a_member_that_went_on_without_anybodys_memory_is_not_called_healed():
     view, _ = decided(replaced("0/0", "1/0", "2/0"))
     _, decisions = decided(answered(view))
     assert words(decisions)[:3] == [f"Conclude {each}/0 Healed=False (FellBack)" for each in ordered(view)]
+
+
+def test_a_heal_that_fell_back_says_why():
+    view, _ = decided(replaced("0/0", "1/0", "2/0"))
+    _, decisions = decided(answered(view))
+    assert isinstance(decisions[0], Conclude)
+    assert decisions[0].message.endswith(
+        "but not from anybody's memory; no arena survived: every pod that held a state is gone"
+    )
+    another = answered(view).model_copy(update={"epoch": view.epoch.model_copy(update={"number": 9})})
+    verdict = conclude(at(another, NOW))
+    assert verdict is not None
+    assert verdict.message.endswith("but not from anybody's memory")
 
 
 def ordered(view: JobView) -> list[int]:

@@ -32,22 +32,23 @@ def _verdict(moment: Moment, heal: HealRecord) -> Conclude | None:
 
 
 def _trains(moment: Moment, heal: HealRecord) -> Conclude:
-    if heal.rung not in (Rung.OWN_MEMORY, Rung.PEER):
-        return _concluded(moment, heal, Reason.FELL_BACK)
     epoch = moment.view.epoch
-    part = epoch.behind.get(heal.recipient) if epoch.number == heal.epoch else None
+    is_its_own = epoch.number == heal.epoch
+    if heal.rung not in (Rung.OWN_MEMORY, Rung.PEER):
+        return _concluded(moment, heal, Reason.FELL_BACK, epoch.message if is_its_own else "")
+    part = epoch.behind.get(heal.recipient) if is_its_own else None
     if part is None:
         return _concluded(moment, heal, Reason.HEALED)
     return _concluded(moment, heal, Reason.PRIVATE_STATE_BEHIND, tell_behind(epoch.step or 0, {heal.recipient: part}))
 
 
-def _concluded(moment: Moment, heal: HealRecord, reason: Reason, behind: str = "") -> Conclude:
-    """`behind`: that its private part is of an earlier step, where it is."""
+def _concluded(moment: Moment, heal: HealRecord, reason: Reason, more: str = "") -> Conclude:
+    """`more`: why it fell back, or whose private part is of an earlier step."""
     heard = moment.heard.get(heal.pod_uid)
     transfer = heard.report.transfer if heard else None
-    healed = reason == Reason.HEALED or bool(behind)
+    healed = reason in (Reason.HEALED, Reason.PRIVATE_STATE_BEHIND)
     trains = healed or reason == Reason.FELL_BACK
-    message = (Reason.HEALED if behind else reason).tell(member=heal.recipient, epoch=heal.epoch)
+    message = (Reason.HEALED if healed else reason).tell(member=heal.recipient, epoch=heal.epoch)
     return Conclude(
         heal=heal.name,
         recipient=heal.recipient,
@@ -55,5 +56,5 @@ def _concluded(moment: Moment, heal: HealRecord, reason: Reason, behind: str = "
         transfer=transfer if transfer and transfer.heal == heal.name else None,
         applied_seconds=heard.report.trainer.applied_seconds if heard and trains else None,
         reason=reason,
-        message=f"{message}; {behind}" if behind else message,
+        message=f"{message}; {more}" if more else message,
     )
