@@ -30,6 +30,7 @@ from checkpointheal_operator.core.decisions import Decision
 from checkpointheal_operator.core.phases import SeenHeal, see
 from checkpointheal_operator.core.view import JobView, PodFacts
 from checkpointheal_operator.gateway.app import make_app
+from checkpointheal_operator.gateway.listen import listen
 from checkpointheal_operator.local.door import door
 from checkpointheal_operator.local.exits import Exits, sentence
 from checkpointheal_operator.local.operator_loop import OperatorLoop
@@ -126,7 +127,7 @@ class LocalJob:
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=GATEWAY_GRACE)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, LOOPBACK, 0).start()
+        await listen(web.TCPSite(runner, LOOPBACK, 0))
         return f"http://{LOOPBACK}:{runner.addresses[0][1]}"
 
     def _pods(self) -> tuple[PodFacts, ...]:

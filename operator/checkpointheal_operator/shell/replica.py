@@ -18,6 +18,7 @@ from aiohttp import web
 
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.gateway.app import Caller, make_app
+from checkpointheal_operator.gateway.listen import listen
 from checkpointheal_operator.gateway.registrar import Registrar
 from checkpointheal_operator.interpreter import give_back
 from checkpointheal_operator.measures import spec
@@ -150,7 +151,7 @@ class Replica:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         try:
             await runner.setup()
-            await web.TCPSite(runner, self.settings.host, self.settings.leader_port, ssl_context=tls).start()
+            await listen(web.TCPSite(runner, self.settings.host, self.settings.leader_port, ssl_context=tls))
             with self._entrance.leads_to(Gateway(cast("web.Server", runner.server), tls)):
                 yield
         finally:
@@ -190,7 +191,7 @@ class Replica:
         runner = web.AppRunner(app, access_log=None)
         try:
             await runner.setup()
-            await web.TCPSite(runner, self.settings.host, self.settings.health_port).start()
+            await listen(web.TCPSite(runner, self.settings.host, self.settings.health_port))
             self.health_port = runner.addresses[0][1]
             yield
         finally:
