@@ -49,9 +49,11 @@ def left_out(moment: Moment, step: int, number: int) -> tuple[LeftOut, ...]:
 
 def returned(moment: Moment) -> tuple[MemberId, ...]:
     """Who was left out of the open epoch and waits now, with an agent at work, as its whole replica does."""
-    absent = [each for each in moment.members if moment.view.epoch.absence(each) is not None]
+    absent = {each.member for each in moment.view.epoch.left_out}
+    if not absent:
+        return ()
     away = {each.replica for each in moment.members if not _may_come_in(moment, moment.places[each])}
-    return tuple(each for each in absent if each.replica not in away)
+    return tuple(each for each in moment.members if each in absent and each.replica not in away)
 
 
 def _missing(moment: Moment) -> tuple[MemberId, ...]:

@@ -75,7 +75,7 @@ def _enrolled(moment: Moment, point: RestorePoint, place: Place) -> EpochMember:
 def _missed_since(moment: Moment, point: RestorePoint, member: MemberId) -> int:
     """Where the others have not moved on, what it kept is of their past."""
     left = moment.view.epoch.absence(member)
-    return 0 if left is None or point.step is None or point.step <= left.since else left.epoch
+    return 0 if left is None or point.step is None or left.saw(point.step) else left.epoch
 
 
 def _trial(moment: Moment, point: RestorePoint, place: Place, *, received: bool) -> Trial:

@@ -58,17 +58,16 @@ class Candidate:
 
 def candidates(moment: Moment) -> tuple[Candidate, ...]:
     """The highest step first."""
-    held = {member: moment.generations(moment.places[member].report) for member in moment.members}
-    steps = {step for each in held.values() for step in each}
-    return tuple(_candidate(moment, held, step) for step in sorted(steps, reverse=True))
+    steps = {step for member in moment.members for step in moment.held[member]}
+    return tuple(_candidate(moment, step) for step in sorted(steps, reverse=True))
 
 
-def _candidate(moment: Moment, held: Mapping[MemberId, Mapping[int, Generation]], step: int) -> Candidate:
+def _candidate(moment: Moment, step: int) -> Candidate:
     voters: dict[int, list[Holder]] = {c: [] for c in range(moment.view.policy.ranks)}
     pending: list[tuple[MemberId, float]] = []
     hoped: set[int] = set()
     for member in moment.members:
-        place, generation = moment.places[member], held[member].get(step)
+        place, generation = moment.places[member], moment.held[member].get(step)
         if generation is None:
             continue
         if generation.state_digest is not None:
@@ -112,6 +111,5 @@ def _witnesses(moment: Moment, coordinate: int, step: int) -> Iterator[Remembere
     gone = (heard.report for uid, heard in moment.heard.items() if uid not in holding)
     for each in (*moment.view.remembered, *(last for report in gone if (last := last_identity(report)))):
         left = moment.view.epoch.absence(each.member)
-        saw_it = left is None or step <= left.since  # what it held of a later step came of another past
-        if saw_it and each.member.coordinate == coordinate and each.identity.step == step:
+        if (left is None or left.saw(step)) and each.member.coordinate == coordinate and each.identity.step == step:
             yield each

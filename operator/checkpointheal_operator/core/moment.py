@@ -101,6 +101,11 @@ class Moment:
         return kept
 
     @cached_property
+    def held(self) -> Mapping[MemberId, Mapping[int, Generation]]:
+        """The generations of each place's pod, by step; asked for each step and each member."""
+        return {member: self.generations(place.report) for member, place in self.places.items()}
+
+    @cached_property
     def seats(self) -> Mapping[MemberId, int]:
         """The number of each member of the latest epoch among all that are in it, from 0 on."""
         return {member: seat for seat, member in enumerate(sorted(each.member for each in self.view.epoch.members))}
@@ -124,7 +129,7 @@ class Moment:
         left = self.view.epoch.absence(member)
         if left is None or generation.epoch is None:
             return False
-        return generation.epoch < left.epoch and generation.step > left.since
+        return generation.epoch < left.epoch and not left.saw(generation.step)
 
 
 def has_finished(trainer: TrainerFacts) -> bool:

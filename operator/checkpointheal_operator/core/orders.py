@@ -168,7 +168,7 @@ def _keep_steps(moment: Moment) -> tuple[int, ...]:
 
     And the earlier ones that stand beside the latest restore step: it may be gone back to again.
     """
-    steps = {step for place in moment.places.values() for step in moment.generations(place.report)}
+    steps = {step for held in moment.held.values() for step in held}
     return tuple(sorted({*sorted(steps)[-KEPT_STEPS:], *moment.view.epoch.behind.values()}))
 
 

@@ -9,10 +9,7 @@ from dataclasses import dataclass
 from checkpointheal.contract.gateway import AgentReport
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.moment import Moment
-from checkpointheal_operator.core.reasons import Reason
-
-TOLD = 8
-"""Members that a sentence names at most."""
+from checkpointheal_operator.core.reasons import Reason, named
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ def never_had(moment: Moment, member: MemberId, step: int) -> bool:
 
 def tell_behind(step: int, parts: Mapping[MemberId, int]) -> str:
     """That this step goes on with earlier private parts; `parts`: of which step each of these members' is."""
-    what = ", ".join(f"{member} at step {of}" for member, of in sorted(parts.items())[:TOLD])
+    what = named([f"{member} at step {of}" for member, of in sorted(parts.items())])
     return Reason.PRIVATE_STATE_BEHIND.tell(step=step, what=what)
 
 
@@ -75,9 +72,9 @@ def _own_steps(moment: Moment, member: MemberId) -> set[int]:
     Those of steps that the others made without it are of another past.
     """
     report, left = moment.places[member].report, moment.view.epoch.absence(member)
-    beside = {step for step, each in moment.generations(report).items() if each.private}
+    beside = {step for step, each in moment.held[member].items() if each.private}
     alone = report.private_own if report else ()
-    return beside | {step for step in alone if left is None or step <= left.since}
+    return beside | {step for step in alone if left is None or left.saw(step)}
 
 
 def _buddies(moment: Moment, member: MemberId) -> Iterator[tuple[str, AgentReport]]:

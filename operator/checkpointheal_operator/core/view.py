@@ -103,6 +103,10 @@ class LeftOut(Frozen):
     since: Step = Field(description="The step from which the others went on.")
     epoch: Epoch = Field(description="The first epoch that began without it.")
 
+    def saw(self, step: int) -> bool:
+        """Whether it was there when the job came to that step; later ones are of a past that it took no part in."""
+        return step <= self.since
+
 
 class EpochRecord(Frozen):
     """The latest membership. Number 0: there was none yet."""
