@@ -12,6 +12,7 @@ from checkpointheal.contract.base import Count, Epoch, Frozen, Seconds, Step
 from checkpointheal.contract.gateway import AgentReport, Assignment, DrillFacts, TransferFacts
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.layout import Identity
+from checkpointheal.contract.seats import Seats, seat_name, seat_uid
 from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.reasons import Cause, Reason, Rung
 
@@ -37,6 +38,14 @@ class PodFacts(Frozen):
     revision: str = Field(default="", description="Of the template that it was made from; empty where none is told.")
     holds_back: bool = Field(default=False, description="A StatefulSet's, not Ready: those after it may wait for it.")
     trouble: Trouble | None = Field(default=None, description="What keeps its agent from its work, by its object.")
+
+    def seated(self, seats: Seats) -> tuple["PodFacts", ...]:
+        """This pod by its seats: member, name and uid are each seat's own, all else is their pod's."""
+        own = (
+            {"member": member, "name": seat_name(self.name, at, seats.count), "uid": seat_uid(self.uid, at)}
+            for at, member in enumerate(seats.members)
+        )
+        return tuple(self.model_copy(update=each) for each in own)
 
 
 class Heard(Frozen):

@@ -7,11 +7,11 @@ training.
 import asyncio
 import secrets
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from checkpointheal.contract.identity import MemberId
-from checkpointheal.contract.seats import Seats, seat_name, seat_uid
+from checkpointheal.contract.seats import Seats
 from checkpointheal_operator.core.view import PodFacts
 from checkpointheal_operator.gateway.app import Caller
 from checkpointheal_operator.local.places import Claim, Site
@@ -52,7 +52,7 @@ class Supervisor:
 
     def facts(self) -> tuple[PodFacts, ...]:
         """What the operator may know of them."""
-        return tuple(each for pod in self.pods() for each in _facts(pod))
+        return tuple(each for pod in self.pods() for each in _facts(pod).seated(pod.claim.seats))
 
     async def caller(self, token: str) -> Caller | None:
         """Whose token this is; a pod that is gone has none."""
@@ -122,15 +122,13 @@ class Supervisor:
         return f"{pod.claim.name} failed {end.count} times, at last with status {end.status}: see {log}"
 
 
-def _facts(pod: Pod) -> Iterator[PodFacts]:
-    """Of each of its seats."""
+def _facts(pod: Pod) -> PodFacts:
     claim = pod.claim
-    for local_rank, member in enumerate(claim.seats.members):
-        yield PodFacts(
-            member=member,
-            name=seat_name(claim.name, local_rank, claim.seats.count),
-            uid=seat_uid(claim.uid, local_rank),
-            terminating=pod.terminating,
-            finished=pod.finished,
-            seen_since=pod.born,
-        )
+    return PodFacts(
+        member=claim.member,
+        name=claim.name,
+        uid=claim.uid,
+        terminating=pod.terminating,
+        finished=pod.finished,
+        seen_since=pod.born,
+    )

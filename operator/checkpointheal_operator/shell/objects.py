@@ -13,7 +13,6 @@ from pydantic import ValidationError
 
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.log_lines import about
-from checkpointheal.contract.seats import Seats, seat_name, seat_uid
 from checkpointheal_operator.api.base import Json, seconds_of
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.api.drill_record import asked, drill_record
@@ -127,7 +126,9 @@ def known_pod(pod: Json) -> KnownPod:
     """What it says."""
     metadata = Metadata.model_validate(pod["metadata"])
     where = place(metadata)
-    return KnownPod(pod, metadata.marks(), where, _facts(pod, where.seats) if isinstance(where, Placed) else ())
+    return KnownPod(
+        pod, metadata.marks(), where, _facts(pod, where.member).seated(where.seats) if isinstance(where, Placed) else ()
+    )
 
 
 def known_heal(heal: Json) -> KnownHeal | None:
@@ -160,19 +161,7 @@ def _has_failed(pod: Json) -> bool:
     return bool(pod.get("status", {}).get("phase") == "Failed")
 
 
-def _facts(pod: Json, seats: Seats) -> tuple[PodFacts, ...]:
-    """Seats are told apart by name and uid; all else is their pod's."""
-    whole = _pod_facts(pod, seats.member(0))
-    if seats.count == 1:
-        return (whole,)
-    own = (
-        {"member": member, "name": seat_name(whole.name, at, seats.count), "uid": seat_uid(whole.uid, at)}
-        for at, member in enumerate(seats.members)
-    )
-    return tuple(whole.model_copy(update=each) for each in own)
-
-
-def _pod_facts(pod: Json, member: MemberId) -> PodFacts:
+def _facts(pod: Json, member: MemberId) -> PodFacts:
     metadata, labels = pod["metadata"], pod["metadata"].get("labels", {})
     return PodFacts(
         member=member,
