@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.seats import (
+    MEMBER,
     MOST_SEATS,
     Seats,
     local_rank_of,
@@ -81,5 +82,5 @@ def test_a_single_seat_has_the_whole_arena_as_ever() -> None:
 def test_what_agent_and_trainer_are_told_is_read_back() -> None:
     pod = MemberId(replica=1, rank=1)
     for told in (Seats(pod=pod, count=2, ranks=4), Seats(pod=pod)):
-        assert Seats.told(told.variables, pod) == told
+        assert Seats.told({MEMBER: str(pod), **told.variables}) == told
     assert Seats(pod=pod, ranks=4).variables == {}

@@ -11,8 +11,7 @@ import pytest
 import yaml
 
 from builders_injection import a_pod, agent_of, annotated, injected, settings
-from checkpointheal.contract.identity import MemberId
-from checkpointheal.contract.seats import Seats
+from checkpointheal.contract.seats import MEMBER, Seats
 from checkpointheal_operator.core.injected import Injection, NotInjected
 from checkpointheal_operator.core.injection import inject
 from checkpointheal_operator.core.injection_settings import INJECT
@@ -137,11 +136,10 @@ def test_a_templates_pods_find_all_their_seats_in_themselves(
     document: dict[str, Any], marks: dict[str, str], seats: list[str]
 ) -> None:
     answer = answers(document)[-1]
-    pod = MemberId.parse(member(answer, marks))
     assert isinstance(answer, Injection)
     variables: Any = next(step.value for step in answer.patch if step.path.endswith("/env"))
-    told = {each["name"]: each.get("value", "") for each in variables}
-    assert [str(each) for each in Seats.told(told, pod).members] == seats
+    told = {each["name"]: each.get("value", "") for each in variables} | {MEMBER: member(answer, marks)}
+    assert [str(each) for each in Seats.told(told).members] == seats
 
 
 def test_the_webhook_leaves_a_rendered_templates_pod_as_it_is() -> None:

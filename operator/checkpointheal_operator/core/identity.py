@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from checkpointheal.contract.identity import MemberId
-from checkpointheal.contract.seats import MOST_SEATS, Seats, pods_per_replica
+from checkpointheal.contract.seats import MOST_SEATS, Seats, divides, pods_per_replica
 from checkpointheal_operator.core.annotations import LOCAL_RANKS, PREFIX
 from checkpointheal_operator.core.pod_manifest import Metadata
 from checkpointheal_operator.core.reasons import Reason
@@ -146,7 +146,7 @@ def _undivided(marks: Mapping[str, str], ranks: int, local_ranks: int) -> Unplac
     if local_ranks > MOST_SEATS:
         wanted = f"a number, {MOST_SEATS} at most"
         return _unplaced(Reason.BAD_ANNOTATION, key=LOCAL_RANKS, text=repr(marks[LOCAL_RANKS]), wanted=wanted)
-    if ranks % local_ranks and local_ranks % ranks:
+    if not divides(ranks, local_ranks):
         names = {"local_ranks": f"{LOCAL_RANKS} {local_ranks}", "ranks": f"{RANKS} {ranks}"}
         return _unplaced(Reason.LOCAL_RANKS_DO_NOT_DIVIDE, **names)
     blocks = pods_per_replica(ranks, local_ranks)

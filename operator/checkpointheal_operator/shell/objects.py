@@ -126,9 +126,8 @@ def known_pod(pod: Json) -> KnownPod:
     """What it says."""
     metadata = Metadata.model_validate(pod["metadata"])
     where = place(metadata)
-    return KnownPod(
-        pod, metadata.marks(), where, _facts(pod, where.member).seated(where.seats) if isinstance(where, Placed) else ()
-    )
+    facts = _facts(pod, where.member).seated(where.seats) if isinstance(where, Placed) else ()
+    return KnownPod(pod, metadata.marks(), where, facts)
 
 
 def known_heal(heal: Json) -> KnownHeal | None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.gateway.authority import Authority, Terms, UnreadableRoots
+from checkpointheal_operator.gateway.authority.terms import DEFAULT
 from checkpointheal_operator.shell.cluster import SECRETS, Cluster, NotThere, Ref
 
 log = logging.getLogger("checkpointheal.operator")
@@ -19,10 +20,10 @@ KEY = "roots.pem"
 
 
 class Roots:
-    """The roots of one installation. `hosts` are the names of its gateway; None for `terms`: the usual ones."""
+    """The roots of one installation. `hosts` are the names of its gateway."""
 
-    def __init__(self, cluster: Cluster, ref: Ref, hosts: Sequence[str], terms: Terms | None = None) -> None:
-        self._cluster, self._ref, self._hosts, self._terms = cluster, ref, tuple(hosts), terms or Terms()
+    def __init__(self, cluster: Cluster, ref: Ref, hosts: Sequence[str], terms: Terms = DEFAULT) -> None:
+        self._cluster, self._ref, self._hosts, self._terms = cluster, ref, tuple(hosts), terms
 
     async def current(self, now: float) -> Authority:
         """The authority at `now`, in seconds since 1970, written down. Raises ClusterError and UnreadableRoots.

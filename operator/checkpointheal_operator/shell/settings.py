@@ -11,9 +11,9 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from checkpointheal.contract.base import Frozen
 from checkpointheal_operator.gateway.authority import Terms
+from checkpointheal_operator.gateway.authority.terms import DEFAULT
 
 PREFIX = "CHECKPOINTHEAL_"
-DEFAULT = Terms()
 TOGETHER = (
     ("roots_secret", "gateway_hosts", "root_config_map"),
     ("webhook_secret", "webhook_hosts", "webhook_configuration"),

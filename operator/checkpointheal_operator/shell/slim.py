@@ -32,7 +32,8 @@ def slim_heal(heal: Json) -> Json:
     found, status = slim_policy(heal), heal.get("status") or {}
     if not status.get("concludedAt"):
         return found
-    spec, assignment = heal.get("spec") or {}, (heal.get("spec") or {}).get("assignment")
+    spec = heal.get("spec") or {}
+    assignment = spec.get("assignment")
     verdict = [each for each in status.get("conditions") or () if each.get("type") == HEALED]
     return found | {
         "spec": spec | ({"assignment": _for_the_core(assignment)} if assignment else {}),

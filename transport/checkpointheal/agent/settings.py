@@ -49,7 +49,7 @@ class AgentSettings(Frozen):
         """One for each seat of the pod, by local rank. Raises Misuse as `from_environment` does."""
         pod = cls.from_environment(environment)
         try:
-            seats = Seats.told(environment, pod.member)
+            seats = Seats.told(environment)
             pod.last_port(seats.count)
         except ValueError as error:
             raise Misuse(f"a {PREFIX} variable cannot be read: {error}") from error

@@ -17,6 +17,8 @@ from checkpointheal.contract.identity import MemberId
 
 MOST_SEATS = 64
 """Local ranks of one pod. No node has so many accelerators."""
+MEMBER = "CHECKPOINTHEAL_MEMBER"
+"""The pod's own place."""
 LOCAL_RANKS, RANKS = "CHECKPOINTHEAL_LOCAL_RANKS", "CHECKPOINTHEAL_RANKS"
 """Variables of agent and trainer, set where a pod has more than one seat."""
 _SEAT_UID = re.compile(r"(?P<pod>.+)\.(?P<local_rank>[1-9][0-9]?)")
@@ -37,7 +39,7 @@ class Seats(Frozen):
 
     @model_validator(mode="after")
     def _divides(self) -> "Seats":
-        if self.ranks % self.count and self.count % self.ranks:
+        if not divides(self.ranks, self.count):
             raise ValueError(f"{self.count} local ranks and {self.ranks} ranks per replica do not divide each other")
         if self.count > 1 and self.pod.rank >= pods_per_replica(self.ranks, self.count):
             raise ValueError(
@@ -59,14 +61,20 @@ class Seats(Frozen):
         return tuple(map(self.member, range(self.count)))
 
     @classmethod
-    def told(cls, environment: Mapping[str, str], pod: MemberId) -> "Seats":
-        """Read `variables` back; raises ValueError."""
+    def told(cls, environment: Mapping[str, str]) -> "Seats":
+        """Read the pod's place and `variables` back; raises ValueError."""
+        pod = MemberId.parse(environment.get(MEMBER, "0/0"))
         return cls(pod=pod, count=int(environment.get(LOCAL_RANKS, "1")), ranks=int(environment.get(RANKS, "1")))
 
     @property
     def variables(self) -> dict[str, str]:
         """What agent and trainer are told besides the pod's place; nothing where there is one seat."""
         return {LOCAL_RANKS: str(self.count), RANKS: str(self.ranks)} if self.count > 1 else {}
+
+
+def divides(ranks: int, local_ranks: int) -> bool:
+    """Whether pods of so many local ranks hold a replica's ranks in whole blocks, or whole replicas."""
+    return ranks % local_ranks == 0 or local_ranks % ranks == 0
 
 
 def pods_per_replica(ranks: int, local_ranks: int) -> int:

@@ -6,11 +6,10 @@ Pure: from the environment to variables and folders. Must not know processes.
 from collections.abc import Mapping
 from pathlib import Path
 
-from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.seats import Seats, seat_folder
 from checkpointheal.errors import Misuse
 
-ARENA, MEMBER = "CHECKPOINTHEAL_ARENA", "CHECKPOINTHEAL_MEMBER"
+ARENA = "CHECKPOINTHEAL_ARENA"
 
 
 def variables(environment: Mapping[str, str], count: int) -> tuple[dict[str, str], ...]:
@@ -43,7 +42,7 @@ def _seats(environment: Mapping[str, str]) -> Seats | None:
     if not environment.get(ARENA):
         return None
     try:
-        return Seats.told(environment, MemberId.parse(environment.get(MEMBER, "0/0")))
+        return Seats.told(environment)
     except ValueError as error:
         raise Misuse(f"a CHECKPOINTHEAL_ variable cannot be read: {error}") from error
 

@@ -41,7 +41,7 @@ class TrainerSettings(Frozen):
         arena = environment.get("CHECKPOINTHEAL_ARENA")
         port = environment.get("MASTER_PORT", "")
         try:
-            seats = Seats.told(environment, MemberId.parse(environment.get("CHECKPOINTHEAL_MEMBER", "0/0")))
+            seats = Seats.told(environment)
             seat = _seat(environment, seats.count)
             return cls(
                 arena=seat_folder(Path(arena), seat, seats.count) if arena else None,
