@@ -69,6 +69,13 @@ def kubectl(*words: str, given: str | None = None, seconds: float = 120) -> str:
     return done.stdout
 
 
+def kubeconfig(file: Path) -> Path:
+    """Written there for whoever does not ask by kubectl: this cluster alone, for nobody else's eyes."""
+    file.write_text(kubectl("config", "view", "--raw", "--minify", "--flatten"))
+    file.chmod(0o600)
+    return file
+
+
 def plugin(verb: str, *words: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
     """`kubectl checkpointheal`: it is installed beside the Python that runs the tests."""
     command = ["kubectl", "checkpointheal", verb, *words, "--context", CONTEXT]

@@ -6,23 +6,21 @@ by the processor time that it has while hundreds of them change, beside what it 
 """
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-import aiohttp
-
 import builders_cluster
 from bench.scale.crowd import Crowd, pod, policy
-from bench.scale.processes import Operator, clean, operator
+from bench.scale.processes import Operator, clean, operator, total
 from bench.table import Row
-from builders_cluster import kubectl
-from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, PODS, Kind
+from builders_cluster import kubeconfig, kubectl
+from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, PODS, AlreadyThere, Kind, NotThere, Ref
 from checkpointheal_operator.shell.gather import OPTED_IN
 from checkpointheal_operator.shell.kube import Kube, Selection
 from checkpointheal_operator.shell.kubeconfig import from_kubeconfig
@@ -42,44 +40,11 @@ STAY = [{"operator": "Exists"}]
 """Though a node's heartbeat may be late where kwok has little of a processor."""
 
 
-class Clients(NamedTuple):
-    """The cluster, by our client and by plain HTTP."""
-
-    kube: Kube
-    session: aiohttp.ClientSession
-    url: str
-
-    async def make(self, kind: Kind, body: Json) -> None:
-        """An object that is there already stays."""
-        namespace = body["metadata"].get("namespace")
-        where = f"/namespaces/{namespace}" if namespace else ""
-        root = "/api/v1" if kind.api == "v1" else f"/apis/{kind.api}"
-        async with self.session.post(f"{self.url}{root}{where}/{kind.plural}", json=body) as answer:
-            if answer.status not in (201, 409):
-                raise RuntimeError(f"{answer.status}: {(await answer.text())[:300]}")
-
-    async def has_pod(self, namespace: str, name: str) -> bool:
-        """Whether it is there."""
-        async with self.session.get(f"{self.url}/api/v1/namespaces/{namespace}/pods/{name}") as answer:
-            return answer.status == 200
-
-    async def touch(self, number: int, turn: int) -> None:
-        """One of the others changes."""
-        url = f"{self.url}/api/v1/namespaces/{OTHERS}/pods/other-{number}"
-        body = {"metadata": {"annotations": {"bench": str(turn)}}}
-        headers = {"Content-Type": "application/merge-patch+json"}
-        async with self.session.patch(url, json=body, headers=headers) as answer:
-            if answer.status != 404:  # a node that was late may have cost it
-                answer.raise_for_status()
-
-
 def rows(context: str) -> list[Row]:
     """Start, memory, and what others' changes cost."""
     builders_cluster.CONTEXT = context
     with TemporaryDirectory() as folder:
-        config = Path(folder, "config")
-        config.write_text(kubectl("config", "view", "--raw", "--minify", "--flatten"))
-        config.chmod(0o600)
+        config = kubeconfig(Path(folder, "config"))
         with subprocess.Popen(_kwok(config), stderr=subprocess.DEVNULL, env=clean()) as kwok:
             try:
                 return asyncio.run(_rows(config))
@@ -93,22 +58,24 @@ def _kwok(config: Path) -> list[str]:
 
 
 async def _rows(config: Path) -> list[Row]:
-    async with _clients(config) as clients:
-        await _filled(clients)
+    access = from_kubeconfig(config)
+    async with access.session() as session:
+        kube = Kube(session, access.url)
+        await _filled(kube)
         settings = {"KUBECONFIG": str(config), "NAMESPACE": SYSTEM, "LEASE": f"scale-{time.time_ns()}"}
         with operator("", **settings) as replica:
-            return await _seen(clients, replica)
+            return await _seen(kube, replica)
 
 
-async def _seen(clients: Clients, replica: Operator) -> list[Row]:
+async def _seen(kube: Kube, replica: Operator) -> list[Row]:
     ready = await asyncio.to_thread(replica.until_ready)
     led = await asyncio.to_thread(
         replica.until, lambda seen: seen.get('checkpointheal_looks_total{result="ok"}', 0) >= CROWD.jobs
     )
     await asyncio.sleep(QUIET)
     idle = await _cost(replica, lambda: asyncio.sleep(QUIET))
-    watched = asyncio.create_task(_others_seen(clients))
-    busy = await _cost(replica, lambda: _disturbed(clients))
+    watched = asyncio.create_task(_others_seen(kube))
+    busy = await _cost(replica, lambda: _disturbed(kube))
     watched.cancel()
     (events,) = await asyncio.gather(watched)
     held = (await asyncio.to_thread(replica.metrics)).get('checkpointheal_watched_objects{kind="pods"}', 0.0)
@@ -142,44 +109,44 @@ async def _cost(replica: Operator, what: Callable[[], Awaitable[object]]) -> Cos
     before = await asyncio.to_thread(replica.metrics)
     await what()
     took, after = time.monotonic() - began, await asyncio.to_thread(replica.metrics)
-    wakeups = _sum(after, "checkpointheal_wakeups_total") - _sum(before, "checkpointheal_wakeups_total")
+    wakeups = total(after, "checkpointheal_wakeups_total") - total(before, "checkpointheal_wakeups_total")
     return Cost(took, (replica.seconds() - spent) / took, wakeups / took)
 
 
-async def _others_seen(clients: Clients) -> int:
+async def _others_seen(kube: Kube) -> int:
     """Of which a watch like the operator's is told until it is cancelled."""
     selection, seen = Selection(PODS, OPTED_IN), 0
-    page = await clients.kube.page(selection)
+    page = await kube.page(selection)
     try:
-        async for event in clients.kube.events(selection, page.version):
+        async for event in kube.events(selection, page.version):
             seen += event["object"]["metadata"].get("namespace") == OTHERS
     except asyncio.CancelledError:
         return seen
     raise RuntimeError("the watch ended by itself")
 
 
-async def _disturbed(clients: Clients) -> None:
+async def _disturbed(kube: Kube) -> None:
     await asyncio.sleep(2)
     turn = time.time_ns()
-    await _each(range(CHANGED), lambda number: clients.touch(number, turn))
+    await _each(range(CHANGED), lambda number: _touch(kube, number, turn))
     await asyncio.sleep(2)
 
 
-async def _filled(clients: Clients) -> None:
+async def _filled(kube: Kube) -> None:
     """Namespaces, nodes, policies, pods; then until every pod runs."""
     for name in {OTHERS, SYSTEM} | {CROWD.namespace(job) for job in range(CROWD.jobs)}:
-        await clients.make(NAMESPACES, {"metadata": {"name": name, "labels": MARK}})
+        await _make(kube, NAMESPACES, {"metadata": {"name": name, "labels": MARK}})
     for number in range(NODES):
-        await clients.make(NODES_KIND, _node(number))
-    await _until_accounts(clients)
-    await _each(range(CROWD.jobs), lambda job: clients.make(CHECKPOINTHEALS, policy(CROWD, job)))
-    if not await clients.has_pod(OTHERS, f"other-{CROWD.others - 1}"):  # the last: an earlier run may have filled it
-        await _each(range(CROWD.pods), lambda number: clients.make(PODS, _opted_in(number)))
-        await _each(range(CROWD.others), lambda number: clients.make(PODS, _other(number)))
-    await _until_running(clients)
+        await _make(kube, NODES_KIND, _node(number))
+    await _until_accounts()
+    await _each(range(CROWD.jobs), lambda job: _make(kube, CHECKPOINTHEALS, policy(CROWD, job)))
+    if not await _has_pod(kube, f"other-{CROWD.others - 1}"):  # the last: an earlier run may have filled it
+        await _each(range(CROWD.pods), lambda number: _make(kube, PODS, _opted_in(number)))
+        await _each(range(CROWD.others), lambda number: _make(kube, PODS, _other(number)))
+    await _until_running(kube)
 
 
-async def _until_accounts(clients: Clients) -> None:
+async def _until_accounts() -> None:
     """The API server admits no pod before its namespace has its service account."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
@@ -190,15 +157,35 @@ async def _until_accounts(clients: Clients) -> None:
     raise TimeoutError("namespaces get no service accounts")
 
 
-async def _until_running(clients: Clients) -> None:
+async def _until_running(kube: Kube) -> None:
     deadline = time.monotonic() + PATIENCE
+    pending = Selection(PODS, fields="status.phase=Pending")
     while time.monotonic() < deadline:
-        url = f"{clients.url}/api/v1/pods?fieldSelector=status.phase%3DPending&limit=1"
-        async with clients.session.get(url) as answer:
-            if not (await answer.json())["items"]:
-                return
+        if not (await kube.page(pending)).items:
+            return
         await asyncio.sleep(5)
     raise TimeoutError("kwok does not make every pod run")
+
+
+async def _make(kube: Kube, kind: Kind, body: Json) -> None:
+    """What is there already stays."""
+    with contextlib.suppress(AlreadyThere):
+        await kube.create(kind, body)
+
+
+async def _has_pod(kube: Kube, name: str) -> bool:
+    """Of the others'."""
+    try:
+        await kube.get(Ref(PODS, OTHERS, name))
+    except NotThere:
+        return False
+    return True
+
+
+async def _touch(kube: Kube, number: int, turn: int) -> None:
+    """One of the others changes; a node that was late may have cost it."""
+    with contextlib.suppress(NotThere):
+        await kube.patch(Ref(PODS, OTHERS, f"other-{number}"), {"metadata": {"annotations": {"bench": str(turn)}}})
 
 
 async def _each(numbers: Iterable[int], do: Callable[[int], Awaitable[None]]) -> None:
@@ -210,13 +197,6 @@ async def _each(numbers: Iterable[int], do: Callable[[int], Awaitable[None]]) ->
             await do(number)
 
     await asyncio.gather(*(one_after_the_other() for _ in range(AT_ONCE)))
-
-
-@asynccontextmanager
-async def _clients(config: Path) -> AsyncIterator[Clients]:
-    access = from_kubeconfig(config)
-    async with access.session() as session:
-        yield Clients(Kube(session, access.url), session, access.url)
 
 
 def _node(number: int) -> Json:
@@ -242,10 +222,6 @@ def _other(number: int) -> Json:
         "metadata": metadata,
         "spec": {"containers": containers, "nodeName": f"kwok-{number % NODES}", "tolerations": STAY},
     }
-
-
-def _sum(seen: dict[str, float], name: str) -> float:
-    return sum(value for series, value in seen.items() if series.partition("{")[0] == name)
 
 
 NAMESPACES = Kind("v1", "Namespace", "namespaces")

@@ -14,7 +14,7 @@ from typing import Any
 
 import builders_cluster
 from bench.table import Row
-from builders_cluster import apply, kubectl
+from builders_cluster import apply, kubeconfig, kubectl
 from checkpointheal_operator.shell.cluster import PODS
 from checkpointheal_operator.shell.gather import INJECT, OPTED_IN
 from checkpointheal_operator.shell.kube import Kube, Selection
@@ -30,9 +30,7 @@ def rows(context: str) -> list[Row]:
     """Events of pods that opted in, and of others."""
     builders_cluster.CONTEXT = context
     namespace = f"bench-{uuid.uuid4().hex[:8]}"
-    config = Path(f"/tmp/{namespace}.kubeconfig")
-    config.write_text(kubectl("config", "view", "--raw", "--minify", "--flatten"))
-    config.chmod(0o600)
+    config = kubeconfig(Path(f"/tmp/{namespace}.kubeconfig"))
     kubectl("create", "namespace", namespace)
     try:
         seen = asyncio.run(_watched(config, namespace))

@@ -93,6 +93,11 @@ class Operator(NamedTuple):
         return cpu_seconds(self.process.pid)
 
 
+def total(seen: dict[str, float], name: str) -> float:
+    """Of all series of that metric."""
+    return sum(value for series, value in seen.items() if series.partition("{")[0] == name)
+
+
 def cpu_seconds(pid: int) -> float:
     """Of a processor, that a process has had so far."""
     ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from bench.samples import percentile
 from bench.scale.agents import Agent, Agents, Door
 from bench.scale.crowd import Crowd
-from bench.scale.processes import Api, Operator, api, cpu_seconds, operator
+from bench.scale.processes import Api, Operator, api, cpu_seconds, operator, total
 from bench.table import Row
 
 SMALLER, CROWD = Crowd(pods=400, jobs=100), Crowd(pods=1000, jobs=250)
@@ -62,7 +62,7 @@ async def _storm(agents: Agents, replica: Operator, server: Api) -> list[Row]:
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-    heals = _sum(after, "checkpointheal_heals_total") - _sum(before, "checkpointheal_heals_total")
+    heals = total(after, "checkpointheal_heals_total") - total(before, "checkpointheal_heals_total")
     writes = _writes(after) - _writes(before)
     waits = {"epoch over": list(_ended(agents.all)), "go on": list(_begun(agents.all))}
     every = [each for kind in waits.values() for each in kind]
@@ -111,7 +111,7 @@ async def _settled(replica: Operator) -> dict[str, float]:
     """Its metrics, once every heal that was opened is concluded."""
     while True:
         seen = await asyncio.to_thread(replica.metrics)
-        if _sum(seen, "checkpointheal_heals_opened_total") == _sum(seen, "checkpointheal_heals_total"):
+        if total(seen, "checkpointheal_heals_opened_total") == total(seen, "checkpointheal_heals_total"):
             return seen
         await asyncio.sleep(0.5)
 
@@ -124,10 +124,6 @@ async def _until(running: asyncio.Task[None], true: Callable[[], bool]) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError("the storm does not settle")
         await asyncio.sleep(0.05)
-
-
-def _sum(seen: dict[str, float], name: str) -> float:
-    return sum(value for series, value in seen.items() if series.partition("{")[0] == name)
 
 
 def _writes(seen: dict[str, float]) -> float:
