@@ -38,6 +38,15 @@ def some_settings(arena: Path, replica: int = 0) -> AgentSettings:
     )
 
 
+def injected_settings(home: Path, replica: int, gateway: str, root: str) -> AgentSettings:
+    """Of an injected pod: it is known by a token in a file, and certified by that root."""
+    file = home / f"token-{replica}"
+    file.write_text(f"token-{replica}")
+    known = some_settings(home / f"arena-{replica}", replica).model_dump()
+    certified = {"token": "", "peer_key": "", "job": "gpt", "token_file": file, "gateway": gateway}
+    return AgentSettings(**known | certified | {"gateway_root": root})
+
+
 def an_assignment(attempt: int = 1, donor_port: int = 1, **changes: object) -> Assignment:
     """Replica 2 receives from replica 0."""
     assignment = Assignment(

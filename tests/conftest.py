@@ -1,7 +1,10 @@
 """What every test of ours runs under."""
 
 import logging
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -20,3 +23,11 @@ def _logging_stays_as_it_was() -> Iterator[None]:
     for each in [each for each in root.handlers if each not in handlers]:
         root.removeHandler(each)
     root.setLevel(level)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """Memory, as an arena has."""
+    directory = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    yield directory
+    shutil.rmtree(directory)

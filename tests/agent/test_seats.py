@@ -3,18 +3,13 @@
 import asyncio
 import contextlib
 import itertools
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-
-import pytest
 
 import builders_agent as agents
 import builders_transfer
 import builders_trust as build
 from checkpointheal.agent.__main__ import _serve
-from checkpointheal.agent.settings import AgentSettings
 from checkpointheal.contract.gateway import AgentReport, Assignment, Orders, Peer
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.layout import Identity
@@ -25,32 +20,16 @@ AUTHORITY = Authority.begin(build.GATEWAY, build.NOW)
 TWO = Seats(pod=MemberId(replica=0), count=2)
 
 
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """Memory, as an arena has."""
-    directory = Path(tempfile.mkdtemp(dir="/dev/shm"))
-    yield directory
-    shutil.rmtree(directory)
-
-
-def settings_of(replica: int, home: Path, url: str) -> AgentSettings:
-    """Of an injected pod, its token in a file."""
-    file = home / f"token-{replica}"
-    file.write_text(f"token-{replica}")
-    known = agents.some_settings(home / f"arena-{replica}", replica).model_dump()
-    certified = {"token": "", "peer_key": "", "job": "gpt", "token_file": file, "gateway": url}
-    return AgentSettings(**known | certified | {"gateway_root": AUTHORITY.trusted(build.NOW)})
-
-
 @contextlib.asynccontextmanager
 async def two_pods(home: Path) -> AsyncIterator[build.Gateway]:
     """Pod 0 with two seats and pod 2 with one, each a process of its own as far as they know."""
     callers = {f"token-{each}": build.a_caller(build.a_holder(each)) for each in (0, 2)}
     callers["token-0"] = callers["token-0"]._replace(seats=TWO)
     async with build.a_gateway(AUTHORITY, **callers) as gateway:
-        pod = settings_of(0, home, gateway.url)
+        root = AUTHORITY.trusted(build.NOW)
+        pod, other = (agents.injected_settings(home, each, gateway.url, root) for each in (0, 2))
         seated = tuple(pod.at(TWO, each) for each in range(2))
-        processes = [asyncio.create_task(_serve(each)) for each in (seated, (settings_of(2, home, gateway.url),))]
+        processes = [asyncio.create_task(_serve(each)) for each in (seated, (other,))]
         try:
             yield gateway
         finally:

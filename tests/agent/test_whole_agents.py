@@ -4,9 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +17,6 @@ import builders_transfer
 import builders_trust as build
 from checkpointheal.agent import flaws
 from checkpointheal.agent.agent import Agent
-from checkpointheal.agent.settings import AgentSettings
 from checkpointheal.arena import room
 from checkpointheal.contract.base import Message
 from checkpointheal.contract.gateway import (
@@ -57,23 +54,6 @@ from checkpointheal_operator.gateway.authority import Authority
 AUTHORITY = Authority.begin(build.GATEWAY, build.NOW)
 
 
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """Memory, as an arena has."""
-    directory = Path(tempfile.mkdtemp(dir="/dev/shm"))
-    yield directory
-    shutil.rmtree(directory)
-
-
-def settings_of(replica: int, home: Path, url: str) -> AgentSettings:
-    """Of an injected pod, its token in a file."""
-    file = home / f"token-{replica}"
-    file.write_text(f"token-{replica}")
-    known = agents.some_settings(home / f"arena-{replica}", replica).model_dump()
-    certified = {"token": "", "peer_key": "", "job": "gpt", "token_file": file, "gateway": url}
-    return AgentSettings(**known | certified | {"gateway_root": AUTHORITY.trusted(build.NOW)})
-
-
 @dataclass
 class Cluster:
     """A gateway, and agents that report to it."""
@@ -94,7 +74,8 @@ class Cluster:
     @contextlib.asynccontextmanager
     async def agent(self, replica: int) -> AsyncIterator[Agent]:
         async with aiohttp.ClientSession() as session:
-            agent = Agent(settings_of(replica, self.home, self.gateway.url), session)
+            root = AUTHORITY.trusted(build.NOW)
+            agent = Agent(agents.injected_settings(self.home, replica, self.gateway.url, root), session)
             running = asyncio.create_task(agent.run())
             while not agent._certificates.ready:
                 await asyncio.sleep(0.02)

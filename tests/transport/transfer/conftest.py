@@ -1,10 +1,7 @@
 """Two agents' arenas, and the children that carry states between them."""
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -19,11 +16,3 @@ def transfers(request: pytest.FixtureRequest) -> Iterator[Transfers]:
     asyncio.run(transfers.warm_up())
     yield transfers
     transfers.close()
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """Memory, as an arena has."""
-    directory = Path(tempfile.mkdtemp(dir="/dev/shm"))
-    yield directory
-    shutil.rmtree(directory)
