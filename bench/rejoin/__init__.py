@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.rejoin import checkpoints, figures, healing, managers, restarting
+from bench.rejoin import checkpoints, figures, healing, managers, restarting, stable
 from bench.rejoin.lost import Lost
 from bench.table import Row
 
@@ -20,12 +20,14 @@ def rows() -> list[Row]:
     """Of each way, then the ratios."""
     seen: dict[str, list[Lost]] = {"level 2": [], "torchft": [], "level 1": [], "torchrun": []}
     plan = checkpoints.plan()
+    with tempfile.TemporaryDirectory() as folder:
+        timeouts = stable.shortest(Path(folder, "search"))
     for number in range(ROUNDS):
         with tempfile.TemporaryDirectory() as folder:
             seen["level 2"] += healing.losses("level2", Path(folder, "level2"))
-            seen["torchft"] += managers.losses(Path(folder, "torchft"))
+            seen["torchft"] += managers.losses(Path(folder, "torchft"), timeouts)
             seen["level 1"] += healing.losses("level1", Path(folder, "level1"))
             seen["torchrun"] += restarting.losses(plan, Path(folder, "torchrun"))
         behind = {name: [round(each.behind, 1) for each in found] for name, found in seen.items()}
         print(f"  round {number + 1}, seconds behind: {behind}", file=sys.stderr, flush=True)
-    return [*plan.rows(), *figures.rows(seen, {"torchft": managers.NOTE})]
+    return [*plan.rows(), *figures.rows(seen, {"torchft": timeouts.note})]

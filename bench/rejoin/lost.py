@@ -47,6 +47,11 @@ def updates(folder: Path, since: float) -> int:
     return min(sum(1 for _ in _steps(folder, rank, since)) for rank in range(RANKS))
 
 
+def at(folder: Path, rank: int, step: int) -> float:
+    """When it had come to that step first."""
+    return next(each["at"] for each in _steps(folder, rank, 0.0) if each["step"] >= step)
+
+
 def past(folder: Path, step: int, since: float) -> float | None:
     """When the last rank had made an update beyond that step."""
     found = [next((e["at"] for e in _steps(folder, rank, since) if e["step"] > step), None) for rank in range(RANKS)]

@@ -1,4 +1,4 @@
-"""The same training under torchft's Manager, with its own transport: `python -m bench.rejoin.managed FOLDER`.
+"""The same training under torchft's Manager, with its own transport: `python -m bench.rejoin.managed FOLDER SECONDS`.
 
 Survivors go on without the lost one. Gradients are averaged in one message, not by torchft's own DDP: that of 0.2 was
 seen to end a survivor by an assertion in its hook, where a collective had lost a peer.
@@ -21,8 +21,8 @@ from bench.rejoin.model import MODEL, PACE
 from checkpointheal.demo import reference
 from checkpointheal.demo.reference import tell
 
-FOLDER, RANK = Path(sys.argv[-1]), int(os.environ["RANK"])
-PATIENCE, LOCALHOST = timedelta(seconds=10), "127.0.0.1"
+FOLDER, RANK = Path(sys.argv[1]), int(os.environ["RANK"])
+PATIENCE, LOCALHOST = timedelta(seconds=float(sys.argv[2])), "127.0.0.1"
 
 
 class Noticing(Manager):  # type: ignore[misc]

@@ -64,6 +64,8 @@ TRAIN = ("step", "forward", "backward", "optimizer step", "before commit", "comm
 TRANSFORMERS = ("first micro-batch", "second micro-batch", "updated", "logged", "epoch", "saved")
 LIGHTNING = ("batch", "second batch", "backward", "epoch", "validation")
 
+LEVEL2 = ("step", "forward", "backward", "updated")
+
 STACKS = (
     Stack("train", "program_train.py", TRAIN),
     Stack("parts", "program_parts.py", ("step", "updated")),
@@ -71,6 +73,7 @@ STACKS = (
     Stack("torchrun_ddp", "program_torchrun.py", ("step", "updated"), by_torchrun=True),
     Stack("transformers_trainer", "program_transformers.py", TRANSFORMERS),
     Stack("lightning_trainer", "program_lightning.py", LIGHTNING, words=epochs),
-    Stack("level2_ddp", "program_level2.py", ("step", "forward", "backward", "updated"), back=1),
+    Stack("level2_ddp", "program_level2.py", LEVEL2, back=1),
+    Stack("level2_hsdp", "program_level2_hsdp.py", LEVEL2, replicas=2, ranks=2, back=1),
     Stack("torchft_ddp", "program_torchft.py", (), beside=managers_meet, back=0),
 )

@@ -24,9 +24,6 @@ example.train_step = watched
 witness.run(example)
 model, optimizer = seen
 witness.end(
-    model={name: each.to_local() for name, each in model.state_dict().items()},
-    optimizer=[
-        {name: each.to_local() if hasattr(each, "to_local") else each for name, each in state.items()}
-        for state in optimizer.state_dict()["state"].values()
-    ],
+    model=witness.local(model.state_dict()),
+    optimizer=witness.local(list(optimizer.state_dict()["state"].values())),
 )

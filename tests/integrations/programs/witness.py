@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch.distributed.tensor import DTensor
 
 from checkpointheal.demo import reference
 from checkpointheal.demo.reference import _hash as hash_of
@@ -134,6 +135,15 @@ def consumed(step: int, *batch: Any) -> None:
 def updated(count: int) -> None:
     """So many updates are made."""
     reference.tell(FOLDER, RANK, event="step", step=count)
+
+
+def local(node: Any) -> Any:
+    """A state dict with this rank's part of each tensor."""
+    if isinstance(node, DTensor):
+        return node.to_local()
+    if isinstance(node, dict):
+        return {key: local(value) for key, value in node.items()}
+    return [local(each) for each in node] if isinstance(node, list) else node
 
 
 def end(**parts: Any) -> None:
