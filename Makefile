@@ -60,8 +60,8 @@ bad-api: $(STAMP) ## an operator lives through each bad time of an API server, o
 integrations: $(PEERS)/.installed ## the adapters on the real libraries of others (transformers, lightning, torchdata, torchft), from the package index (15 minutes)
 	$(PEERS)/bin/python -m pytest tests/integrations
 
-examples: $(PEERS)/.installed ## every example under kills: does it end as if nothing had been? (KILLS=3 of each kind; SEED; ONLY="train parts"; OUT)
-	PYTHONPATH=tests $(PEERS)/bin/python -m harmed $(ONLY) --kills $(or $(KILLS),3) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
+examples: $(PEERS)/.installed ## every example under kills: does it end as if nothing had been? (KILLS=3 of each kind; SEED; ONLY="train parts"; OUT; ON: DDP and HSDP on pods of that kind cluster)
+	PYTHONPATH=tests $(PEERS)/bin/python -m harmed $(ONLY) --kills $(or $(KILLS),3) $(if $(ON),--cluster $(ON)) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 
 check: $(STAMP) ## what CI runs besides the tests: format, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -65,9 +65,9 @@ class Seen:
 
 
 def _by_step(lines: list[dict[str, Any]]) -> dict[int, list[str]]:
-    found: dict[int, tuple[tuple[int, int], list[str]]] = {}
+    found: dict[int, tuple[tuple[str, int], list[str]]] = {}
     for line in lines:
-        now = (line["pid"], line["turn"])
+        now = (line["life"], line["turn"])
         before, batches = found.get(line["step"], (now, []))
         found[line["step"]] = (now, [*(batches if before == now else []), line["batch"]])
     return {step: batches for step, (_, batches) in found.items()}

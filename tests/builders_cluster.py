@@ -335,21 +335,29 @@ def plain_run(namespace: str, name: str, job: Job, seconds: float = PATIENCE) ->
         f"for r in {ranks}; do RANK=$r python -m checkpointheal.demo.reference {options} & done; wait; "
         f"for r in {ranks}; do cat /out/fingerprint-$r.json; echo; done"
     )
-    said = {"WORLD_SIZE": str(job.replicas), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "OMP_NUM_THREADS": "1"}
     container = {
-        "name": "plain",
-        "image": IMAGE,
-        "imagePullPolicy": "IfNotPresent",
         "command": ["sh", "-c", shell],
-        "env": [{"name": key, "value": value} for key, value in said.items()],
+        "env": [{"name": key, "value": value} for key, value in plain_place(job.replicas).items()],
         "volumeMounts": [{"name": "out", "mountPath": "/out"}],
     }
-    spec = {"restartPolicy": "Never", "containers": [container], "volumes": [{"name": "out", "emptyDir": {}}]}
+    said = once(namespace, name, container, [{"name": "out", "emptyDir": {}}], seconds)
+    lines = [each for each in said.splitlines() if each.startswith("{")]
+    return {rank: json.loads(lines[rank]) for rank in range(job.replicas)}
+
+
+def plain_place(world: int) -> dict[str, str]:
+    """Variables of ranks that all run in one pod."""
+    return {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "OMP_NUM_THREADS": "1"}
+
+
+def once(namespace: str, name: str, container: Json, volumes: Sequence[Json], seconds: float = PATIENCE) -> str:
+    """What a pod says that comes to its end."""
+    container = {"name": "once", "image": IMAGE, "imagePullPolicy": "IfNotPresent"} | container
+    spec = {"restartPolicy": "Never", "containers": [container], "volumes": [*volumes]}
     apply(namespace, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
 
     def is_through() -> bool:
         return bool((one("pod", namespace, name) or {}).get("status", {}).get("phase") == "Succeeded")
 
-    until(is_through, "the plain run", seconds)
-    lines = [each for each in kubectl("logs", "-n", namespace, name).splitlines() if each.startswith("{")]
-    return {rank: json.loads(lines[rank]) for rank in range(job.replicas)}
+    until(is_through, f"{name} comes to its end", seconds, lambda: kubectl("logs", "-n", namespace, name, "--tail=20"))
+    return kubectl("logs", "-n", namespace, name)

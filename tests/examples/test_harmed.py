@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from checkpointheal_operator.demo.progress import Progress
 from harmed import __main__ as command
 from harmed.blows import Blow, blows
 from harmed.ordeal import Harm, Ordeal
@@ -24,9 +25,9 @@ ONCE = Suffered(
     message="",
     wrong_fallbacks=(),
     told=[
-        [Told(1, None), Told(1, 1), Told(1, 2)],
-        [Told(2, None), Told(2, 1), Told(4, None), Told(4, 2)],
-        [Told(3, None), Told(3, 1), Told(3, 2), Told(3, 2)],
+        [Told("1", None), Told("1", 1), Told("1", 2)],
+        [Told("2", None), Told("2", 1), Told("4", None), Told("4", 2)],
+        [Told("3", None), Told("3", 1), Told("3", 2), Told("3", 2)],
     ],
 )
 
@@ -39,9 +40,9 @@ def with_part(rank: int, **changed: str) -> Ended:
     return replace(PEACE, parts=[{**parts, **(changed if rank == at else {})} for at, parts in enumerate(PEACE.parts)])
 
 
-def told(*pids: int) -> list[list[Told]]:
+def told(*lives: str) -> list[list[Told]]:
     """Rank 0 was these processes."""
-    return [[Told(pid, step) for step, pid in enumerate(pids, 1)], *ONCE.told[1:]]
+    return [[Told(life, step) for step, life in enumerate(lives, 1)], *ONCE.told[1:]]
 
 
 def test_a_job_that_ended_as_if_nothing_had_been_falls_short_of_nothing() -> None:
@@ -86,7 +87,7 @@ def test_a_fallback_from_a_step_that_memory_had_is_noticed() -> None:
 
 
 def test_a_survivor_that_lost_its_process_is_noticed_on_level_2_alone() -> None:
-    restarted = replace(ONCE, told=told(1, 9))
+    restarted = replace(ONCE, told=told("1", "9"))
     assert found(suffered=restarted) == ["rank 0 was 2 processes and was killed 0 times"]
     assert found(suffered=restarted, back=None) == []
 
@@ -98,7 +99,7 @@ def test_a_survivor_may_go_back_by_as_much_as_its_stack_allows() -> None:
 
 
 def test_more_updates_computed_again_than_one_a_kill_and_rank_are_noticed() -> None:
-    again = [Told(1, step) for step in (1, 2, 3, 4, 1, 2, 3, 4)]
+    again = [Told("1", step) for step in (1, 2, 3, 4, 1, 2, 3, 4)]
     (said,) = found(suffered=replace(ONCE, told=[again, *ONCE.told[1:]]), back=None)
     assert said == "5 updates computed again, more than one a kill and rank"
 
@@ -122,7 +123,7 @@ def test_one_example_that_falls_short_fails_the_command(tmp_path: Path, capsys: 
 
 def test_a_job_that_never_trained_is_told_of_and_no_trouble(tmp_path: Path) -> None:
     job = Ordeal(STACKS[0], tmp_path)
-    job._account([])
+    job.account(Progress(tmp_path, 3), [])
     assert found(None, replace(job.suffered(2), message="it hangs")) == ["it hangs", "0 of 2 kills came to pass"]
 
 

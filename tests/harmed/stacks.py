@@ -12,6 +12,7 @@ from pathlib import Path
 from bench.lighthouse import lighthouse
 
 import builders_adapters
+from checkpointheal.contract.identity import MemberId
 
 
 def steps(count: int) -> str:
@@ -52,6 +53,10 @@ class Stack:
     def world(self) -> int:
         return self.replicas * self.ranks
 
+    def member(self, rank: int) -> MemberId:
+        """Whose place a rank holds."""
+        return MemberId(replica=rank // self.ranks, rank=rank % self.ranks)
+
     @property
     def command(self) -> tuple[str, ...]:
         """Of one pod."""
@@ -77,3 +82,6 @@ STACKS = (
     Stack("level2_hsdp", "program_level2_hsdp.py", LEVEL2, replicas=2, ranks=2, back=1),
     Stack("torchft_ddp", "program_torchft.py", (), beside=managers_meet, back=0),
 )
+
+ON_PODS = ("level2_ddp", "level2_hsdp")
+"""What is harmed on a cluster unless others are asked for; those beside which something else must run cannot be."""

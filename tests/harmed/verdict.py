@@ -23,7 +23,7 @@ class Ended:
 class Told:
     """One rank's own word in one moment: which process it is, and how many updates it has made; None: it begins."""
 
-    pid: int
+    life: str
     step: int | None
 
 
@@ -47,7 +47,7 @@ class Suffered:
     @property
     def lives(self) -> list[int]:
         """How many processes each rank was."""
-        return [len({each.pid for each in told}) for told in self.told]
+        return [len({each.life for each in told}) for told in self.told]
 
     @property
     def again(self) -> int:
@@ -108,8 +108,8 @@ def _batches(undisturbed: Ended, ended: Ended) -> Iterator[str]:
 
 def _back(told: Sequence[Told]) -> Iterator[int]:
     """Within one process: from what it had made to before what it made next."""
-    made: dict[int, int] = {}
+    made: dict[str, int] = {}
     for each in told:
         if each.step is not None:
-            yield made.get(each.pid, each.step - 1) - (each.step - 1)
-            made[each.pid] = each.step
+            yield made.get(each.life, each.step - 1) - (each.step - 1)
+            made[each.life] = each.step

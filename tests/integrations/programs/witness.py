@@ -35,6 +35,8 @@ WORDS = shlex.split(os.environ.get("WITNESS_WORDS", ""))
 """More of the example's command line: the last word counts."""
 PACE = float(os.environ.get("WITNESS_PACE", "0"))
 """Seconds that each micro-batch takes longer, until a file `hurry` is there."""
+LIFE = f"{os.getpid()} since {Path('/proc/self/stat').read_text().rpartition(')')[2].split()[19]}"
+"""Of this process: in another pod, another one has the same number."""
 ARMED = FOLDER / f"armed-{RANK}.json"
 turns = [0]
 """How often this process went back and computed an update again."""
@@ -48,7 +50,7 @@ def seed(rank: int) -> None:
 
 
 seed(RANK)
-reference.tell(FOLDER, RANK, event="process")
+reference.tell(FOLDER, RANK, event="process", life=LIFE)
 
 
 def example(name: str, *words: str) -> ModuleType:
@@ -112,6 +114,7 @@ def pass_by(point: str, step: int) -> None:
                 time.sleep(60)
     if ARMED.exists() and (armed := json.loads(ARMED.read_text()))["point"] == point:
         ARMED.unlink()
+        reference.tell(FOLDER, RANK, event="struck", life=LIFE)
         os.kill(os.getpid(), armed["signal"])
 
 
@@ -126,7 +129,7 @@ def _keeper() -> int:
 def consumed(step: int, *batch: Any) -> None:
     """This micro-batch is computed now, on the way to the update after `step`."""
     with (FOLDER / f"told-{RANK}.jsonl").open("a") as file:
-        said = {"pid": os.getpid(), "turn": turns[0], "step": step, "batch": hash_of(batch)[:16]}
+        said = {"at": time.time(), "life": LIFE, "turn": turns[0], "step": step, "batch": hash_of(batch)[:16]}
         file.write(json.dumps(said) + "\n")
     if not (FOLDER / "hurry").exists():
         time.sleep(PACE)
@@ -134,7 +137,7 @@ def consumed(step: int, *batch: Any) -> None:
 
 def updated(count: int) -> None:
     """So many updates are made."""
-    reference.tell(FOLDER, RANK, event="step", step=count)
+    reference.tell(FOLDER, RANK, event="step", step=count, life=LIFE)
 
 
 def local(node: Any) -> Any:
@@ -151,3 +154,5 @@ def end(**parts: Any) -> None:
     streams = {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": np.random.get_state()}
     told = {name: hash_of(part) for name, part in (parts | streams).items()}
     (FOLDER / f"end-{RANK}.json").write_text(json.dumps(told))
+    if os.environ.get("STAY"):
+        signal.pause()

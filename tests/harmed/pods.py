@@ -1,0 +1,124 @@
+"""A job of pods on a kind cluster, to be harmed. What its ranks write lies on the nodes, and is fetched from there.
+
+Must not know which blows there are.
+"""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+
+from bad_cluster import BadCluster
+from builders_bad_hour import Hang
+from builders_cluster import Refused, apply, once, plain_place, until
+from builders_jobs import docker
+from checkpointheal_operator.api.heal import Heal
+from checkpointheal_operator.api.heal_record import heal_record
+from checkpointheal_operator.core.phases import SeenHeal
+from checkpointheal_operator.demo.progress import Progress
+from harmed.ordeal import PATIENCE, lines
+from harmed.stacks import Stack
+from harmed.witnessed import THERE, WatchedJob, a_job, fetch, namespace, nodes, on_node
+
+
+@contextlib.asynccontextmanager
+async def pods(stack: Stack, folder: Path, words: Mapping[str, str]) -> AsyncIterator["Pods"]:
+    """The job in a namespace of its own, which goes with it."""
+    with namespace("job") as name:
+        yield Pods(await asyncio.to_thread(a_job(name, stack, words).start), folder)
+
+
+def plain(stack: Stack, folder: Path, words: Mapping[str, str]) -> None:
+    """The same without any of ours, undisturbed: its ranks in one pod."""
+    folder.mkdir()
+    with namespace("plain") as name:
+        job = a_job(name, stack, words)
+        ranks = " ".join(map(str, range(stack.world)))
+        shell = f"for r in {ranks}; do RANK=$r python {job.program} & done; wait"
+        said = plain_place(stack.world) | {"PLAIN": "yes", "WITNESS": THERE, **words}
+        container = {
+            "command": ["sh", "-c", shell],
+            "env": [{"name": key, "value": value} for key, value in said.items()],
+            "volumeMounts": job.mounts,
+        }
+        apply(name, job.script())
+        once(name, "plain", container, job.volumes("plain"), PATIENCE)
+        fetch(name, "plain", folder)
+
+
+class Pods:
+    """A Place, on kind."""
+
+    def __init__(self, job: WatchedJob, folder: Path) -> None:
+        self._job, self.folder, self._armed = job, folder, dict[int, int]()
+        self._cluster = BadCluster(job)
+        self.progress = Progress(folder, job.replicas)
+
+    async def until(self, done: Callable[[], object], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not await asyncio.to_thread(done):
+            if time.monotonic() > deadline:
+                raise Hang(f"{what} never came: {self._job.policy_status().get('epoch', {})}")
+            await self._look()
+
+    async def arm(self, rank: int, point: str) -> None:
+        """A file is written beside its own."""
+        self._armed[rank] = self._struck(rank)
+        said = json.dumps({"point": point, "signal": 9})
+        file = f"{THERE}/armed-{rank}.json"
+        await self._soon(rank, "sh", "-c", f"echo '{said}' > {file}.new && mv {file}.new {file}")
+
+    def is_armed(self, rank: int) -> bool:
+        return self._struck(rank) <= self._armed[rank]
+
+    async def await_process(self, rank: int) -> None:
+        await self.until(lambda: self._process(rank), f"a process of rank {rank}")
+
+    async def kill(self, rank: int) -> None:
+        if pid := await asyncio.to_thread(self._process, rank):
+            await asyncio.to_thread(self._job.run, rank, "kill", "-9", pid)
+
+    async def delete_pod(self, rank: int) -> None:
+        await asyncio.to_thread(self._job.delete_pods, rank)
+
+    async def hurry(self) -> None:
+        for node in nodes():
+            await asyncio.to_thread(docker, "exec", node, "touch", f"{on_node(self._job.namespace, 'job')}/hurry")
+
+    async def ended(self) -> str:
+        """Trainers stay when they are done: Kubernetes would start them again."""
+        ends = [self.folder / f"end-{rank}.json" for rank in range(self._job.replicas)]
+        while not all(each.exists() for each in ends):
+            await self._look()
+        return ""
+
+    def heals(self) -> Sequence[SeenHeal]:
+        found = sorted(self._job.heals, key=lambda each: str(each["spec"]["openedAt"]))
+        return [SeenHeal(heal_record(Heal.model_validate(each))) for each in found]
+
+    def wrong_fallbacks(self) -> Sequence[str]:
+        """No two pods are taken at once: memory has every step."""
+        return self._cluster.not_healed()
+
+    def _process(self, rank: int) -> str | None:
+        """By its last word, if it lives: in another pod of the same name another one may have its number."""
+        *_, last = lines(self.folder, rank)
+        try:
+            stat = self._job.run(rank, "cat", f"/proc/{last['pid']}/stat")
+        except Refused:
+            return None
+        return str(last["pid"]) if last["life"].endswith(f" {stat.rpartition(')')[2].split()[19]}") else None
+
+    async def _look(self) -> None:
+        await asyncio.to_thread(fetch, self._job.namespace, "job", self.folder)
+        self.progress.look()
+        await asyncio.sleep(0.2)
+
+    async def _soon(self, rank: int, *command: str) -> None:
+        await asyncio.to_thread(until, lambda: [self._job.run(rank, *command)], f"rank {rank} can be told", PATIENCE)
+
+    def _struck(self, rank: int) -> int:
+        """How often it has passed an armed point, by its own last words."""
+        return sum(each["event"] == "struck" for each in lines(self.folder, rank))
