@@ -331,10 +331,8 @@ def plain_run(namespace: str, name: str, job: Job, seconds: float = PATIENCE) ->
     """What the same training comes to when nothing ever happens: the plain script, its ranks in one pod."""
     options = " ".join(["--out", "/out", "--steps", str(job.steps), *job.model])
     ranks = " ".join(map(str, range(job.replicas)))
-    shell = (
-        f"for r in {ranks}; do RANK=$r python -m checkpointheal.demo.reference {options} & done; wait; "
-        f"for r in {ranks}; do cat /out/fingerprint-$r.json; echo; done"
-    )
+    train = side_by_side(f"python -m checkpointheal.demo.reference {options}", job.replicas)
+    shell = f"{train}; for r in {ranks}; do cat /out/fingerprint-$r.json; echo; done"
     container = {
         "command": ["sh", "-c", shell],
         "env": [{"name": key, "value": value} for key, value in plain_place(job.replicas).items()],
@@ -351,13 +349,22 @@ def plain_place(world: int) -> dict[str, str]:
 
 
 def once(namespace: str, name: str, container: Json, volumes: Sequence[Json], seconds: float = PATIENCE) -> str:
-    """What a pod says that comes to its end."""
+    """What a pod says that ends well."""
     container = {"name": "once", "image": IMAGE, "imagePullPolicy": "IfNotPresent"} | container
     spec = {"restartPolicy": "Never", "containers": [container], "volumes": [*volumes]}
     apply(namespace, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
 
-    def is_through() -> bool:
-        return bool((one("pod", namespace, name) or {}).get("status", {}).get("phase") == "Succeeded")
+    def phase() -> str | None:
+        ended = (one("pod", namespace, name) or {}).get("status", {}).get("phase")
+        return ended if ended in ("Succeeded", "Failed") else None
 
-    until(is_through, f"{name} comes to its end", seconds, lambda: kubectl("logs", "-n", namespace, name, "--tail=20"))
-    return kubectl("logs", "-n", namespace, name)
+    ended = until(phase, f"{name} comes to its end", seconds)
+    said = kubectl("logs", "-n", namespace, name)
+    assert ended == "Succeeded", said
+    return said
+
+
+def side_by_side(command: str, world: int) -> str:
+    """A shell's line that runs it once for each rank, and ends well if all do."""
+    start = f'for r in {" ".join(map(str, range(world)))}; do RANK=$r {command} & all="$all $!"; done'
+    return f"{start}; for each in $all; do wait $each || exit 1; done"

@@ -8,6 +8,8 @@ from builders_jobs import docker, json_of
 
 RELEASE, CHART = "checkpointheal", "charts/checkpointheal"
 
+FORCED = "--force-conflicts"
+"""To Helm 4, which leaves alone what a test has changed by kubectl before; Helm 3 does not know it, nor ask."""
 LIVES = "operator.certificates.{}={}"
 USUAL_LIVES = tuple(
     LIVES.format(*each) for each in (("seconds", 86_400), ("rootSeconds", 63_072_000), ("skewSeconds", 3_600))
@@ -53,6 +55,7 @@ def build_a_later_one(tag: str, name: str) -> None:
 def upgrade(*changes: str) -> None:
     """Values like `image.tag=next`, over those that stand; returns once every pod of ours is the new one."""
     options = [word for change in changes for word in ("--set", change)]
+    options += [FORCED] if FORCED in helm("upgrade", "--help") else []
     helm("upgrade", RELEASE, CHART, "--reset-then-reuse-values", *options, "--wait", "--timeout", "240s")
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
 
-from builders_cluster import SYSTEM, Job, Json, Refused, condition, found, healed_by, kubectl, leader, one
+from builders_cluster import PATIENCE, SYSTEM, Job, Json, Refused, condition, found, healed_by, kubectl, leader, one
 from builders_jobs import json_of
 from builders_late import AGENT, PreparedJob, hide, late_ones
 from builders_release import upgrade
@@ -43,7 +43,8 @@ class Scene:
 
     @cached_property
     def job(self) -> Job:
-        job = Job(self.namespace, steps=LONG, environment={"PACE": "0.5"}).start()
+        patient = {"CHECKPOINTHEAL_RESTORE_BUDGET": str(PATIENCE)}  # a right is away for longer than a restore may take
+        job = Job(self.namespace, steps=LONG, environment={"PACE": "0.5"} | patient).start()
         job.until_step(3)
         job.delete_pods(1)
         healed_by(job, 1, "Peer")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bad_cluster import BadCluster
 from builders_bad_hour import Hang
-from builders_cluster import Refused, apply, once, plain_place, until
+from builders_cluster import Refused, apply, once, plain_place, side_by_side, until
 from builders_jobs import docker
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.api.heal_record import heal_record
@@ -35,11 +35,9 @@ def plain(stack: Stack, folder: Path, words: Mapping[str, str]) -> None:
     folder.mkdir()
     with namespace("plain") as name:
         job = a_job(name, stack, words)
-        ranks = " ".join(map(str, range(stack.world)))
-        shell = f"for r in {ranks}; do RANK=$r python {job.program} & done; wait"
         said = plain_place(stack.world) | {"PLAIN": "yes", "WITNESS": THERE, **words}
         container = {
-            "command": ["sh", "-c", shell],
+            "command": ["sh", "-c", side_by_side(f"python {job.program}", stack.world)],
             "env": [{"name": key, "value": value} for key, value in said.items()],
             "volumeMounts": job.mounts,
         }
@@ -55,6 +53,7 @@ class Pods:
         self._job, self.folder, self._armed = job, folder, dict[int, int]()
         self._cluster = BadCluster(job)
         self.progress = Progress(folder, job.replicas)
+        self._looking = asyncio.Lock()
 
     async def until(self, done: Callable[[], object], what: str) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -112,8 +111,9 @@ class Pods:
         return str(last["pid"]) if last["life"].endswith(f" {stat.rpartition(')')[2].split()[19]}") else None
 
     async def _look(self) -> None:
-        await asyncio.to_thread(fetch, self._job.namespace, "job", self.folder)
-        self.progress.look()
+        async with self._looking:
+            await asyncio.to_thread(fetch, self._job.namespace, "job", self.folder)
+            self.progress.look()
         await asyncio.sleep(0.2)
 
     async def _soon(self, rank: int, *command: str) -> None:
