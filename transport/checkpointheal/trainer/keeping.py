@@ -15,24 +15,22 @@ from checkpointheal.arena import Arena, Writing
 from checkpointheal.contract.base import Digest
 from checkpointheal.contract.layout import Schema
 from checkpointheal.contract.seal import Seal
-from checkpointheal.contract.trainer import PrivateKept, PrivateReady, Refused, Reserve, Reserved, Sealed
+from checkpointheal.contract.trainer import Sealed
 from checkpointheal.ends import mixed
-from checkpointheal.errors import AlreadyAttached, NoArena, PrivateStateTooLarge
-from checkpointheal.manifest import Described, describe, pack
+from checkpointheal.errors import AlreadyAttached, NoArena
+from checkpointheal.manifest import Described, describe
 from checkpointheal.trainer.background import Background
 from checkpointheal.trainer.generation import Generation, or_abandon
 from checkpointheal.trainer.line import Line
 from checkpointheal.trainer.on_demand import Noted, OnDemand
 from checkpointheal.trainer.parts import Parts
+from checkpointheal.trainer.private_way import PrivateWay
 from checkpointheal.trainer.resting import Resting, Watch
+from checkpointheal.trainer.room import Room
 from checkpointheal.trainer.settings import TrainerSettings
 from checkpointheal.trainer.signals import Told
 from checkpointheal.trainer.unkept import SKIPPED, Telling
 
-PRIVATE_GRACE = 1.0
-"""Seconds that a commit waits, after its copy, for a buddy to have the private part.
-
-Usually one has it long before; where none answers, only the first commit waits."""
 WRITTEN, MOVED = "WrittenWhileCopied", "MovedWhileHeld"
 ODD = "NotOneNumber"
 LOCK_PATIENCE = 5.0
@@ -58,10 +56,10 @@ class Keeping:
         self._arena: Arena | None = None
         self._described: Described | None = None
         self._form: _Form | None = None
-        self._reserved = 0
         self._has_kept = False
-        self._buddy_answers = True
         self._telling = Telling(line)
+        self._room = Room(settings.reserve_budget, line, self._telling)
+        self._private = PrivateWay(settings.private_limit, line)
         self._resting = Resting(parts)
         self._copies_beside = settings.background
         self._beside = Background(parts.optimizers.values() if settings.background else ())
@@ -136,7 +134,7 @@ class Keeping:
         self._beside.wait()
         step, self._unconfirmed = self._unconfirmed, None
         if step is not None:
-            self._wait_for_buddy(step)
+            self._private.wait_for_buddy(step)
 
     def close(self) -> None:
         """Let go of the arena."""
@@ -198,9 +196,9 @@ class Keeping:
         mixed.require_whole(described.regions)
         if self._form is None or self._form.schema is not described.schema:
             self._form = _Form(described.schema)
-        if not self._reserve(self._form.slot_bytes):
+        if not self._room.is_there(self._form.slot_bytes):
             return None
-        self._hand_over_private(self.open(), step, own)
+        self._private.hand_over(self.open(), step, own)
         return described
 
     def _place(self, described: Described, commit: Commit) -> Generation | None:
@@ -248,38 +246,7 @@ class Keeping:
             )
         sealed = Sealed(slot=generation.slot, step=generation.step, pause=pause, signals=commit.told.read())
         self._line.say(sealed, again="sealed")
-        self._wait_for_buddy(generation.step)
-
-    def _reserve(self, slot_bytes: int) -> bool:
-        """Have the agent make the slots: their pages are charged to it, not to the trainer.
-
-        Waits once for each size that is asked for; an answer that comes later is found by a later commit.
-        """
-        if self._reserved == slot_bytes:
-            return self._reserve_answered(0.0)
-        if not self._line.ask(Reserve(slot_bytes=slot_bytes), "reserve"):
-            self._telling.once("NoAgent", "not protected: no agent is there to make the arena's slots")
-        self._reserved = slot_bytes
-        return self._reserve_answered(self._settings.reserve_budget if self._line.connected else 0.0)
-
-    def _reserve_answered(self, seconds: float) -> bool:
-        answer = self._line.wait_for("reserve", lambda _: True, seconds)
-        if isinstance(answer, Refused):
-            self._telling.once(
-                "NotReserved", f"not protected: the agent made no slots ({answer.reason}: {answer.message})"
-            )
-        elif answer is None and self._line.connected:
-            self._telling.once("NotReserved", "not protected: the agent has not made the arena's slots yet")
-        return isinstance(answer, Reserved)
-
-    def _hand_over_private(self, arena: Arena, step: int, own: Mapping[str, Any]) -> None:
-        blob = pack(own)
-        if len(blob) > self._settings.private_limit:
-            raise PrivateStateTooLarge(
-                f"the private state of this rank is {len(blob)} bytes, over the limit of "
-                f"{self._settings.private_limit}: name what replicas share as a part, or pass private_limit="
-            )
-        self._line.say(PrivateReady(step=step, file=arena.write_private(step, blob)), again="private")
+        self._private.wait_for_buddy(generation.step)
 
     def _seal(self, writing: Writing, described: Described, commit: Commit) -> Seal:
         form = self._form or _Form(described.schema)
@@ -294,18 +261,6 @@ class Keeping:
             data_bytes=described.schema.data_bytes,
             values=described.values,
         )
-
-    def _wait_for_buddy(self, step: int) -> None:
-        """A buddy that let one commit wait in vain lets no other wait until it answers again."""
-        seconds = PRIVATE_GRACE if self._buddy_answers and self._line.connected else 0.0
-        answer = self._line.wait_for(
-            "private_kept", lambda said: isinstance(said, PrivateKept) and said.step >= step, seconds
-        )
-        if answer is None and seconds == 0.0:
-            latest = self._line.latest("private_kept")
-            self._buddy_answers = isinstance(latest, PrivateKept) and latest.step >= step - 1
-        else:
-            self._buddy_answers = answer is not None
 
 
 class _Form:
