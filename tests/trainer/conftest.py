@@ -10,7 +10,7 @@ from builders_trainer import FakeAgent
 from checkpointheal.trainer import epoch as epoch_room
 from checkpointheal.trainer import groups as group_room
 from checkpointheal.trainer import heal as door
-from checkpointheal.trainer import keeping
+from checkpointheal.trainer import private_way
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def agent(tmp_path):
 @pytest.fixture
 def impatient(monkeypatch):
     """Buddies and agents are given no time: for tests in which they do not answer."""
-    monkeypatch.setattr(keeping, "PRIVATE_GRACE", 0.0)
+    monkeypatch.setattr(private_way, "GRACE", 0.0)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Nothing is copied while all is well; a survivor gives its last commit once somebody needs it, or nothing."""
 
 import atexit
+import threading
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 import checkpointheal
 from builders_trainer import FAR, SECONDS, Training
 from checkpointheal import errors
+from checkpointheal.arena import Arena
 from checkpointheal.contract.trainer import EpochOver, Restored, Wait
 
 pytestmark = pytest.mark.usefixtures("world_of_one")
@@ -46,13 +48,18 @@ def lost(heal, agent, epoch=1):
     assert heal._membership.epoch._over.wait(SECONDS)
 
 
-def committed(job):
-    """A training after its first commit."""
-    training = Training()
+BESIDE = 3
+"""Commits after which a state is known to lie as it lay: from then on all but a glance at it is beside the loop."""
+
+
+def committed(job, commits=1, training=None):
+    """A training after so many commits."""
+    training = training or Training()
     heal = job(training)
     next(heal.epochs())
-    training.step()
-    heal.commit(1)
+    for step in range(commits):
+        training.step()
+        heal.commit(step + 1)
     return training, heal
 
 
@@ -85,22 +92,95 @@ def test_a_survivor_gives_its_last_commit_and_ends_bit_for_bit(job, agent):
     assert training.model[0].weight is weight
 
 
-def test_what_is_not_the_optimizers_is_given_as_it_was_at_the_commit(job, attach, agent):
-    training, other = Training(), Training()
-    heal = job(training)
-    next(heal.epochs())
+@pytest.fixture
+def slow_hand(monkeypatch):
+    """Nothing private is handed over until this is set."""
+    let, write = threading.Event(), Arena.write_private
+
+    def write_private(arena, step, blob):
+        assert let.wait(SECONDS)
+        return write(arena, step, blob)
+
+    monkeypatch.setattr(Arena, "write_private", write_private)
+    return let
+
+
+@pytest.mark.parametrize("commits", [1, BESIDE])
+def test_what_is_not_the_optimizers_is_given_as_it_was_at_the_commit(job, attach, agent, slow_hand, commits):
+    slow_hand.set()
+    other = Training()
+    training, heal = committed(job, commits)
     training.step()
-    heal.commit(1)
+    heal._keeping.settle()
+    slow_hand.clear() if commits == BESIDE else None
+    heal.commit(commits + 1)
     kept = training.fingerprint()
     with torch.no_grad():
         for each in training.average.parameters():
             each.add_(1)
     training.schedule.step()
     training.data.position += 1
+    torch.rand(1)
+    slow_hand.set()
     heal._keeping.publish()
-    agent.names(agent.slot_of(step=1))
-    assert attach(other).restore() == 1
+    agent.names(agent.slot_of(step=commits + 1))
+    assert attach(other).restore() == commits + 1
     assert other.fingerprint() == kept
+
+
+def test_the_loop_goes_on_before_the_private_part_is_handed_over_and_the_next_update_waits(job, agent, slow_hand):
+    slow_hand.set()
+    training, heal = committed(job, BESIDE)
+    training.step()
+    slow_hand.clear()
+    heal.commit(BESIDE + 1)
+    assert BESIDE + 1 not in [word.step for word in agent.heard_of("private_ready")]
+    threading.Timer(0.1, slow_hand.set).start()
+    training.step()
+    assert agent.heard_of("private_ready")[-1].step == BESIDE + 1
+
+
+def test_what_lies_elsewhere_than_before_is_looked_at_at_once_and_given(job, attach, agent):
+    training, heal = committed(job, BESIDE)
+    training.step()
+    weight = training.average.module[0].weight
+    weight.data = weight.data.clone()
+    heal.commit(BESIDE + 1)
+    kept, other = training.fingerprint(), Training()
+    with torch.no_grad():
+        weight.add_(1)
+    heal._keeping.publish()
+    agent.names(agent.slot_of(step=BESIDE + 1))
+    assert attach(other).restore() == BESIDE + 1
+    assert other.fingerprint() == kept
+
+
+def test_what_an_optimizer_has_made_anew_is_not_given_once_and_said_so(job, agent):
+    training, heal = committed(job, BESIDE)
+    training.step()
+    training.optimizer.load_state_dict(training.optimizer.state_dict())
+    for each in training.optimizer.state.values():
+        each["exp_avg"] = each["exp_avg"].clone()
+    heal.commit(BESIDE + 1)
+    heal._keeping.publish()
+    assert steps_kept(agent) == []
+    assert agent.wait_until_heard(lambda word: word.say == "unkept").reason == "MovedWhileHeld"
+    training.step()
+    heal.commit(BESIDE + 2)
+    heal._keeping.publish()
+    assert steps_kept(agent) == [BESIDE + 2]
+
+
+def test_what_goes_wrong_beside_the_loop_is_said_once_and_training_goes_on(job, agent):
+    training, heal = committed(job, BESIDE)
+    training.data.state_dict = lambda: {"position": training.data.position, "more": "x" * (2 << 20)}
+    for step in (BESIDE, BESIDE + 1):
+        training.step()
+        heal.commit(step + 1)
+    training.step()
+    assert agent.wait_until_heard(lambda word: word.say == "unkept").reason == "PrivateStateTooLarge"
+    heal._keeping.publish()
+    assert steps_kept(agent) == []
 
 
 def test_once_an_update_has_begun_there_is_nothing_to_give_until_the_next_commit(job, agent):
@@ -165,7 +245,7 @@ def test_who_is_done_gives_nothing_any_more(job, agent):
 def test_the_private_part_reaches_a_buddy_before_the_next_update(job, agent, monkeypatch):
     training, heal = committed(job)
     waited = []
-    monkeypatch.setattr(heal._keeping, "_wait_for_buddy", waited.append)
+    monkeypatch.setattr(heal._keeping._private, "wait_for_buddy", waited.append)
     training.step()
     assert waited == [1]
 

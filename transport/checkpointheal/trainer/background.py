@@ -1,38 +1,57 @@
-"""How is a part of a state copied while the training loop goes on, and where does the loop wait for it?
+"""What goes on beside the training loop after a commit, and where does the loop wait for it?
 
-In the next `step()` of an optimizer, and not in `commit`. Must not know what is copied, nor where it goes.
+In the next `step()` of an optimizer, and not in `commit`. Must not know what it is.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from queue import SimpleQueue
 
 import torch
+from torch.optim import Optimizer
 
-from checkpointheal.trainer.parts import Parts
+Work = Callable[[], None]
 
 
 class Background:
-    """One copy at a time beside the training loop."""
+    """One work at a time. The steps of these optimizers wait for it."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._pool = ThreadPoolExecutor(1, "checkpointheal-copy")
-        self._under_way: Future[None] | None = None
-        for optimizer in parts.optimizers.values():
+    def __init__(self, optimizers: Iterable[Optimizer]) -> None:
+        self._todo: SimpleQueue[Work] = SimpleQueue()
+        self._ended: SimpleQueue[BaseException | None] = SimpleQueue()
+        self._is_under_way = False
+        self._thread: threading.Thread | None = None
+        for optimizer in optimizers:
             optimizer.register_step_pre_hook(lambda *_: self.wait())
 
-    def start(self, copy: Callable[[], None], devices: Iterable[torch.device]) -> None:
+    def start(self, work: Work, devices: Iterable[torch.device] = ()) -> None:
         """Run it beside the loop; on a device, behind what the loop has queued there so far.
 
         What it raises is raised where the loop waits for it.
         """
-        self._under_way = self._pool.submit(_beside, copy, list(_streams(devices)))
+        if self._thread is None:  # a pool takes several times as long to be told of a work
+            self._thread = threading.Thread(target=self._work, name="checkpointheal-commit", daemon=True)
+            self._thread.start()
+        self._is_under_way = True
+        self._todo.put(_behind(work, list(_streams(devices))))
 
     def wait(self) -> None:
-        """Until the copy under way is whole, or was given up."""
-        under_way, self._under_way = self._under_way, None
-        if under_way is not None:
-            under_way.result()
+        """Until what is under way is done, or was given up."""
+        if self._is_under_way:
+            self._is_under_way = False
+            if (error := self._ended.get()) is not None:
+                raise error
+
+    def _work(self) -> None:
+        while True:
+            work = self._todo.get()
+            try:
+                work()
+            except BaseException as error:
+                self._ended.put(error)
+            else:
+                self._ended.put(None)
 
 
 def _streams(devices: Iterable[torch.device]) -> Iterator[torch.cuda.Stream]:
@@ -43,8 +62,11 @@ def _streams(devices: Iterable[torch.device]) -> Iterator[torch.cuda.Stream]:
             yield stream
 
 
-def _beside(copy: Callable[[], None], streams: Iterable[torch.cuda.Stream]) -> None:
-    with contextlib.ExitStack() as stack:
-        for stream in streams:
-            stack.enter_context(torch.cuda.stream(stream))
-        copy()
+def _behind(work: Work, streams: Sequence[torch.cuda.Stream]) -> Work:
+    def behind() -> None:
+        with contextlib.ExitStack() as stack:
+            for stream in streams:
+                stack.enter_context(torch.cuda.stream(stream))
+            work()
+
+    return behind if streams else work

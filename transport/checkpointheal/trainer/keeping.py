@@ -7,33 +7,31 @@ state into a free slot, before `commit` returns or beside the training loop; the
 
 import contextlib
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from checkpointheal import digest
 from checkpointheal.arena import Arena, Writing
 from checkpointheal.contract.base import Digest
 from checkpointheal.contract.layout import Schema
 from checkpointheal.contract.seal import Seal
-from checkpointheal.contract.trainer import PrivateKept, PrivateReady, Refused, Reserve, Reserved, Sealed
+from checkpointheal.contract.trainer import Sealed
 from checkpointheal.ends import mixed
-from checkpointheal.errors import AlreadyAttached, NoArena, PrivateStateTooLarge
-from checkpointheal.manifest import Described, describe, pack
+from checkpointheal.errors import AlreadyAttached, NoArena
+from checkpointheal.manifest import Described, describe
 from checkpointheal.trainer.background import Background
 from checkpointheal.trainer.generation import Generation, or_abandon
 from checkpointheal.trainer.line import Line
-from checkpointheal.trainer.on_demand import OnDemand
+from checkpointheal.trainer.on_demand import Noted, OnDemand
 from checkpointheal.trainer.parts import Parts
+from checkpointheal.trainer.private_way import PrivateWay
 from checkpointheal.trainer.resting import Resting, Watch
+from checkpointheal.trainer.room import Room
 from checkpointheal.trainer.settings import TrainerSettings
 from checkpointheal.trainer.signals import Told
 from checkpointheal.trainer.unkept import SKIPPED, Telling
 
-PRIVATE_GRACE = 1.0
-"""Seconds that a commit waits, after its copy, for a buddy to have the private part.
-
-Usually one has it long before; where none answers, only the first commit waits."""
-WRITTEN = "WrittenWhileCopied"
+WRITTEN, MOVED = "WrittenWhileCopied", "MovedWhileHeld"
 ODD = "NotOneNumber"
 LOCK_PATIENCE = 5.0
 """Seconds that a trainer before this one, killed already, may take to be gone."""
@@ -58,14 +56,16 @@ class Keeping:
         self._arena: Arena | None = None
         self._described: Described | None = None
         self._form: _Form | None = None
-        self._reserved = 0
         self._has_kept = False
-        self._buddy_answers = True
         self._telling = Telling(line)
+        self._room = Room(settings.reserve_budget, line, self._telling)
+        self._private = PrivateWay(settings.private_limit, line)
         self._resting = Resting(parts)
-        self._background = Background(parts) if settings.background else None
-        self._on_demand = OnDemand(self._resting) if settings.on_demand else None
+        self._copies_beside = settings.background
+        self._beside = Background(parts.optimizers.values() if settings.background else ())
+        self._on_demand = OnDemand(parts, self._resting) if settings.on_demand else None
         self._unconfirmed: int | None = None
+        self._is_clear = False
 
     def open(self, patience: float = 0.0) -> Arena:
         """The arena, held for this process alone; raises NoArena, or AlreadyAttached where another process has it."""
@@ -109,6 +109,8 @@ class Keeping:
 
     def publish(self) -> None:
         """Keep the last commit now, where it is kept on demand and no update has begun since."""
+        self._beside.wait()
+        self._is_clear = False  # the epoch to come begins with a state that is kept
         promise = self._on_demand.take() if self._on_demand is not None else None
         if promise is None:
             return
@@ -128,12 +130,11 @@ class Keeping:
                 self._sealed(generation, commit)
 
     def settle(self) -> None:
-        """Wait for what is being kept in the background, and for who shall have the private part of the last commit."""
-        if self._background is not None:
-            self._background.wait()
+        """Wait for what goes on beside the loop, and for who shall have the private part of the last commit."""
+        self._beside.wait()
         step, self._unconfirmed = self._unconfirmed, None
         if step is not None:
-            self._wait_for_buddy(step)
+            self._private.wait_for_buddy(step)
 
     def close(self) -> None:
         """Let go of the arena."""
@@ -149,34 +150,55 @@ class Keeping:
             self._on_demand.withdraw()
 
     def _keep_now(self, commit: Commit) -> None:
-        described = self._ready(commit.step)
+        described = self._ready(commit.step, self._parts.replicated_state(), self._parts.private_state())
         generation = None if described is None else self._place(described, commit)
-        if generation is not None and self._background is not None:
-            self._copy_beside(self._background, generation, commit)
+        if generation is not None and self._copies_beside:
+            self._copy_beside(generation, commit)
         elif generation is not None:
             generation.copy()
             if generation.seal():
                 self._sealed(generation, commit)
 
     def _promise(self, on_demand: OnDemand, commit: Commit) -> None:
-        """What was kept before is worth less than the user's checkpoint from now on: it goes."""
+        """Where it lies as it lay, the loop goes on at once: all else that a commit takes is longer than that."""
         on_demand.withdraw()
-        if (described := self._ready(commit.step)) is not None:
+        noted = on_demand.note()
+        if noted.held is None or not self._is_clear:
+            self._hand_over(on_demand, noted, commit)
+            return
+
+        def hand_over() -> None:
+            with self._telling.of_errors(is_first=False):
+                self._hand_over(on_demand, noted, commit)
+
+        self._beside.start(hand_over)
+
+    def _hand_over(self, on_demand: OnDemand, noted: Noted, commit: Commit) -> None:
+        if (described := self._ready(commit.step, noted.state, noted.own)) is not None:
+            self._clear()
+            self._unconfirmed = commit.step
+            if not on_demand.promise(noted, described, (commit.epoch, commit.step, commit.told)):
+                self._telling.not_kept(
+                    MOVED, f"step {commit.step} could not be given: its tensors lie elsewhere than one step before"
+                )
+
+    def _clear(self) -> None:
+        """What was kept before is worth less than the user's checkpoint from now on: it goes."""
+        if not self._is_clear:
             arena = self.open()
             for slot in arena.seals():
                 arena.discard(slot)
-            on_demand.promise(described, commit.epoch, commit.step, commit.told)
-            self._unconfirmed = commit.step
+            self._is_clear = True
 
-    def _ready(self, step: int) -> Described | None:
-        """The live state, its private part handed over; None where no slot could hold it, which was said."""
-        described = self._described = describe(self._parts.replicated_state(), self._described)
+    def _ready(self, step: int, state: Mapping[str, Any], own: Mapping[str, Any]) -> Described | None:
+        """The state described, its private part handed over; None where no slot could hold it, which was said."""
+        described = self._described = describe(state, self._described)
         mixed.require_whole(described.regions)
         if self._form is None or self._form.schema is not described.schema:
             self._form = _Form(described.schema)
-        if not self._reserve(self._form.slot_bytes):
+        if not self._room.is_there(self._form.slot_bytes):
             return None
-        self._hand_over_private(self.open(), step)
+        self._private.hand_over(self.open(), step, own)
         return described
 
     def _place(self, described: Described, commit: Commit) -> Generation | None:
@@ -189,10 +211,10 @@ class Keeping:
             writing.prepare(described.schema)
             return Generation(described, writing, self._seal(writing, described, commit), commit.is_over)
 
-    def _copy_beside(self, background: Background, generation: Generation, commit: Commit) -> None:
+    def _copy_beside(self, generation: Generation, commit: Commit) -> None:
         """What may be written before the next update at once, the rest beside the loop."""
         rests = self._resting.of(generation.described)
-        watch = Watch(generation.described, rests)
+        watch = Watch.of(generation.described, rests)
         generation.copy([not each for each in rests])
         pause = time.monotonic() - commit.begun
 
@@ -204,14 +226,14 @@ class Keeping:
                         self._sealed(generation, commit, pause)
                     return
                 generation.abandon()
-                self._background = None
+                self._copies_beside = False
                 self._telling.not_kept(
                     WRITTEN,
                     f"step {generation.step} was not kept: {path} was written between commit() and the next step() of "
                     "an optimizer. From now on commit() copies everything before it returns",
                 )
 
-        background.start(copy, generation.described.seen.devices)
+        self._beside.start(copy, generation.described.seen.devices)
 
     def _sealed(self, generation: Generation, commit: Commit, pause: float | None = None) -> None:
         """It is there: tell so. `pause`: seconds that the loop stood still for it, if not until now."""
@@ -224,38 +246,7 @@ class Keeping:
             )
         sealed = Sealed(slot=generation.slot, step=generation.step, pause=pause, signals=commit.told.read())
         self._line.say(sealed, again="sealed")
-        self._wait_for_buddy(generation.step)
-
-    def _reserve(self, slot_bytes: int) -> bool:
-        """Have the agent make the slots: their pages are charged to it, not to the trainer.
-
-        Waits once for each size that is asked for; an answer that comes later is found by a later commit.
-        """
-        if self._reserved == slot_bytes:
-            return self._reserve_answered(0.0)
-        if not self._line.ask(Reserve(slot_bytes=slot_bytes), "reserve"):
-            self._telling.once("NoAgent", "not protected: no agent is there to make the arena's slots")
-        self._reserved = slot_bytes
-        return self._reserve_answered(self._settings.reserve_budget if self._line.connected else 0.0)
-
-    def _reserve_answered(self, seconds: float) -> bool:
-        answer = self._line.wait_for("reserve", lambda _: True, seconds)
-        if isinstance(answer, Refused):
-            self._telling.once(
-                "NotReserved", f"not protected: the agent made no slots ({answer.reason}: {answer.message})"
-            )
-        elif answer is None and self._line.connected:
-            self._telling.once("NotReserved", "not protected: the agent has not made the arena's slots yet")
-        return isinstance(answer, Reserved)
-
-    def _hand_over_private(self, arena: Arena, step: int) -> None:
-        blob = pack(self._parts.private_state())
-        if len(blob) > self._settings.private_limit:
-            raise PrivateStateTooLarge(
-                f"the private state of this rank is {len(blob)} bytes, over the limit of "
-                f"{self._settings.private_limit}: name what replicas share as a part, or pass private_limit="
-            )
-        self._line.say(PrivateReady(step=step, file=arena.write_private(step, blob)), again="private")
+        self._private.wait_for_buddy(generation.step)
 
     def _seal(self, writing: Writing, described: Described, commit: Commit) -> Seal:
         form = self._form or _Form(described.schema)
@@ -270,18 +261,6 @@ class Keeping:
             data_bytes=described.schema.data_bytes,
             values=described.values,
         )
-
-    def _wait_for_buddy(self, step: int) -> None:
-        """A buddy that let one commit wait in vain lets no other wait until it answers again."""
-        seconds = PRIVATE_GRACE if self._buddy_answers and self._line.connected else 0.0
-        answer = self._line.wait_for(
-            "private_kept", lambda said: isinstance(said, PrivateKept) and said.step >= step, seconds
-        )
-        if answer is None and seconds == 0.0:
-            latest = self._line.latest("private_kept")
-            self._buddy_answers = isinstance(latest, PrivateKept) and latest.step >= step - 1
-        else:
-            self._buddy_answers = answer is not None
 
 
 class _Form:

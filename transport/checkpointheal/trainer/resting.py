@@ -49,22 +49,29 @@ class Resting:
 class Watch:
     """Whether tensors were written since then, by anything that torch counts: not through `.data`, nor from outside."""
 
-    def __init__(self, described: Described, regions: Sequence[bool]) -> None:
-        """Of those that lie in these regions."""
+    def __init__(self, paths: Sequence[str], tensors: Sequence[torch.Tensor]) -> None:
+        self._paths, self._tensors = paths, tensors
+        self._versions = self._now()
+
+    @classmethod
+    def of(cls, described: Described, regions: Sequence[bool]) -> "Watch":
+        """Those that lie in these regions."""
         watched = [regions[region] for region in described.schema.tensors.regions]
-        self._paths = list(compress(described.leaves.paths, watched))
-        self._tensors = list(compress(described.leaves.tensors, watched))
-        self._versions = list(map(_version, self._tensors))
+        leaves = zip(described.leaves.paths, map(local_of, described.leaves.tensors), strict=True)
+        counted = [(path, tensor) for path, tensor in compress(leaves, watched) if not tensor.is_inference()]
+        return cls([path for path, _ in counted], [tensor for _, tensor in counted])
+
+    def anew(self) -> "Watch":
+        """Over the same ones, from now on."""
+        return Watch(self._paths, self._tensors)
 
     def written(self) -> str | None:
         """The path of one that was."""
-        each = zip(self._paths, self._versions, map(_version, self._tensors), strict=True)
+        each = zip(self._paths, self._versions, self._now(), strict=True)
         return next((path for path, then, now in each if then != now), None)
 
-
-def _version(tensor: torch.Tensor) -> int:
-    local = local_of(tensor)
-    return 0 if local.is_inference() else local._version  # noqa: SLF001
+    def _now(self) -> list[int]:
+        return [each._version for each in self._tensors]  # noqa: SLF001
 
 
 def _updated(parts: Parts) -> Iterator[str]:

@@ -1,0 +1,48 @@
+"""How does a rank's private part of one step get to whoever keeps it for this pod?
+
+The agent is told where it lies and hands it on. Must not know what is private, nor who the buddies are.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from checkpointheal.arena import Arena
+from checkpointheal.contract.trainer import PrivateKept, PrivateReady
+from checkpointheal.errors import PrivateStateTooLarge
+from checkpointheal.manifest import pack
+from checkpointheal.trainer.line import Line
+
+GRACE = 1.0
+"""Seconds that a commit waits, after its copy, for a buddy to have the private part.
+
+Usually one has it long before; where none answers, only the first commit waits."""
+
+
+class PrivateWay:
+    """Of one trainer. `limit` is in bytes."""
+
+    def __init__(self, limit: int, line: Line) -> None:
+        self._limit, self._line = limit, line
+        self._buddy_answers = True
+
+    def hand_over(self, arena: Arena, step: int, own: Mapping[str, Any]) -> None:
+        """Into the arena, and tell so. Raises PrivateStateTooLarge."""
+        blob = pack(own)
+        if len(blob) > self._limit:
+            raise PrivateStateTooLarge(
+                f"the private state of this rank is {len(blob)} bytes, over the limit of {self._limit}: name what "
+                "replicas share as a part, or pass private_limit="
+            )
+        self._line.say(PrivateReady(step=step, file=arena.write_private(step, blob)), again="private")
+
+    def wait_for_buddy(self, step: int) -> None:
+        """A buddy that let one commit wait in vain lets no other wait until it answers again."""
+        seconds = GRACE if self._buddy_answers and self._line.connected else 0.0
+        answer = self._line.wait_for(
+            "private_kept", lambda said: isinstance(said, PrivateKept) and said.step >= step, seconds
+        )
+        if answer is None and seconds == 0.0:
+            latest = self._line.latest("private_kept")
+            self._buddy_answers = isinstance(latest, PrivateKept) and latest.step >= step - 1
+        else:
+            self._buddy_answers = answer is not None
