@@ -24,8 +24,7 @@ import checkpointheal
 from checkpointheal.contract.trainer import Sealed
 from checkpointheal.demo import reference
 from checkpointheal.trainer import apply as applying
-from checkpointheal.trainer import generation
-from checkpointheal.trainer import heal as healing
+from checkpointheal.trainer import generation, restoring
 from checkpointheal.trainer.line import Line
 
 OPTIONS = argparse.Namespace(steps=10_000, layers=2, width=288, heads=4, batch=2, length=32)
@@ -104,7 +103,7 @@ def wrap(points: Points, model: nn.Module) -> None:
     torch.Tensor.lerp_ = lerping  # type: ignore[method-assign]
     generation.write_out = points.halfway("mid-seal", generation.write_out)
     applying.write_into = points.halfway("during load", applying.write_into)
-    healing.apply = points.before("before apply", healing.apply)
+    restoring.apply = points.before("before apply", restoring.apply)
     say = Line.say
 
     def saying(self: Line, message: Any, **keywords: Any) -> bool:

@@ -7,10 +7,10 @@ import torch.distributed as dist
 
 import checkpointheal
 from builders_trainer import FakeAgent
+from checkpointheal.trainer import attaching, private_way, restoring
 from checkpointheal.trainer import epoch as epoch_room
 from checkpointheal.trainer import groups as group_room
 from checkpointheal.trainer import heal as door
-from checkpointheal.trainer import private_way
 
 
 @pytest.fixture
@@ -20,8 +20,9 @@ def attach(tmp_path, monkeypatch):
     monkeypatch.setenv("CHECKPOINTHEAL_JOB", "job")
     monkeypatch.setenv("CHECKPOINTHEAL_MEMBER", "1/0")
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    monkeypatch.setattr(door, "_attached", set())
+    monkeypatch.setattr(attaching, "_attached", set())
     monkeypatch.setattr(door, "LOCK_PATIENCE", 0.0)
+    monkeypatch.setattr(restoring, "LOCK_PATIENCE", 0.0)
     lives = []
 
     def end():
@@ -29,7 +30,7 @@ def attach(tmp_path, monkeypatch):
             heal.done()
             heal._line.end()
         lives.clear()
-        door._attached.clear()
+        attaching._attached.clear()
 
     def begin(training, **options):
         end()

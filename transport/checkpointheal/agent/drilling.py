@@ -6,6 +6,7 @@ and nothing else is ordered of this agent; the first word of anything else ends 
 
 import asyncio
 
+from checkpointheal.agent.background import Background
 from checkpointheal.agent.giving import Giving, no_room
 from checkpointheal.agent.taking import Taking
 from checkpointheal.contract.gateway import Drill, DrillFacts, Orders, TrainerFacts
@@ -31,7 +32,7 @@ class Drilling:
         self._pod_uid, self._taking, self._giving = pod_uid, taking, giving
         self._under_way: tuple[Drill, asyncio.Task[None]] | None = None
         self._given: Drill | None = None
-        self._granting: set[asyncio.Task[None]] = set()
+        self._granting = Background()
 
     @property
     def facts(self) -> DrillFacts | None:
@@ -63,9 +64,7 @@ class Drilling:
         if drill == self._given:
             return
         self._given = drill
-        task = asyncio.get_running_loop().create_task(self._giving.take_drill(drill))
-        self._granting.add(task)
-        task.add_done_callback(self._granting.discard)
+        self._granting.begin(self._giving.take_drill(drill))
 
     async def _run(self, drill: Drill) -> None:
         if (lacking := no_room()) is not None:

@@ -1,4 +1,4 @@
-"""For which reasons is this member not protected now?
+"""What is wrong, by the word of those who found it?
 
 Everything in the agent that finds something says so here under its own name, and says when it is over. Must not know
 what follows from it.

@@ -14,7 +14,7 @@ from typing import Protocol
 from aiohttp import web
 
 from checkpointheal.agent.credentials import Credentials
-from checkpointheal.agent.tls import holder_of
+from checkpointheal.agent.tls import Papers, holder_of
 from checkpointheal.contract.gateway import Peer
 from checkpointheal.contract.trust import Holder, pod_host
 from checkpointheal.errors import PeerLost
@@ -76,6 +76,10 @@ class ByCertificate:
     def ready(self) -> bool:
         """Once this agent has a certificate."""
         return self.credentials is not None
+
+    def papers(self) -> Papers | None:
+        """What it shows where bytes cross, once it has a certificate."""
+        return None if self.credentials is None else self.credentials.papers
 
     def way_to(self, peer: Peer) -> Way:
         """Only to the very pod that an order names."""

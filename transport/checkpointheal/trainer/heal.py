@@ -1,4 +1,4 @@
-"""The trainer's door: attach, restore, agree, commit, done.
+"""The trainer's door: restore, agree, commit, done; or epochs, in place of the first two.
 
 It answers one question of a training loop, *where do I start, and what is safe now?*, and must never slow or kill a
 healthy trainer: without an agent every call is a cheap no-op that says so once. Must not know the operator, and moves
@@ -9,49 +9,29 @@ import atexit
 import contextlib
 import logging
 import os
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import torch.distributed as dist
 
 from checkpointheal import digest
-from checkpointheal.contract.base import Digest
-from checkpointheal.contract.trainer import (
-    EXIT_EPOCH_OVER,
-    Applied,
-    Done,
-    EpochOver,
-    Hello,
-    Rejoined,
-    Restored,
-    Wait,
-)
-from checkpointheal.errors import (
-    AgentGone,
-    AlreadyAttached,
-    Misuse,
-    NoArena,
-    NotRestored,
-    SlotDamaged,
-)
+from checkpointheal.contract.trainer import Done, EpochOver, Hello
+from checkpointheal.errors import Misuse, NoArena, NotRestored
 from checkpointheal.manifest import describe
 from checkpointheal.trainer import build, rejoining
 from checkpointheal.trainer.agreement import Standing, agree
-from checkpointheal.trainer.apply import Given, apply
-from checkpointheal.trainer.asking import ask
 from checkpointheal.trainer.collectives import Baseline, end_collectives
 from checkpointheal.trainer.ending import Ending
+from checkpointheal.trainer.entering import Entering
 from checkpointheal.trainer.epoch import Epoch, alone
 from checkpointheal.trainer.groups import groups, process_group
 from checkpointheal.trainer.keeping import LOCK_PATIENCE, Keeping
 from checkpointheal.trainer.line import Line
 from checkpointheal.trainer.membership import Membership
-from checkpointheal.trainer.own_part import put_back_own_part
-from checkpointheal.trainer.parts import Parts, declare
-from checkpointheal.trainer.resting import require_optimizer
+from checkpointheal.trainer.parts import Parts
+from checkpointheal.trainer.place import Place
+from checkpointheal.trainer.restoring import Restoring
 from checkpointheal.trainer.settings import TrainerSettings
 from checkpointheal.trainer.signals import Number, Told
 from checkpointheal.trainer.stable_group import can_be_smaller
@@ -63,8 +43,6 @@ JOINING_GRACE = 1.0
 
 It has nothing to clean up, and may be connecting to a peer that is gone, which no closed socket interrupts."""
 
-_attached: set[str] = set()
-
 
 class Heal:
     """One trainer's membership in its job. Made by `attach`."""
@@ -72,11 +50,7 @@ class Heal:
     def __init__(self, parts: Parts, settings: TrainerSettings) -> None:
         self._parts, self._settings = parts, settings
         self._incarnation = settings.incarnation or uuid.uuid4().hex
-        self._epoch, self._request = 0, 0
-        self._step: int | None = None
-        self._private_step: int | None = None
-        self._has_joined = threading.Event()
-        self._highest = -1
+        self._place = Place()
         self._asked = False
         self._line: Line | None = None
         self._membership: Membership | None = None
@@ -89,6 +63,7 @@ class Heal:
         self._ending = Ending(lambda: end_collectives(baseline, settings.store_ports))
         self._line = Line(settings.arena, self._hello, self._epoch_over)
         self._keeping = Keeping(parts, settings, self._incarnation, self._line)
+        self._restoring = Restoring(parts, self._line, self._keeping, self._place)
         with contextlib.suppress(NoArena):  # the agent may come later than its trainer
             self._keeping.open(LOCK_PATIENCE)
         if settings.on_demand:
@@ -107,12 +82,13 @@ class Heal:
         if self._line is None:
             return None
         begun = time.monotonic()
-        answer = self._ask(self._line, self._settings.restore_budget if budget is None else budget)
+        seconds = self._settings.restore_budget if budget is None else budget
+        answer = self._restoring.ask(seconds, goes_on=self._membership is not None and can_be_smaller())
         if answer is None:
             return None
-        self._take_place(self._line, answer)
-        rejoining.watch(self._settings.store_ports, self._has_joined)
-        self._apply(self._line, answer, begun)
+        self._restoring.take_place(answer)
+        rejoining.watch(self._settings.store_ports, self._place.has_joined)
+        self._restoring.load(answer, begun)
         return answer.step
 
     @property
@@ -122,7 +98,7 @@ class Heal:
         A store that outlives the ranks, as torchrun's, needs a prefix made of it: a member of an earlier epoch has left
         its addresses there.
         """
-        return self._epoch
+        return self._place.epoch
 
     @property
     def private_step(self) -> int | None:
@@ -130,7 +106,7 @@ class Heal:
 
         Then its random streams and data position are behind its state, and what follows is not as if nothing had been.
         """
-        return self._private_step
+        return self._place.private_step
 
     def process_group(self) -> dist.ProcessGroup:
         """The default process group, for DDP, FSDP2 and DeviceMesh: it stays while members come and go.
@@ -160,8 +136,12 @@ class Heal:
         membership = Membership(self._parts, self._line, groups(), self._settings.member.coordinate)
         self._membership = membership
         self._keeping.follow_updates()
+        entering = Entering(membership, self._restoring, self._place, self._settings.restore_budget)
         while (epoch := membership.epoch) is None or not epoch.is_last:
-            epoch = self._begin(self._line, membership, begin)
+            if epoch is not None:
+                membership.leave(epoch)
+                self._keeping.publish()
+            epoch = entering.enter(begin)
             if epoch is not None:
                 yield epoch
                 epoch.require_entered()
@@ -186,10 +166,9 @@ class Heal:
         """All ranks of the group restored the same thing, or RestoreDisagrees on every one of them. A collective."""
         begun = time.monotonic()
         schema = digest.schema_digest(describe(self._parts.replicated_state()).schema)
-        agree(Standing(self._line is not None, self._epoch, self._step, schema), group)
-        self._has_joined.set()
+        agree(Standing(self._line is not None, self._place.epoch, self._place.step, schema), group)
         if self._line is not None:
-            self._line.say(Rejoined(epoch=self._epoch, seconds=time.monotonic() - begun), again="rejoined")
+            self._restoring.joined(time.monotonic() - begun)
 
     def commit(self, step: int, *, loss: Number | None = None, grad_norm: Number | None = None) -> bool:
         """The state is whole and belongs to `step` completed updates: keep it. True where the step is new.
@@ -207,22 +186,20 @@ class Heal:
         """
         if not self._asked:
             raise NotRestored("commit() came before restore(): call restore() once, before the training loop")
-        self._has_joined.set()
+        self._place.has_joined.set()
         self.may_step()
-        if self._step is None or step > self._step:
+        if self._place.is_ahead(step):
             if self._line is not None:
                 self._require_epochs()
-                self._keeping.keep(self._epoch, step, self._is_over, Told(loss=loss, grad_norm=grad_norm))
+                self._keeping.keep(self._place.epoch, step, self._is_over, Told(loss=loss, grad_norm=grad_norm))
                 if self._membership is not None:
                     self._membership.leave_together()
-            self._step = step  # where that raised, the same step may be committed again
+            self._place.step = step  # where that raised, the same step may be committed again
         if self._epoch_now is not None:
             self._epoch_now.require_open()
         elif self._line is not None and self._ending.is_over:
             self._ending.end()
-        is_new = step > self._highest
-        self._highest = max(step, self._highest)
-        return is_new
+        return self._place.reach(step)
 
     def done(self) -> None:
         """Training is over: this member is not healed any more."""
@@ -247,17 +224,17 @@ class Heal:
             role="trainer",
             incarnation=self._incarnation,
             pid=os.getpid(),
-            epoch=self._epoch,
+            epoch=self._place.epoch,
             behind=self._parts.may_be_behind,
             build=build.of_this_process(),
         )
 
     def _epoch_over(self, told: EpochOver) -> None:
         # Before the first answer, what is over is the epoch of the process before this one.
-        if 0 < self._epoch <= told.epoch and self._membership is not None:
+        if 0 < self._place.epoch <= told.epoch and self._membership is not None:
             self._membership.end(told)
-        elif 0 < self._epoch <= told.epoch:
-            seconds = told.deadline if self._has_joined.is_set() else min(told.deadline, JOINING_GRACE)
+        elif 0 < self._place.epoch <= told.epoch:
+            seconds = told.deadline if self._place.has_joined.is_set() else min(told.deadline, JOINING_GRACE)
             self._ending.begin(told.model_copy(update={"deadline": seconds}))
 
     @property
@@ -266,106 +243,3 @@ class Heal:
 
     def _is_over(self) -> bool:
         return self._ending.is_over if self._epoch_now is None else self._epoch_now.is_over
-
-    def _begin(self, line: Line, membership: Membership, begin: Callable[[], int] | None) -> Epoch | None:
-        """Ask, go back, meet; None where the epoch ended before it began."""
-        if (left := membership.epoch) is not None:
-            membership.leave(left)
-            self._keeping.publish()
-        begun, trained = time.monotonic(), self._step is not None
-        answer = self._ask(line, None)
-        if answer is None:
-            raise AgentGone("a request that is never withdrawn was not answered")
-        epoch = membership.enter(answer)
-        self._take_place(line, answer)
-        self._apply(line, answer, begun)
-        membership.drop_unfinished()
-        if answer.step is None and trained and begin is None:
-            log.warning("checkpointheal: no memory has a state any more: this process ends, and a new one starts fresh")
-            raise SystemExit(EXIT_EPOCH_OVER)
-        epoch.step = answer.step if answer.step is not None else begin() if begin else 0
-        met = time.monotonic()
-        if not membership.meet(epoch, answer):
-            return None
-        self._has_joined.set()
-        line.say(Rejoined(epoch=epoch.number, seconds=time.monotonic() - met), again="rejoined")
-        return epoch
-
-    def _apply(self, line: Line, answer: Restored, begun: float) -> None:
-        waited = time.monotonic()
-        held = None if answer.step is None else self._load(answer, answer.step)
-        seconds = time.monotonic() - waited
-        line.say(Applied(epoch=answer.epoch, step=answer.step, seconds=seconds, digest=held), again="applied")
-        log.info(
-            "checkpointheal: epoch %d, %s: step %s after %.2f s",
-            answer.epoch,
-            answer.rung,
-            answer.step,
-            time.monotonic() - begun,
-        )
-
-    def _take_place(self, line: Line, answer: Restored) -> None:
-        self._epoch, self._step, self._private_step = answer.epoch, answer.step, answer.private_step
-        self._highest = max(-1 if each is None else each for each in (answer.step, answer.highest))
-        if isinstance(told := line.latest("epoch_over"), EpochOver):
-            self._epoch_over(told)  # the line's thread may have heard it before this one had its place
-
-    def _ask(self, line: Line, budget: float | None) -> Restored | None:
-        """None: for as long as it takes."""
-        self._settle()
-        self._request += 1
-        seconds = self._settings.restore_budget if budget is None else budget
-        goes_on = self._membership is not None and can_be_smaller()
-        return ask(line, Wait(request=self._request, budget=seconds, goes_on=goes_on), ever=budget is None)
-
-    def _load(self, answer: Restored, step: int) -> Digest:
-        if answer.slot is None:
-            raise AgentGone(f"the agent named step {step} but no slot that holds it")
-        arena = self._keeping.open(LOCK_PATIENCE)
-        with arena.read(answer.slot) as reading:
-            if reading.seal.step != step:
-                raise SlotDamaged(f"slot {answer.slot} holds step {reading.seal.step}, and {step} was named")
-            held = apply(self._parts, Given(reading.schema, reading.seal.values, reading.data))
-        if answer.state_digest not in (None, held):
-            raise SlotDamaged(f"slot {answer.slot} holds state {held}, and {answer.state_digest} was named")
-        if answer.private_begins:
-            log.info("checkpointheal: this rank is new in the job: its random streams and data position begin here")
-        else:
-            put_back_own_part(self._parts, arena, step if self._private_step is None else self._private_step, step)
-        return held
-
-
-def attach(
-    *,
-    private: Mapping[str, Any] | None = None,
-    private_limit: int = 1 << 20,
-    background: bool = False,
-    on_demand: bool = False,
-    **replicated: Any,
-) -> Heal:
-    """Declare the state of this trainer, before `restore()`.
-
-    Each keyword names a part with `state_dict()` and `load_state_dict()` that is equal on every replica: model,
-    optimizer, scheduler, EMA. `private` names what belongs to this rank alone, such as its data position; random
-    streams and BatchNorm statistics are private without being named. `private_limit` is in bytes.
-    `background`: `commit` returns before weights and optimizer are copied, and the next `step()` of the optimizer waits
-    for that copy; nothing else may write them until then.
-    `on_demand`, among `epochs()` only: `commit` copies neither; survivors give the state of their last commit once a
-    member is lost. If all trainers are lost at once, so is the state.
-    Raises Misuse where a part cannot be kept, AlreadyAttached where this process has attached before.
-    """
-    parts = declare(replicated, private or {})
-    if background and on_demand:
-        raise Misuse("attach() was given background=True and on_demand=True: what is not copied is not copied beside")
-    if background or on_demand:
-        require_optimizer(parts, "background" if background else "on_demand")
-    settings = TrainerSettings.from_environment(
-        os.environ, private_limit=private_limit, background=background, on_demand=on_demand
-    )
-    if settings.arena is not None:
-        if str(settings.arena) in _attached:
-            raise AlreadyAttached(
-                "this process is attached already: call attach() once, and pass the Heal that it returned"
-            )
-        _attached.add(str(settings.arena))
-    return Heal(parts, settings)

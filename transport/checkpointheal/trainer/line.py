@@ -79,6 +79,11 @@ class Line:
         """The latest answer of this kind."""
         return self._answers.get(kind)
 
+    def repeat_epoch_over(self) -> None:
+        """Hand the latest word that an epoch is over on once more, where one came."""
+        if isinstance(told := self.latest("epoch_over"), EpochOver):
+            self._on_epoch_over(told)
+
     def unsay(self, again: str) -> None:
         """Do not repeat it any more."""
         with self._changed:

@@ -1,0 +1,100 @@
+"""What memory holds of a future that will not come goes; what somebody may still need stays."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import builders_agent as agents
+import builders_arena as build
+from checkpointheal.agent.flaws import Flaws
+from checkpointheal.agent.keep import Keep
+from checkpointheal.agent.shelf import Shelf
+from checkpointheal.agent.upkeep import Upkeep
+from checkpointheal.contract.gateway import EpochOrder
+
+SCHEMA = build.a_schema()
+OTHER = agents.a_member(1)
+
+
+class Place:
+    """An arena with generations of steps 7 and 8, sealed in epoch 1, and private parts up to step 9."""
+
+    def __init__(self, home: Path) -> None:
+        self.arena, self.keep, flaws = build.an_arena(home, SCHEMA), Keep(), Flaws(lambda: 0.0)
+        for step in (7, 8):
+            build.commit(self.arena, SCHEMA, step)
+        for step in range(10):
+            self.arena.write_private(step, b"stream")
+            self.keep.put(OTHER, step, b"stream", range(10))
+        self.shelf = Shelf(self.arena, lambda: None, flaws)
+        self.upkeep = Upkeep(self.arena, self.shelf, self.keep, flaws)
+
+    @property
+    def sealed(self) -> list[int]:
+        """As the shelf shows them."""
+        return sorted(each.step for each in self.shelf.generations(frozenset()))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    place = Place(tmp_path)
+    yield place
+    place.shelf.close()
+
+
+def an_order(step: int | None, **more: object) -> EpochOrder:
+    return EpochOrder.model_validate({"epoch": 2, "over": False, "step": step} | more)
+
+
+@pytest.mark.parametrize(
+    ("order", "sealed", "steps"),
+    [
+        (an_order(7), [7], range(8)),
+        (an_order(8), [7, 8], range(9)),
+        (an_order(8, missed_since=2), [], range(9)),
+        (an_order(None), [], range(0)),
+    ],
+    ids=["the step before the last", "the last step", "others went on without it", "from nobody's memory"],
+)
+def test_nothing_stays_that_is_not_of_the_epochs_past(
+    place: Place, order: EpochOrder, sealed: list[int], steps: range
+) -> None:
+    place.upkeep.drop_future(order)
+    assert place.sealed == sealed
+    assert place.upkeep.private_steps == {*steps}
+    assert [step for step in range(10) if place.keep.get(OTHER, step)] == [*steps]
+
+
+@pytest.mark.parametrize(
+    ("order", "stay"),
+    [
+        (None, {7, 8, 9}),
+        (an_order(4), {7, 8, 9}),
+        (an_order(4, private_step=3), {3, 7, 8, 9}),
+    ],
+    ids=["no epoch yet", "an epoch", "an epoch that began with an earlier part"],
+)
+def test_private_parts_stay_that_are_new_or_needed(place: Place, order: EpochOrder | None, stay: set[int]) -> None:
+    place.upkeep.tidy(order)
+    assert place.upkeep.private_steps == stay
+
+
+def test_private_parts_of_what_is_sealed_stay_however_many_are_newer(place: Place) -> None:
+    for step in range(20, 30):
+        place.arena.write_private(step, b"stream")
+    place.upkeep.tidy(None)
+    assert place.upkeep.private_steps == {7, 8, 27, 28, 29}
+
+
+def test_an_old_part_that_cannot_go_is_told_once_and_stops_nobody(
+    place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / place.arena.write_private(0, b"stream")
+    file.unlink()
+    file.mkdir()
+    for _ in range(2):
+        place.upkeep.tidy(None)
+    assert [record.message for record in caplog.records] == [
+        f"old private parts stay: {file.name} cannot be removed: Is a directory"
+    ]

@@ -1,0 +1,67 @@
+"""What room is made in memory for the trainer, and what goes from it again?
+
+Everything of a future that will not come goes before anybody is answered; private parts that nobody can need go as
+training proceeds. Must not know the trainer, nor when any of this is due.
+"""
+
+import asyncio
+import logging
+
+from checkpointheal.agent.flaws import Flaws, flaw_of
+from checkpointheal.agent.keep import Keep
+from checkpointheal.agent.shelf import Shelf
+from checkpointheal.arena import Arena
+from checkpointheal.contract.gateway import EpochOrder, Flaw
+from checkpointheal.errors import CheckpointHealError
+
+log = logging.getLogger("checkpointheal.agent")
+
+LATEST = 3
+"""Private parts that stay though nothing is sealed for them."""
+
+
+class Upkeep:
+    """Of the own arena, and of what is kept for others."""
+
+    def __init__(self, arena: Arena, shelf: Shelf, keep: Keep, flaws: Flaws) -> None:
+        self._arena, self._shelf, self._keep, self._flaws = arena, shelf, keep, flaws
+        self._untidy = False
+
+    @property
+    def private_steps(self) -> frozenset[int]:
+        """Steps whose own private part is here."""
+        return frozenset(self._arena.private_steps())
+
+    async def reserve(self, slot_bytes: int) -> Flaw | None:
+        """Make the trainer's slots; None, or why there are none."""
+        try:
+            await asyncio.to_thread(self._arena.reserve, slot_bytes)
+        except (CheckpointHealError, OSError) as error:
+            flaw = flaw_of(error)
+            log.warning("no slots for the trainer: %s: %s", flaw.reason, flaw.message)
+            self._flaws.found("slots", flaw)
+            return flaw
+        self._flaws.over("slots")
+        return None
+
+    def drop_future(self, order: EpochOrder) -> None:
+        """What is not of this epoch's past must never be offered again."""
+        step = order.step
+        for slot, seal in self._arena.seals().items():
+            if step is None or seal.step > step or seal.epoch < order.missed_since:
+                self._arena.discard(slot)
+        self._arena.keep_private([kept for kept in self._arena.private_steps() if step is not None and kept <= step])
+        self._keep.forget_after(step)
+        self._shelf.look()
+
+    def tidy(self, order: EpochOrder | None) -> None:
+        """Private parts that nobody can need any more go. Where one stays, training goes on all the same."""
+        try:
+            needed = {seal.step for seal in self._arena.seals().values()}
+            if order is not None and order.private_step is not None:
+                needed.add(order.private_step)  # the epoch's own step may be gone back to again
+            self._arena.keep_private(sorted({*sorted(self._arena.private_steps())[-LATEST:], *needed}))
+        except CheckpointHealError as error:
+            if not self._untidy:
+                log.warning("old private parts stay: %s", error)
+            self._untidy = True

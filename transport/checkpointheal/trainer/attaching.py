@@ -1,0 +1,52 @@
+"""How does a training process say what its state is?
+
+Once, and before anything else. Must not know what becomes of it.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from checkpointheal.errors import AlreadyAttached, Misuse
+from checkpointheal.trainer.heal import Heal
+from checkpointheal.trainer.parts import declare
+from checkpointheal.trainer.resting import require_optimizer
+from checkpointheal.trainer.settings import TrainerSettings
+
+_attached: set[str] = set()
+
+
+def attach(
+    *,
+    private: Mapping[str, Any] | None = None,
+    private_limit: int = 1 << 20,
+    background: bool = False,
+    on_demand: bool = False,
+    **replicated: Any,
+) -> Heal:
+    """Declare the state of this trainer, before `restore()`.
+
+    Each keyword names a part with `state_dict()` and `load_state_dict()` that is equal on every replica: model,
+    optimizer, scheduler, EMA. `private` names what belongs to this rank alone, such as its data position; random
+    streams and BatchNorm statistics are private without being named. `private_limit` is in bytes.
+    `background`: `commit` returns before weights and optimizer are copied, and the next `step()` of the optimizer waits
+    for that copy; nothing else may write them until then.
+    `on_demand`, among `epochs()` only: `commit` copies neither; survivors give the state of their last commit once a
+    member is lost. If all trainers are lost at once, so is the state.
+    Raises Misuse where a part cannot be kept, AlreadyAttached where this process has attached before.
+    """
+    parts = declare(replicated, private or {})
+    if background and on_demand:
+        raise Misuse("attach() was given background=True and on_demand=True: what is not copied is not copied beside")
+    if background or on_demand:
+        require_optimizer(parts, "background" if background else "on_demand")
+    settings = TrainerSettings.from_environment(
+        os.environ, private_limit=private_limit, background=background, on_demand=on_demand
+    )
+    if settings.arena is not None:
+        if str(settings.arena) in _attached:
+            raise AlreadyAttached(
+                "this process is attached already: call attach() once, and pass the Heal that it returned"
+            )
+        _attached.add(str(settings.arena))
+    return Heal(parts, settings)

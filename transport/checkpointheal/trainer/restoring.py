@@ -1,0 +1,78 @@
+"""How does a trainer get back into the state that its agent names?
+
+It asks, takes the place that it is given, and fills its live objects from the arena. Must not know what is trained, nor
+how an epoch ends.
+"""
+
+import logging
+import time
+
+from checkpointheal.contract.base import Digest
+from checkpointheal.contract.trainer import Applied, Rejoined, Restored, Wait
+from checkpointheal.errors import AgentGone, SlotDamaged
+from checkpointheal.trainer.apply import Given, apply
+from checkpointheal.trainer.asking import ask
+from checkpointheal.trainer.keeping import LOCK_PATIENCE, Keeping
+from checkpointheal.trainer.line import Line
+from checkpointheal.trainer.own_part import put_back_own_part
+from checkpointheal.trainer.parts import Parts
+from checkpointheal.trainer.place import Place
+
+log = logging.getLogger("checkpointheal")
+
+
+class Restoring:
+    """One trainer's way back, each time that it needs one."""
+
+    def __init__(self, parts: Parts, line: Line, keeping: Keeping, place: Place) -> None:
+        self._parts, self._line, self._keeping, self._place = parts, line, keeping, place
+        self._request = 0
+
+    def ask(self, budget: float, *, goes_on: bool, ever: bool = False) -> Restored | None:
+        """The agent's answer; None once the budget, in seconds, is over. `ever`: it never is.
+
+        `goes_on`: this trainer can go on with fewer members.
+        """
+        self._keeping.settle()
+        self._request += 1
+        return ask(self._line, Wait(request=self._request, budget=budget, goes_on=goes_on), ever=ever)
+
+    def take_place(self, answer: Restored) -> None:
+        """From now on this trainer is in the epoch of the answer, and hears its end."""
+        self._place.take(answer)
+        self._line.repeat_epoch_over()  # its thread may have heard it before this trainer had its place
+
+    def load(self, answer: Restored, begun: float) -> None:
+        """Fill the live objects, where there is a state, and say so. `begun`: when it was asked for."""
+        waited = time.monotonic()
+        held = None if answer.step is None else self._fill(answer, answer.step)
+        seconds = time.monotonic() - waited
+        self._line.say(Applied(epoch=answer.epoch, step=answer.step, seconds=seconds, digest=held), again="applied")
+        log.info(
+            "checkpointheal: epoch %d, %s: step %s after %.2f s",
+            answer.epoch,
+            answer.rung,
+            answer.step,
+            time.monotonic() - begun,
+        )
+
+    def joined(self, seconds: float) -> None:
+        """All have met, and hold the same; it took so long."""
+        self._place.has_joined.set()
+        self._line.say(Rejoined(epoch=self._place.epoch, seconds=seconds), again="rejoined")
+
+    def _fill(self, answer: Restored, step: int) -> Digest:
+        if answer.slot is None:
+            raise AgentGone(f"the agent named step {step} but no slot that holds it")
+        arena = self._keeping.open(LOCK_PATIENCE)
+        with arena.read(answer.slot) as reading:
+            if reading.seal.step != step:
+                raise SlotDamaged(f"slot {answer.slot} holds step {reading.seal.step}, and {step} was named")
+            held = apply(self._parts, Given(reading.schema, reading.seal.values, reading.data))
+        if answer.state_digest not in (None, held):
+            raise SlotDamaged(f"slot {answer.slot} holds state {held}, and {answer.state_digest} was named")
+        if answer.private_begins:
+            log.info("checkpointheal: this rank is new in the job: its random streams and data position begin here")
+        else:
+            put_back_own_part(self._parts, arena, step if answer.private_step is None else answer.private_step, step)
+        return held
