@@ -1,7 +1,7 @@
 """One state is fetched at a time, and how that ends is told whatever ended it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,9 @@ import pytest
 
 import builders_agent as build
 from checkpointheal.agent.background import Background
-from checkpointheal.agent.errand import Ended, Progress
+from checkpointheal.agent.errand import Ended, Errand, ErrandSays, Progress
 from checkpointheal.agent.fetching import Fetching
+from checkpointheal.agent.porter import Arrival
 from checkpointheal.agent.taking import Taking
 from checkpointheal.contract.gateway import EpochOrder
 from checkpointheal.contract.peer import Ask, Meet
@@ -78,6 +79,42 @@ def test_one_that_is_called_off_is_under_way_no_more_and_says_so(tmp_path: Path)
         assert recipient.outcome == ("failed", "Abandoned")
         assert transfers.ended == 1
         recipient.fetching.stop()  # nothing is there to stop any more
+
+    asyncio.run(story())
+
+
+class Reluctant(build.Transfers):
+    """What is called off takes its time to end."""
+
+    def __init__(self) -> None:
+        super().__init__(Progress(bytes=4, total=9), ends=False)
+        self.may_end = asyncio.Event()
+
+    async def run(self, errand: Errand, arrival: Arrival | None = None) -> AsyncGenerator[ErrandSays]:
+        try:
+            async for said in super().run(errand, arrival):
+                yield said
+        finally:
+            await self.may_end.wait()
+
+
+def test_one_that_ends_late_leaves_the_one_that_took_its_place_alone(tmp_path: Path) -> None:
+    async def story() -> None:
+        recipient = Recipient(tmp_path, transfers := Reluctant())
+        recipient.fetching.begin(build.an_assignment())
+        await once(lambda: transfers.errands)
+        recipient.fetching.stop()
+        second = build.an_assignment(attempt=2)
+        recipient.fetching.begin(second)
+        await once(lambda: len(transfers.errands) == 2 and recipient.outcome == ("receiving", ""))
+        transfers.may_end.set()
+        await recipient.ended.wait()
+        assert recipient.fetching.assignment is second
+        assert recipient.outcome == ("receiving", "")
+        recipient.ended.clear()
+        recipient.fetching.stop()
+        await recipient.ended.wait()
+        assert recipient.outcome == ("failed", "Abandoned")
 
     asyncio.run(story())
 

@@ -156,7 +156,7 @@ def test_an_attempt_that_was_called_off_is_a_failed_one(tmp_path: Path) -> None:
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        taking.abandoned()
+        taking.abandoned(build.an_assignment())
         assert transfers.ended == 1
         assert (taking.facts.state, taking.facts.reason, taking.facts.bytes) == ("failed", "Abandoned", 4)
 
@@ -165,9 +165,9 @@ def test_an_attempt_that_was_called_off_is_a_failed_one(tmp_path: Path) -> None:
 
 def test_calling_off_what_has_ended_changes_nothing(tmp_path: Path) -> None:
     taking, _ = a_taking(tmp_path, build.Transfers(ENDED))
-    taking.abandoned()
+    taking.abandoned(build.an_assignment())
     assert taking.facts is None
     asyncio.run(taking.fetch(build.an_assignment(), 3))
-    taking.abandoned()
+    taking.abandoned(build.an_assignment())
     assert taking.facts is not None
     assert taking.facts.state == "verified"

@@ -83,7 +83,7 @@ class Drilling:
         except TimeoutError:
             self._taking.refuse(drill, Overdue.__name__, f"the drill did not end within {drill.deadline:.1f} s")
         except asyncio.CancelledError:
-            self._taking.abandoned()
+            self._taking.abandoned(drill)
 
     def _is_overtaken(self) -> bool:
         return self.facts is not None and self.facts.reason == Overtaken.__name__

@@ -45,6 +45,7 @@ class Fetching:
             async with asyncio.timeout(assignment.deadline):
                 await self._taking.fetch(assignment, order.epoch if order else 0)
         except (TimeoutError, asyncio.CancelledError):
-            self._taking.abandoned()
-        self._under_way = None
+            self._taking.abandoned(assignment)
+        if self.assignment is assignment:  # else another one took its place while it ended
+            self._under_way = None
         self._ended()

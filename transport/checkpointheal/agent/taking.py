@@ -75,9 +75,12 @@ class Taking:
         self._say(_first_facts(assignment))
         self._failed(reason, message)
 
-    def abandoned(self) -> None:
-        """The attempt was called off."""
-        if self.facts is not None and self.facts.state in ("asking", "receiving"):
+    def abandoned(self, assignment: Assignment) -> None:
+        """The attempt was called off; of another one that has begun since, nothing is said."""
+        facts = self.facts
+        if facts is None or (facts.heal, facts.attempt) != (assignment.heal, assignment.attempt):
+            return
+        if facts.state in ("asking", "receiving"):
             self._failed("Abandoned", "the operator called this attempt off")
 
     def _over(self, said: Ended | Failed) -> bool:
