@@ -12,7 +12,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from torch.nn import functional as F  # noqa: N812 its usual name
 
 import checkpointheal
 from checkpointheal.demo import reference
+from checkpointheal.trainer.agent_store import AgentStore
 from checkpointheal.trainer.stable_group import StableGroup
 
 OPTIONS = argparse.Namespace(steps=10_000, layers=2, width=96, heads=4, batch=2, length=32)
@@ -58,6 +60,13 @@ class Points:
             return work
 
         StableGroup.carry = carrying  # type: ignore[method-assign]
+        wait = AgentStore.wait
+
+        def waiting(store: AgentStore, keys: Sequence[str], *timeout: timedelta) -> None:
+            self.pass_by("connecting")  # its own address is there by now
+            wait(store, keys, *timeout)
+
+        AgentStore.wait = waiting  # type: ignore[method-assign]
 
 
 def ddp(model: nn.Module) -> nn.Module:

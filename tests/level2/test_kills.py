@@ -108,3 +108,23 @@ def test_survivors_keep_their_process_and_the_job_ends_bit_for_bit(
             assert max(steps_back(hour, rank) for rank in range(hour.world)) <= 1
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_one_that_is_lost_while_ranks_connect_costs_nobody_else_its_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrap: str
+) -> None:
+    monkeypatch.setenv("WRAP", wrap)
+
+    async def story() -> None:
+        async with a_bad_hour(tmp_path, SCRIPT, *SHAPES[wrap]) as hour:
+            last = hour.world - 1
+            for lost in (1, last):  # who waits for a connection, and who makes it, depends on the rank
+                hour.arm(lost, "connecting", signal.SIGKILL)
+                hour.hit_trainer(0)
+                await hour.until(lambda lost=lost: not hour.is_armed(lost), f"rank {lost} connects")
+                await hour.trains_on()
+            lived = [lives(hour, rank) for rank in range(hour.world)]
+            assert lived == [3, 2, *[1] * (hour.world - 3), 2]
+
+    asyncio.run(story())

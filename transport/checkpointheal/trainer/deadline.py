@@ -1,18 +1,23 @@
 """How is a process kept from staying in an epoch that is over?
 
 What blocks it is pressed to come free, again and again, until it has left; one that has not left at the deadline is
-ended. Each by a thread of its own: an abort that hangs in a driver must not keep the deadline from being kept. Must not
-know what is pressed, nor what leaving means.
+ended. Each by a thread of its own: an abort that hangs in a driver must not keep the deadline from being kept. A call
+that nothing frees is left behind in its thread. Must not know what is pressed or called, nor what leaving means.
 """
 
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
 
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER
 
+T = TypeVar("T")
+
 PRESS_EVERY = 0.1
 """Seconds."""
+LOOK_EVERY = 0.05
 LAST_WORDS = 1.0
 """Seconds that the last line may take: whoever reads it may stand still."""
 
@@ -40,3 +45,24 @@ def end_unless(left: threading.Event, deadline: float, last_words: Callable[[], 
             os._exit(EXIT_EPOCH_OVER)
 
     threading.Thread(target=watching, name="checkpointheal-deadline", daemon=True).start()
+
+
+def unless(is_over: Callable[[], bool], call: Callable[[], T]) -> T:
+    """What the call returns or raises; RuntimeError, and it goes on by itself, where that is over before."""
+    future: Future[T] = Future()
+
+    def calling() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # it is raised where the result is waited for
+            future.set_exception(error)
+
+    threading.Thread(target=calling, name="checkpointheal-calling", daemon=True).start()
+    while True:
+        try:
+            return future.result(LOOK_EVERY)
+        except TimeoutError:
+            if future.done():
+                raise
+            if is_over():
+                raise RuntimeError("it is over before all had come") from None

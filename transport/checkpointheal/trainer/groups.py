@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch.distributed import HashStore, PrefixStore, Store  # type: ignore[attr-defined]
 
 from checkpointheal.errors import GroupElsewhere, Misuse, TorchTooOld
+from checkpointheal.trainer.deadline import unless
 from checkpointheal.trainer.faults import Faults
 from checkpointheal.trainer.inside import Connections, make_inside
 from checkpointheal.trainer.stable_group import BACKEND, StableGroup
@@ -68,7 +69,7 @@ class Groups:
         own = self._present.index(self.rank)
         if self._store is None or own not in ranks:
             return None
-        return make_inside(PrefixStore(name, self._store), ranks.index(own), len(ranks))
+        return self._make(PrefixStore(name, self._store), ranks.index(own), len(ranks))
 
     def refuse(self, faults: Faults) -> None:
         """There is nobody to speak with in this epoch; `faults.refusal` says why."""
@@ -96,11 +97,16 @@ class Groups:
     def _fill(self, group: StableGroup, store: Store) -> None:
         members = [rank for rank in group.ranks if rank in self._present]
         rank, size = members.index(self.rank), len(members)
-        inside = make_inside(PrefixStore(group.group_name, store), rank, size)
+        inside = self._make(PrefixStore(group.group_name, store), rank, size)
         self._inside.append(inside)
         group.sit(rank, size)
         self._name_ranks(group, members)
         group.fill(inside, self._faults)
+
+    def _make(self, store: Store, rank: int, size: int) -> Any:
+        """Gloo waits for a peer to connect that has been lost since it said where it is: there is no socket to shut."""
+        faults = self._faults
+        return unless(lambda: faults.over, lambda: make_inside(store, rank, size))
 
     def _name_ranks(self, group: StableGroup, members: Sequence[int]) -> None:
         """Torch keeps which rank of the world is which of a group; here the world's are counted without the absent."""
