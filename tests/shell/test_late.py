@@ -12,8 +12,8 @@ from builders_api import WHERE
 from builders_injection import ROOT, a_pod, injected, settings
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.injection_parts import AGENT, TOKEN
-from checkpointheal_operator.shell.cluster import PODS, Conflict, NotThere, Ref, Refused, Unreachable
-from checkpointheal_operator.shell.late import LateAgents
+from checkpointheal_operator.shell.cluster import PODS, Conflict, Forbidden, NotThere, Ref, Refused, Unreachable
+from checkpointheal_operator.shell.late import FORBIDDEN_PAUSE, LateAgents
 from checkpointheal_operator.shell.mirror import Mirror
 from checkpointheal_operator.shell.slim import slim_pod
 from fake_cluster import FakeCluster
@@ -53,8 +53,8 @@ class Desk:
         self.mirror.put(self.cluster.put(PODS, pod))
         return Ref(PODS, WHERE, pod["metadata"]["name"])
 
-    def look(self) -> None:
-        asyncio.run(self.late.look())
+    def look(self, now: float = 0.0) -> None:
+        asyncio.run(self.late.look(now))
 
     def beside(self, pod: Ref) -> list[Json]:
         found: list[Json] = self.cluster.objects[pod]["spec"].get("ephemeralContainers", [])
@@ -130,6 +130,20 @@ def test_what_is_refused_is_not_asked_again(desk, error):
     desk.look()
     desk.look()
     assert desk.cluster.asked == 1
+
+
+def test_a_right_that_comes_later_is_found_and_its_lack_is_told_once(desk, caplog):
+    where = desk.runs(stripped())
+    desk.cluster.error = Forbidden("cannot patch pods/ephemeralcontainers")
+    for now in (0.0, 5.0, FORBIDDEN_PAUSE):
+        desk.look(now)
+    assert desk.cluster.asked == 2
+    assert len(caplog.messages) == 1
+    desk.cluster.error = None
+    desk.look(FORBIDDEN_PAUSE + 5)
+    assert desk.beside(where) == []
+    desk.look(2 * FORBIDDEN_PAUSE)
+    assert len(desk.beside(where)) == 1
 
 
 def test_settings_that_cannot_be_read_now_are_read_again(desk):

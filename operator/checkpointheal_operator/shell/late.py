@@ -1,11 +1,12 @@
 """Who adds an agent to pods that were made without one, where that can still be done?
 
-One look at each such pod, for what it lacks it never gets. Only where the installation asks for it: it is the one thing
-that changes a pod. Must not know how jobs are healed.
+One look at each such pod, for what it lacks it never gets; but a right may come. Only where the installation asks for
+it: it is the one thing that changes a pod. Must not know how jobs are healed.
 """
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -19,12 +20,15 @@ from checkpointheal_operator.core.injection_settings import InjectionSettings
 from checkpointheal_operator.core.late import late_agent
 from checkpointheal_operator.core.pod_trouble import trouble
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.shell.cluster import PODS, ClusterError, NotThere, Ref, Refused
+from checkpointheal_operator.shell.cluster import PODS, ClusterError, Forbidden, NotThere, Ref, Refused
 from checkpointheal_operator.shell.mirror import Mirror
 
 log = logging.getLogger("checkpointheal.operator")
 
 LOOK_EVERY = 5.0
+NOW, NEVER = 0.0, math.inf
+FORBIDDEN_PAUSE = 30.0
+"""Seconds until it is tried again: a role or a policy of the namespace says no, to this pod as to every other."""
 
 
 class Pods(Protocol):
@@ -42,24 +46,24 @@ class LateAgents:
 
     def __init__(self, cluster: Pods, pods: Mirror, settings: Path, root: Callable[[], str]) -> None:
         self._cluster, self._pods, self._settings, self._root = cluster, pods, settings, root
-        self._seen: set[str] = set()
+        self._again: dict[str, float] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self.look()
+            await self.look(asyncio.get_running_loop().time())
             await asyncio.sleep(LOOK_EVERY)
 
-    async def look(self) -> None:
-        """Once, at all pods that run without an agent."""
-        without = [each for each in self._pods if _runs_without(each)]
-        self._seen &= {each["metadata"]["uid"] for each in without}
-        for pod in without:
-            if pod["metadata"]["uid"] not in self._seen and await self._add(pod["metadata"]):
-                self._seen.add(pod["metadata"]["uid"])
+    async def look(self, now: float) -> None:
+        """Once, at all pods that run without an agent and whose time has come. `now` in seconds, of any clock."""
+        without = {each["metadata"]["uid"]: each["metadata"] for each in self._pods if _runs_without(each)}
+        self._again = {uid: again for uid, again in self._again.items() if uid in without}
+        for uid, metadata in without.items():
+            if self._again.get(uid, now) <= now:
+                self._again[uid] = now + await self._add(metadata, is_first=uid not in self._again)
 
-    async def _add(self, metadata: Json) -> bool:
-        """Whether all was done that can be."""
+    async def _add(self, metadata: Json, *, is_first: bool) -> float:
+        """Seconds until it may be tried again."""
         ref = Ref(PODS, metadata["namespace"], metadata["name"])
         facts = about(namespace=ref.namespace, pod=ref.name)
         try:
@@ -67,15 +71,19 @@ class LateAgents:
             agent = late_agent(pod, self._current())
             if isinstance(agent, NotInjected):
                 log.warning("no agent can be added: %s: %s", agent.reason, agent.message, extra=facts)
-                return True
+                return NEVER
             await self._cluster.add_ephemeral(ref, [*(pod["spec"].get("ephemeralContainers") or ()), agent])
             log.info("an agent was added beside a trainer that ran without one", extra=facts)
+        except Forbidden as error:
+            if is_first:
+                log.warning("no agent can be added: %s: %s", error.reason, error, extra=facts)
+            return FORBIDDEN_PAUSE
         except (NotThere, Refused) as error:
             log.warning("no agent can be added: %s: %s", error.reason, error, extra=facts)
         except (ClusterError, OSError, ValidationError) as error:
             log.warning("no agent could be added now: %s: %s", type(error).__name__, error, extra=facts)
-            return False
-        return True
+            return NOW
+        return NEVER
 
     def _current(self) -> InjectionSettings:
         said = InjectionSettings.model_validate_json(self._settings.read_bytes())
