@@ -251,7 +251,10 @@ class Job:
         return None
 
     def agent_log(self, rank: int) -> str:
-        return kubectl("logs", "-n", self.namespace, self.pod_of(rank), "-c", "checkpointheal-agent")
+        return self.log(rank, "checkpointheal-agent")
+
+    def log(self, rank: int, container: str) -> str:
+        return kubectl("logs", "-n", self.namespace, self.pod_of(rank), "-c", container)
 
     def uid(self, rank: int) -> str:
         pod = one("pod", self.namespace, self.pod_of(rank))

@@ -51,7 +51,8 @@ class Scene:
         return job
 
     def begin(self) -> None:
-        """What operators say from now on counts."""
+        """What operators say from now on counts. The job was there before: without a right it might never train."""
+        assert self.job
         self.began = _moment(0)
 
     def said(self, since: str = "") -> list[str]:

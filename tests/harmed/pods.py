@@ -21,13 +21,20 @@ from checkpointheal_operator.demo.progress import Progress
 from harmed.ordeal import PATIENCE, lines
 from harmed.stacks import Stack
 from harmed.witnessed import THERE, WatchedJob, a_job, fetch, namespace, nodes, on_node
+from on_nodes import AGENT
 
 
 @contextlib.asynccontextmanager
 async def pods(stack: Stack, folder: Path, words: Mapping[str, str]) -> AsyncIterator["Pods"]:
-    """The job in a namespace of its own, which goes with it."""
+    """The job in a namespace of its own, which goes with it; what its pods said stays."""
     with namespace("job") as name:
-        yield Pods(await asyncio.to_thread(a_job(name, stack, words).start), folder)
+        job = await asyncio.to_thread(a_job(name, stack, words).start)
+        try:
+            yield Pods(job, folder)
+        finally:
+            for rank in range(stack.world):
+                for container in ("trainer", AGENT):
+                    (folder / f"{container}-{rank}.log").write_text(job.log(rank, container))
 
 
 def plain(stack: Stack, folder: Path, words: Mapping[str, str]) -> None:
