@@ -50,7 +50,8 @@ def signal_agent(where: Where, number: str) -> str:
     """From outside its container, where it is process 1. Raises Refused where none runs."""
     named = f"crictl ps --quiet --state Running --name {AGENT} --label io.kubernetes.pod.uid={where.uid}"
     inspect = "crictl inspect --output go-template --template '{{.info.pid}}'"
-    return on(where.node, f"pid=$({inspect} $({named})) && kill -{number} $pid && echo $pid").strip()
+    is_one = f'id=$({named}) && [ -n "$id" ]'  # of none, crictl would tell of all
+    return on(where.node, f"{is_one} && pid=$({inspect} $id) && kill -{number} $pid && echo $pid").strip()
 
 
 @contextlib.contextmanager

@@ -36,6 +36,7 @@ class Scene:
         self.began = ""
         self.uid = ""
         self.late: Job | None = None
+        self.roots: frozenset[str] = frozenset()
 
     @cached_property
     def pod(self) -> Waiting:
@@ -185,6 +186,14 @@ def _root() -> str:
     return str((one("configmap", SYSTEM, ROOT) or {"data": {}})["data"].get("root.pem", ""))
 
 
+def _roots() -> frozenset[str]:
+    return frozenset(_root().split("-----BEGIN CERTIFICATE-----")[1:])
+
+
+def _one_is_new(scene: Scene) -> bool:
+    return not _roots() <= scene.roots
+
+
 def _certificate_is_one(_scene: Scene) -> bool:
     data = (one("secret", SYSTEM, CERTIFICATE) or {"data": {}})["data"]
     return base64.b64decode(data.get("tls.crt", "")).startswith(b"-----BEGIN")
@@ -206,7 +215,8 @@ def _lives(*seconds: int) -> Callable[[Scene], None]:
     names = [f"CHECKPOINTHEAL_{each}_SECONDS" for each in ("CERTIFICATE", "ROOT", "SKEW")]
     said = [f"{name}={value}" for name, value in zip(names, seconds, strict=True)]
 
-    def set_to(_scene: Scene) -> None:
+    def set_to(scene: Scene) -> None:
+        scene.roots = _roots()
         kubectl("set", "env", "-n", SYSTEM, f"deploy/{NAME}", *said)
         kubectl("rollout", "status", "-n", SYSTEM, f"deploy/{NAME}", "--timeout=300s", seconds=320)
 
@@ -227,8 +237,6 @@ PROBES = {
     "tells the root": Probe(_is_spoilt("configmap", ROOT, {"data": {"root.pem": ""}}), lambda _scene: bool(_root())),
     "certifies": Probe(_is_spoilt("secret", CERTIFICATE, {"data": {"tls.crt": "eA=="}}), _certificate_is_one),
     "vouches": Probe(_nobody_is_believed, _the_webhook_is_believed),
-    "turns": Probe(
-        _lives(60, 600, 2), lambda _scene: _root().count("BEGIN CERTIFICATE") > 1, _lives(86_400, 63_072_000, 3_600)
-    ),
+    "turns": Probe(_lives(60, 600, 2), _one_is_new, _lives(86_400, 63_072_000, 3_600)),
 }
 """By the names that docs/rbac.md calls them."""

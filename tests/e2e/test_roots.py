@@ -58,7 +58,7 @@ def test_agents_go_on_and_heal_while_their_root_turns_and_the_old_one_is_refused
     assert knock(guest, before, steady, 1).startswith("HTTP/1.1"), "the old root is believed while it is the only one"
 
     asleep = where(silent, 1)
-    signal_agent(asleep, "STOP")
+    until(lambda: signal_agent(asleep, "STOP"), "its agent stands still")
     upgrade(*SHORT_LIVES)
     until(lambda: root() != old_root and root().startswith(old_root), "old and new are believed", A_TURN, seen=root)
     steady.delete_pods(0)
