@@ -55,14 +55,15 @@ def test_the_next_start_of_a_trainer_is_in_no_epoch_yet(seen):
     assert hear(seen, other, hello=other).epoch == 0
 
 
-def test_the_next_start_of_a_trainer_was_told_nothing_yet(seen):
+@pytest.mark.parametrize("incarnation", ["t1", "t2"])
+def test_who_comes_on_another_connection_was_told_nothing_on_it(seen, incarnation):
     hear(seen, TRAINER, Wait(request=1, budget=9), applied(epoch=2))
-    seen.told_over = 2
-    hear(seen, TRAINER)
-    assert seen.told_over == 2
-    other = TRAINER.model_copy(update={"incarnation": "t2"})
-    hear(seen, other, hello=other)
-    assert seen.told_over == 0
+    seen.told_over = seen.told_to_leave = 2
+    hear(seen, Rejoined(epoch=2, seconds=0.5))
+    assert (seen.told_over, seen.told_to_leave) == (2, 2)
+    again = TRAINER.model_copy(update={"incarnation": incarnation})
+    hear(seen, again, hello=again)
+    assert (seen.told_over, seen.told_to_leave) == (0, 0)
 
 
 def test_a_survivor_that_asks_again_is_in_no_epoch_and_dies_of_itself(seen):

@@ -34,6 +34,7 @@ class TrainerSeen:
         match said:
             case Hello(role="trainer"):
                 self._live(said.incarnation)
+                self.told_over = self.told_to_leave = 0  # what was said on a connection that broke may not have come
                 self.build, self.behind = said.build, said.behind
                 self._set(state="training" if said.epoch else "starting", epoch=said.epoch or self.facts.epoch)
             case Wait():
