@@ -1,15 +1,18 @@
 """The installed chart, as an administrator handles it with Helm."""
 
+import json
 import subprocess
 import sys
 
-from builders_cluster import CONTEXT, SYSTEM, Refused, found, until
+from builders_cluster import CONTEXT, SYSTEM, Job, Refused, found, kubectl, until
 from builders_jobs import docker, json_of
 
 RELEASE, CHART = "checkpointheal", "charts/checkpointheal"
 
 FORCED = "--force-conflicts"
 """To Helm 4, which leaves alone what a test has changed by kubectl before; Helm 3 does not know it, nor ask."""
+IN_A_ROW = 8
+"""Pods that are made with an agent, until all webhooks are believed to be."""
 LIVES = "operator.certificates.{}={}"
 USUAL_LIVES = tuple(
     LIVES.format(*each) for each in (("seconds", 86_400), ("rootSeconds", 63_072_000), ("skewSeconds", 3_600))
@@ -67,3 +70,18 @@ def until_the_webhook_is_believed() -> None:
         return bool(webhook["clientConfig"].get("caBundle"))
 
     until(is_told, "the API server knows the webhook's root")
+
+
+def until_pods_get_agents(job: Job) -> None:
+    """Whichever webhook is asked: while roots change, one may show a certificate that nobody believes yet."""
+    owner = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": job.name, "uid": "its-own", "controller": True}
+    pod = {"apiVersion": "v1", "kind": "Pod", **job.template()}
+    pod["metadata"] |= {"name": job.pod_of(0), "ownerReferences": [owner]}
+    pod["metadata"]["labels"] |= {"apps.kubernetes.io/pod-index": "0"}
+    command = ["create", "-n", job.namespace, "--dry-run=server", "-o", "json", "-f", "-"]
+
+    def all_do() -> bool:
+        made = [json.loads(kubectl(*command, given=json.dumps(pod))) for _ in range(IN_A_ROW)]
+        return all("initContainers" in each["spec"] for each in made)
+
+    until(all_do, "pods are made with agents")

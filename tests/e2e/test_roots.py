@@ -9,7 +9,7 @@ import pytest
 from builders_cluster import SYSTEM, Job, found, healed_by, one, until
 from builders_jobs import restarts
 from builders_knock import knock, papers
-from builders_release import SHORT_CERTIFICATES, SHORT_LIVES, USUAL_LIVES, upgrade
+from builders_release import SHORT_CERTIFICATES, SHORT_LIVES, USUAL_LIVES, until_pods_get_agents, upgrade
 from builders_tokens import Waiting, root, waiting
 from checkpointheal_operator.gateway.authority import Terms
 from on_nodes import AGENT, Where, signal_agent
@@ -30,7 +30,9 @@ def short_certificates() -> Iterator[None]:
 
 
 def a_job(namespace: str, name: str) -> Job:
-    return Job(namespace, name=name, replicas=2, steps=300, environment={"PACE": "3"}).start()
+    job = Job(namespace, name=name, replicas=2, steps=300, environment={"PACE": "3"})
+    until_pods_get_agents(job)
+    return job.start()
 
 
 def where(job: Job, rank: int) -> Where:
@@ -61,12 +63,14 @@ def test_agents_go_on_and_heal_while_their_root_turns_and_the_old_one_is_refused
     until(lambda: signal_agent(asleep, "STOP"), "its agent stands still")
     upgrade(*SHORT_LIVES)
     until(lambda: root() != old_root and root().startswith(old_root), "old and new are believed", A_TURN, seen=root)
+    until_pods_get_agents(steady)
     steady.delete_pods(0)
     healed_by(steady, 0, "Peer")
     until(lambda: root().count(BEGINS) == 1 and root() != old_root, "the new one is alone", A_TURN, seen=root)
 
     until(lambda: refused(guest, before, steady), "the old root is refused", seen=lambda: steady.agent_log(1)[-2000:])
     assert knock(guest, papers(kept_roots(), guest, steady, SHORT), steady, 1).startswith("HTTP/1.1")
+    until_pods_get_agents(steady)
     steady.delete_pods(0)
     until(lambda: len(steady.heals_of(0)) == 2, "a heal after the turn", seen=steady.look)
     healed_by(steady, 0, "Peer")

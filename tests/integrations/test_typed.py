@@ -80,6 +80,7 @@ class Typed:
         return self.process.wait(PATIENCE)
 
 
+@pytest.mark.kills
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("command", list(commands()))
 def test_a_command_of_a_page_trains_and_goes_on_from_memory_when_a_pod_is_killed(command: str, tmp_path: Path) -> None:
