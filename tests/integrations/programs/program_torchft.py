@@ -11,24 +11,16 @@ import witness
 
 WORLD = os.environ["WORLD_SIZE"]
 example: Any = witness.example("torchft_ddp", "--replica", str(witness.RANK), "--fewest", WORLD, "--pause", "0")
-digest = example.digest
+digest, train_step = example.digest, example.train_step
 seen: dict[str, Any] = {}
 
 
-class Manager(example.Manager):  # type: ignore[misc]
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        seen["manager"] = self
-
-
-class DistributedDataParallel(example.DistributedDataParallel):  # type: ignore[misc]
-    def forward(self, points: torch.Tensor) -> torch.Tensor:
-        step = seen["manager"].current_step()
-        witness.turns[0] += step <= seen.get("step", -1)
-        seen["step"] = step
-        witness.consumed(step, points)
-        told: torch.Tensor = super().forward(points)
-        return told
+def watched_step(manager: Any, net: Any, optimizer: Any, points: torch.Tensor) -> None:
+    step = manager.current_step()
+    witness.turns[0] += step <= seen.get("step", -1)
+    seen.update(manager=manager, step=step)
+    witness.consumed(step, points)
+    train_step(manager, net, optimizer, points)
 
 
 def watched(state: dict[str, Any]) -> str:
@@ -40,7 +32,7 @@ def watched(state: dict[str, Any]) -> str:
     return said
 
 
-example.Manager, example.DistributedDataParallel, example.digest = Manager, DistributedDataParallel, watched
+example.train_step, example.digest = watched_step, watched
 if witness.IS_PLAIN:
     example.HealTransport = lambda *_: None
 example.main()
