@@ -76,7 +76,7 @@ def until_pods_get_agents(job: Job) -> None:
     """Whichever webhook is asked: while roots change, one may show a certificate that nobody believes yet."""
     owner = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": job.name, "uid": "its-own", "controller": True}
     pod = {"apiVersion": "v1", "kind": "Pod", **job.template()}
-    pod["metadata"] |= {"name": job.pod_of(0), "ownerReferences": [owner]}
+    pod["metadata"] |= {"name": f"{job.name}-that-is-not-kept", "ownerReferences": [owner]}
     pod["metadata"]["labels"] |= {"apps.kubernetes.io/pod-index": "0"}
     command = ["create", "-n", job.namespace, "--dry-run=server", "-o", "json", "-f", "-"]
 
