@@ -10,8 +10,8 @@ from torch import nn
 import checkpointheal
 from builders_trainer import FAR, SECONDS, Training
 from checkpointheal import errors
-from checkpointheal.arena import Arena
 from checkpointheal.contract.trainer import EpochOver, Restored, Wait
+from checkpointheal.trainer.private_way import PrivateWay
 
 pytestmark = pytest.mark.usefixtures("world_of_one")
 
@@ -94,14 +94,14 @@ def test_a_survivor_gives_its_last_commit_and_ends_bit_for_bit(job, agent):
 
 @pytest.fixture
 def slow_hand(monkeypatch):
-    """Nothing private is handed over until this is set."""
-    let, write = threading.Event(), Arena.write_private
+    """The agent is told of no private part until this is set."""
+    let, tell = threading.Event(), PrivateWay.tell
 
-    def write_private(arena, step, blob):
+    def slow(way, step, file):
         assert let.wait(SECONDS)
-        return write(arena, step, blob)
+        tell(way, step, file)
 
-    monkeypatch.setattr(Arena, "write_private", write_private)
+    monkeypatch.setattr(PrivateWay, "tell", slow)
     return let
 
 
@@ -128,12 +128,15 @@ def test_what_is_not_the_optimizers_is_given_as_it_was_at_the_commit(job, attach
     assert other.fingerprint() == kept
 
 
-def test_the_loop_goes_on_before_the_private_part_is_handed_over_and_the_next_update_waits(job, agent, slow_hand):
+def test_the_loop_goes_on_once_the_private_part_lies_where_it_outlives_it_and_the_next_update_waits_for_the_rest(
+    job, agent, slow_hand
+):
     slow_hand.set()
     training, heal = committed(job, BESIDE)
     training.step()
     slow_hand.clear()
     heal.commit(BESIDE + 1)
+    assert BESIDE + 1 in agent.arena.private_steps()
     assert BESIDE + 1 not in [word.step for word in agent.heard_of("private_ready")]
     threading.Timer(0.1, slow_hand.set).start()
     training.step()
@@ -171,7 +174,7 @@ def test_what_an_optimizer_has_made_anew_is_not_given_once_and_said_so(job, agen
     assert steps_kept(agent) == [BESIDE + 2]
 
 
-def test_what_goes_wrong_beside_the_loop_is_said_once_and_training_goes_on(job, agent):
+def test_a_private_part_that_has_grown_too_large_is_said_once_and_training_goes_on(job, agent):
     training, heal = committed(job, BESIDE)
     training.data.state_dict = lambda: {"position": training.data.position, "more": "x" * (2 << 20)}
     for step in (BESIDE, BESIDE + 1):

@@ -164,23 +164,26 @@ class Keeping:
         on_demand.withdraw()
         noted = on_demand.note()
         if noted.held is None or not self._is_clear:
-            self._hand_over(on_demand, noted, commit)
+            if (described := self._ready(commit.step, noted.state, noted.own)) is not None:
+                self._clear()
+                self._stand_by(on_demand, noted, described, commit)
             return
+        file = self._private.keep(self.open(), commit.step, noted.own)  # or a kill now would lose it for all
 
-        def hand_over() -> None:
+        def rest() -> None:
             with self._telling.of_errors(is_first=False):
-                self._hand_over(on_demand, noted, commit)
+                self._private.tell(commit.step, file)
+                if (described := self._describe(noted.state)) is not None:
+                    self._stand_by(on_demand, noted, described, commit)
 
-        self._beside.start(hand_over)
+        self._beside.start(rest)
 
-    def _hand_over(self, on_demand: OnDemand, noted: Noted, commit: Commit) -> None:
-        if (described := self._ready(commit.step, noted.state, noted.own)) is not None:
-            self._clear()
-            self._unconfirmed = commit.step
-            if not on_demand.promise(noted, described, (commit.epoch, commit.step, commit.told)):
-                self._telling.not_kept(
-                    MOVED, f"step {commit.step} could not be given: its tensors lie elsewhere than one step before"
-                )
+    def _stand_by(self, on_demand: OnDemand, noted: Noted, described: Described, commit: Commit) -> None:
+        self._unconfirmed = commit.step
+        if not on_demand.promise(noted, described, (commit.epoch, commit.step, commit.told)):
+            self._telling.not_kept(
+                MOVED, f"step {commit.step} could not be given: its tensors lie elsewhere than one step before"
+            )
 
     def _clear(self) -> None:
         """What was kept before is worth less than the user's checkpoint from now on: it goes."""
@@ -192,14 +195,17 @@ class Keeping:
 
     def _ready(self, step: int, state: Mapping[str, Any], own: Mapping[str, Any]) -> Described | None:
         """The state described, its private part handed over; None where no slot could hold it, which was said."""
+        if (described := self._describe(state)) is not None:
+            self._private.tell(step, self._private.keep(self.open(), step, own))
+        return described
+
+    def _describe(self, state: Mapping[str, Any]) -> Described | None:
+        """None where no slot could hold it."""
         described = self._described = describe(state, self._described)
         mixed.require_whole(described.regions)
         if self._form is None or self._form.schema is not described.schema:
             self._form = _Form(described.schema)
-        if not self._room.is_there(self._form.slot_bytes):
-            return None
-        self._private.hand_over(self.open(), step, own)
-        return described
+        return described if self._room.is_there(self._form.slot_bytes) else None
 
     def _place(self, described: Described, commit: Commit) -> Generation | None:
         """The state beside a slot that is ready for it; None where there is none, which was said."""

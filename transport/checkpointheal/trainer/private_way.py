@@ -25,15 +25,19 @@ class PrivateWay:
         self._limit, self._line = limit, line
         self._buddy_answers = True
 
-    def hand_over(self, arena: Arena, step: int, own: Mapping[str, Any]) -> None:
-        """Into the arena, and tell so. Raises PrivateStateTooLarge."""
+    def keep(self, arena: Arena, step: int, own: Mapping[str, Any]) -> str:
+        """Into the arena, where it outlives this process; its file. Raises PrivateStateTooLarge."""
         blob = pack(own)
         if len(blob) > self._limit:
             raise PrivateStateTooLarge(
                 f"the private state of this rank is {len(blob)} bytes, over the limit of {self._limit}: name what "
                 "replicas share as a part, or pass private_limit="
             )
-        self._line.say(PrivateReady(step=step, file=arena.write_private(step, blob)), again="private")
+        return arena.write_private(step, blob)
+
+    def tell(self, step: int, file: str) -> None:
+        """The agent hands it on."""
+        self._line.say(PrivateReady(step=step, file=file), again="private")
 
     def wait_for_buddy(self, step: int) -> None:
         """A buddy that let one commit wait in vain lets no other wait until it answers again."""
