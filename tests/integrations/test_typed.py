@@ -33,12 +33,16 @@ def commands() -> Iterator[object]:
 class Typed:
     """A command in a shell, in the checkout's own folder, and what it says.
 
-    Others' libraries have an environment inside ours, whose commands are not in theirs.
+    Others' libraries have an environment inside ours, and our command is not in theirs: as a user has it, it is.
     """
 
     def __init__(self, command: str, out: Path) -> None:
         self._out = out
-        path = os.pathsep.join([f"{sys.prefix}/bin", f"{Path(sys.prefix).parent}/bin", os.environ["PATH"]])
+        ours = out.with_name("checkpointheal")
+        ours.write_text(f'#!/bin/sh\nexec {sys.executable} -m checkpointheal.cli "$@"\n')
+        ours.chmod(0o755)
+        folders = [str(out.parent), f"{sys.prefix}/bin", f"{Path(sys.prefix).parent}/bin", os.environ["PATH"]]
+        path = os.pathsep.join(folders)
         with out.open("w") as said:
             self.process = subprocess.Popen(
                 ["bash", "-c", f"exec {command}"],
