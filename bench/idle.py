@@ -5,18 +5,14 @@ told apart; the rest is ours. What is handed over goes on beside the loop: its l
 until the answer has come back from a process that plays the agent.
 """
 
-import contextlib
-import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import checkpointheal
 from bench.commit import agent
-from bench.steady import MODEL
+from bench.steady import MODEL, attached
 from bench.table import Row
 from checkpointheal.demo.reference import build, train_step
 
@@ -36,9 +32,7 @@ class Spent(NamedTuple):
 def rows() -> list[Row]:
     """Medians, in microseconds."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder, agent(Path(folder)):
-        place = {"CHECKPOINTHEAL_ARENA": folder, "RANK": "0", "WORLD_SIZE": "1", "GLOO_SOCKET_IFNAME": "lo"}
-        os.environ |= place
-        spent = _commits()[WARM:]
+        spent = _commits(Path(folder))[WARM:]
     kept = f"median of {COMMITS}"
     ours = [each.whole - each.owners for each in spent]
     return [
@@ -53,15 +47,13 @@ def _median(seconds: list[float]) -> float:
     return statistics.median(seconds) * MICROSECONDS
 
 
-def _commits() -> list[Spent]:
+def _commits(folder: Path) -> list[Spent]:
     model, optimizer, schedule, text = build(MODEL, rank=0)
     owners = Owners()
     for part in (model, optimizer, schedule, text):
         owners.watch(part)
-    heal = checkpointheal.attach(
-        model=model, optimizer=optimizer, schedule=schedule, private={"text": text}, on_demand=True
-    )
-    next(iter(heal.epochs()))
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "private": {"text": text}}
+    heal = attached("on demand", folder, parts)
     spent = []
     for step in range(1, WARM + COMMITS + 1):
         train_step(model, optimizer, schedule, text)
@@ -86,13 +78,9 @@ class Owners:
 
         class Watched(kind):  # type: ignore[misc, valid-type]
             def state_dict(self, *arguments: Any, **options: Any) -> Any:
-                with owners._timed():
-                    return super().state_dict(*arguments, **options)
+                began = time.perf_counter()
+                told = super().state_dict(*arguments, **options)
+                owners.seconds += time.perf_counter() - began
+                return told
 
         part.__class__ = Watched
-
-    @contextlib.contextmanager
-    def _timed(self) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.seconds += time.perf_counter() - began

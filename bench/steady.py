@@ -75,7 +75,9 @@ def rows() -> list[Row]:
             train_step(model, optimizer, schedule, text)
 
         plain = Run(step, None)
-        protected = {name: Run(step, _heal(name, folder, parts)) for name, folder in zip(TARGETS, folders, strict=True)}
+        protected = {
+            name: Run(step, attached(name, folder, parts)) for name, folder in zip(TARGETS, folders, strict=True)
+        }
         for _ in range(ROUNDS + 1):
             for each in (plain, *protected.values()):
                 each.block()
@@ -96,7 +98,7 @@ def _shown(name: str, run: Run, plain: Run) -> Iterator[Row]:
     yield Row(f"CPU of the trainer for it, {name}", statistics.median(spent), "CPU-s")
 
 
-def _heal(name: str, folder: Path, parts: dict[str, Any]) -> Heal:
+def attached(name: str, folder: Path, parts: dict[str, Any]) -> Heal:
     """Attached to its own agent; three of them in one process, which a training never has."""
     os.environ |= {"CHECKPOINTHEAL_ARENA": str(folder), "RANK": "0", "WORLD_SIZE": "1", "GLOO_SOCKET_IFNAME": "lo"}
     heal = checkpointheal.attach(

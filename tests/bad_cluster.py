@@ -102,14 +102,6 @@ class BadCluster:
             if count != ended
         ]
 
-    def not_healed(self) -> list[str]:
-        """Each heal that ended on another rung than memory's. One that has none gave way to a newer request."""
-        return [
-            f"{each['spec']['recipient']['pod']} at {each['spec']['openedAt']}: {_verdict(each)}"
-            for each in self.job.heals
-            if each["status"].get("rung", HEALED[0]) not in HEALED
-        ]
-
     def left_over(self, nodes: list[str]) -> list[str]:
         """What stays once the namespace is deleted."""
         kubectl("delete", "namespace", self.job.namespace, "--wait=false")
@@ -155,6 +147,15 @@ def _soon(ask: Callable[[], T]) -> T:
             if time.monotonic() > deadline:
                 raise
             time.sleep(1)
+
+
+def not_healed(job: Job) -> list[str]:
+    """Each heal that ended on another rung than memory's. One that has none gave way to a newer request."""
+    return [
+        f"{each['spec']['recipient']['pod']} at {each['spec']['openedAt']}: {_verdict(each)}"
+        for each in job.heals
+        if each["status"].get("rung", HEALED[0]) not in HEALED
+    ]
 
 
 def _is_over(heal: Json) -> bool:

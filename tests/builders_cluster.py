@@ -333,22 +333,20 @@ def condition(holder: Json, kind: str) -> Json:
 def plain_run(namespace: str, name: str, job: Job, seconds: float = PATIENCE) -> dict[int, Json]:
     """What the same training comes to when nothing ever happens: the plain script, its ranks in one pod."""
     options = " ".join(["--out", "/out", "--steps", str(job.steps), *job.model])
-    ranks = " ".join(map(str, range(job.replicas)))
     train = side_by_side(f"python -m checkpointheal.demo.reference {options}", job.replicas)
-    shell = f"{train}; for r in {ranks}; do cat /out/fingerprint-$r.json; echo; done"
-    container = {
-        "command": ["sh", "-c", shell],
-        "env": [{"name": key, "value": value} for key, value in plain_place(job.replicas).items()],
-        "volumeMounts": [{"name": "out", "mountPath": "/out"}],
-    }
+    show = "for r in {}; do cat /out/fingerprint-$r.json; echo; done".format(" ".join(map(str, range(job.replicas))))
+    container = in_one_pod(f"{train}; {show}", job.replicas) | {"volumeMounts": [{"name": "out", "mountPath": "/out"}]}
     said = once(namespace, name, container, [{"name": "out", "emptyDir": {}}], seconds)
     lines = [each for each in said.splitlines() if each.startswith("{")]
     return {rank: json.loads(lines[rank]) for rank in range(job.replicas)}
 
 
-def plain_place(world: int) -> dict[str, str]:
-    """Variables of ranks that all run in one pod."""
-    return {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "OMP_NUM_THREADS": "1"}
+def in_one_pod(shell: str, world: int, more: Mapping[str, str] | None = None) -> Json:
+    """A container whose shell starts all ranks; `more`: variables of theirs."""
+    said = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "OMP_NUM_THREADS": "1"}
+    said |= more or {}
+    env = [{"name": key, "value": value} for key, value in said.items()]
+    return {"command": ["sh", "-c", shell], "env": env}
 
 
 def once(namespace: str, name: str, container: Json, volumes: Sequence[Json], seconds: float = PATIENCE) -> str:

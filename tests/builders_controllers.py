@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builders_cluster import Job, Json, Refused, apply, found, kubectl, until
-from builders_jobs import COMPLETION_INDEX
+from builders_jobs import COMPLETION_INDEX, workers
 
 FOLDER = Path(__file__).parent / "e2e"
 LWS = "leaderworkerset.sigs.k8s.io"
@@ -14,8 +14,7 @@ LWS = "leaderworkerset.sigs.k8s.io"
 def install(name: str) -> str:
     """The controller, ready to admit and to make jobs. Returns what takes it away again."""
     made = subprocess.run([FOLDER / "controllers" / "make", name], capture_output=True, text=True, check=True).stdout
-    workers = [each["metadata"]["name"] for each in found("nodes", "default") if not each["spec"].get("taints")]
-    loading = ["python3", FOLDER / "load.py", ",".join(workers), f"checkpointheal/{name}:e2e"]
+    loading = ["python3", FOLDER / "load.py", ",".join(workers()), f"checkpointheal/{name}:e2e"]
     subprocess.run(loading, check=True, timeout=300)
     kubectl("apply", "--server-side", "-f", "-", given=made)
     deployment = f"deploy/{name}-controller-manager"

@@ -55,6 +55,11 @@ def node_of(job: Job, rank: int) -> str:
     return str((pod or {}).get("spec", {}).get("nodeName", ""))
 
 
+def workers() -> list[str]:
+    """Nodes that take pods which tolerate nothing."""
+    return [each["metadata"]["name"] for each in found("nodes", "default") if not each["spec"].get("taints")]
+
+
 def docker(*words: str, seconds: float = 120) -> str:
     """A kind node is a container."""
     done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=seconds, check=False)

@@ -4,8 +4,8 @@ import json
 import subprocess
 import sys
 
-from builders_cluster import CONTEXT, SYSTEM, Job, Refused, found, kubectl, until
-from builders_jobs import docker, json_of
+from builders_cluster import CONTEXT, SYSTEM, Job, Refused, kubectl, until
+from builders_jobs import docker, json_of, workers
 
 RELEASE, CHART = "checkpointheal", "charts/checkpointheal"
 
@@ -50,9 +50,8 @@ def build_a_later_one(tag: str, name: str) -> None:
         ["docker", "build", "-q", "-t", f"checkpointheal/agent:{name}", "-"], input=recipe, text=True, check=True
     )
     docker("tag", f"checkpointheal/operator:{tag}", f"checkpointheal/operator:{name}")
-    nodes = [each["metadata"]["name"] for each in found("nodes", "default") if not each["spec"].get("taints")]
     images = [f"checkpointheal/{each}:{name}" for each in ("agent", "operator")]
-    subprocess.run([sys.executable, "tests/e2e/load.py", ",".join(nodes), *images], check=True)
+    subprocess.run([sys.executable, "tests/e2e/load.py", ",".join(workers()), *images], check=True)
 
 
 def upgrade(*changes: str) -> None:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from bad_cluster import BadCluster, a_job
+from bad_cluster import BadCluster, a_job, not_healed
 from builders_cluster import Refused, found, kubectl, plain_run
 from cluster_blows import ALL
 from drawn import Fault, befall, drawn
@@ -106,7 +106,7 @@ def _story(seed: int, faults: int, log: Log) -> list[str]:
     asyncio.run(befall(drawn(seed, faults, [each.__name__ for each in ALL], hour.world), chaos.strike, chaos.rest))
     assert max(map(hour.step, range(hour.world))) < job.steps, "the training ended before the last fault"
     wrong = _ends_like_a_plain_run(hour, log) + hour.comes_to_rest()
-    memory = hour.not_healed()
+    memory = not_healed(job)
     counts = [f"{len(job.heals)} heals; not from memory, each by name: {len(memory)}", *memory]
     wrong += hour.left_over([each["metadata"]["name"] for each in found("nodes", "default")])
     assert not wrong, "\n".join(wrong)

@@ -54,4 +54,5 @@ async def _trouble(replicas: Replicas) -> str | None:
             await replicas.losses()
     except TimeoutError:
         return f"not past three kills within {TRIAL:g} s"
-    return f"rank {replicas.ended()} ended, which nobody had killed" if replicas.ended() is not None else None
+    ended = replicas.ended()
+    return None if ended is None else f"rank {ended} ended, which nobody had killed"

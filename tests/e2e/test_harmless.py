@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from builders_cluster import Job, Json, Refused, apply, condition, found, healed_by, kubectl, one, until
-from builders_jobs import is_killed_for_memory, restarts, warnings
+from builders_cluster import Job, Json, Refused, apply, condition, healed_by, kubectl, one, until
+from builders_jobs import is_killed_for_memory, restarts, warnings, workers
 
 SMALL = {"checkpointheal.dev/arena-size": "64Mi"}
 AGENT = "checkpointheal-agent"
@@ -69,7 +69,7 @@ def test_a_limit_range_says_what_is_too_large_and_a_smaller_agent_fits(namespace
 
 
 def test_two_pods_on_the_network_of_one_node_do_not_take_each_others_ports(namespace, same):
-    (node, *_) = [each["metadata"]["name"] for each in found("nodes", namespace) if not each["spec"].get("taints")]
+    (node, *_) = workers()
     pod = {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet", "nodeName": node}
     job = Job(namespace, replicas=2, pod=pod).start()
     job.until_step(6)

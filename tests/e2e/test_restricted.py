@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from builders_cluster import IMAGE, SYSTEM, Job, Refused, apply, found, healed_by, kubectl, leader, one, until
-from builders_jobs import docker
+from builders_cluster import IMAGE, SYSTEM, Job, Refused, apply, healed_by, kubectl, leader, one, until
+from builders_jobs import docker, workers
 from builders_release import upgrade
 
 HERE = Path(__file__).parent
@@ -38,18 +38,18 @@ def test_in_a_restricted_namespace_pods_are_injected_and_healed(namespace, same)
 def enforcer():
     """Something that does what NetworkPolicies say: kind's own network may not."""
     image = subprocess.run([HERE / "enforcer" / "make"], capture_output=True, text=True, check=True).stdout.strip()
-    workers = [each["metadata"]["name"] for each in found("nodes", "default") if not each["spec"].get("taints")]
-    loading = ["python3", HERE / "load.py", ",".join(workers), image]
+    nodes = workers()
+    loading = ["python3", HERE / "load.py", ",".join(nodes), image]
     subprocess.run(loading, check=True, timeout=300)
     manifest = (HERE / "enforcer" / "daemonset.yaml").read_text().replace("ENFORCER_IMAGE", image)
-    kubectl("label", "node", *workers, "e2e/enforced=true", "--overwrite")
+    kubectl("label", "node", *nodes, "e2e/enforced=true", "--overwrite")
     kubectl("apply", "-f", "-", given=manifest)
     kubectl("rollout", "status", "-n", "kube-system", "ds/enforcer", "--timeout=120s", seconds=150)
     upgrade("networkPolicy.enabled=true")
     yield
     upgrade("networkPolicy.enabled=false")
     kubectl("delete", "--wait", "--ignore-not-found", "-f", "-", given=manifest)
-    for node in workers:
+    for node in nodes:
         docker("exec", node, "sh", "-c", FORGET)
 
 

@@ -38,9 +38,9 @@ def main(argv: Sequence[str], harm: Harming | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     kills = f"{asked.kills} kills at random instants, and as many at named points"
     print(f"seed {asked.seed}: {kills}; logs in {folder}", flush=True)
-    rows = []
+    rows, harm = [], harm or harming(*ways)
     for stack in asked.examples or [each for each in STACKS if not asked.cluster or each.name in ON_PODS]:
-        rows.append((harm or harming(*ways))(stack, asked.kills, asked.seed, folder))
+        rows.append(harm(stack, asked.kills, asked.seed, folder))
         print(table.progress(rows[-1]), flush=True)
         if asked.out:
             raw = {"seed": asked.seed, "kills": asked.kills, "rows": [table.raw(row) for row in rows]}

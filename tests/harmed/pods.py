@@ -10,27 +10,26 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
-from bad_cluster import BadCluster
+from bad_cluster import not_healed
 from builders_bad_hour import Hang
-from builders_cluster import Refused, apply, once, plain_place, side_by_side, until
-from builders_jobs import docker
+from builders_cluster import Refused, apply, in_one_pod, once, side_by_side, until
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.api.heal_record import heal_record
 from checkpointheal_operator.core.phases import SeenHeal
 from checkpointheal_operator.demo.progress import Progress
 from harmed.ordeal import PATIENCE, lines
 from harmed.stacks import Stack
-from harmed.witnessed import THERE, WatchedJob, a_job, fetch, namespace, nodes, on_node
+from harmed.witnessed import THERE, WatchedJob, Written, a_job, namespace
 from on_nodes import AGENT
 
 
 @contextlib.asynccontextmanager
 async def pods(stack: Stack, folder: Path, words: Mapping[str, str]) -> AsyncIterator["Pods"]:
     """The job in a namespace of its own, which goes with it; what its pods said stays."""
-    with namespace("job") as name:
-        job = await asyncio.to_thread(a_job(name, stack, words).start)
+    with namespace("job") as written:
+        job = await asyncio.to_thread(a_job(written.namespace, stack, words).start)
         try:
-            yield Pods(job, folder)
+            yield Pods(job, written, folder)
         finally:
             for rank in range(stack.world):
                 for container in ("trainer", AGENT):
@@ -40,25 +39,21 @@ async def pods(stack: Stack, folder: Path, words: Mapping[str, str]) -> AsyncIte
 def plain(stack: Stack, folder: Path, words: Mapping[str, str]) -> None:
     """The same without any of ours, undisturbed: its ranks in one pod."""
     folder.mkdir()
-    with namespace("plain") as name:
-        job = a_job(name, stack, words)
-        said = plain_place(stack.world) | {"PLAIN": "yes", "WITNESS": THERE, **words}
-        container = {
-            "command": ["sh", "-c", side_by_side(f"python {job.program}", stack.world)],
-            "env": [{"name": key, "value": value} for key, value in said.items()],
-            "volumeMounts": job.mounts,
-        }
-        apply(name, job.script())
-        once(name, "plain", container, job.volumes("plain"), PATIENCE)
-        fetch(name, "plain", folder)
+    with namespace("plain") as written:
+        job = a_job(written.namespace, stack, words)
+        shell, told = side_by_side(f"python {job.program}", stack.world), {"PLAIN": "yes", "WITNESS": THERE, **words}
+        container = in_one_pod(shell, stack.world, told) | {"volumeMounts": job.mounts}
+        apply(written.namespace, job.script())
+        once(written.namespace, "plain", container, job.volumes("plain"), PATIENCE)
+        written.fetch(folder)
 
 
 class Pods:
     """A Place, on kind."""
 
-    def __init__(self, job: WatchedJob, folder: Path) -> None:
-        self._job, self.folder, self._armed = job, folder, dict[int, int]()
-        self._cluster = BadCluster(job)
+    def __init__(self, job: WatchedJob, written: Written, folder: Path) -> None:
+        self._job, self._written, self.folder = job, written, folder
+        self._armed: dict[int, int] = {}
         self.progress = Progress(folder, job.replicas)
         self._looking = asyncio.Lock()
 
@@ -90,8 +85,7 @@ class Pods:
         await asyncio.to_thread(self._job.delete_pods, rank)
 
     async def hurry(self) -> None:
-        for node in nodes():
-            await asyncio.to_thread(docker, "exec", node, "touch", f"{on_node(self._job.namespace, 'job')}/hurry")
+        await asyncio.to_thread(self._written.touch, "hurry")
 
     async def ended(self) -> str:
         """Trainers stay when they are done: Kubernetes would start them again."""
@@ -106,7 +100,7 @@ class Pods:
 
     def wrong_fallbacks(self) -> Sequence[str]:
         """No two pods are taken at once: memory has every step."""
-        return self._cluster.not_healed()
+        return not_healed(self._job)
 
     def _process(self, rank: int) -> str | None:
         """By its last word, if it lives: in another pod of the same name another one may have its number."""
@@ -119,7 +113,7 @@ class Pods:
 
     async def _look(self) -> None:
         async with self._looking:
-            await asyncio.to_thread(fetch, self._job.namespace, "job", self.folder)
+            await asyncio.to_thread(self._written.fetch, self.folder)
             self.progress.look()
         await asyncio.sleep(0.2)
 

@@ -9,11 +9,12 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from bad_cluster import POLICY, RUN
 from builders_adapters import PROGRAMS
-from builders_cluster import Job, Json, Refused, found, kubectl
-from builders_jobs import docker
+from builders_cluster import Job, Json, Refused, kubectl
+from builders_jobs import docker, workers
 from harmed.ordeal import PATIENCE
 from harmed.stacks import Stack
 
@@ -72,37 +73,44 @@ def a_job(namespace: str, stack: Stack, words: Mapping[str, str]) -> WatchedJob:
     return job
 
 
+class Written(NamedTuple):
+    """What the ranks of one namespace write: it lies in a folder of each node."""
+
+    namespace: str
+    path: str
+    nodes: Sequence[str]
+
+    def fetch(self, folder: Path) -> None:
+        """All of it, in the order of time: a pod that is replaced may go on elsewhere."""
+        files: dict[str, list[bytes]] = {}
+        for node in self.nodes:
+            for name, content in _files(node, self.path):
+                files.setdefault(name, []).append(content)
+        for name, parts in files.items():
+            whole = b"".join(sorted(_lines(parts), key=_instant)) if name.endswith(".jsonl") else parts[-1]
+            (folder / f"{name}.new").write_bytes(whole)
+            (folder / f"{name}.new").replace(folder / name)
+
+    def touch(self, name: str) -> None:
+        """An empty file for all of them to find."""
+        for node in self.nodes:
+            docker("exec", node, "touch", f"{self.path}/{name}")
+
+
 @contextlib.contextmanager
-def namespace(of: str) -> Iterator[str]:
+def namespace(of: str) -> Iterator[Written]:
     """With a folder on each node that anybody may write to, whoever a container runs as. Both go."""
     name = f"harmed-{uuid.uuid4().hex[:8]}"
-    for node in nodes():
-        docker("exec", node, "mkdir", "--parents", "--mode", "777", on_node(name, of))
+    written = Written(name, f"{ON_NODE}/{name}/{of}", workers())
+    for node in written.nodes:
+        docker("exec", node, "mkdir", "--parents", "--mode", "777", written.path)
     kubectl("create", "namespace", name)
     try:
-        yield name
+        yield written
     finally:
         kubectl("delete", "namespace", name, seconds=PATIENCE)
-        for node in nodes():
+        for node in written.nodes:
             docker("exec", node, "rm", "-rf", f"{ON_NODE}/{name}")
-
-
-def nodes() -> list[str]:
-    """Where pods may run."""
-    names = (each["metadata"] for each in found("nodes", "default"))
-    return [each["name"] for each in names if "node-role.kubernetes.io/control-plane" not in each["labels"]]
-
-
-def fetch(namespace: str, of: str, folder: Path) -> None:
-    """What ranks have written on any node, in the order of time: a pod that is replaced may go on elsewhere."""
-    files: dict[str, list[bytes]] = {}
-    for node in nodes():
-        for name, content in _files(node, on_node(namespace, of)):
-            files.setdefault(name, []).append(content)
-    for name, parts in files.items():
-        whole = b"".join(sorted(_lines(parts), key=_instant)) if name.endswith(".jsonl") else parts[-1]
-        (folder / f"{name}.new").write_bytes(whole)
-        (folder / f"{name}.new").replace(folder / name)
 
 
 def _files(node: str, path: str) -> Iterator[tuple[str, bytes]]:
@@ -122,7 +130,3 @@ def _lines(parts: Sequence[bytes]) -> Iterator[bytes]:
 
 def _instant(line: bytes) -> float:
     return float(json.loads(line)["at"])
-
-
-def on_node(namespace: str, of: str) -> str:
-    return f"{ON_NODE}/{namespace}/{of}"

@@ -51,7 +51,7 @@ class Reporting:
         if self.endpoint is None:
             raise RuntimeError("the peer door is opened before the first report")
         self._sequence += 1
-        flaws = self.unprotected.flaws()
+        flaws, private_steps = self.unprotected.flaws(), self.upkeep.private_steps
         return AgentReport(
             job=self.settings.job,
             member=self.settings.member,
@@ -66,10 +66,10 @@ class Reporting:
             torch=torch_version(),
             certified=self.settings.certified,
             trainer=self.seen.facts,
-            generations=self.shelf.generations(self.upkeep.private_steps),
+            generations=self.shelf.generations(private_steps),
             passed=self.passed.steps,
             private_held=self.keep.held(),
-            private_own=tuple(sorted(self.upkeep.private_steps)[-MANY:]),
+            private_own=tuple(sorted(private_steps)[-MANY:]),
             behind=self.seen.behind,
             transfer=self.taking.facts,
             drills=True,

@@ -4,54 +4,34 @@ In the next `step()` of an optimizer, and not in `commit`. Must not know what it
 """
 
 import contextlib
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from queue import SimpleQueue
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 from torch.optim import Optimizer
-
-Work = Callable[[], None]
 
 
 class Background:
     """One work at a time. The steps of these optimizers wait for it."""
 
     def __init__(self, optimizers: Iterable[Optimizer]) -> None:
-        self._todo: SimpleQueue[Work] = SimpleQueue()
-        self._ended: SimpleQueue[BaseException | None] = SimpleQueue()
-        self._is_under_way = False
-        self._thread: threading.Thread | None = None
+        self._pool = ThreadPoolExecutor(1, "checkpointheal-commit")
+        self._under_way: Future[None] | None = None
         for optimizer in optimizers:
             optimizer.register_step_pre_hook(lambda *_: self.wait())
 
-    def start(self, work: Work, devices: Iterable[torch.device] = ()) -> None:
+    def start(self, work: Callable[[], None], devices: Iterable[torch.device] = ()) -> None:
         """Run it beside the loop; on a device, behind what the loop has queued there so far.
 
         What it raises is raised where the loop waits for it.
         """
-        if self._thread is None:  # a pool takes several times as long to be told of a work
-            self._thread = threading.Thread(target=self._work, name="checkpointheal-commit", daemon=True)
-            self._thread.start()
-        self._is_under_way = True
-        self._todo.put(_behind(work, list(_streams(devices))))
+        self._under_way = self._pool.submit(_beside, work, list(_streams(devices)))
 
     def wait(self) -> None:
         """Until what is under way is done, or was given up."""
-        if self._is_under_way:
-            self._is_under_way = False
-            if (error := self._ended.get()) is not None:
-                raise error
-
-    def _work(self) -> None:
-        while True:
-            work = self._todo.get()
-            try:
-                work()
-            except BaseException as error:
-                self._ended.put(error)
-            else:
-                self._ended.put(None)
+        under_way, self._under_way = self._under_way, None
+        if under_way is not None:
+            under_way.result()
 
 
 def _streams(devices: Iterable[torch.device]) -> Iterator[torch.cuda.Stream]:
@@ -62,11 +42,8 @@ def _streams(devices: Iterable[torch.device]) -> Iterator[torch.cuda.Stream]:
             yield stream
 
 
-def _behind(work: Work, streams: Sequence[torch.cuda.Stream]) -> Work:
-    def behind() -> None:
-        with contextlib.ExitStack() as stack:
-            for stream in streams:
-                stack.enter_context(torch.cuda.stream(stream))
-            work()
-
-    return behind if streams else work
+def _beside(work: Callable[[], None], streams: Iterable[torch.cuda.Stream]) -> None:
+    with contextlib.ExitStack() as stack:
+        for stream in streams:
+            stack.enter_context(torch.cuda.stream(stream))
+        work()

@@ -77,12 +77,14 @@ class OnDemand:
         """It belongs to that epoch and step, until an update begins. False where it lies elsewhere than it was held."""
         has_moved = self._last is None or described.regions is not self._last.regions
         self._last, held = described, noted.held
-        if held is None or has_moved:
-            found = self._find(described)
-            self._steady = None if has_moved else found
-            if held is not None:
-                return False
-            held = found.hold()
+        if has_moved:
+            self._steady = None
+        elif self._steady is None:
+            self._steady = self._find(described)
+        if held is None:
+            held = (self._steady or self._find(described)).hold()
+        elif has_moved:
+            return False
         self._promise = Promise(*place, replace(described, regions=held.regions), held.watch)
         return True
 

@@ -57,9 +57,10 @@ class Watch:
     def of(cls, described: Described, regions: Sequence[bool]) -> "Watch":
         """Those that lie in these regions."""
         watched = [regions[region] for region in described.schema.tensors.regions]
-        leaves = zip(described.leaves.paths, map(local_of, described.leaves.tensors), strict=True)
-        counted = [(path, tensor) for path, tensor in compress(leaves, watched) if not tensor.is_inference()]
-        return cls([path for path, _ in counted], [tensor for _, tensor in counted])
+        leaves = compress(zip(described.leaves.paths, described.leaves.tensors, strict=True), watched)
+        locals_ = [(path, local_of(tensor)) for path, tensor in leaves]
+        counted = [(path, local) for path, local in locals_ if not local.is_inference()]
+        return cls([path for path, _ in counted], [local for _, local in counted])
 
     def anew(self) -> "Watch":
         """Over the same ones, from now on."""
