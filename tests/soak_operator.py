@@ -157,8 +157,9 @@ class Soak:
         began, pid = time.monotonic(), self._steady.process.pid
         while True:
             held, tasks = (len(os.listdir(f"/proc/{pid}/{each}")) for each in ("fd", "task"))
-            self.samples.append(Sample(time.monotonic() - began, self._steady.memory()[0], held, tasks))
-            if not self.objects and self.samples[-1].at >= self._warm_up and await self._leads():
+            at, leads = time.monotonic() - began, await self._leads()
+            self.samples.append(Sample(at, self._steady.memory()[0], held, tasks, leads))
+            if not self.objects and at >= self._warm_up and leads:
                 self.objects.append(await asyncio.to_thread(self._measured.objects))
             if len(self.samples) % 12 == 1:
                 print(
