@@ -48,6 +48,10 @@ class Net(LightningModule):
         points, wanted = batch
         return nn.functional.mse_loss(self.net(points), wanted)
 
+    def on_train_batch_end(self, outputs: Any, batch: Any, number: int) -> None:
+        if self.global_rank == 0 and number % 4 == 3:
+            print(f"step {self.global_step}: loss {float(outputs['loss']):.4f}", flush=True)
+
     def validation_step(self, batch: Any, number: int) -> None:
         points, wanted = batch
         self.log("loss", nn.functional.mse_loss(self.net(points), wanted), sync_dist=True)
@@ -60,7 +64,7 @@ class Net(LightningModule):
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--pause", type=float, default=0.1, help="seconds per batch, so that there is time to kill")
     parser.add_argument("--out", type=Path, default=Path("lightning-out"), help="where your own checkpoints go")
     return parser.parse_args()

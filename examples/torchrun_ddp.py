@@ -1,5 +1,6 @@
 """DDP under torchrun, which ends every rank when one is lost: each finds its state in its own pod's memory again.
 
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 checkpointheal local --replicas 3 -- sh -c 'exec torchrun --nnodes 3 --nproc-per-node 1 --max-restarts 100 \\
     --rdzv-backend c10d --rdzv-endpoint $MASTER_ADDR:$MASTER_PORT --local-addr 127.0.0.1 examples/torchrun_ddp.py'
 
@@ -39,8 +40,8 @@ def train_step(ddp: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> f
 
 
 def join(epoch: int) -> None:
-    """torchrun's store outlives the ranks: without a prefix they would find the addresses of those that are gone."""
-    store, _, _ = next(dist.rendezvous("env://", rank=PLACE, world_size=WORLD))
+    """torchrun says which rank holds the store: its own first one. In a store, each epoch has addresses of its own."""
+    store, _, _ = next(dist.rendezvous("env://"))
     dist.init_process_group("gloo", store=dist.PrefixStore(f"epoch {epoch}", store), rank=PLACE, world_size=WORLD)
 
 

@@ -74,14 +74,15 @@ def _by_step(lines: list[dict[str, Any]]) -> dict[int, list[str]]:
 
 
 TORCHRUN = (
-    "export PLACE=$RANK; exec python -m torch.distributed.run --nnodes $WORLD_SIZE --nproc-per-node 1 "
-    "--max-restarts 100 --rdzv-backend c10d --rdzv-endpoint $MASTER_ADDR:$MASTER_PORT --local-addr 127.0.0.1 {program}"
+    "export PLACE=$RANK TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1; "
+    "exec python -m torch.distributed.run --nnodes $WORLD_SIZE --nproc-per-node 1 "
+    "--max-restarts 100 --rdzv-backend c10d --rdzv-endpoint $MASTER_ADDR:$MASTER_PORT {said} {program}"
 )
 
 
-def by_torchrun(program: str) -> tuple[str, ...]:
-    """How one pod starts the program, by a torchrun of its own."""
-    return ("sh", "-c", TORCHRUN.format(program=PROGRAMS / program))
+def by_torchrun(program: str, said: str = "--local-addr 127.0.0.1") -> tuple[str, ...]:
+    """How one pod starts the program, by a torchrun of its own, to which this is said."""
+    return ("sh", "-c", TORCHRUN.format(program=PROGRAMS / program, said=said))
 
 
 def healed(program: str | tuple[str, ...], folder: Path, kills: Sequence[Kill], ranks: int = 3, *options: str) -> Seen:

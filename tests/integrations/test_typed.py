@@ -15,7 +15,7 @@ import pytest
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-COMMAND = re.compile(r"^\$ (checkpointheal local (?:.*\\\n)*.*)$", re.MULTILINE)
+COMMAND = re.compile(r"^\$ (?:(export .*)\n\$ )?(checkpointheal local (?:.*\\\n)*.*)$", re.MULTILINE)
 BEGUN = re.compile(r"BeginEpoch (\d+) (no step|step=\d+) ")
 POD = re.compile(r"trainer-\S+: pod \w+ starts; `kill (\d+)` deletes it")
 LOGS = re.compile(r"logs in (\S+)")
@@ -26,8 +26,8 @@ PATIENCE = 300.0
 
 def commands() -> Iterator[object]:
     for page in PAGES:
-        for number, command in enumerate(COMMAND.findall(page.read_text()), 1):
-            yield pytest.param(command, id=f"{page.stem}-{number}")
+        for number, (before, command) in enumerate(COMMAND.findall(page.read_text()), 1):
+            yield pytest.param(f"{before or ':'}; exec {command}", id=f"{page.stem}-{number}")
 
 
 class Typed:
@@ -45,7 +45,7 @@ class Typed:
         path = os.pathsep.join(folders)
         with out.open("w") as said:
             self.process = subprocess.Popen(
-                ["bash", "-c", f"exec {command}"],
+                ["bash", "-c", command],
                 cwd=ROOT,
                 env=os.environ | {"PATH": path},
                 stdout=said,

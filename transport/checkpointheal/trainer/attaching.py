@@ -3,16 +3,19 @@
 Once, and before anything else. Must not know what becomes of it.
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from checkpointheal.errors import AlreadyAttached, Misuse
 from checkpointheal.trainer.heal import Heal
+from checkpointheal.trainer.launcher import never_meets_again
 from checkpointheal.trainer.parts import declare
 from checkpointheal.trainer.resting import require_optimizer
 from checkpointheal.trainer.settings import TrainerSettings
 
+log = logging.getLogger(__name__)
 _attached: set[str] = set()
 
 
@@ -49,4 +52,6 @@ def attach(
                 "this process is attached already: call attach() once, and pass the Heal that it returned"
             )
         _attached.add(str(settings.arena))
+        if (wrong := never_meets_again(os.environ)) is not None:
+            log.warning("checkpointheal: %s", wrong)
     return Heal(parts, settings)
