@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from checkpointheal.trainer.streams import python_position
+
 
 @dataclass(frozen=True)
 class Restored:
@@ -40,7 +42,7 @@ def write(restored: Restored, folder: Path, rank: int | None) -> None:
 
 
 def _streams(ours: Mapping[str, Any], *, only_one: bool) -> dict[str, Any]:
-    theirs = {"python": ours["python"], "numpy": ours["numpy"], "cpu": ours["torch"]}
+    theirs = {"python": python_position(ours["python"]), "numpy": ours["numpy"], "cpu": ours["torch"]}
     if "cuda" in ours:
         theirs["cuda"] = ours["cuda"][torch.cuda.current_device()] if only_one else ours["cuda"]
     return theirs

@@ -4,7 +4,7 @@ Random streams are private: another rank's would repeat its dropout masks and ba
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 def capture() -> dict[str, Any]:
     """The position of every stream: python, numpy's global one, torch on CPU and on each CUDA device in use."""
     streams: dict[str, Any] = {
-        "python": random.getstate(),
+        "python": _as_array(random.getstate()),
         "numpy": np.random.get_state(),
         "torch": torch.get_rng_state(),
     }
@@ -32,8 +32,20 @@ def as_restored() -> dict[str, Any]:
 
 def put_back(streams: Mapping[str, Any]) -> None:
     """Continue every captured stream where it was. Shapes are those of `capture`."""
-    random.setstate(streams["python"])
+    random.setstate(python_position(streams["python"]))
     np.random.set_state(streams["numpy"])
     torch.set_rng_state(streams["torch"].clone())
     if "cuda" in streams:
         torch.cuda.set_rng_state_all([state.clone() for state in streams["cuda"]])
+
+
+def python_position(kept: Sequence[Any]) -> tuple[Any, ...]:
+    """As `random.setstate` takes it, of a captured one."""
+    version, words, *others = kept
+    return (version, tuple(np.asarray(words).tolist()), *others)
+
+
+def _as_array(position: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Hundreds of numbers, each a value of its own, would be most of what a commit takes to write a private part."""
+    version, words, *others = position
+    return (version, np.array(words, dtype=np.uint32), *others)
