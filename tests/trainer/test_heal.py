@@ -26,7 +26,7 @@ from checkpointheal.errors import (
     UnsupportedLeaf,
 )
 from checkpointheal.manifest import describe
-from checkpointheal.trainer import generation, keeping
+from checkpointheal.trainer import generation, placing
 from checkpointheal.trainer import heal as room
 from checkpointheal.trainer.heal import JOINING_GRACE
 
@@ -403,7 +403,7 @@ def test_an_agent_that_answers_late_is_waited_for_once(attach, agent, monkeypatc
     training = Training()
     heal = attach(training)
     heal.restore()
-    heal._keeping._room._budget = 0.0
+    heal._keeping._placing._room._budget = 0.0
     agent.silent = True
     train(heal, training, 0, 3)
     asked = agent.wait_until_heard(lambda word: word.say == "reserve")
@@ -667,7 +667,7 @@ def test_a_device_s_state_is_sealed_only_while_no_collective_was_aborted(attach,
         described = describe(state)
         return dataclasses.replace(described, regions=tuple(map(OnDevice, described.regions)))
 
-    monkeypatch.setattr(keeping, "describe", describe_on_device)
+    monkeypatch.setattr(placing, "describe", describe_on_device)
     monkeypatch.setattr(generation, "write_out", copy_all)
     heal = attach(Training())
     heal.restore()

@@ -8,28 +8,24 @@ state into a free slot, before `commit` returns or beside the training loop; the
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from checkpointheal import digest
-from checkpointheal.arena import Arena, Writing
-from checkpointheal.contract.base import Digest
-from checkpointheal.contract.layout import Schema
-from checkpointheal.contract.seal import Seal
+from checkpointheal.arena import Arena
 from checkpointheal.contract.trainer import Sealed
-from checkpointheal.ends import mixed
 from checkpointheal.errors import AlreadyAttached, NoArena
-from checkpointheal.manifest import Described, describe
+from checkpointheal.manifest import Described
 from checkpointheal.trainer.background import Background
-from checkpointheal.trainer.generation import Generation, or_abandon
+from checkpointheal.trainer.generation import Generation
 from checkpointheal.trainer.line import Line
 from checkpointheal.trainer.on_demand import Noted, OnDemand
 from checkpointheal.trainer.parts import Parts
+from checkpointheal.trainer.placing import Commit, Placing
 from checkpointheal.trainer.private_way import PrivateWay
 from checkpointheal.trainer.resting import Resting, Watch
 from checkpointheal.trainer.room import Room
 from checkpointheal.trainer.settings import TrainerSettings
 from checkpointheal.trainer.signals import Told
-from checkpointheal.trainer.unkept import SKIPPED, Telling
+from checkpointheal.trainer.unkept import Telling
 
 WRITTEN, MOVED = "WrittenWhileCopied", "MovedWhileHeld"
 ODD = "NotOneNumber"
@@ -37,28 +33,17 @@ LOCK_PATIENCE = 5.0
 """Seconds that a trainer before this one, killed already, may take to be gone."""
 
 
-class Commit(NamedTuple):
-    """One call of `commit`. `is_over`: whether its epoch has ended; `told`: what the loop says of the step."""
-
-    epoch: int
-    step: int
-    is_over: Callable[[], bool]
-    told: Told
-    begun: float
-
-
 class Keeping:
     """The arena as one trainer uses it. Whatever is wrong with it is said once; training goes on."""
 
     def __init__(self, parts: Parts, settings: TrainerSettings, incarnation: str, line: Line) -> None:
-        self._parts, self._settings, self._incarnation, self._line = parts, settings, incarnation, line
+        self._parts, self._settings, self._line = parts, settings, line
         self._resources = contextlib.ExitStack()
         self._arena: Arena | None = None
-        self._described: Described | None = None
-        self._form: _Form | None = None
         self._has_kept = False
         self._telling = Telling(line)
-        self._room = Room(settings.reserve_budget, line, self._telling)
+        room = Room(settings.reserve_budget, line, self._telling)
+        self._placing = Placing(settings, incarnation, room, self._telling)
         self._private = PrivateWay(settings.private_limit, line)
         self._resting = Resting(parts)
         self._copies_beside = settings.background
@@ -117,7 +102,7 @@ class Keeping:
         # The update that a lost collective would have spoiled was refused: on a device, too, what lies there is whole.
         commit = Commit(promise.epoch, promise.step, lambda: False, promise.told, time.monotonic())
         with self._telling.of_errors(is_first=False):
-            generation = self._place(promise.described, commit)
+            generation = self._placing.place(self.open(), promise.described, commit)
             if generation is None:
                 return
             generation.copy()
@@ -151,7 +136,7 @@ class Keeping:
 
     def _keep_now(self, commit: Commit) -> None:
         described = self._ready(commit.step, self._parts.replicated_state(), self._parts.private_state())
-        generation = None if described is None else self._place(described, commit)
+        generation = None if described is None else self._placing.place(self.open(), described, commit)
         if generation is not None and self._copies_beside:
             self._copy_beside(generation, commit)
         elif generation is not None:
@@ -173,7 +158,7 @@ class Keeping:
         def rest() -> None:
             with self._telling.of_errors(is_first=False):
                 self._private.tell(commit.step, file)
-                if (described := self._describe(noted.state)) is not None:
+                if (described := self._placing.describe(noted.state)) is not None:
                     self._stand_by(on_demand, noted, described, commit)
 
         self._beside.start(rest)
@@ -195,27 +180,9 @@ class Keeping:
 
     def _ready(self, step: int, state: Mapping[str, Any], own: Mapping[str, Any]) -> Described | None:
         """The state described, its private part handed over; None where no slot could hold it, which was said."""
-        if (described := self._describe(state)) is not None:
+        if (described := self._placing.describe(state)) is not None:
             self._private.tell(step, self._private.keep(self.open(), step, own))
         return described
-
-    def _describe(self, state: Mapping[str, Any]) -> Described | None:
-        """None where no slot could hold it."""
-        described = self._described = describe(state, self._described)
-        mixed.require_whole(described.regions)
-        if self._form is None or self._form.schema is not described.schema:
-            self._form = _Form(described.schema)
-        return described if self._room.is_there(self._form.slot_bytes) else None
-
-    def _place(self, described: Described, commit: Commit) -> Generation | None:
-        """The state beside a slot that is ready for it; None where there is none, which was said."""
-        writing = self.open().begin()
-        if writing is None:
-            self._telling.not_kept(SKIPPED, f"step {commit.step} was not kept: every slot is being read")
-            return None
-        with or_abandon(writing):
-            writing.prepare(described.schema)
-            return Generation(described, writing, self._seal(writing, described, commit), commit.is_over)
 
     def _copy_beside(self, generation: Generation, commit: Commit) -> None:
         """What may be written before the next update at once, the rest beside the loop."""
@@ -253,26 +220,3 @@ class Keeping:
         sealed = Sealed(slot=generation.slot, step=generation.step, pause=pause, signals=commit.told.read())
         self._line.say(sealed, again="sealed")
         self._private.wait_for_buddy(generation.step)
-
-    def _seal(self, writing: Writing, described: Described, commit: Commit) -> Seal:
-        form = self._form or _Form(described.schema)
-        return Seal(
-            job=self._settings.job,
-            member=self._settings.member,
-            incarnation=self._incarnation,
-            epoch=commit.epoch,
-            step=commit.step,
-            schema_digest=form.schema_digest,
-            header_bytes=writing.header_bytes,
-            data_bytes=described.schema.data_bytes,
-            values=described.values,
-        )
-
-
-class _Form:
-    """What follows from a schema alone, worked out once."""
-
-    def __init__(self, schema: Schema) -> None:
-        self.schema = schema
-        self.schema_digest: Digest = digest.schema_digest(schema)
-        self.slot_bytes = Arena.slot_bytes(schema)

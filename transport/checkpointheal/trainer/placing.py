@@ -1,0 +1,83 @@
+"""Which place in the arena does a state of this trainer get, and what does its seal say?
+
+A state is described by the one before it, where it has the same form; what follows from a form alone is worked out
+once. Must not know when a state is kept, nor how it is copied.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from checkpointheal import digest
+from checkpointheal.arena import Arena, Writing
+from checkpointheal.contract.base import Digest
+from checkpointheal.contract.layout import Schema
+from checkpointheal.contract.seal import Seal
+from checkpointheal.ends import mixed
+from checkpointheal.manifest import Described, describe
+from checkpointheal.trainer.generation import Generation, or_abandon
+from checkpointheal.trainer.room import Room
+from checkpointheal.trainer.settings import TrainerSettings
+from checkpointheal.trainer.signals import Told
+from checkpointheal.trainer.unkept import SKIPPED, Telling
+
+
+class Commit(NamedTuple):
+    """One call of `commit`. `is_over`: whether its epoch has ended; `told`: what the loop says of the step."""
+
+    epoch: int
+    step: int
+    is_over: Callable[[], bool]
+    told: Told
+    begun: float
+
+
+class Placing:
+    """Of one trainer, in this life of it. What finds no place is said."""
+
+    def __init__(self, settings: TrainerSettings, incarnation: str, room: Room, telling: Telling) -> None:
+        self._settings, self._incarnation, self._room, self._telling = settings, incarnation, room, telling
+        self._described: Described | None = None
+        self._form: _Form | None = None
+
+    def describe(self, state: Mapping[str, Any]) -> Described | None:
+        """None where no slot could hold it. Raises TargetInvalid, and what `describe` raises."""
+        described = self._described = describe(state, self._described)
+        mixed.require_whole(described.regions)
+        return described if self._room.is_there(self._form_of(described).slot_bytes) else None
+
+    def place(self, arena: Arena, described: Described, commit: Commit) -> Generation | None:
+        """The state beside a slot that is ready for it; None where every slot is being read."""
+        writing = arena.begin()
+        if writing is None:
+            self._telling.not_kept(SKIPPED, f"step {commit.step} was not kept: every slot is being read")
+            return None
+        with or_abandon(writing):
+            writing.prepare(described.schema)
+            return Generation(described, writing, self._seal(writing, described, commit), commit.is_over)
+
+    def _form_of(self, described: Described) -> "_Form":
+        if self._form is None or self._form.schema is not described.schema:
+            self._form = _Form(described.schema)
+        return self._form
+
+    def _seal(self, writing: Writing, described: Described, commit: Commit) -> Seal:
+        return Seal(
+            job=self._settings.job,
+            member=self._settings.member,
+            incarnation=self._incarnation,
+            epoch=commit.epoch,
+            step=commit.step,
+            schema_digest=self._form_of(described).schema_digest,
+            header_bytes=writing.header_bytes,
+            data_bytes=described.schema.data_bytes,
+            values=described.values,
+        )
+
+
+class _Form:
+    """What follows from a schema alone."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.schema_digest: Digest = digest.schema_digest(schema)
+        self.slot_bytes = Arena.slot_bytes(schema)
