@@ -27,7 +27,9 @@ from builders_core import (
 from checkpointheal.contract.gateway import Drill, DrillFacts, Flaw
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.decide import decide
-from checkpointheal_operator.core.drills import LONGEST, SPARE_SECONDS, TRIED_PAIRS, next_drill, wakes_at
+from checkpointheal_operator.core.drill_ends import LONGEST, SPARE_SECONDS
+from checkpointheal_operator.core.drill_pairs import TRIED_PAIRS
+from checkpointheal_operator.core.drills import next_drill, wakes_at
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.view import DrillRecord, JobView
