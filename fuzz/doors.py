@@ -31,7 +31,7 @@ from builders_core import (
     with_transfer,
 )
 from builders_injection import settings
-from checkpointheal.contract.gateway import AgentReport, DrillFacts, Passed
+from checkpointheal.contract.report import AgentReport, DrillFacts, Passed
 from checkpointheal.contract.signals import Signals
 from checkpointheal_operator.api.epoch_record import epoch_status
 from checkpointheal_operator.core.hearing import hear

@@ -7,9 +7,9 @@ from pathlib import Path
 from checkpointheal.agent.errand import Errand, ErrandSays
 from checkpointheal.agent.porter import Arrival
 from checkpointheal.agent.settings import AgentSettings
-from checkpointheal.contract.gateway import Assignment, Peer
 from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal.contract.layout import Identity
+from checkpointheal.contract.orders import Assignment, Peer
 
 KEY = "the job's key"
 STATE = Identity(step=7, schema_digest="a" * 32, state_digest="b" * 32)

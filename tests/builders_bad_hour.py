@@ -16,8 +16,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from checkpointheal.contract.gateway import TransferFacts
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.report import TransferFacts
 from checkpointheal_operator.core.decisions import BeginEpoch, Decision, EndEpoch
 from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.status import transfer_of

@@ -3,17 +3,16 @@
 from collections.abc import Iterable
 from hashlib import md5
 
-from checkpointheal.contract.gateway import (
+from checkpointheal.contract.identity import Endpoint, MemberId
+from checkpointheal.contract.orders import Assignment, Peer
+from checkpointheal.contract.report import (
     AgentReport,
-    Assignment,
     Generation,
-    Peer,
     PrivateHeld,
     TrainerExit,
     TrainerFacts,
     TransferFacts,
 )
-from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
 from checkpointheal_operator.core.moment import at

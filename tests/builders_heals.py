@@ -1,8 +1,9 @@
 """Records of heals that are over, made by saying what is different."""
 
 from builders_core import SCHEMA, digest_of, m
-from checkpointheal.contract.gateway import Assignment, Peer, TransferFacts
 from checkpointheal.contract.identity import Endpoint
+from checkpointheal.contract.orders import Assignment, Peer
+from checkpointheal.contract.report import TransferFacts
 from checkpointheal_operator.core.reasons import Cause, Rung
 from checkpointheal_operator.core.view import HealRecord
 

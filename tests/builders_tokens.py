@@ -4,8 +4,8 @@ import json
 from typing import Any, NamedTuple
 
 from builders_cluster import IMAGE, SYSTEM, Json, apply, kubectl, one, until
-from checkpointheal.contract.gateway import AgentReport
 from checkpointheal.contract.identity import Endpoint, MemberId
+from checkpointheal.contract.report import AgentReport
 
 AUDIENCE = "checkpointheal"
 GATEWAY = f"https://checkpointheal.{SYSTEM}.svc:8443/v1/report"

@@ -19,7 +19,7 @@ from checkpointheal.agent.credentials import Credentials, OwnKey
 from checkpointheal.agent.keep import Keep
 from checkpointheal.agent.peer_door import PeerDoor, Peers
 from checkpointheal.agent.peer_trust import ByCertificate
-from checkpointheal.contract.gateway import Peer
+from checkpointheal.contract.orders import Peer
 from checkpointheal.contract.trust import Holder, Issued
 from checkpointheal_operator.gateway.app import Caller, make_app
 from checkpointheal_operator.gateway.authority import Authority, Refused

@@ -10,8 +10,8 @@ from typing import Any
 
 import aiohttp
 
-from checkpointheal.contract.gateway import AgentReport
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.report import AgentReport
 from checkpointheal_operator.gateway.hub import NO_ORDERS
 from checkpointheal_operator.shell.access import Access
 from checkpointheal_operator.shell.cluster import PODS, Kind, Ref

@@ -6,8 +6,9 @@ Truth is what the simulated pods are, not what anybody has heard of them.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from checkpointheal.contract.gateway import Assignment, Generation
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.orders import Assignment
+from checkpointheal.contract.report import Generation
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Decision, EndEpoch, LeaveEpoch
 from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.reasons import Reason, Rung

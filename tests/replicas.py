@@ -12,8 +12,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Self
 
 from builders_api import JOB, WHERE, a_policy, pod_object
-from checkpointheal.contract.gateway import Orders
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.orders import Orders
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.shell.access import Access

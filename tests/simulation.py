@@ -28,17 +28,10 @@ from checkpointheal.agent.keep import Keep
 from checkpointheal.agent.passed import PassedSteps
 from checkpointheal.agent.remembered import Numbers
 from checkpointheal.agent.trainer_seen import TrainerSeen
-from checkpointheal.contract.gateway import (
-    AgentReport,
-    Assignment,
-    DrillFacts,
-    Generation,
-    Orders,
-    Peer,
-    TransferFacts,
-)
 from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal.contract.layout import Identity
+from checkpointheal.contract.orders import Assignment, Orders, Peer
+from checkpointheal.contract.report import AgentReport, DrillFacts, Generation, TransferFacts
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, Applied, Done, Exited, Hello, TrainerSays, Wait, Withdraw
 from checkpointheal_operator.core import decisions as core
 from checkpointheal_operator.core.decide import decide

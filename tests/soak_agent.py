@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from bench.scale.agents import SIZE, STEP, Agent
 
-from checkpointheal.contract.gateway import AgentReport, Generation, Orders, PrivateHeld, TransferFacts
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.orders import Orders
+from checkpointheal.contract.report import AgentReport, Generation, PrivateHeld, TransferFacts
 
 
 @dataclass

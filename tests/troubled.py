@@ -8,8 +8,9 @@ change before anybody has read them. Must not know what was promised: `promises`
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 
-from checkpointheal.contract.gateway import AgentReport, Orders
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.orders import Orders
+from checkpointheal.contract.report import AgentReport
 from checkpointheal_operator.core import decisions as core
 from checkpointheal_operator.core.decisions import held_by
 from checkpointheal_operator.core.hearing import hear, is_news

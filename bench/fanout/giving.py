@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from bench.fanout.crew import DONOR, RECIPIENTS
 from checkpointheal.agent.agreed import TLS
-from checkpointheal.contract.gateway import AgentReport, Assignment, EpochOrder, Orders, Peer, TransferFacts
 from checkpointheal.contract.layout import Identity
+from checkpointheal.contract.orders import Assignment, EpochOrder, Orders, Peer
+from checkpointheal.contract.report import AgentReport, TransferFacts
 from checkpointheal_operator.gateway.hub import Hub
 
 JOB, HOST = "fanout", "127.0.0.1"

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from bench.heal.figures import MODEL, Sample
 from bench.heal.told import restored
-from checkpointheal.contract.gateway import AgentReport
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.report import AgentReport
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Decision, OpenHeal
 from checkpointheal_operator.core.hearing import is_news
 from checkpointheal_operator.core.phases import SeenHeal, phases

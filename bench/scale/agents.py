@@ -16,8 +16,9 @@ import aiohttp
 from bench.scale.crowd import Crowd
 from builders_core import SCHEMA, digest_of
 from checkpointheal.agent.settings import AgentSettings
-from checkpointheal.contract.gateway import AgentReport, Generation, Orders, TrainerExit, TrainerFacts
 from checkpointheal.contract.identity import Endpoint, MemberId
+from checkpointheal.contract.orders import Orders
+from checkpointheal.contract.report import AgentReport, Generation, TrainerExit, TrainerFacts
 
 RESTART_SECONDS = 0.5
 REPORT_EVERY = float(AgentSettings.model_fields["report_every"].default)

@@ -18,7 +18,7 @@ from checkpointheal.agent.agent import Agent
 from checkpointheal.agent.credentials import Credentials, GatewayAccess, OwnKey, Renewal, retry_after
 from checkpointheal.agent.gateway_link import GatewayLink
 from checkpointheal.agent.settings import AgentSettings
-from checkpointheal.contract.gateway import Orders
+from checkpointheal.contract.orders import Orders
 from checkpointheal.contract.trust import Issued
 from checkpointheal.errors import PeerLost
 from checkpointheal_operator.gateway.authority import Authority

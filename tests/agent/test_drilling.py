@@ -14,8 +14,9 @@ from checkpointheal.agent.giving import DRILL_BYTES, Giving
 from checkpointheal.agent.porter import Arrival
 from checkpointheal.agent.taking import Taking
 from checkpointheal.arena import room
-from checkpointheal.contract.gateway import Drill, DrillFacts, EpochOrder, Orders, TrainerFacts
+from checkpointheal.contract.orders import Drill, EpochOrder, Orders
 from checkpointheal.contract.peer import Ask, Meet, No
+from checkpointheal.contract.report import DrillFacts, TrainerFacts
 
 TRAINS = TrainerFacts(state="training", incarnation="t1", epoch=3)
 OPEN = EpochOrder(epoch=3, over=False)

@@ -17,9 +17,10 @@ from checkpointheal.agent.duties import (
     StopFetch,
     duties,
 )
-from checkpointheal.contract.gateway import Assignment, EpochOrder, Orders, Peer, TrainerFacts
 from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal.contract.layout import Identity
+from checkpointheal.contract.orders import Assignment, EpochOrder, Orders, Peer
+from checkpointheal.contract.report import TrainerFacts
 
 BUDDY = Peer(member=MemberId(replica=2), pod="trainer-2", pod_uid="u2", endpoint=Endpoint(host="127.0.0.1", port=1))
 

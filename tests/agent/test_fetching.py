@@ -13,7 +13,7 @@ from checkpointheal.agent.errand import Ended, Errand, ErrandSays, Progress
 from checkpointheal.agent.fetching import Fetching
 from checkpointheal.agent.porter import Arrival
 from checkpointheal.agent.taking import Taking
-from checkpointheal.contract.gateway import EpochOrder
+from checkpointheal.contract.orders import EpochOrder
 from checkpointheal.contract.peer import Ask, Meet
 
 ENDED = Ended(

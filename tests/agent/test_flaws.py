@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from checkpointheal.agent.flaws import LINGER, Flaws, flaw_of
-from checkpointheal.contract.gateway import AgentReport, Flaw
+from checkpointheal.contract.report import AgentReport, Flaw
 from checkpointheal.errors import ArenaDoesNotFit, SlotDamaged
 
 FULL, DAMAGED = Flaw(reason="ArenaDoesNotFit", message="full"), Flaw(reason="SlotDamaged", message="one")

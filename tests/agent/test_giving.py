@@ -12,8 +12,8 @@ from checkpointheal.agent.errand import Failed, Meeting, Secured
 from checkpointheal.agent.giving import Giving
 from checkpointheal.agent.porter import Arrival
 from checkpointheal.agent.tls import Papers
-from checkpointheal.contract.gateway import Assignment
 from checkpointheal.contract.layout import Identity
+from checkpointheal.contract.orders import Assignment
 from checkpointheal.contract.peer import Ask, Meet, No
 from checkpointheal.contract.trust import Holder
 

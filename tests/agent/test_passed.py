@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checkpointheal.agent.passed import LIMIT, PassedSteps
-from checkpointheal.contract.gateway import EpochOrder, Generation
+from checkpointheal.contract.orders import EpochOrder
+from checkpointheal.contract.report import Generation
 from checkpointheal.contract.signals import Signals
 
 FINE = Signals(loss=1.0)

@@ -15,7 +15,7 @@ from checkpointheal.agent.peer_door import PeerDoor, Peers
 from checkpointheal.agent.peer_trust import ByKey
 from checkpointheal.agent.private_parts import PrivateParts
 from checkpointheal.arena import Arena
-from checkpointheal.contract.gateway import Peer
+from checkpointheal.contract.orders import Peer
 from checkpointheal.errors import PeerLost
 
 

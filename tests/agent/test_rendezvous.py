@@ -12,7 +12,7 @@ from checkpointheal.agent.keep import Keep
 from checkpointheal.agent.peer_door import PeerDoor, Peers
 from checkpointheal.agent.peer_trust import ByKey
 from checkpointheal.agent.rendezvous import Board, Rendezvous
-from checkpointheal.contract.gateway import EpochOrder, Peer
+from checkpointheal.contract.orders import EpochOrder, Peer
 from checkpointheal.contract.trainer import StoreAsk, StoreSaid
 from checkpointheal.errors import PeerLost, PeerRefused
 

@@ -10,9 +10,10 @@ import builders_agent as agents
 import builders_transfer
 import builders_trust as build
 from checkpointheal.agent.__main__ import _serve
-from checkpointheal.contract.gateway import AgentReport, Assignment, Orders, Peer
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.layout import Identity
+from checkpointheal.contract.orders import Assignment, Orders, Peer
+from checkpointheal.contract.report import AgentReport
 from checkpointheal.contract.seats import Seats
 from checkpointheal_operator.gateway.authority import Authority
 

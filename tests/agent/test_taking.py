@@ -11,8 +11,9 @@ from checkpointheal.agent import taking as taking_module
 from checkpointheal.agent.errand import Ended, Failed, Progress, Secured
 from checkpointheal.agent.taking import Taking
 from checkpointheal.agent.tls import Papers
-from checkpointheal.contract.gateway import Peer, TransferFacts
+from checkpointheal.contract.orders import Peer
 from checkpointheal.contract.peer import Ask, Meet
+from checkpointheal.contract.report import TransferFacts
 from checkpointheal.contract.trust import Holder
 from checkpointheal.errors import CheckpointHealError, PeerLost, PeerRefused
 

@@ -12,7 +12,8 @@ from checkpointheal.agent.peer_trust import ByCertificate
 from checkpointheal.agent.private_parts import PrivateParts
 from checkpointheal.agent.unprotected import Unprotected
 from checkpointheal.arena import Arena
-from checkpointheal.contract.gateway import Flaw, Orders
+from checkpointheal.contract.orders import Orders
+from checkpointheal.contract.report import Flaw
 
 DAMAGED = Flaw(reason="SlotDamaged", message="slot 1")
 HELD = Orders(revision=1)

@@ -11,7 +11,7 @@ from checkpointheal.agent.flaws import Flaws
 from checkpointheal.agent.keep import Keep
 from checkpointheal.agent.shelf import Shelf
 from checkpointheal.agent.upkeep import Upkeep
-from checkpointheal.contract.gateway import EpochOrder
+from checkpointheal.contract.orders import EpochOrder
 
 SCHEMA = build.a_schema()
 OTHER = agents.a_member(1)

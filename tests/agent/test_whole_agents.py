@@ -19,18 +19,9 @@ from checkpointheal.agent import flaws
 from checkpointheal.agent.agent import Agent
 from checkpointheal.arena import room
 from checkpointheal.contract.base import Message
-from checkpointheal.contract.gateway import (
-    AgentReport,
-    Assignment,
-    Drill,
-    EpochOrder,
-    Flaw,
-    Orders,
-    Passed,
-    Peer,
-    PrivateHeld,
-)
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.orders import Assignment, Drill, EpochOrder, Orders, Peer
+from checkpointheal.contract.report import AgentReport, Flaw, Passed, PrivateHeld
 from checkpointheal.contract.signals import Signals
 from checkpointheal.contract.trainer import (
     AGENT_SAYS,

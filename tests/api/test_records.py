@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders_core import NOW, a_job, decided, m, replaced, with_received
-from checkpointheal.contract.gateway import Assignment, Peer, TransferFacts
 from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal.contract.layout import Identity
+from checkpointheal.contract.orders import Assignment, Peer
+from checkpointheal.contract.report import TransferFacts
 from checkpointheal_operator.api.base import Json, second, seconds_of, timestamp
 from checkpointheal_operator.api.definitions import definitions
 from checkpointheal_operator.api.epoch_record import epoch_record, epoch_status, remembered, witness

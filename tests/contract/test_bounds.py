@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from checkpointheal.contract.base import MOST, Count, Id, Name, Seconds, Sentence, Word, shown, tidy
-from checkpointheal.contract.gateway import MANY, AgentReport, Flaw
 from checkpointheal.contract.identity import Endpoint, MemberId
+from checkpointheal.contract.report import MANY, AgentReport, Flaw
 from checkpointheal.contract.trainer import TRAINER_SAYS, Unkept
 
 

@@ -22,8 +22,8 @@ from builders_core import (
     without_pod,
     words,
 )
-from checkpointheal.contract.gateway import Flaw
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.report import Flaw
 from checkpointheal_operator.core.absence import may_go_on_at, returned, without_the_missing
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import BeginEpoch, EndEpoch, LeaveEpoch, Nothing, OpenHeal, Wait

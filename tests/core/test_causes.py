@@ -19,8 +19,8 @@ from builders_core import (
     with_trainer,
     without_pod,
 )
-from checkpointheal.contract.gateway import TrainerExit
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.report import TrainerExit
 from checkpointheal_operator.core.causes import crashes, why_lost
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.reasons import Cause, Reason

@@ -3,7 +3,7 @@
 import pytest
 
 from builders_core import decided, m, replaced, with_report
-from checkpointheal.contract.gateway import Flaw
+from checkpointheal.contract.report import Flaw
 from checkpointheal_operator.core.decisions import Assign, Wait
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import JobView

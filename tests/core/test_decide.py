@@ -31,7 +31,7 @@ from builders_core import (
     without_pod,
     words,
 )
-from checkpointheal.contract.gateway import TrainerExit
+from checkpointheal.contract.report import TrainerExit
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Conclude, EndEpoch, Nothing, OpenHeal, Wait
 from checkpointheal_operator.core.moment import at

@@ -18,9 +18,10 @@ from builders_core import (
     with_policy,
     words,
 )
-from checkpointheal.contract.gateway import Assignment, Passed, Peer, TrainerExit, TrainerFacts, TransferFacts
 from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal.contract.layout import Identity
+from checkpointheal.contract.orders import Assignment, Peer
+from checkpointheal.contract.report import Passed, TrainerExit, TrainerFacts, TransferFacts
 from checkpointheal.contract.signals import Signals
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch

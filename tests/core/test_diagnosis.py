@@ -18,7 +18,7 @@ from builders_core import (
     with_trainer,
     without_pod,
 )
-from checkpointheal.contract.gateway import TrainerExit
+from checkpointheal.contract.report import TrainerExit
 from checkpointheal_operator.core.diagnosis import findings, how_it_ended, losses, stuck
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.reasons import Reason

@@ -24,8 +24,9 @@ from builders_core import (
     with_trainer,
     without_pod,
 )
-from checkpointheal.contract.gateway import Drill, DrillFacts, Flaw
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.orders import Drill
+from checkpointheal.contract.report import DrillFacts, Flaw
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.drill_ends import LONGEST, SPARE_SECONDS
 from checkpointheal_operator.core.drill_pairs import TRIED_PAIRS

@@ -23,7 +23,7 @@ from builders_core import (
     without_pod,
     words,
 )
-from checkpointheal.contract.gateway import TrainerExit
+from checkpointheal.contract.report import TrainerExit
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Wait, held_by
 from checkpointheal_operator.core.reasons import Reason, Rung

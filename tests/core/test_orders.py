@@ -21,8 +21,8 @@ from builders_core import (
     with_trainer,
     without_pod,
 )
-from checkpointheal.contract.gateway import EpochOrder, Orders
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.orders import EpochOrder, Orders
 from checkpointheal.contract.seats import pod_of, seat_uid
 from checkpointheal_operator.core.decisions import Wait
 from checkpointheal_operator.core.orders import KEPT_STEPS, orders, withdrawn

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from builders_core import NOW, a_job, a_report, ended, heard, m
 from builders_heals import a_heal, by_peer
-from checkpointheal.contract.gateway import TrainerFacts
+from checkpointheal.contract.report import TrainerFacts
 from checkpointheal_operator.core.phases import PHASES, SeenHeal, phases, see
 
 SECONDS = st.floats(0, 1000)

@@ -16,7 +16,7 @@ from builders_core import (
     without_pod,
     words,
 )
-from checkpointheal.contract.gateway import Flaw
+from checkpointheal.contract.report import Flaw
 from checkpointheal_operator.core.decisions import Assign, Wait
 from checkpointheal_operator.core.donors import Case
 from checkpointheal_operator.core.moment import at

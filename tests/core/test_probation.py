@@ -27,8 +27,8 @@ from builders_core import (
     without_pod,
     words,
 )
-from checkpointheal.contract.gateway import Passed
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.report import Passed
 from checkpointheal.contract.signals import Signals
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, EndEpoch

@@ -3,7 +3,7 @@
 import pytest
 
 from builders_core import a_report, m
-from checkpointheal.contract.gateway import Flaw, TrainerFacts
+from checkpointheal.contract.report import Flaw, TrainerFacts
 from checkpointheal_operator.core.protection import FLAWS, flaws_of
 
 MEMBER, MIB = m("1/0"), 1 << 20

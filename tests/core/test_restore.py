@@ -21,7 +21,7 @@ from builders_core import (
     with_trainer,
     without_pod,
 )
-from checkpointheal.contract.gateway import Flaw
+from checkpointheal.contract.report import Flaw
 from checkpointheal_operator.core.decisions import Wait
 from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.moment import at

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from checkpointheal.contract.gateway import Assignment, Peer, TransferFacts
 from checkpointheal.contract.identity import Endpoint, MemberId
+from checkpointheal.contract.orders import Assignment, Peer
+from checkpointheal.contract.report import TransferFacts
 from checkpointheal_operator.core.phases import SeenHeal
 from checkpointheal_operator.core.reasons import Cause, Rung
 from checkpointheal_operator.core.view import HealRecord

@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from checkpointheal.contract.gateway import AgentReport, Orders
 from checkpointheal.contract.identity import Endpoint, MemberId
+from checkpointheal.contract.orders import Orders
+from checkpointheal.contract.report import AgentReport
 from checkpointheal.contract.seats import Seats
 from checkpointheal.contract.trust import CSR_LIMIT, CertificateRequest, Holder, Issued
 from checkpointheal_operator.gateway import app

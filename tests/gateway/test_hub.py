@@ -3,8 +3,9 @@
 import asyncio
 from itertools import count
 
-from checkpointheal.contract.gateway import AgentReport, Orders
 from checkpointheal.contract.identity import Endpoint, MemberId
+from checkpointheal.contract.orders import Orders
+from checkpointheal.contract.report import AgentReport
 from checkpointheal_operator.gateway.hub import NO_ORDERS, Hub
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from checkpointheal.contract.gateway import AgentReport, TrainerExit, TrainerFacts
 from checkpointheal.contract.identity import Endpoint, MemberId
+from checkpointheal.contract.report import AgentReport, TrainerExit, TrainerFacts
 from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.view import Heard, JobView
 from checkpointheal_operator.local.exits import Exits, last_words, sentence

@@ -7,7 +7,7 @@ import pytest
 
 from builders_core import NOW, a_generation, a_job, a_new_job, m, replaced, report_of, with_report, with_trainer
 from builders_local import SAFETY, running
-from checkpointheal.contract.gateway import DrillFacts
+from checkpointheal.contract.report import DrillFacts
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Decision, Nothing, OpenHeal, Wait
 from checkpointheal_operator.core.view import JobView, PodFacts
 from checkpointheal_operator.local.operator_loop import OperatorLoop

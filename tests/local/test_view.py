@@ -9,7 +9,7 @@ from rich.console import Console
 
 from builders_absence import a_short_job
 from builders_core import a_job, decided, ended, m, replaced, with_pod, with_trainer, with_transfer, without_pod
-from checkpointheal.contract.gateway import TransferFacts
+from checkpointheal.contract.report import TransferFacts
 from checkpointheal_operator.core.decisions import Decision, EndEpoch, Nothing, Wait
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import JobView

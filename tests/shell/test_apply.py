@@ -9,7 +9,7 @@ from builders_absence import LATER as MUCH_LATER
 from builders_absence import a_short_job, back
 from builders_api import JOB, WHERE, a_policy, set_pods
 from builders_core import NOW, a_job, ended, m, replaced, with_received, with_report, with_trainer, with_transfer
-from checkpointheal.contract.gateway import Passed
+from checkpointheal.contract.report import Passed
 from checkpointheal.contract.signals import Signals
 from checkpointheal_operator.api.epoch_record import epoch_status
 from checkpointheal_operator.api.heal import Heal

@@ -7,7 +7,7 @@ import pytest
 
 from builders_api import WHERE, a_policy, pod_object
 from builders_core import NOW, a_pod, a_report, heard, m
-from checkpointheal.contract.gateway import Flaw, TrainerFacts
+from checkpointheal.contract.report import Flaw, TrainerFacts
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.injection_parts import AGENT
 from checkpointheal_operator.core.view import Heard

@@ -10,7 +10,7 @@ import pytest
 
 from builders_api import WHERE, a_policy, pod_object
 from builders_core import a_pod, m
-from checkpointheal.contract.gateway import Orders
+from checkpointheal.contract.orders import Orders
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.gateway import app
 from checkpointheal_operator.shell import keeping, our_kinds, replica

@@ -7,7 +7,7 @@ import pytest
 from builders_api import JOB, WHERE, a_policy
 from builders_core import NOW, a_report, heard, m
 from builders_seats import SEATS, Seated
-from checkpointheal.contract.gateway import Flaw
+from checkpointheal.contract.report import Flaw
 from checkpointheal.contract.seats import pod_of, seat_uid
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal

@@ -3,8 +3,8 @@
 Nothing is lost on the way: a new leader goes on with what stands there. Must not know when it is written.
 """
 
-from checkpointheal.contract.gateway import DrillFacts
 from checkpointheal.contract.layout import Identity
+from checkpointheal.contract.report import DrillFacts
 from checkpointheal_operator.api import job_status as api
 from checkpointheal_operator.api.base import CHANNELS, Metadata, channel_said
 from checkpointheal_operator.core.annotations import DRILL

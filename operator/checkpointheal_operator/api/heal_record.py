@@ -6,8 +6,9 @@ once for all its members, and is read from there: see `with_epoch`. Must not kno
 
 from collections import Counter
 
-from checkpointheal.contract.gateway import Assignment, Peer, TransferFacts
 from checkpointheal.contract.identity import Endpoint
+from checkpointheal.contract.orders import Assignment, Peer
+from checkpointheal.contract.report import TransferFacts
 from checkpointheal_operator.api.base import CHANNELS, Condition, channel_said
 from checkpointheal_operator.api.heal import (
     TOLD_CANDIDATES,

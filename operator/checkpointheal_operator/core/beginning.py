@@ -3,8 +3,8 @@
 Asked once everybody holds what it needs and waits. Must not know what was waited for.
 """
 
-from checkpointheal.contract.gateway import EpochOrder
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.orders import EpochOrder
 from checkpointheal_operator.core import absence, probation
 from checkpointheal_operator.core.believed import believed
 from checkpointheal_operator.core.decisions import BeginEpoch

@@ -6,8 +6,8 @@ A step that some arena holds is a candidate. Must not know which one is taken.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from checkpointheal.contract.gateway import Generation
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.report import Generation
 from checkpointheal_operator.core import private_parts
 from checkpointheal_operator.core.hearing import last_identity
 from checkpointheal_operator.core.moment import Moment, Place

@@ -3,8 +3,8 @@
 Asked when its new trainer waits, with the latest epoch as the witness. Must not know what it will be given.
 """
 
-from checkpointheal.contract.gateway import TrainerExit
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.report import TrainerExit
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER
 from checkpointheal_operator.core.moment import Moment
 from checkpointheal_operator.core.reasons import Cause, Reason

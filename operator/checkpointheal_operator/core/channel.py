@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from checkpointheal.contract.gateway import AgentReport
+from checkpointheal.contract.report import AgentReport
 from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.reasons import Reason
 

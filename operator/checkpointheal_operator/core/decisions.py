@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from checkpointheal.contract.base import Frozen, Seconds, Step
-from checkpointheal.contract.gateway import Assignment, EpochOrder, TransferFacts
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.orders import Assignment, EpochOrder
+from checkpointheal.contract.report import TransferFacts
 from checkpointheal_operator.core.reasons import Cause, Reason
 from checkpointheal_operator.core.view import EpochMember, LeftOut, Refusal
 

@@ -7,8 +7,8 @@ the wait for it has an end.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from checkpointheal.contract.gateway import AgentReport, TrainerExit
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.report import AgentReport, TrainerExit
 from checkpointheal.contract.seats import pod_name
 from checkpointheal_operator.core.moment import Moment, Place, has_finished
 from checkpointheal_operator.core.probation import differences

@@ -7,8 +7,8 @@ names the first rule that the candidate breaks; no rule relies on an earlier one
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from checkpointheal.contract.gateway import Assignment
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.orders import Assignment
 from checkpointheal_operator.core.moment import Moment, Place
 from checkpointheal_operator.core.probing import is_there
 from checkpointheal_operator.core.reasons import Reason

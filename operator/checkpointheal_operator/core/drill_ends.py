@@ -5,8 +5,8 @@ By what its recipient says of it, by whatever matters more than a drill, or by i
 
 from collections.abc import Iterator
 
-from checkpointheal.contract.gateway import DrillFacts
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.report import DrillFacts
 from checkpointheal_operator.core.drill_hindrance import Why, hindrance, holder
 from checkpointheal_operator.core.moment import Moment, Place
 from checkpointheal_operator.core.reasons import Reason

@@ -3,7 +3,7 @@
 Only where everyone trains and nobody is being healed: whatever matters more ends it.
 """
 
-from checkpointheal.contract.gateway import Peer
+from checkpointheal.contract.orders import Peer
 from checkpointheal_operator.core.diagnosis import losses
 from checkpointheal_operator.core.moment import Moment, Place
 from checkpointheal_operator.core.reasons import Reason

@@ -6,8 +6,8 @@ Every recipient with every donor of its coordinate, one pair after the other, fr
 from collections.abc import Iterator
 from itertools import islice
 
-from checkpointheal.contract.gateway import Generation
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.report import Generation
 from checkpointheal_operator.core.channel import crossing
 from checkpointheal_operator.core.drill_hindrance import Why
 from checkpointheal_operator.core.moment import Moment, Place

@@ -7,7 +7,7 @@ heal.
 
 from hashlib import sha256
 
-from checkpointheal.contract.gateway import Drill
+from checkpointheal.contract.orders import Drill
 from checkpointheal_operator.core.drill_ends import LONGEST, ended, overdue_at
 from checkpointheal_operator.core.drill_hindrance import Why, hindrance, holder
 from checkpointheal_operator.core.drill_pairs import first_pair

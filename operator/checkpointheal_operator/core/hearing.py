@@ -3,7 +3,7 @@
 Order does not matter: a late, older report changes nothing. Must not know the gateway.
 """
 
-from checkpointheal.contract.gateway import AgentReport
+from checkpointheal.contract.report import AgentReport
 from checkpointheal_operator.core.moment import has_finished
 from checkpointheal_operator.core.view import Heard, JobView, Remembered
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from checkpointheal.contract.gateway import AgentReport, Generation, Peer, TrainerFacts
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.layout import Identity
+from checkpointheal.contract.orders import Peer
+from checkpointheal.contract.report import AgentReport, Generation, TrainerFacts
 from checkpointheal_operator.core.view import Heard, JobView, PodFacts
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from itertools import chain, islice, product
 
-from checkpointheal.contract.gateway import Assignment, EpochOrder, Orders, Peer
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.orders import Assignment, EpochOrder, Orders, Peer
 from checkpointheal.contract.seats import pod_of
 from checkpointheal_operator.core.decisions import Decision, asked_by, held_by
 from checkpointheal_operator.core.drills import drill_order

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from checkpointheal.contract.gateway import AgentReport, Assignment, Peer, TransferFacts
+from checkpointheal.contract.orders import Assignment, Peer
+from checkpointheal.contract.report import AgentReport, TransferFacts
 from checkpointheal_operator.core.believed import believed
 from checkpointheal_operator.core.channel import Crossing, crossing
 from checkpointheal_operator.core.decisions import Assign, Wait

@@ -6,8 +6,8 @@ Its own arena counts, and its buddies do; another rank's part is never used. Mus
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from checkpointheal.contract.gateway import AgentReport
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.report import AgentReport
 from checkpointheal_operator.core.moment import Moment
 from checkpointheal_operator.core.reasons import Reason, named
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import get_args
 
-from checkpointheal.contract.gateway import Generation, Passed
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.report import Generation, Passed
 from checkpointheal.contract.signals import Signal, Signals
 from checkpointheal_operator.core.moment import Moment, Place
 from checkpointheal_operator.core.reasons import Reason

@@ -4,7 +4,7 @@ An agent says what it knows in its own words and sizes; here they become a reaso
 mends it. A word that this build does not know is passed on as it came. Must not know who is told.
 """
 
-from checkpointheal.contract.gateway import AgentReport, Flaw
+from checkpointheal.contract.report import AgentReport, Flaw
 from checkpointheal_operator.core.annotations import AGENT_MEMORY, ARENA_SIZE
 from checkpointheal_operator.core.moment import has_finished
 from checkpointheal_operator.core.quantities import written

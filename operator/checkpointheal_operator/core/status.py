@@ -6,8 +6,8 @@ Derived from view and records every time; nothing here is stored and nothing is 
 from collections.abc import Iterable, Iterator
 
 from checkpointheal.contract.base import Frozen
-from checkpointheal.contract.gateway import TransferFacts
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.report import TransferFacts
 from checkpointheal_operator.core.decisions import Wait
 from checkpointheal_operator.core.diagnosis import Finding, findings
 from checkpointheal_operator.core.donors import Case, choose_donors

@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from checkpointheal.contract.base import Count, Epoch, Frozen, Seconds, Step
-from checkpointheal.contract.gateway import AgentReport, Assignment, DrillFacts, TransferFacts
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.layout import Identity
+from checkpointheal.contract.orders import Assignment
+from checkpointheal.contract.report import AgentReport, DrillFacts, TransferFacts
 from checkpointheal.contract.seats import Seats, seat_name, seat_uid
 from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.reasons import Cause, Reason, Rung

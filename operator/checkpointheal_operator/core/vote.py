@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from checkpointheal.contract.gateway import Generation
+from checkpointheal.contract.report import Generation
 from checkpointheal_operator.core.moment import Place
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import Remembered

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple
 
 from checkpointheal.contract.base import Frozen
-from checkpointheal.contract.gateway import TransferFacts
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.report import TransferFacts
 from checkpointheal_operator.core.phases import SeenHeal, phases
 from checkpointheal_operator.core.reasons import Cause, Rung
 from checkpointheal_operator.core.status import transfer_of

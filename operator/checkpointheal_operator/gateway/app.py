@@ -13,9 +13,9 @@ from typing import NamedTuple
 from aiohttp import web
 from pydantic import ValidationError
 
-from checkpointheal.contract.gateway import AgentReport
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.log_lines import about
+from checkpointheal.contract.report import AgentReport
 from checkpointheal.contract.seats import Seats, seat_uid
 from checkpointheal.contract.trust import CertificateRequest, Issued
 from checkpointheal_operator.core.reasons import Reason

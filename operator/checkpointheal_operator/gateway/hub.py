@@ -9,7 +9,8 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 
-from checkpointheal.contract.gateway import AgentReport, Orders
+from checkpointheal.contract.orders import Orders
+from checkpointheal.contract.report import AgentReport
 from checkpointheal_operator.core.hearing import hear
 from checkpointheal_operator.core.view import Heard
 

@@ -6,7 +6,7 @@ A script that fails before it has ever asked for a state would otherwise only lo
 from collections.abc import Iterator
 from pathlib import Path
 
-from checkpointheal.contract.gateway import TrainerExit
+from checkpointheal.contract.report import TrainerExit
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER
 from checkpointheal_operator.core.diagnosis import how_it_ended
 from checkpointheal_operator.core.view import JobView

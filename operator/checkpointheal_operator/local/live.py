@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from checkpointheal.contract.gateway import TransferFacts
+from checkpointheal.contract.report import TransferFacts
 from checkpointheal_operator.core.decisions import Decision
 from checkpointheal_operator.core.status import job_conditions
 from checkpointheal_operator.core.view import JobView

@@ -5,7 +5,7 @@ Pure: from the view to words. Must not know the screen.
 
 from dataclasses import dataclass
 
-from checkpointheal.contract.gateway import TransferFacts
+from checkpointheal.contract.report import TransferFacts
 from checkpointheal_operator.core import moment
 from checkpointheal_operator.core.moment import Place
 from checkpointheal_operator.core.status import transfer_of

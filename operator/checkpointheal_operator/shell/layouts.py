@@ -7,8 +7,8 @@ differ, nobody knows whose state is whose, and a member could be given another o
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from checkpointheal.contract.gateway import AgentReport
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.report import AgentReport
 from checkpointheal.contract.seats import seat_uid
 from checkpointheal_operator.core.annotations import LOCAL_RANKS
 from checkpointheal_operator.core.identity import RANKS, REPLICA, Placed, members_of

@@ -9,8 +9,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from checkpointheal.contract.gateway import Orders
 from checkpointheal.contract.log_lines import about
+from checkpointheal.contract.orders import Orders
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Decision, Nothing, Wait, asked_by, held_by
 from checkpointheal_operator.core.drills import next_drill, wakes_at

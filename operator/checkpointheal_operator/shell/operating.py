@@ -12,7 +12,8 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from checkpointheal.contract.gateway import AgentReport, Orders
+from checkpointheal.contract.orders import Orders
+from checkpointheal.contract.report import AgentReport
 from checkpointheal.contract.seats import pod_of
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.policy import matches

@@ -10,8 +10,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
-from checkpointheal.contract.gateway import AgentReport
 from checkpointheal.contract.log_lines import about
+from checkpointheal.contract.report import AgentReport
 from checkpointheal.contract.seats import local_rank_of, pod_of, seat_name
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.policy import matches

@@ -51,7 +51,8 @@ from checkpointheal.agent.unprotected import Unprotected
 from checkpointheal.agent.upkeep import Upkeep
 from checkpointheal.arena import Arena
 from checkpointheal.contract import trainer as words
-from checkpointheal.contract.gateway import Flaw, Orders
+from checkpointheal.contract.orders import Orders
+from checkpointheal.contract.report import Flaw
 from checkpointheal.errors import CheckpointHealError
 
 log = logging.getLogger("checkpointheal.agent")

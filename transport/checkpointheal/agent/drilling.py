@@ -9,7 +9,8 @@ import asyncio
 from checkpointheal.agent.background import Background
 from checkpointheal.agent.giving import Giving, no_room
 from checkpointheal.agent.taking import Taking
-from checkpointheal.contract.gateway import Drill, DrillFacts, Orders, TrainerFacts
+from checkpointheal.contract.orders import Drill, Orders
+from checkpointheal.contract.report import DrillFacts, TrainerFacts
 from checkpointheal.errors import Overdue, Overtaken
 
 TRIES = 3

@@ -10,8 +10,9 @@ step; unless it never had one.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from checkpointheal.contract.gateway import Assignment, EpochOrder, Orders, Peer, TrainerFacts
 from checkpointheal.contract.layout import Identity
+from checkpointheal.contract.orders import Assignment, EpochOrder, Orders, Peer
+from checkpointheal.contract.report import TrainerFacts
 from checkpointheal.contract.trainer import HOLD
 
 

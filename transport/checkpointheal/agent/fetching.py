@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from checkpointheal.agent.background import Background
 from checkpointheal.agent.taking import Taking
-from checkpointheal.contract.gateway import Assignment, EpochOrder
+from checkpointheal.contract.orders import Assignment, EpochOrder
 
 
 class Fetching:

@@ -6,7 +6,7 @@ what follows from it.
 
 from collections.abc import Callable
 
-from checkpointheal.contract.gateway import Flaw
+from checkpointheal.contract.report import Flaw
 from checkpointheal.errors import ArenaDoesNotFit, CheckpointHealError
 
 LINGER = 5.0

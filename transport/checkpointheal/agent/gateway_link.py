@@ -13,7 +13,8 @@ import aiohttp
 from pydantic import ValidationError
 
 from checkpointheal.agent.credentials import GatewayAccess
-from checkpointheal.contract.gateway import AgentReport, Orders
+from checkpointheal.contract.orders import Orders
+from checkpointheal.contract.report import AgentReport
 from checkpointheal.contract.trust import CertificateRequest, Issued
 
 log = logging.getLogger("checkpointheal.agent")

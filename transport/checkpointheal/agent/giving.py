@@ -17,8 +17,8 @@ from checkpointheal.agent.shelf import Shelf
 from checkpointheal.agent.tls import Papers
 from checkpointheal.agent.transfers import Transfers
 from checkpointheal.arena import room
-from checkpointheal.contract.gateway import Assignment, Drill
 from checkpointheal.contract.log_lines import about
+from checkpointheal.contract.orders import Assignment, Drill
 from checkpointheal.contract.peer import Ask, Meet, No
 from checkpointheal.errors import NoRoomForDrill
 

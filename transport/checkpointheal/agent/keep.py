@@ -7,8 +7,8 @@ keep that dies with its pod is why a member has two buddies. Must not know HTTP.
 from collections import defaultdict
 from collections.abc import Collection
 
-from checkpointheal.contract.gateway import PrivateHeld
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.report import PrivateHeld
 
 LATEST = 3
 """Two restorable steps, and one that is still being handed over."""

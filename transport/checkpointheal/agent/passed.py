@@ -6,7 +6,8 @@ latest: they stay to be compared however fast steps follow each other. Must not 
 
 from collections.abc import Iterable
 
-from checkpointheal.contract.gateway import EpochOrder, Generation, Passed
+from checkpointheal.contract.orders import EpochOrder
+from checkpointheal.contract.report import Generation, Passed
 from checkpointheal.contract.signals import Signals
 
 LIMIT = 64

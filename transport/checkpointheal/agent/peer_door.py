@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from checkpointheal.agent.keep import Keep
 from checkpointheal.agent.peer_trust import PeerTrust
 from checkpointheal.agent.porter import Arrival, Porter
-from checkpointheal.contract.gateway import Peer
 from checkpointheal.contract.identity import Endpoint, MemberId
+from checkpointheal.contract.orders import Peer
 from checkpointheal.contract.peer import Ask, Meet, No
 from checkpointheal.contract.trainer import StoreAsk, StoreSaid
 from checkpointheal.contract.trust import Holder

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from checkpointheal.agent.credentials import Credentials
 from checkpointheal.agent.tls import Papers, holder_of
-from checkpointheal.contract.gateway import Peer
+from checkpointheal.contract.orders import Peer
 from checkpointheal.contract.trust import Holder, pod_host
 from checkpointheal.errors import PeerLost
 

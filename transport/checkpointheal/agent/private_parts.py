@@ -10,8 +10,9 @@ from collections.abc import Callable, Coroutine, Sequence
 
 from checkpointheal.agent.peer_door import Peers
 from checkpointheal.arena import Arena
-from checkpointheal.contract.gateway import Flaw, Peer
 from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.orders import Peer
+from checkpointheal.contract.report import Flaw
 from checkpointheal.errors import CheckpointHealError
 
 log = logging.getLogger("checkpointheal.agent")

@@ -8,7 +8,7 @@ epoch meets nobody. Must not know HTTP or torch.
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from checkpointheal.contract.gateway import EpochOrder, Peer
+from checkpointheal.contract.orders import EpochOrder, Peer
 from checkpointheal.contract.trainer import StoreAsk, StoreSaid
 from checkpointheal.errors import PeerLost, PeerRefused
 

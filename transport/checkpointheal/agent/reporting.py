@@ -19,8 +19,8 @@ from checkpointheal.agent.taking import Taking
 from checkpointheal.agent.trainer_seen import TrainerSeen
 from checkpointheal.agent.unprotected import Unprotected
 from checkpointheal.agent.upkeep import Upkeep
-from checkpointheal.contract.gateway import MANY, AgentReport
 from checkpointheal.contract.identity import Endpoint
+from checkpointheal.contract.report import MANY, AgentReport
 
 
 @dataclass

@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from checkpointheal import digest
 from checkpointheal.agent.flaws import Flaws, flaw_of
 from checkpointheal.arena import Arena
-from checkpointheal.contract.gateway import Flaw, Generation
 from checkpointheal.contract.layout import Identity
+from checkpointheal.contract.report import Flaw, Generation
 from checkpointheal.contract.seal import Seal
 from checkpointheal.errors import BytesDiffer, NotSealed, SlotDamaged
 

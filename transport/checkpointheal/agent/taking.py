@@ -16,9 +16,10 @@ from checkpointheal.agent.peer_door import Peers
 from checkpointheal.agent.settings import AgentSettings
 from checkpointheal.agent.tls import Papers
 from checkpointheal.agent.transfers import Transfers
-from checkpointheal.contract.gateway import Assignment, Drill, DrillFacts, TransferFacts
 from checkpointheal.contract.log_lines import Facts, about
+from checkpointheal.contract.orders import Assignment, Drill
 from checkpointheal.contract.peer import Ask, Meet
+from checkpointheal.contract.report import DrillFacts, TransferFacts
 from checkpointheal.errors import CheckpointHealError
 
 log = logging.getLogger("checkpointheal.agent")

@@ -4,7 +4,7 @@ One fact model, replaced as a whole. Must not know sockets, the arena or the ope
 """
 
 from checkpointheal.agent.remembered import Remembered
-from checkpointheal.contract.gateway import TrainerExit, TrainerFacts
+from checkpointheal.contract.report import TrainerExit, TrainerFacts
 from checkpointheal.contract.trainer import Applied, Done, Exited, Hello, Rejoined, TrainerSays, Wait, Withdraw
 
 

@@ -8,7 +8,8 @@ from checkpointheal.agent.duties import Answer, ExplainWait, KillTrainer
 from checkpointheal.agent.trainer_door import TrainerDoor
 from checkpointheal.agent.trainer_seen import TrainerSeen
 from checkpointheal.contract import trainer as words
-from checkpointheal.contract.gateway import EpochOrder, Flaw
+from checkpointheal.contract.orders import EpochOrder
+from checkpointheal.contract.report import Flaw
 
 
 class TrainerTold:

@@ -11,7 +11,8 @@ from checkpointheal.agent.duties import why_withdrawn
 from checkpointheal.agent.flaws import Flaws
 from checkpointheal.agent.peer_trust import ByCertificate
 from checkpointheal.agent.private_parts import PrivateParts
-from checkpointheal.contract.gateway import Flaw, Orders
+from checkpointheal.contract.orders import Orders
+from checkpointheal.contract.report import Flaw
 
 NO_CERTIFICATE = "NoCertificate"
 CERTIFIED_WITHIN = 15.0

@@ -11,7 +11,8 @@ from checkpointheal.agent.flaws import Flaws, flaw_of
 from checkpointheal.agent.keep import Keep
 from checkpointheal.agent.shelf import Shelf
 from checkpointheal.arena import Arena
-from checkpointheal.contract.gateway import EpochOrder, Flaw
+from checkpointheal.contract.orders import EpochOrder
+from checkpointheal.contract.report import Flaw
 from checkpointheal.errors import CheckpointHealError
 
 log = logging.getLogger("checkpointheal.agent")
