@@ -17,6 +17,8 @@ def never_meets_again(environment: Mapping[str, str]) -> str | None:
     """What is wrong with the environment of a rank, and its remedy; None where nothing is."""
     if environment.get(_SHARED) != "True" or environment.get(_PODS, "1") == "1":
         return None
+    if environment.get(OPT_OUT) == "1":  # with a static rendezvous it changes nothing
+        return None
     return (
         f"torchrun shares a store of its own with its ranks: if the pod that holds it is replaced, the other pods' "
         f"ranks wait for one that is gone; set {OPT_OUT}=1 where torchrun is started"
