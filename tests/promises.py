@@ -286,12 +286,14 @@ def is_short(view: JobView) -> bool:
 def believable(view: JobView, coordinate: int, step: int, there: Sequence[MemberId]) -> frozenset[str]:
     """Told the long way round: what most of those `there` hold; where as many hold others, what a lost one held.
 
-    Nothing that more lost ones contradict than hold it, living or lost.
+    Nothing where lost ones held several of those, nor what more lost ones contradict than hold it, living or lost.
     """
     votes = Counter(digest for member, digest in _digests(view, coordinate, step) if member in there)
     most = {digest for digest, count in votes.items() if count == max(votes.values())}
     lost = Counter(digest for _uid, digest in _lost_digests(view, coordinate, step))
     believed = most if len(most) == 1 else most & lost.keys()
+    if len(believed) > 1:
+        return frozenset()
     return frozenset(
         each
         for each in believed
