@@ -136,7 +136,7 @@ def test_the_recipient_receives_verifies_and_says_what_came(tmp_path: Path) -> N
 
     transfers = told(tmp_path, build.Transfers(ENDED), act)
     (errand,) = transfers.errands
-    assert (errand.side, errand.drill, errand.heal) == ("recipient", True, "drill-1")
+    assert (errand.side, errand.drill, errand.stands_back, errand.heal) == ("recipient", True, True, "drill-1")
 
 
 def test_a_drill_is_carried_out_once_however_often_it_is_ordered(tmp_path: Path) -> None:
@@ -259,6 +259,7 @@ def test_the_donor_gives_whatever_it_holds_by_now_and_pins_no_slot(tmp_path: Pat
         assert await wing.giving.answer(ask(a_drill())) == MEET
         (errand,) = transfers.errands
         assert (errand.side, errand.drill, errand.slot, errand.bytes_per_second) == ("donor", True, None, 1000)
+        assert errand.stands_back
         assert wing.drilling.facts is None
         wing.drilling.follow(TRAINS, ordered())
         await once(lambda: transfers.ended == 1)

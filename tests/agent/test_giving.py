@@ -63,6 +63,21 @@ def test_a_granted_recipient_is_met_and_served(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("trains", [False, True])
+def test_a_transfer_stands_back_where_the_donor_trains_beside_it(tmp_path: Path, trains: bool) -> None:
+    async def story() -> None:
+        transfers = build.Transfers(Meeting(store_port=4711), ends=False)
+        giving = a_giving(tmp_path, transfers)
+        giving.is_training = lambda: trains
+        await giving.take_grants((build.an_assignment(),))
+        await giving.answer(ask(build.an_assignment()))
+        (errand,) = transfers.errands
+        assert errand.stands_back is trains
+        await giving.take_grants(())
+
+    asyncio.run(story())
+
+
 def over_tls(giving: Giving) -> dict[bytes, Arrival]:
     """Make its agent one that has a certificate and a door; who is expected there."""
     expected: dict[bytes, Arrival] = {}

@@ -14,6 +14,7 @@ import pytest
 
 import builders_transfer as build
 from checkpointheal.agent.errand import Ended, ErrandSays, Failed, Meeting, Progress
+from checkpointheal.agent.mover import NICE
 from checkpointheal.agent.transfers import Transfers
 from checkpointheal.arena import Arena
 
@@ -46,6 +47,22 @@ def once_bytes_cross(act: Callable[[build.Side], None]) -> Callable[[build.Side,
 
 def signalled(number: signal.Signals) -> Callable[[build.Side], None]:
     return lambda side: os.kill(side.pid, number)
+
+
+@pytest.mark.parametrize("stands_back", [False, True])
+def test_a_side_that_stands_back_takes_what_others_leave_of_a_processor(
+    transfers: Transfers, home: Path, stands_back: bool
+) -> None:
+    identity, slot = build.put(home / "a", build.a_state(40))
+    found: list[int] = []
+    run(
+        transfers,
+        build.an_errand("donor", home / "a", identity, slot=slot, bytes_per_second=SLOW, stands_back=stands_back),
+        build.an_errand("recipient", home / "b", identity),
+        once_bytes_cross(lambda side: found.append(os.getpriority(os.PRIO_PROCESS, side.pid))),
+    )
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert found == [min(ours + NICE, 19) if stands_back else ours]
 
 
 def test_an_empty_arena_receives_the_whole_state(transfers: Transfers, home: Path) -> None:

@@ -91,6 +91,7 @@ class Agent:
         self._peer_door.named_steps = lambda: self._orders.keep_steps
         self._peer_door.answer_ask = self._giving.answer
         self._giving.expect = self._peer_door.expect
+        self._giving.is_training = lambda: self._seen.facts.state == "training"
         self._giving.papers = taking.papers = rehearsing.papers = self._certificates.papers
         self._rendezvous = Rendezvous(settings.pod_uid, lambda: self._orders.epoch)
         self._peer_door.answer_store = self._rendezvous.board.answer

@@ -1,11 +1,10 @@
 """One side of one drill, in a process of its own: as a transfer for a heal, but nobody is held up and nothing is kept.
 
-It is of lower priority than whatever else runs there. The donor gives its newest generation, chosen once the recipient
+The donor gives its newest generation, chosen once the recipient
 has come, because training goes on and writes over what is older. Must not know the gateway.
 """
 
 import contextlib
-import os
 import time
 
 from checkpointheal import donor
@@ -19,13 +18,10 @@ from checkpointheal.errors import CheckpointHealError, NotSealed, Overtaken, Pee
 
 READS = 4
 """Times that the newest generation is read through, should training write over it meanwhile."""
-_NICE = 10
 
 
 def move(errand: words.Errand, voice: ways.Voice, arrived: ways.Arrived) -> words.Ended | words.Failed:
     """Carry it out. Raises CheckpointHealError."""
-    with contextlib.suppress(OSError):
-        os.nice(_NICE)
     if errand.side == "donor":
         return _give(errand, voice, arrived)
     try:

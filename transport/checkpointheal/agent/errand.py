@@ -47,7 +47,8 @@ class Errand(Frozen):
     stall: Seconds = Field(default=5.0, description="Without a chunk for this long the peer counts as gone.")
     bytes_per_second: Count | None = None
     secured: Secured | None = Field(default=None, description="None: over gloo.")
-    drill: bool = Field(default=False, description="Nothing is pinned or kept, and whoever is busy goes first.")
+    drill: bool = Field(default=False, description="Nothing is pinned or kept.")
+    stands_back: bool = Field(default=False, description="Whoever else is busy in this pod goes first.")
 
 
 class Meeting(Frozen):

@@ -1,7 +1,7 @@
 """The donor's side of the agent: may this recipient have that state, and where do they meet?
 
 What counts is the operator's grant, not the peer's claim. Training goes on meanwhile: only the slot is pinned, and only
-until the deadline.
+until the deadline, and the transfer stands back behind it.
 """
 
 import asyncio
@@ -43,6 +43,7 @@ class Giving:
         self._serving: dict[str, asyncio.Task[None]] = {}
         self.papers: Callable[[], Papers | None] = lambda: None
         self.expect: Callable[[], Arrival] | None = None
+        self.is_training: Callable[[], bool] = lambda: False
 
     @property
     def serving(self) -> tuple[str, ...]:
@@ -131,6 +132,7 @@ class Giving:
             deadline=grant.deadline,
             bytes_per_second=grant.bytes_per_second,
             drill=isinstance(grant, Drill),
+            stands_back=isinstance(grant, Drill) or self.is_training(),
             secured=None if papers is None else Secured(papers=papers, peer_uid=grant.recipient.pod_uid),
         )
 

@@ -4,6 +4,7 @@ Composition only: arena, the way to the peer, and the donor's or recipient's she
 so ending it is how a wait that nothing else ends is ended. Must not know the gateway.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -25,12 +26,17 @@ SAY_EVERY = 0.1
 ENDED_FROM_OUTSIDE = 75
 """Exit status where the lifeline ended the process."""
 
+NICE = 10
+"""Of 19: training has nearly all of a processor that both want, and a heal beside it still ends."""
+
 Say = Callable[[words.ErrandSays], None]
 
 
 def run(errand: words.Errand, say: Say, arrived: ways.Arrived) -> None:
     """Carry the errand out; what comes of it is said, never raised. May end the process."""
     torch.set_num_threads(1)
+    if errand.stands_back:
+        stand_back()
     voice = _Voice(say)
     try:
         ended = _move(errand, voice, arrived)
@@ -38,6 +44,12 @@ def run(errand: words.Errand, say: Say, arrived: ways.Arrived) -> None:
         voice.fail(error)
     else:
         voice.end(ended)
+
+
+def stand_back() -> None:
+    """From now on this process takes what others in its pod leave."""
+    with contextlib.suppress(OSError):
+        os.nice(NICE)
 
 
 def _move(errand: words.Errand, voice: "_Voice", arrived: ways.Arrived) -> words.Ended | words.Failed:

@@ -118,6 +118,7 @@ class Taking:
             slots=self._settings.slots,
             deadline=assignment.deadline,
             drill=isinstance(assignment, Drill),
+            stands_back=isinstance(assignment, Drill),
             secured=papers and Secured(papers=papers, peer_uid=donor.pod_uid, ticket=meet.ticket),
         )
 
