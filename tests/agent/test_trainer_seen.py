@@ -158,6 +158,38 @@ def test_an_end_says_whether_the_trainer_had_been_told(seen, told):
     assert (facts.exit.signal, facts.exit.epoch, facts.exit.told) == (9, 2, told)
 
 
+WAITS = Wait(request=1, budget=9)
+STOPPED, GOES_ON = Exited(incarnation="t1", stopped=True), Exited(incarnation="t1")
+
+
+@pytest.mark.parametrize(
+    ("late", "then"),
+    [((TRAINER,), "starting"), ((TRAINER, WAITS), "waiting"), ((TRAINER, WAITS, applied()), "training")],
+    ids=["it comes", "it waits", "it trains"],
+)
+def test_what_a_trainer_said_before_it_stood_still_and_is_read_afterwards_does_not_hide_that(seen, late, then):
+    hear(seen, RUN, STOPPED, hello=RUN)
+    assert hear(seen, *late).state == "stopped"
+    assert hear(seen, GOES_ON, hello=RUN).state == then
+
+
+def test_a_run_that_comes_anew_and_says_nothing_of_a_stop_saw_the_trainer_go_on(seen):
+    hear(seen, TRAINER, WAITS)
+    hear(seen, RUN, STOPPED, hello=RUN)
+    assert hear(seen, RUN, hello=RUN).state == "waiting"
+    assert hear(seen, RUN, STOPPED, hello=RUN).state == "stopped"
+
+
+@pytest.mark.parametrize("state", [(), (WAITS,), (WAITS, applied())])
+def test_who_stood_still_and_is_gone_is_absent_and_its_next_life_moves(seen, state):
+    hear(seen, TRAINER, *state)
+    hear(seen, RUN, STOPPED, hello=RUN)
+    seen.leave(TRAINER)
+    assert seen.facts.state == "absent"
+    other = TRAINER.model_copy(update={"incarnation": "t2"})
+    assert hear(seen, other, hello=other).state == "starting"
+
+
 def test_a_trainer_that_stands_still_is_stopped_until_it_goes_on(seen):
     hear(seen, TRAINER, Wait(request=1, budget=9), applied())
     assert hear(seen, Exited(incarnation="t1", stopped=True), hello=RUN).state == "stopped"

@@ -1,11 +1,17 @@
 """What does the agent know of its trainer, and how does each word of it change that?
 
-One fact model, replaced as a whole. Must not know sockets, the arena or the operator.
+One fact model, replaced as a whole. That a trainer stands still is `run`'s to say, and true until `run` says otherwise:
+what the trainer said before that may be read afterwards. Must not know sockets, the arena or the operator.
 """
+
+from typing import Literal
 
 from checkpointheal.agent.remembered import Remembered
 from checkpointheal.contract.report import TrainerExit, TrainerFacts
 from checkpointheal.contract.trainer import Applied, Done, Exited, Hello, Rejoined, TrainerSays, Wait, Withdraw
+
+State = Literal["absent", "starting", "waiting", "training", "done"]
+"""By its own words."""
 
 
 class TrainerSeen:
@@ -22,7 +28,8 @@ class TrainerSeen:
         self.behind = True
         """It can begin with an earlier private part, or has not come yet to say."""
         self._waits: tuple[str, int] = ("", 0)
-        self._before_stop = self.facts.state
+        self._state: State = "absent"
+        self._stands_still = False
 
     @property
     def waiting_request(self) -> int:
@@ -37,11 +44,13 @@ class TrainerSeen:
                 self.told_over = self.told_to_leave = 0  # what was said on a connection that broke may not have come
                 self.build, self.behind = said.build, said.behind
                 self._set(state="training" if said.epoch else "starting", epoch=said.epoch or self.facts.epoch)
+            case Hello():  # behind it `run` says whether a trainer stands still
+                self._still(False)
             case Wait():
                 self.held = said.held
                 self._wait(hello.incarnation, said.request)
                 self._set(goes_on=said.goes_on)
-            case Withdraw() if said.request == self.waiting_request and self.facts.state == "waiting":
+            case Withdraw() if said.request == self.waiting_request and self._state == "waiting":
                 self._set(state="starting")
             case Applied():
                 self._set(
@@ -62,8 +71,8 @@ class TrainerSeen:
 
     def leave(self, hello: Hello) -> None:
         """The trainer's connection is gone; a trainer that was done stays done."""
-        if hello.role == "trainer" and hello.incarnation == self.facts.incarnation and self.facts.state != "done":
-            self._set(state="absent")
+        if hello.role == "trainer" and hello.incarnation == self.facts.incarnation and self._state != "done":
+            self._is_gone()
 
     def _wait(self, incarnation: str, request: int) -> None:
         if (incarnation, request) != self._waits:
@@ -77,29 +86,38 @@ class TrainerSeen:
         if said.stopped:
             self._stopped(said.incarnation)
         elif said.code is None and said.signal is None:
-            self._set(state=self._before_stop if self.facts.state == "stopped" else self.facts.state)
+            self._still(False)
         else:
             told = self.told_over >= self.facts.epoch > 0
             ended = TrainerExit(
                 incarnation=said.incarnation, epoch=self.facts.epoch, code=said.code, signal=said.signal, told=told
             )
-            gone = said.incarnation == self.facts.incarnation and self.facts.state != "done"
-            self._set(exit=ended, **({"state": "absent"} if gone else {}))
+            self._set(exit=ended)
+            if said.incarnation == self.facts.incarnation and self._state != "done":
+                self._is_gone()
 
     def _stopped(self, incarnation: str) -> None:
         """It may stand still before it has said a word here: who restarts it must name this life of it."""
-        if self.facts.state == "done":
-            return
-        if self.facts.state != "stopped":
-            self._before_stop = self.facts.state
-        self._live(incarnation)
-        self._set(state="stopped")
+        if self._state != "done":
+            self._live(incarnation)
+            self._still(True)
+
+    def _still(self, stands_still: bool) -> None:
+        self._stands_still = stands_still
+        self._set(state=self._state)
+
+    def _is_gone(self) -> None:
+        self._stands_still = False
+        self._set(state="absent")
 
     def _live(self, incarnation: str) -> None:
         """A new life is in no epoch yet, and has been told nothing."""
         if incarnation != self.facts.incarnation:
             self.told_over = self.told_to_leave = 0
+            self._stands_still = False
             self._set(incarnation=incarnation, epoch=0)
 
-    def _set(self, **changes: object) -> None:
-        self.facts = self.facts.model_copy(update=changes)
+    def _set(self, state: State | None = None, **changes: object) -> None:
+        self._state = state or self._state
+        seen = "stopped" if self._stands_still and self._state != "done" else self._state
+        self.facts = self.facts.model_copy(update={"state": seen} | changes)
