@@ -26,7 +26,7 @@ from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import Flaw
 from checkpointheal_operator.core.absence import may_go_on_at, returned, without_the_missing
 from checkpointheal_operator.core.decide import decide
-from checkpointheal_operator.core.decisions import BeginEpoch, EndEpoch, LeaveEpoch, Nothing, OpenHeal, Wait
+from checkpointheal_operator.core.decisions import BeginEpoch, EndEpoch, LeaveEpoch, Nothing, OpenHeal, Restart, Wait
 from checkpointheal_operator.core.diagnosis import findings
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.orders import orders
@@ -176,6 +176,36 @@ def test_who_is_back_has_the_others_leave_at_a_commit_and_nobody_is_lost() -> No
     assert all(orders(after)[m(each)].epoch.leave for each in ("0/0", "2/0"))
     assert not orders(after)[m("0/0")].epoch.over
     assert isinstance(decide(after, LATER), Nothing)
+
+
+def standing_still(view: JobView, member: str) -> JobView:
+    return with_trainer(back(view, member), m(member), state="stopped")
+
+
+def test_who_is_left_out_and_stands_still_is_killed_after_its_grace_and_the_others_train_on() -> None:
+    view = standing_still(a_short_job("1/0"), "1/0")
+    heard = next(each for each in view.heard if each.report.trainer.state == "stopped")
+    due = heard.trainer_since + view.policy.stopped_grace
+    early = decide(view, due - 0.5)
+    assert isinstance(early, Wait)
+    assert (early.until, early.reason) == (due, Reason.TRAINER_STOPPED)
+
+    decision = decide(view, due)
+    assert isinstance(decision, Restart)
+    stopped = heard.report.trainer.incarnation
+    assert (decision.restart_trainer, decision.reason) == ((stopped,), Reason.TRAINER_STOPPED)
+    assert str(decision) == f"Restart {stopped} in epoch 2 (TrainerStopped)"
+    after = advance(view, decision, due)
+    assert after.epoch.open
+    assert after == advance(after, decision, due)
+    assert orders(after)[m("1/0")].restart_trainer == stopped
+    assert not any(orders(after)[m(each)].epoch.over for each in ("0/0", "2/0"))
+    assert decide(after, due) == Nothing(reason=Reason.ALL_TRAIN, message="epoch 2 is under way")
+
+
+def test_who_is_lost_comes_before_who_stands_still_aside() -> None:
+    view = with_trainer(standing_still(a_short_job("1/0"), "1/0"), m("0/0"), state="absent")
+    assert isinstance(decide(view, LATER + 100), EndEpoch)
 
 
 def test_an_old_word_to_leave_changes_no_later_epoch() -> None:

@@ -13,6 +13,7 @@ from checkpointheal_operator.core.decisions import (
     EndEpoch,
     LeaveEpoch,
     OpenHeal,
+    Restart,
     Wait,
 )
 from checkpointheal_operator.core.reasons import Reason
@@ -51,6 +52,12 @@ def test_that_an_epoch_is_to_be_left_says_for_whom():
     line = only(LeaveEpoch(epoch=1, back=(m("1/0"),), reason=Reason.MEMBER_RETURNS, message="1/0 is back"))
     about = {"job": "demo", "reason": "MemberReturns", "epoch": 1}
     assert line == ("LeaveEpoch 1 (MemberReturns): 1/0 is back", about, logging.INFO)
+
+
+def test_that_a_trainer_aside_is_to_be_killed_says_which_and_why():
+    line = only(Restart(epoch=1, restart_trainer=("t1",), reason=Reason.TRAINER_STOPPED, message="1/0 stands still"))
+    about = {"job": "demo", "reason": "TrainerStopped", "epoch": 1}
+    assert line == ("Restart t1 in epoch 1 (TrainerStopped): 1/0 stands still", about, logging.INFO)
 
 
 def test_what_is_waited_for_while_one_heal_is_open_is_about_that_heal():

@@ -116,6 +116,18 @@ class EndEpoch(Frozen):
         return f"EndEpoch {self.epoch}{restarts} ({self.reason})"
 
 
+class Restart(Frozen):
+    """Who was left out stands still: its trainer is to be killed, so that it can come in. The others train on."""
+
+    epoch: int
+    restart_trainer: tuple[str, ...] = Field(min_length=1, description="Incarnations of trainers to be killed.")
+    reason: Reason
+    message: str
+
+    def __str__(self) -> str:
+        return f"Restart {' '.join(self.restart_trainer)} in epoch {self.epoch} ({self.reason})"
+
+
 class Conclude(Frozen):
     """The verdict on a heal."""
 
@@ -131,7 +143,7 @@ class Conclude(Frozen):
         return f"Conclude {self.recipient} Healed={self.healed} ({self.reason})"
 
 
-Decision = Nothing | Wait | OpenHeal | Assign | BeginEpoch | LeaveEpoch | EndEpoch | Conclude
+Decision = Nothing | Wait | OpenHeal | Assign | BeginEpoch | LeaveEpoch | EndEpoch | Restart | Conclude
 
 
 def asked_by(decision: Decision | None) -> Mapping[str, str]:

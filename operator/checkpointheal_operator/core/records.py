@@ -14,6 +14,7 @@ from checkpointheal_operator.core.decisions import (
     EndEpoch,
     LeaveEpoch,
     OpenHeal,
+    Restart,
 )
 from checkpointheal_operator.core.reasons import Rung
 from checkpointheal_operator.core.view import EpochRecord, HealRecord, JobView
@@ -34,6 +35,8 @@ def advance(view: JobView, decision: Decision, now: float) -> JobView:
             return view.model_copy(update={"epoch": _left(view.epoch, decision)})
         case EndEpoch():
             return view.model_copy(update={"epoch": _ended(view.epoch, decision, now)})
+        case Restart():
+            return view.model_copy(update={"epoch": _with_restarts(view.epoch, decision)})
         case _:
             return view
 
@@ -140,12 +143,16 @@ def _left(epoch: EpochRecord, decision: LeaveEpoch) -> EpochRecord:
     return epoch.model_copy(update=update)
 
 
+def _with_restarts(epoch: EpochRecord, decision: Restart | EndEpoch) -> EpochRecord:
+    return epoch.model_copy(update={"restarts": tuple(sorted({*epoch.restarts, *decision.restart_trainer}))})
+
+
 def _ended(epoch: EpochRecord, decision: EndEpoch, now: float) -> EpochRecord:
     """An epoch ends once; ending it again only adds trainers to be restarted.
 
     Of an epoch that the records never saw begin, nothing is known but its number.
     """
-    restarts = tuple(sorted({*epoch.restarts, *decision.restart_trainer}))
+    restarts = _with_restarts(epoch, decision).restarts
     if not epoch.open and decision.epoch == epoch.number:
         return epoch.model_copy(update={"restarts": restarts})
     known = epoch if decision.epoch == epoch.number else EpochRecord(number=decision.epoch, highest=epoch.highest)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core import absence, probation
-from checkpointheal_operator.core.decisions import Decision, EndEpoch, LeaveEpoch, Nothing, Wait
-from checkpointheal_operator.core.diagnosis import Loss, losses
+from checkpointheal_operator.core.decisions import Decision, EndEpoch, LeaveEpoch, Nothing, Restart, Wait
+from checkpointheal_operator.core.diagnosis import Loss, losses, stuck
 from checkpointheal_operator.core.moment import Moment
 from checkpointheal_operator.core.reasons import Reason, named
 
@@ -21,12 +21,17 @@ def under_way(moment: Moment) -> Decision:
         return _take_in(moment) if _have_left(moment, lost) else end_for_lost(number, lost)
     if failures := probation.failures(moment):
         return _end_for(number, failures)
+    aside = _stuck_aside(moment)
+    if due := [loss for loss in aside if loss.at <= moment.now]:
+        return _restart(number, due)
     if found:
-        return _expect(found)
+        return _expect((*found, *aside))
     if (back := absence.returned(moment)) and not moment.view.epoch.leaving:
         return _leave(moment, back)
     if back and all(moment.places[each.member].is_done for each in moment.view.epoch.members):
         return _take_in(moment)
+    if aside:
+        return _expect(aside)
     return Nothing(reason=Reason.ALL_TRAIN, message=Reason.ALL_TRAIN.tell(epoch=number))
 
 
@@ -39,6 +44,16 @@ def end_for_lost(number: int, lost: Sequence[Loss]) -> EndEpoch:
         reason=lost[0].reason,
         message=lost[0].message,
     )
+
+
+def _stuck_aside(moment: Moment) -> tuple[Loss, ...]:
+    """Trainers of those left out that stand still: nobody waits for them, and they would never come in."""
+    return tuple(loss for loss in stuck(moment) if moment.view.epoch.absence(loss.member) is not None)
+
+
+def _restart(number: int, due: Sequence[Loss]) -> Restart:
+    restarts = tuple(loss.restart for loss in due if loss.restart)
+    return Restart(epoch=number, restart_trainer=restarts, reason=due[0].reason, message=due[0].message)
 
 
 def _leave(moment: Moment, back: tuple[MemberId, ...]) -> LeaveEpoch:

@@ -25,6 +25,7 @@ from checkpointheal_operator.core.decisions import (
     EndEpoch,
     LeaveEpoch,
     OpenHeal,
+    Restart,
 )
 from checkpointheal_operator.core.diagnosis import Finding, findings
 from checkpointheal_operator.core.moment import at
@@ -77,7 +78,7 @@ class Desk:
                 await self._open(_record(after, decision.name), after)
             case Assign():
                 await self._assign(_record(after, decision.heal))
-            case BeginEpoch() | LeaveEpoch():
+            case BeginEpoch() | LeaveEpoch() | Restart():
                 await self._write_job(Told(after, now))
             case EndEpoch():
                 await self._tell_of_probation(Told(after, now), _failed(decision))

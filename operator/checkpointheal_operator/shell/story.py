@@ -18,6 +18,7 @@ from checkpointheal_operator.core.decisions import (
     LeaveEpoch,
     Nothing,
     OpenHeal,
+    Restart,
     Wait,
 )
 from checkpointheal_operator.core.reasons import Reason
@@ -63,7 +64,7 @@ def _about(decision: Decision, view: JobView) -> Facts:
             return _of(next(each for each in view.heals if each.name == decision.heal))
         case BeginEpoch():
             return Facts(epoch=decision.order.epoch)
-        case EndEpoch() | LeaveEpoch():
+        case EndEpoch() | LeaveEpoch() | Restart():
             return Facts(epoch=decision.epoch)
         case Nothing():
             return Facts()
