@@ -6,7 +6,6 @@ Must not know what is done: `cluster_blows` does it.
 import json
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -48,16 +47,16 @@ class BadCluster:
         """One node at a time: with both away there is no cluster."""
         self.uids: set[str] = set()
         self.slipped: list[str] = []
-        self._ended: Counter[str] = Counter()
+        self._ended: dict[str, set[str]] = {}
         self._kept = _kept()
 
     def where(self, rank: int) -> Where:
         """Waits a little, and raises Refused where no pod of this rank runs."""
         return _soon(lambda: self._running(rank))
 
-    def ended(self, uid: str) -> None:
-        """This pod's agent was ended, and the kubelet starts it again."""
-        self._ended[uid] += 1
+    def ended(self, uid: str, container: str | None) -> None:
+        """This pod's agent was ended, and the kubelet starts it again: once, though its node went before it could."""
+        self._ended.setdefault(uid, set()).update({container} if container else ())
 
     def on_node(self, node: str) -> Iterator[Where]:
         """Pods of the job there."""
@@ -93,7 +92,7 @@ class BadCluster:
         """What is wrong with who is left, once every rank is through."""
         until(lambda: all(_is_over(each) for each in self.job.heals), "every heal has its verdict", seen=self.job.look)
         counts = {
-            pod["metadata"]["name"]: (restarts(pod, AGENT), self._ended[pod["metadata"]["uid"]])
+            pod["metadata"]["name"]: (restarts(pod, AGENT), len(self._ended.get(pod["metadata"]["uid"], ())))
             for pod in found("pods", self.job.namespace, f"app={self.job.name}")
         }
         return [

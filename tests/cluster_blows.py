@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from bad_cluster import BadCluster
 from builders_cluster import SYSTEM, Refused, found, kubectl, leader
-from on_nodes import full_arena, lossy, narrow, off, paused, signal_agent
+from on_nodes import agent_of, full_arena, lossy, narrow, off, paused, signal_agent
 
 Blow = Callable[[BadCluster, random.Random, int], str]
 
@@ -32,8 +32,8 @@ def kill_trainer(hour: BadCluster, _dice: random.Random, rank: int) -> str:
 
 def kill_agent(hour: BadCluster, _dice: random.Random, rank: int) -> str:
     where = hour.where(rank)
-    pid = signal_agent(where, "KILL")
-    hour.ended(where.uid)
+    container, pid = agent_of(where), signal_agent(where, "KILL")
+    hour.ended(where.uid, container)
     return f"process {pid} on {where.node}"
 
 
@@ -91,11 +91,11 @@ def restart_node(hour: BadCluster, dice: random.Random, rank: int) -> str:
     """All arenas there are gone, and their pods are the same ones."""
     with hour.nodes_turn:
         node = hour.where(rank).node
-        there = [each.uid for each in hour.on_node(node)]
+        there = {each.uid: agent_of(each) for each in hour.on_node(node)}
         with off(node):
             time.sleep(dice.uniform(*OFF_SECONDS))
-        for uid in there:
-            hour.ended(uid)
+        for uid, container in there.items():
+            hour.ended(uid, container)
     return f"{node} with {len(there)} of the job"
 
 

@@ -46,11 +46,19 @@ def undo(node: str, shell: str) -> None:
     until(lambda: on(node, f"{shell} 2>/dev/null; echo done"), f"{shell} on {node}")
 
 
+def _agents(where: Where) -> str:
+    return f"crictl ps --quiet --state Running --name {AGENT} --label io.kubernetes.pod.uid={where.uid}"
+
+
+def agent_of(where: Where) -> str | None:
+    """The container in which its agent runs: each start has one of its own."""
+    return on(where.node, _agents(where)).strip() or None
+
+
 def signal_agent(where: Where, number: str) -> str:
     """From outside its container, where it is process 1. Raises Refused where none runs."""
-    named = f"crictl ps --quiet --state Running --name {AGENT} --label io.kubernetes.pod.uid={where.uid}"
     inspect = "crictl inspect --output go-template --template '{{.info.pid}}'"
-    is_one = f'id=$({named}) && [ -n "$id" ]'  # of none, crictl would tell of all
+    is_one = f'id=$({_agents(where)}) && [ -n "$id" ]'  # of none, crictl would tell of all
     return on(where.node, f"{is_one} && pid=$({inspect} $id) && kill -{number} $pid && echo $pid").strip()
 
 
