@@ -399,6 +399,13 @@ class Pod:
         self.untold = exited if exited.stopped or (ended and self.agent is None) else None
 
 
+def _is_gone(pod: Pod, answer: tuple[int, int | None, str | None, bytes | None]) -> bool:
+    """Its agent, which was late, has answered for a newer epoch and dropped that slot: it is found to be damaged."""
+    epoch, step, words, _private = answer
+    kept = any(slot.step == step and slot.words == words for slot in pod.arena.slots.values())
+    return not kept and pod.arena.numbers.numbers.epoch_answered > epoch
+
+
 class Simulation:
     """One job. `check` sees every decision with the view that it was made of."""
 
@@ -526,6 +533,9 @@ class Simulation:
         if trainer.answer is None:
             raise RuntimeError("a trainer loads only an answer")
         epoch, step, words, private = trainer.answer
+        if step is not None and _is_gone(pod, trainer.answer):
+            pod.end_trainer(code=1)
+            return
         if step is not None:
             self.check_words(pod.member, step, words)
             of = step if trainer.private_step is None else trainer.private_step

@@ -8,7 +8,7 @@ from bench.machine import load
 from bench.results import keep
 from bench.table import show
 
-NAMES = ("start", "webhook", "storm")
+NAMES = ("start", "beside", "webhook", "storm")
 ON_CLUSTER = ("filtering", "crowded")
 """The second only when it is named: it fills the cluster, and wants kwok ($KWOK, or on the path)."""
 

@@ -20,6 +20,8 @@ JOBS_A_NAMESPACE = 10
 MANAGED_BYTES = 9000
 """Of managed fields; with them an injected pod of a real cluster has about 16 kB."""
 BORN = 1_700_000_000.0
+OTHERS = "others"
+"""The namespace of those that did not opt in."""
 
 
 class Crowd(NamedTuple):
@@ -70,7 +72,7 @@ def other(number: int) -> Json:
     """One that did not opt in."""
     made: Json = json.loads(_template())
     del made["metadata"]["labels"]["checkpointheal.dev/inject"]
-    made["metadata"] |= {"name": f"other-{number}", "namespace": "others", "uid": f"uid-of-other-{number}"}
+    made["metadata"] |= {"name": f"other-{number}", "namespace": OTHERS, "uid": f"uid-of-other-{number}"}
     return made
 
 

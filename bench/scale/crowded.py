@@ -10,14 +10,15 @@ import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import builders_cluster
+from bench.scale import disturbing
 from bench.scale.crowd import Crowd, pod, policy
-from bench.scale.processes import Operator, clean, operator, total
+from bench.scale.disturbing import each
+from bench.scale.processes import Operator, clean, operator
 from bench.table import Row
 from builders_cluster import kubeconfig, kubectl
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, PODS, AlreadyThere, Kind, NotThere, Ref
@@ -30,10 +31,6 @@ CROWD = Crowd(pods=10_000, jobs=200, others=50_000)
 NODES = 20
 OTHERS = "scale-others"
 SYSTEM = "scale-system"
-AT_ONCE = 48
-CHANGED = 2_000
-"""Others' pods that are changed while the operator is watched."""
-QUIET = 20.0
 PATIENCE = 3600.0
 MARK = {"bench": "scale"}
 STAY = [{"operator": "Exists"}]
@@ -72,12 +69,7 @@ async def _seen(kube: Kube, replica: Operator) -> list[Row]:
     led = await asyncio.to_thread(
         replica.until, lambda seen: seen.get('checkpointheal_looks_total{result="ok"}', 0) >= CROWD.jobs
     )
-    await asyncio.sleep(QUIET)
-    idle = await _cost(replica, lambda: asyncio.sleep(QUIET))
-    watched = asyncio.create_task(_others_seen(kube))
-    busy = await _cost(replica, lambda: _disturbed(kube))
-    watched.cancel()
-    (events,) = await asyncio.gather(watched)
+    found = await disturbing.rows(kube, replica, OTHERS)
     held = (await asyncio.to_thread(replica.metrics)).get('checkpointheal_watched_objects{kind="pods"}', 0.0)
     there = len(kubectl("get", "pods", "-A", f"--selector={OPTED_IN}", "-o", "name").split())
     others = len(kubectl("get", "pods", "-n", OTHERS, "-o", "name").split())
@@ -86,50 +78,8 @@ async def _seen(kube: Kube, replica: Operator) -> list[Row]:
         Row("start to every job looked at", led, "s", None, f"{CROWD.jobs} jobs"),
         Row("pods that it holds", held, "", float(there), f"{there:,} that opted in are there, and {others:,} others"),
         Row("most memory", replica.memory()[1], "MiB", 400.0, "resident"),
-        Row("events of others' pods", float(events), "", 0.0, f"{CHANGED:,} changes within {busy.seconds:.0f} s"),
-        Row("wake-ups while nothing happens", idle.wakeups, "/s", None, "its own timers'"),
-        Row("wake-ups while others change", busy.wakeups, "/s"),
-        Row("processor while nothing happens", idle.processor, "s/s"),
-        Row("processor while others change", busy.processor, "s/s"),
+        *found,
     ]
-
-
-class Cost(NamedTuple):
-    """Of an operator, meanwhile."""
-
-    seconds: float
-    processor: float
-    """Seconds of a processor, each second."""
-    wakeups: float
-    """Each second."""
-
-
-async def _cost(replica: Operator, what: Callable[[], Awaitable[object]]) -> Cost:
-    began, spent = time.monotonic(), replica.seconds()
-    before = await asyncio.to_thread(replica.metrics)
-    await what()
-    took, after = time.monotonic() - began, await asyncio.to_thread(replica.metrics)
-    wakeups = total(after, "checkpointheal_wakeups_total") - total(before, "checkpointheal_wakeups_total")
-    return Cost(took, (replica.seconds() - spent) / took, wakeups / took)
-
-
-async def _others_seen(kube: Kube) -> int:
-    """Of which a watch like the operator's is told until it is cancelled."""
-    selection, seen = Selection(PODS, OPTED_IN), 0
-    page = await kube.page(selection)
-    try:
-        async for event in kube.events(selection, page.version):
-            seen += event["object"]["metadata"].get("namespace") == OTHERS
-    except asyncio.CancelledError:
-        return seen
-    raise RuntimeError("the watch ended by itself")
-
-
-async def _disturbed(kube: Kube) -> None:
-    await asyncio.sleep(2)
-    turn = time.time_ns()
-    await _each(range(CHANGED), lambda number: _touch(kube, number, turn))
-    await asyncio.sleep(2)
 
 
 async def _filled(kube: Kube) -> None:
@@ -139,10 +89,10 @@ async def _filled(kube: Kube) -> None:
     for number in range(NODES):
         await _make(kube, NODES_KIND, _node(number))
     await _until_accounts()
-    await _each(range(CROWD.jobs), lambda job: _make(kube, CHECKPOINTHEALS, policy(CROWD, job)))
+    await each(range(CROWD.jobs), lambda job: _make(kube, CHECKPOINTHEALS, policy(CROWD, job)))
     if not await _has_pod(kube, f"other-{CROWD.others - 1}"):  # the last: an earlier run may have filled it
-        await _each(range(CROWD.pods), lambda number: _make(kube, PODS, _opted_in(number)))
-        await _each(range(CROWD.others), lambda number: _make(kube, PODS, _other(number)))
+        await each(range(CROWD.pods), lambda number: _make(kube, PODS, _opted_in(number)))
+        await each(range(CROWD.others), lambda number: _make(kube, PODS, _other(number)))
     await _until_running(kube)
 
 
@@ -180,23 +130,6 @@ async def _has_pod(kube: Kube, name: str) -> bool:
     except NotThere:
         return False
     return True
-
-
-async def _touch(kube: Kube, number: int, turn: int) -> None:
-    """One of the others changes; a node that was late may have cost it."""
-    with contextlib.suppress(NotThere):
-        await kube.patch(Ref(PODS, OTHERS, f"other-{number}"), {"metadata": {"annotations": {"bench": str(turn)}}})
-
-
-async def _each(numbers: Iterable[int], do: Callable[[int], Awaitable[None]]) -> None:
-    """So many at once."""
-    left = iter(numbers)
-
-    async def one_after_the_other() -> None:
-        for number in left:
-            await do(number)
-
-    await asyncio.gather(*(one_after_the_other() for _ in range(AT_ONCE)))
 
 
 def _node(number: int) -> Json:

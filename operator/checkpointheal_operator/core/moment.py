@@ -107,6 +107,11 @@ class Moment:
         return {member: self.generations(place.report) for member, place in self.places.items()}
 
     @cached_property
+    def peers(self) -> Mapping[MemberId, Peer]:
+        """Who can be named in an order."""
+        return {member: peer for member, place in self.places.items() if (peer := place.peer) is not None}
+
+    @cached_property
     def seats(self) -> Mapping[MemberId, int]:
         """The number of each member of the latest epoch among all that are in it, from 0 on."""
         return {member: seat for seat, member in enumerate(sorted(each.member for each in self.view.epoch.members))}

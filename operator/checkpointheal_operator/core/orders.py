@@ -132,9 +132,11 @@ def _buddies(moment: Moment, member: MemberId) -> tuple[Peer, ...]:
     Who is left out of the epoch is asked last, for it may be gone.
     """
     own, away = moment.places[member].pod, {each.member for each in moment.view.epoch.left_out}
+    if moment.peers.keys() <= {member}:  # as right behind a change of the leader: each would look at all others
+        return ()
     present = (each for each in _nearest(moment, member) if each not in away)
     absent = (each for each in _nearest(moment, member) if each in away)
-    named = ((peer for each in group if (peer := moment.places[each].peer)) for group in (present, absent))
+    named = ((moment.peers[each] for each in group if each in moment.peers) for group in (present, absent))
     apart = chain.from_iterable(_apart(pod_of(own.uid) if own else "", peers) for peers in named)
     return tuple(islice(apart, moment.view.policy.buddies))
 
