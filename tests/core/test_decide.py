@@ -435,8 +435,16 @@ class TestRecordsThatWereLost:
     def test_it_is_closed_as_soon_as_somebody_waits(self):
         view = with_crash(a_job(), MEMBER).model_copy(update={"epoch": self.LOST})
         view, decisions = decided(view)
-        assert words(decisions) == ["EndEpoch 1 (RecordsBehind)", "Wait until 1015 (StillTraining)"]
-        assert (view.epoch.number, view.epoch.open, view.epoch.members) == (1, False, ())
+        assert words(decisions) == ["EndEpoch 2 (RecordsBehind)", "Wait until 1015 (StillTraining)"]
+        assert (view.epoch.number, view.epoch.open, view.epoch.members) == (2, False, ())
+
+    def test_the_number_of_one_that_may_have_begun_unheard_is_not_given_again(self):
+        """An agent that fell silent with its orders may act on them."""
+        view, _ = decided(with_crash(a_job(), MEMBER).model_copy(update={"epoch": self.LOST}))
+        silent = m("2/0")
+        assert max(each.report.epoch_seen for each in view.heard if each.report.member != silent) == 1
+        assert orders(view)[silent].epoch.over
+        assert orders(view)[silent].epoch.epoch == 2
 
     def test_nothing_is_given_up_for_an_epoch_that_nobody_remembers(self):
         view = with_followers(with_crash(a_job(), MEMBER)).model_copy(update={"epoch": self.LOST})
@@ -444,7 +452,7 @@ class TestRecordsThatWereLost:
             view = with_trainer(with_report(view, member, epoch_seen=5), member, state="waiting", epoch=5)
             view = with_followers(view)
         _, decisions = decided(view)
-        assert words(decisions)[1] == "BeginEpoch 6 step=10 0/0:OwnMemory 1/0:OwnMemory 2/0:OwnMemory (EveryoneWaits)"
+        assert words(decisions)[1] == "BeginEpoch 7 step=10 0/0:OwnMemory 1/0:OwnMemory 2/0:OwnMemory (EveryoneWaits)"
 
 
 VIEWS = [

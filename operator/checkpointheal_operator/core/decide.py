@@ -75,12 +75,15 @@ def _towards_the_next(moment: Moment) -> Decision:
 
 
 def _catch_up(moment: Moment) -> EndEpoch | None:
-    """Records that were lost must not let two memberships live: what agents know and we do not is closed."""
+    """Records that were lost must not let two memberships live: what agents know and we do not is closed.
+
+    So is the one behind it: it may have begun for one that has not been heard since.
+    """
     seen, known = highest_epoch(moment), moment.view.epoch.number
     if seen <= known or not any(place.is_waiting for place in moment.places.values()):
         return None
     message = Reason.RECORDS_BEHIND.tell(seen=seen, epoch=known)
-    return EndEpoch(epoch=seen, lost=(), reason=Reason.RECORDS_BEHIND, message=message)
+    return EndEpoch(epoch=seen + 1, lost=(), reason=Reason.RECORDS_BEHIND, message=message)
 
 
 def _restart(moment: Moment) -> EndEpoch | None:
