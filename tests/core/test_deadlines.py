@@ -4,14 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders_core import a_job
-from checkpointheal_operator.core.deadlines import FIFTHS, ORDERS, PATIENCE, Deadlines, derive, disorders
+from checkpointheal_operator.core.deadlines import ORDERS, PATIENCE, Deadlines, derive
 from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.policy import Policy
 
 
 @given(st.integers(4, 2_400))
 def test_what_follows_from_one_number_is_in_order(patience: int) -> None:
-    assert not list(disorders(derive(patience)))
+    told = derive(patience)
+    assert all(getattr(told, each.longer) >= getattr(told, each.shorter) for each in ORDERS)
 
 
 def test_the_usual_patience_gives_the_usual_deadlines() -> None:
@@ -25,12 +26,6 @@ def test_the_usual_patience_gives_the_usual_deadlines() -> None:
         go_on_without=policy.go_on_without,
         restore_budget=policy.restore_budget,
     )
-
-
-@given(st.fixed_dictionaries({name: st.integers(1, 100) for name in FIFTHS}))
-def test_each_order_that_is_broken_is_told_and_no_other(said: dict[str, int]) -> None:
-    broken = {(each.longer, each.shorter) for each in disorders(Deadlines(**said))}
-    assert broken == {(a.longer, a.shorter) for a in ORDERS if said[a.longer] < said[a.shorter]}
 
 
 @given(st.integers(4, 2_400))

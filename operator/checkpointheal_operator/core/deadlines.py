@@ -4,7 +4,6 @@ One number, of which every deadline is a multiple, so that they keep their order
 of them make no sense. Must not know where they are written down.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from checkpointheal.contract.base import Frozen, Seconds
@@ -55,8 +54,3 @@ ORDERS = (
 def derive(patience: float) -> Deadlines:
     """All of them."""
     return Deadlines(**{name: fifths * patience / 5 for name, fifths in FIFTHS.items()})
-
-
-def disorders(deadlines: Deadlines) -> Iterator[Order]:
-    """What is the wrong way round."""
-    return (each for each in ORDERS if getattr(deadlines, each.longer) < getattr(deadlines, each.shorter))
