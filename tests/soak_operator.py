@@ -199,7 +199,7 @@ def main() -> int:
         file = Path(stack.enter_context(tempfile.TemporaryDirectory()), "objects")
         server, program = stack.enter_context(api(CROWD, "soak_server")), ("-m", "soak_counted", str(file))
         steady = stack.enter_context(operator(server.url, program, **TRUST, LEADER_PORT=LEADER_PORT))
-        steady.until(lambda seen: seen.get('checkpointheal_looks_total{result="ok"}', 0) >= CROWD.jobs)
+        steady.until_looked(CROWD.jobs)
         soak = Soak(server, Steady(steady, file), options)
         asyncio.run(soak.run())
     if options.keep is not None:

@@ -45,6 +45,10 @@ class Crowd(NamedTuple):
         return f"team-{job // JOBS_A_NAMESPACE}"
 
 
+CROWDED = Crowd(pods=10_000, jobs=200, others=50_000)
+"""As a large cluster is."""
+
+
 def policy(crowd: Crowd, job: int) -> Json:
     """The job's CheckpointHeal."""
     spec = {"selector": {"matchLabels": {"job": f"job-{job}"}}, "layout": {"replicas": crowd.replicas}}

@@ -16,7 +16,8 @@ from typing import Any
 
 import builders_cluster
 from bench.scale import disturbing
-from bench.scale.crowd import Crowd, pod, policy
+from bench.scale.crowd import CROWDED as CROWD
+from bench.scale.crowd import pod, policy
 from bench.scale.disturbing import each
 from bench.scale.processes import Operator, clean, operator
 from bench.table import Row
@@ -27,7 +28,6 @@ from checkpointheal_operator.shell.kube import Kube, Selection
 from checkpointheal_operator.shell.kubeconfig import from_kubeconfig
 
 Json = dict[str, Any]
-CROWD = Crowd(pods=10_000, jobs=200, others=50_000)
 NODES = 20
 OTHERS = "scale-others"
 SYSTEM = "scale-system"
@@ -65,21 +65,10 @@ async def _rows(config: Path) -> list[Row]:
 
 
 async def _seen(kube: Kube, replica: Operator) -> list[Row]:
-    ready = await asyncio.to_thread(replica.until_ready)
-    led = await asyncio.to_thread(
-        replica.until, lambda seen: seen.get('checkpointheal_looks_total{result="ok"}', 0) >= CROWD.jobs
-    )
-    found = await disturbing.rows(kube, replica, OTHERS)
-    held = (await asyncio.to_thread(replica.metrics)).get('checkpointheal_watched_objects{kind="pods"}', 0.0)
+    found = await disturbing.rows(kube, replica, CROWD, OTHERS)
     there = len(kubectl("get", "pods", "-A", f"--selector={OPTED_IN}", "-o", "name").split())
     others = len(kubectl("get", "pods", "-n", OTHERS, "-o", "name").split())
-    return [
-        Row("start to synced", ready, "s", 30.0),
-        Row("start to every job looked at", led, "s", None, f"{CROWD.jobs} jobs"),
-        Row("pods that it holds", held, "", float(there), f"{there:,} that opted in are there, and {others:,} others"),
-        Row("most memory", replica.memory()[1], "MiB", 400.0, "resident"),
-        *found,
-    ]
+    return [*found, disturbing.held(replica, there, others)]
 
 
 async def _filled(kube: Kube) -> None:

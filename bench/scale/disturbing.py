@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple
 
+from bench.scale.crowd import Crowd
 from bench.scale.processes import Operator, total
 from bench.table import Row
 from checkpointheal_operator.shell.cluster import PODS, NotThere, Ref
@@ -32,8 +33,10 @@ class Cost(NamedTuple):
     """Each second."""
 
 
-async def rows(kube: Kube, replica: Operator, namespace: str) -> list[Row]:
-    """While nothing happens, and while pods `other-0` and following of that namespace change."""
+async def rows(kube: Kube, replica: Operator, crowd: Crowd, namespace: str) -> list[Row]:
+    """Its start, then while nothing happens, and while pods `other-0` and following of that namespace change."""
+    ready = await asyncio.to_thread(replica.until_ready)
+    led = await asyncio.to_thread(replica.until_looked, crowd.jobs)
     await asyncio.sleep(QUIET)
     idle = await _cost(replica, lambda: asyncio.sleep(QUIET))
     watched = asyncio.create_task(_seen(kube, namespace))
@@ -41,12 +44,23 @@ async def rows(kube: Kube, replica: Operator, namespace: str) -> list[Row]:
     watched.cancel()
     (events,) = await asyncio.gather(watched)
     return [
+        Row("start to synced", ready, "s", 30.0),
+        Row("start to every job looked at", led, "s", None, f"{crowd.jobs} jobs"),
+        Row("most memory", replica.memory()[1], "MiB", 400.0, "resident"),
         Row("events of others' pods", float(events), "", 0.0, f"{CHANGED:,} changes within {busy.seconds:.0f} s"),
         Row("wake-ups while nothing happens", idle.wakeups, "/s", None, "its own timers'"),
         Row("wake-ups while others change", busy.wakeups, "/s"),
         Row("processor while nothing happens", idle.processor, "s/s"),
         Row("processor while others change", busy.processor, "s/s"),
     ]
+
+
+def held(replica: Operator, there: int, others: int) -> Row:
+    """Of pods that opted in it holds all that are `there`, and nobody else's."""
+    holds = replica.metrics().get('checkpointheal_watched_objects{kind="pods"}', 0.0)
+    return Row(
+        "pods that it holds", holds, "", float(there), f"{there:,} that opted in are there, and {others:,} others"
+    )
 
 
 async def each(numbers: Iterable[int], do: Callable[[int], Awaitable[None]]) -> None:

@@ -67,6 +67,10 @@ class Operator(NamedTuple):
             time.sleep(LOOK_EVERY)
         raise TimeoutError("the operator does not come to it")
 
+    def until_looked(self, jobs: int) -> float:
+        """Seconds from its start until it has looked at so many jobs."""
+        return self.until(lambda seen: seen.get('checkpointheal_looks_total{result="ok"}', 0) >= jobs)
+
     def until_ready(self) -> float:
         """Seconds from its start until it has listed everything once."""
         while True:

@@ -46,6 +46,6 @@ def _rows(pods: int, seconds: float, mebibytes: float) -> list[Row]:
 def _round(url: str, crowd: Crowd) -> tuple[float, ...]:
     with operator(url, LEASE=f"round-{time.monotonic_ns()}") as replica:
         synced, busy = replica.until_ready(), replica.seconds()
-        leading = replica.until(lambda seen: seen.get('checkpointheal_looks_total{result="ok"}', 0) >= crowd.jobs)
+        leading = replica.until_looked(crowd.jobs)
         time.sleep(STAYS)
         return synced, busy, leading, replica.memory()[1], replica.seconds()

@@ -37,7 +37,7 @@ def rows() -> list[Row]:
 def storm(crowd: Crowd) -> list[Row]:
     """Waits for both decisions of a restart, and what it cost."""
     with api(crowd) as server, operator(server.url, **TRUST) as replica:
-        replica.until(lambda seen: seen.get('checkpointheal_looks_total{result="ok"}', 0) >= crowd.jobs)
+        replica.until_looked(crowd.jobs)
         agents = Agents(crowd, Door(f"https://localhost:{replica.gateway}", trusting(server.url)))
         return asyncio.run(_storm(agents, replica, server))
 

@@ -152,16 +152,16 @@ def _ended(epoch: EpochRecord, decision: EndEpoch, now: float) -> EpochRecord:
 
     Of an epoch that the records never saw begin, nothing is known but its number.
     """
-    restarts = _with_restarts(epoch, decision).restarts
+    told = _with_restarts(epoch, decision)
     if not epoch.open and decision.epoch == epoch.number:
-        return epoch.model_copy(update={"restarts": restarts})
+        return told
     known = epoch if decision.epoch == epoch.number else EpochRecord(number=decision.epoch, highest=epoch.highest)
     update = {
         "open": False,
         "ended_at": now,
         "lost": decision.lost,
         "sound": decision.sound,
-        "restarts": restarts,
+        "restarts": told.restarts,
         "reason": decision.reason,
         "message": decision.message,
     }

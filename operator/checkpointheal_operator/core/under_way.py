@@ -40,7 +40,7 @@ def end_for_lost(number: int, lost: Sequence[Loss]) -> EndEpoch:
     return EndEpoch(
         epoch=number,
         lost=tuple(loss.member for loss in lost),
-        restart_trainer=tuple(loss.restart for loss in lost if loss.restart),
+        restart_trainer=_restarts(lost),
         reason=lost[0].reason,
         message=lost[0].message,
     )
@@ -52,8 +52,11 @@ def _stuck_aside(moment: Moment) -> tuple[Loss, ...]:
 
 
 def _restart(number: int, due: Sequence[Loss]) -> Restart:
-    restarts = tuple(loss.restart for loss in due if loss.restart)
-    return Restart(epoch=number, restart_trainer=restarts, reason=due[0].reason, message=due[0].message)
+    return Restart(epoch=number, restart_trainer=_restarts(due), reason=due[0].reason, message=due[0].message)
+
+
+def _restarts(losses: Sequence[Loss]) -> tuple[str, ...]:
+    return tuple(loss.restart for loss in losses if loss.restart)
 
 
 def _leave(moment: Moment, back: tuple[MemberId, ...]) -> LeaveEpoch:

@@ -1,7 +1,7 @@
 """One side of one drill, in a process of its own: as a transfer for a heal, but nobody is held up and nothing is kept.
 
-The donor gives its newest generation, chosen once the recipient
-has come, because training goes on and writes over what is older. Must not know the gateway.
+The donor gives its newest generation, chosen once the recipient has come, because training goes on and writes over what
+is older. Must not know the gateway.
 """
 
 import contextlib

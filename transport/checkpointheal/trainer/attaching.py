@@ -15,7 +15,7 @@ from checkpointheal.trainer.parts import declare
 from checkpointheal.trainer.resting import require_optimizer
 from checkpointheal.trainer.settings import TrainerSettings
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("checkpointheal")
 _attached: set[str] = set()
 
 
