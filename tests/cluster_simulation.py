@@ -3,6 +3,7 @@
 import asyncio
 
 from builders_api import JOB, WHERE, a_policy, set_pods
+from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.core import decisions as core
 from checkpointheal_operator.core.decisions import Nothing, Wait
@@ -26,6 +27,7 @@ class ClusterSimulation(Simulation):
         self.cluster.put(CHECKPOINTHEALS, a_policy(layout={"replicas": replicas, "ranks": ranks}, **spec))
         self.leader_since = self.now
         self.errors: list[ClusterError] = []
+        self.owed: dict[str, Json] = {}
 
     def look(self) -> list[core.Decision]:
         self.put_pods()
@@ -42,6 +44,9 @@ class ClusterSimulation(Simulation):
             self.view = looked.view
             self.heard = {each.report.pod_uid: each for each in remember(looked.view, self.now).heard}
             made += looked.decisions
+            if looked.untold is not None:
+                self.errors.append(looked.untold)
+                continue
             if isinstance(made[-1], Nothing | Wait):
                 break
         if not made:
@@ -55,12 +60,13 @@ class ClusterSimulation(Simulation):
         set_pods(self.cluster, *(pod.facts for pod in self.pods.values()))
 
     async def _look(self):
-        around = Surroundings(self.cluster, lambda: self.now)
+        around = Surroundings(self.cluster, lambda: self.now, owed=self.owed)
         return await look(around, WHERE, JOB, Listening(self.leader_since, tuple(self.heard.values())))
 
     def restart_operator(self, *, with_records: bool = True) -> None:
         super().restart_operator(with_records=with_records)
         self.leader_since = self.now
+        self.owed = {}
 
     @property
     def heals(self) -> list[Heal]:

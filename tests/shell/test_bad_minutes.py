@@ -5,10 +5,12 @@ import pytest
 from builders_core import m
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.shell.cluster import (
+    EVENTS,
     HEALS,
     ClusterError,
     Conflict,
     Forbidden,
+    Refused,
     TooManyRequests,
     Unreachable,
 )
@@ -16,11 +18,12 @@ from cluster_simulation import ClusterSimulation
 
 MINUTE, ROUND = 60.0, 5.0
 LOST = m("1/0")
+RECORDS = [("create", "heals"), ("patch", "heals")]
 ERRORS = [TooManyRequests("slowly", 1.0), Unreachable("status 500"), Conflict("it was changed")]
 
 
-def a_job_that_trains() -> ClusterSimulation:
-    job = ClusterSimulation(3, 1)
+def a_job_that_trains(**spec: object) -> ClusterSimulation:
+    job = ClusterSimulation(3, 1, **spec)
     job.go_on()
     job.train_to(5)
     job.go_round()
@@ -83,7 +86,7 @@ def test_a_right_that_is_missing_for_a_minute_costs_no_more_than_that_minute(cal
 
     job.cluster.before = fail
     trained = live_through_it(job)
-    assert bool(trained) == (call == ("create", "events")), "a heal waits for its records, not for its Events"
+    assert bool(trained) == (call not in RECORDS), "a heal waits for its records, not for what people are told"
     assert job.errors
     assert_healed_once(job)
 
@@ -98,3 +101,41 @@ def test_a_server_that_takes_a_second_for_each_write_delays_and_does_not_confuse
     assert live_through_it(job)
     assert not job.errors
     assert_healed_once(job)
+
+
+def test_a_job_is_healed_again_and_again_while_no_event_can_be_made_and_they_are_all_made_afterwards():
+    job = a_job_that_trains()
+    is_refused = True
+
+    def fail(number: int) -> None:
+        if is_refused and job.cluster.calls[number] == ("create", "events"):
+            raise Unreachable("status 500")
+
+    job.cluster.before = fail
+    for member in ("1/0", "2/0", "1/0"):
+        job.replace_pod(m(member))
+        job.go_on()
+        assert job.is_training
+        job.train_to(max(job.steps) + 3)
+        job.go_round()
+    assert not job.cluster.all(EVENTS)
+    is_refused = False
+    job.go_on()
+    assert [each["reason"] for each in job.cluster.all(EVENTS)] == ["Healed"] * 3
+
+
+def test_agents_are_ordered_what_was_decided_though_people_cannot_be_told():
+    job = a_job_that_trains(historyLimit=0)
+
+    def fail(number: int) -> None:
+        if job.cluster.calls[number] == ("delete", "heals"):
+            raise Refused("an admission policy keeps every Heal")
+
+    job.cluster.before = fail
+    for _ in range(3):
+        job.replace_pod(LOST)
+        job.go_on()
+        assert job.is_training
+        job.train_to(max(job.steps) + 3)
+        job.go_round()
+    assert any(isinstance(each, Refused) for each in job.errors)

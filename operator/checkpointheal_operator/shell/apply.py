@@ -6,11 +6,13 @@ anything was decided.
 """
 
 import contextlib
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from pydantic import ValidationError
 
+from checkpointheal.contract.log_lines import about
 from checkpointheal.contract.seats import pod_name, pod_of
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
@@ -40,6 +42,7 @@ from checkpointheal_operator.shell.cluster import (
     PODS,
     AlreadyThere,
     Cluster,
+    ClusterError,
     Conflict,
     Ref,
 )
@@ -61,12 +64,19 @@ from checkpointheal_operator.shell.telling import (
     standing_back_status,
 )
 
+log = logging.getLogger("checkpointheal.operator")
+
+OWED_AT_MOST = 50
+"""Events of one job: where they are refused for good, the log alone has the older ones."""
+
 
 class Desk:
     """One job's objects as they were last read or written. Every method raises ClusterError; then read again."""
 
-    def __init__(self, cluster: Cluster, objects: JobObjects) -> None:
+    def __init__(self, cluster: Cluster, objects: JobObjects, owed: dict[str, Json] | None = None) -> None:
+        """`owed`: Events that could not be made, by name, of earlier looks and of this one."""
         self._cluster = cluster
+        self._owed = {} if owed is None else owed
         self._policy = objects.policy
         self._heals = {name: each.object for name, each in objects.heals.items()}
 
@@ -105,6 +115,7 @@ class Desk:
         kept = {each.name for each in prune(view.heals, self._policy.spec.history_limit)}
         for name in sorted(self._heals.keys() - kept):
             await self._drop(self._heals[name])
+        await self._announce_owed()
 
     async def _tell_progress(self, said: Told, record: HealRecord) -> None:
         """The Event first, as at the end: what the status says is not told again."""
@@ -113,23 +124,20 @@ class Desk:
             return
         status = progress(said, record, stored)
         if is_told_held(status) and not is_told_held(stored.status):
-            with contextlib.suppress(AlreadyThere):
-                await self._cluster.create(EVENTS, held_event(record, stored, said))
+            await self._announce(held_event(record, stored, said))
         if is_progress_news(status, stored.status):
             await self._patch_heal(record.name, {"status": status.patch()}, status=True)
 
     async def _tell_of_probation(self, said: Told, found: Iterable[Finding]) -> None:
         """The Events first: once the status says it, nobody comes back for them."""
         for body in probation_events(said, self._policy.metadata.namespace, found):
-            with contextlib.suppress(AlreadyThere):
-                await self._cluster.create(EVENTS, body)
+            await self._announce(body)
 
     async def drill(self, record: DrillRecord, said: Told) -> JobView:
         """Write down that a drill began or ended. The Event first, as at the end of a heal."""
         after = said.view.model_copy(update={"drill": record})
         if not record.is_open:
-            with contextlib.suppress(AlreadyThere):
-                await self._cluster.create(EVENTS, drill_event(record, self._policy, said.now))
+            await self._announce(drill_event(record, self._policy, said.now))
         await self._write_job(replace(said, view=after))
         return after
 
@@ -192,9 +200,29 @@ class Desk:
     async def _conclude(self, record: HealRecord, said: Told) -> None:
         """The Event first: once the status says that it is over, nobody comes back for it."""
         stored = self._heals[record.name]
-        with contextlib.suppress(AlreadyThere):
-            await self._cluster.create(EVENTS, event(record, stored, said.now))
+        await self._announce(event(record, stored, said.now))
         await self._patch_heal(record.name, {"status": progress(said, record, stored).patch()}, status=True)
+
+    async def _announce(self, body: Json) -> None:
+        """An Event, at once or with what is told later: no heal waits for a word to people."""
+        name = body["metadata"]["name"]
+        try:
+            await self._make(body)
+        except ClusterError as error:
+            facts = about(namespace=self._policy.metadata.namespace, policy=self._policy.metadata.name)
+            log.warning("an Event could not be made (%s): %s: %s", error, body["reason"], body["message"], extra=facts)
+            self._owed[name] = body
+            for oldest in list(self._owed)[:-OWED_AT_MOST]:
+                del self._owed[oldest]
+
+    async def _announce_owed(self) -> None:
+        for name, body in list(self._owed.items()):
+            await self._make(body)
+            del self._owed[name]
+
+    async def _make(self, body: Json) -> None:
+        with contextlib.suppress(AlreadyThere):
+            await self._cluster.create(EVENTS, body)
 
     async def _write_job(self, said: Told) -> None:
         await self._write_status(job_status(said, self._policy))

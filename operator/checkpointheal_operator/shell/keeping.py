@@ -45,7 +45,7 @@ class Keeper:
     """One policy's."""
 
     def __init__(self, around: Surroundings, place: Place, ties: Ties) -> None:
-        self._around, self._place, self._ties = replace(around, wrote=self._wrote, reader=Reader()), place, ties
+        self._around, self._place, self._ties = replace(around, wrote=self._wrote, reader=Reader(), owed={}), place, ties
         self._noticed = asyncio.Event()
         self._failures, self._took = 0, 0.0
         self._waits_for = ""
@@ -86,11 +86,10 @@ class Keeper:
         began, result = time.monotonic(), OK
         try:
             looked = await look(self._around, *self._place, self._ties.listening())
+            result = looked.untold.reason if looked.untold is not None else OK
         except ClusterError as error:
             result = error.reason
-            self._failures += 1
-            self._warn(f"{error.reason}: {error}", result)
-            return min(pause(error) * 2 ** min(self._failures - 1, 8), SLOWEST), False
+            return self._pause(error), False
         except ValueError as error:
             result = UNREADABLE
             self._failures += 1
@@ -99,13 +98,28 @@ class Keeper:
         finally:
             self._took = time.monotonic() - began
             self._around.metrics.looked(result, self._took)
-        self._failures, self._seen_at = 0, time.monotonic()
+        self._take(looked)
+        if looked.untold is not None:
+            return min(self._pause(looked.untold), self._rest(looked)), True
+        self._failures = 0
+        return self._rest(looked), True
+
+    def _rest(self, looked: Looked) -> float:
+        if looked.until is None:
+            return LOOK_EVERY
+        return min(LOOK_EVERY, max(0.0, looked.until - self._around.clock()))
+
+    def _take(self, looked: Looked) -> None:
+        self._seen_at = time.monotonic()
         self.open_heals = sum(heal.is_open for heal in looked.view.heals)
         self._tell(looked)
         self._ties.looked(looked)
-        if looked.until is None:
-            return LOOK_EVERY, True
-        return min(LOOK_EVERY, max(0.0, looked.until - self._around.clock())), True
+
+    def _pause(self, error: ClusterError) -> float:
+        """Said, and the longer the more often in a row."""
+        self._failures += 1
+        self._warn(f"{error.reason}: {error}", error.reason)
+        return min(pause(error) * 2 ** min(self._failures - 1, 8), SLOWEST)
 
     def _wrote(self, decision: Decision, view: JobView) -> None:
         """Told as soon as it stands: what comes after it in the same look may fail."""

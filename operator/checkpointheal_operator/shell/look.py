@@ -6,11 +6,12 @@ know what woke it up.
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
 
 from checkpointheal.contract.log_lines import about
 from checkpointheal.contract.orders import Orders
+from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Decision, Nothing, Wait, asked_by, held_by
 from checkpointheal_operator.core.drills import next_drill, wakes_at
@@ -48,7 +49,7 @@ DRILL_SECONDS = 1.0
 class Surroundings:
     """What every job's operator needs: the API, and the time in seconds since 1970; and where it counts.
 
-    `wrote` hears of each decision as soon as it stands in the API, with what stands there. `reader` is one job's.
+    `wrote` hears of each decision as soon as it stands in the API, with what stands there. `reader` and the Events `owed` are one job's.
     """
 
     cluster: Cluster
@@ -56,6 +57,7 @@ class Surroundings:
     metrics: OperatorMetrics = field(default_factory=OperatorMetrics)
     wrote: Callable[[Decision, JobView], None] = lambda _decision, _view: None
     reader: Reader = field(default_factory=Reader)
+    owed: dict[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,19 +69,24 @@ class Looked:
     until: float | None
     instead: Orders | None = None
     """What all its pods are ordered instead, where the job is left alone though it is this policy's."""
+    untold: ClusterError | None = None
+    """Why people could not be told of it, where they could not."""
 
 
 async def look(around: Surroundings, namespace: str, name: str, listening: Listening) -> Looked:
-    """Bring the job as far as it goes now. Raises ClusterError; what was written before stands, and is seen next."""
+    """Bring the job as far as it goes now. Raises ClusterError; what was written before stands, and is seen next.
+
+    Not where only people could not be told: agents wait for what was decided.
+    """
     objects = await around.reader.read(around.cluster, namespace, name)
-    desk = Desk(around.cluster, objects)
+    desk = Desk(around.cluster, objects, around.owed)
     view = view_of(objects, listening, around.clock())
     if objects.overlap is not None:
-        await desk.stand_back(standing_back(*objects.overlap), around.clock())
-        return _left_alone(view, objects.overlap)
+        untold = await _refusal(desk.stand_back(standing_back(*objects.overlap), around.clock()))
+        return replace(_left_alone(view, objects.overlap), untold=untold)
     if (found := difference(objects, listening.heard)) is not None:
-        await desk.stand_back(set_aside(found.message), around.clock())
-        return _set_aside(view, found)
+        untold = await _refusal(desk.stand_back(set_aside(found.message), around.clock()))
+        return replace(_set_aside(view, found), untold=untold)
     made: list[Decision] = []
     while len(made) < DECISIONS_AT_ONCE:
         now = around.clock()
@@ -89,10 +96,18 @@ async def look(around: Surroundings, namespace: str, name: str, listening: Liste
         view = await desk.apply(decision, view, now)
         around.wrote(decision, view)
     now = around.clock()
-    await desk.tell(view, now, held_by(made[-1]))
-    if len(made) == 1 and not asked_by(made[-1]):
+    untold = await _refusal(desk.tell(view, now, held_by(made[-1])))
+    if untold is None and len(made) == 1 and not asked_by(made[-1]):
         view = await _rehearse(desk, Told(view, now, held_by(made[-1])))
-    return Looked(view, tuple(made), _sooner(_until(made[-1], now), wakes_at(view, now)))
+    return Looked(view, tuple(made), _sooner(_until(made[-1], now), wakes_at(view, now)), untold=untold)
+
+
+async def _refusal(telling: Awaitable[None]) -> ClusterError | None:
+    try:
+        await telling
+    except ClusterError as error:
+        return error
+    return None
 
 
 async def _rehearse(desk: Desk, said: Told) -> JobView:
