@@ -10,6 +10,34 @@ from builders_agent import some_settings
 from builders_core import a_job, m, report_of
 from checkpointheal.agent.credentials import GatewayAccess
 from checkpointheal.agent.gateway_link import GatewayLink
+from checkpointheal.contract.orders import NOT_KNOWN, Orders
+
+
+class Ordered(GatewayLink):
+    """By a gateway that answers each poll with the next of these, and then never again."""
+
+    def __init__(self, *answers: Orders) -> None:
+        self._answers = iter(answers)
+
+    async def _exchange(self, *_: Any) -> bytes:
+        answer = next(self._answers, None)
+        if answer is None:
+            await asyncio.Event().wait()
+        return answer.model_dump_json().encode()
+
+
+def test_a_leader_that_does_not_know_its_orders_yet_takes_none_back() -> None:
+    """It had a fetch stopped and a trainer told that its epoch is over, at a change of the leader."""
+
+    async def follow() -> list[int]:
+        taken: list[Orders] = []
+        link = Ordered(*(Orders(revision=each) for each in (5, NOT_KNOWN, 5, 6)))
+        following = asyncio.create_task(link.follow_orders(taken.append))
+        await asyncio.wait({following}, timeout=0.1)
+        following.cancel()
+        return [each.revision for each in taken]
+
+    assert asyncio.run(follow()) == [5, 6]
 
 
 class Answered(GatewayLink):

@@ -12,7 +12,7 @@ from checkpointheal.agent.keep import Keep
 from checkpointheal.agent.peer_door import PeerDoor, Peers
 from checkpointheal.agent.peer_trust import ByKey
 from checkpointheal.agent.rendezvous import Board, Rendezvous
-from checkpointheal.contract.orders import EpochOrder, Peer
+from checkpointheal.contract.orders import NOT_KNOWN, EpochOrder, Orders, Peer
 from checkpointheal.contract.trainer import StoreAsk, StoreSaid
 from checkpointheal.errors import PeerLost, PeerRefused
 
@@ -21,8 +21,8 @@ def ask(do: str, key: str = "0", value: bytes = b"", epoch: int = 3, number: int
     return StoreAsk(number=number, epoch=epoch, do=do, key=key, value=value)
 
 
-def order(host: Peer | None, epoch: int = 3, *, over: bool = False) -> EpochOrder:
-    return EpochOrder(epoch=epoch, over=over, host=host)
+def order(host: Peer | None, epoch: int = 3, *, over: bool = False) -> Orders:
+    return Orders(revision=1, epoch=EpochOrder(epoch=epoch, over=over, host=host))
 
 
 async def nobody(_host: Peer, _ask: StoreAsk) -> StoreSaid:
@@ -101,10 +101,10 @@ def test_a_rendezvous_is_for_addresses_not_for_data(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(
     "standing",
-    [None, order(build.a_peer(1), epoch=2), order(build.a_peer(1), epoch=4), order(build.a_peer(1), over=True)],
+    [Orders(revision=1), order(build.a_peer(1), epoch=2), order(build.a_peer(1), epoch=4), order(build.a_peer(1), over=True)],
     ids=["no epoch", "an older one", "a newer one", "over"],
 )
-def test_a_trainer_of_another_epoch_meets_nobody(standing: EpochOrder | None) -> None:
+def test_a_trainer_of_another_epoch_meets_nobody(standing: Orders) -> None:
     said = asyncio.run(Rendezvous("uid-1", lambda: standing).ask(ask("set"), nobody))
     assert said.reason == "EpochIsOver"
 
@@ -130,6 +130,12 @@ def test_a_host_that_is_not_known_or_does_not_answer_is_asked_again_until_the_ep
 
     said = asyncio.run(Rendezvous("uid-0", lambda: next(stands)).ask(ask("get"), gone))
     assert (len(calls), said.reason) == (2, "EpochIsOver")
+
+
+def test_an_agent_that_has_just_started_does_not_take_that_it_has_no_orders_yet_for_an_end() -> None:
+    stands = iter([Orders(revision=NOT_KNOWN), Orders(revision=NOT_KNOWN), order(build.a_peer(1))])
+    said = asyncio.run(Rendezvous("uid-1", lambda: next(stands)).ask(ask("set", value=b"here"), nobody))
+    assert (said.reason, next(stands, None)) == ("", None)
 
 
 def test_a_count_is_never_said_twice() -> None:

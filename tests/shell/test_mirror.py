@@ -62,6 +62,23 @@ def test_what_was_deleted_here_does_not_come_back_by_an_older_list():
     assert list(mirror) == []
 
 
+def test_what_is_not_selected_any_more_and_then_again_is_held_again():
+    mirror = a_mirror(an_object(5))
+    mirror.drop("u1", "6")
+    mirror.put(an_object(5))
+    assert list(mirror) == []
+    mirror.put(an_object(7))
+    assert list(mirror) == [an_object(7)]
+
+
+def test_of_what_was_deleted_here_nothing_counts_any_more_however_late():
+    mirror = a_mirror(an_object(5))
+    mirror.drop("u1")
+    mirror.drop("u1", "6")
+    mirror.put(an_object(7))
+    assert list(mirror) == []
+
+
 def test_the_memory_of_deletions_does_not_grow():
     mirror = a_mirror()
     for version in range(1, 100):

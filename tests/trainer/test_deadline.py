@@ -1,10 +1,12 @@
 """A call that nothing frees is left behind once the epoch is over, and not before."""
 
 import threading
+from concurrent.futures import Future
 
 import pytest
 from torch.distributed import HashStore
 
+from checkpointheal.trainer import deadline
 from checkpointheal.trainer.deadline import unless
 from checkpointheal.trainer.faults import Faults
 from checkpointheal.trainer.groups import Groups
@@ -31,6 +33,30 @@ def test_its_own_timeout_is_not_taken_for_patience():
 
     with pytest.raises(TimeoutError, match="its own"):
         unless(never, overdue)
+
+
+def test_a_result_that_comes_in_the_moment_in_which_it_is_not_waited_for_is_not_lost(monkeypatch: pytest.MonkeyPatch):
+    returned = threading.Event()
+
+    class Late(Future[int]):
+        """Whoever waits gives up before it comes, and looks up behind it."""
+
+        def result(self, timeout: float | None = None) -> int:
+            if timeout is None:
+                return super().result()
+            assert returned.wait(SECONDS)
+            raise TimeoutError
+
+    def call() -> int:
+        return 7
+
+    def done(late: Late) -> None:
+        returned.set()
+
+    late = Late()
+    late.add_done_callback(done)
+    monkeypatch.setattr(deadline, "Future", lambda: late)
+    assert unless(never, call) == 7
 
 
 def test_it_is_left_behind_once_that_is_over_and_goes_on_by_itself():

@@ -9,12 +9,12 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 
-from checkpointheal.contract.orders import Orders
+from checkpointheal.contract.orders import NOT_KNOWN, Orders
 from checkpointheal.contract.report import AgentReport
 from checkpointheal_operator.core.hearing import hear
 from checkpointheal_operator.core.view import Heard
 
-NO_ORDERS = Orders(revision=0)
+NO_ORDERS = Orders(revision=NOT_KNOWN)
 
 
 class Hub:

@@ -5,6 +5,7 @@ Versions are compared as numbers, which the API promises of one kind's objects. 
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from checkpointheal_operator.api.base import Json
 
@@ -21,6 +22,11 @@ Changed = Callable[[Json | None, Json | None], None]
 """Hears of an object as it was held and as it is held now; None: not at all."""
 
 
+class _Gone(NamedTuple):
+    at: int
+    for_good: bool
+
+
 class Mirror:
     """Objects of one kind. Whoever reads one must not change it. `changed` hears of each change of what is held."""
 
@@ -28,7 +34,7 @@ class Mirror:
         self._changed, self._slim = changed, slim
         self._held: dict[str, dict[str, Json]] = {}
         self._places: dict[str, Place] = {}
-        self._gone: dict[str, int] = {}
+        self._gone: dict[str, _Gone] = {}
 
     def __len__(self) -> int:
         return len(self._places)
@@ -72,7 +78,7 @@ class Mirror:
         """It is or was like this: an older truth than what is held changes nothing. What is `ours` nobody is told."""
         (namespace, name), uid = _place(found), _uid(found)
         held = self.get(namespace, name)
-        if uid in self._gone or (held is not None and _version(found) <= _version(held)):
+        if self._is_over(uid, _version(found)) or (held is not None and _version(found) <= _version(held)):
             return
         if held is not None:
             self._places.pop(_uid(held))
@@ -82,15 +88,24 @@ class Mirror:
             self._changed(held, now)
 
     def drop(self, uid: str, version: str = "") -> None:
-        """That life is over, and nothing that was said of it before counts any more."""
+        """Nothing that was said of it up to then counts any more; without a `version`, that life is over for good.
+
+        A watch that a selector narrows says so of an object that is not selected any more, and may be again.
+        """
         held = self.by_uid(uid)
-        self._gone[uid] = max(_number(version), _version(held) if held else 0)
+        before = self._gone.get(uid, _Gone(0, False))
+        at = max(before.at, _number(version), _version(held) if held else 0)
+        self._gone[uid] = _Gone(at, before.for_good or not version)
         if held is not None:
             self._let_go(held)
 
     def passed(self, version: str) -> None:
         """All that happened up to `version` was heard: nothing older can come late."""
-        self._gone = {uid: at for uid, at in self._gone.items() if at > _number(version)}
+        self._gone = {uid: each for uid, each in self._gone.items() if each.at > _number(version)}
+
+    def _is_over(self, uid: str, version: int) -> bool:
+        gone = self._gone.get(uid)
+        return gone is not None and (gone.for_good or version <= gone.at)
 
     def _let_go(self, held: Json) -> None:
         (namespace, name), uid = _place(held), _uid(held)

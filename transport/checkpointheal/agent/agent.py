@@ -51,7 +51,7 @@ from checkpointheal.agent.unprotected import Unprotected
 from checkpointheal.agent.upkeep import Upkeep
 from checkpointheal.arena import Arena
 from checkpointheal.contract import trainer as words
-from checkpointheal.contract.orders import Orders
+from checkpointheal.contract.orders import NOT_KNOWN, Orders
 from checkpointheal.contract.report import Flaw
 from checkpointheal.errors import CheckpointHealError
 
@@ -63,7 +63,7 @@ class Agent:
 
     def __init__(self, settings: AgentSettings, session: aiohttp.ClientSession) -> None:
         self._settings = settings
-        self._orders = Orders(revision=0)
+        self._orders = Orders(revision=NOT_KNOWN)
         self._background = Background()
         self._arena = Arena.create(settings.arena, slots=settings.slots)
         self._remembered = Remembered(settings.arena)
@@ -93,7 +93,7 @@ class Agent:
         self._giving.expect = self._peer_door.expect
         self._giving.is_training = lambda: self._seen.facts.state == "training"
         self._giving.papers = taking.papers = rehearsing.papers = self._certificates.papers
-        self._rendezvous = Rendezvous(settings.pod_uid, lambda: self._orders.epoch)
+        self._rendezvous = Rendezvous(settings.pod_uid, lambda: self._orders)
         self._peer_door.answer_store = self._rendezvous.board.answer
         self._reporting = Reporting(
             settings=settings,

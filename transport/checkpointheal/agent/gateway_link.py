@@ -13,7 +13,7 @@ import aiohttp
 from pydantic import ValidationError
 
 from checkpointheal.agent.credentials import GatewayAccess
-from checkpointheal.contract.orders import Orders
+from checkpointheal.contract.orders import NOT_KNOWN, Orders
 from checkpointheal.contract.report import AgentReport
 from checkpointheal.contract.trust import CertificateRequest, Issued
 
@@ -51,7 +51,7 @@ class GatewayLink:
                     await self._changed.wait()
 
     async def follow_orders(self, take: Callable[[Orders], None]) -> None:
-        """Hand over each new set of orders."""
+        """Hand over each new set of orders. A leader that has not looked yet has none: those before stand until then."""
         seen = -1
         while True:
             body = await self._exchange("GET", "/orders", None, {"seen": str(seen)}, POLL_SECONDS + 10)
@@ -65,7 +65,7 @@ class GatewayLink:
                 log.warning("orders that this version cannot read: %s", str(error).partition("\n")[0])
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            if orders.revision != seen:
+            if orders.revision not in (seen, NOT_KNOWN):
                 seen = orders.revision
                 take(orders)
 

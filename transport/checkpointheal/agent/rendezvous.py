@@ -8,7 +8,7 @@ epoch meets nobody. Must not know HTTP or torch.
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from checkpointheal.contract.orders import EpochOrder, Peer
+from checkpointheal.contract.orders import NOT_KNOWN, EpochOrder, Orders, Peer
 from checkpointheal.contract.trainer import StoreAsk, StoreSaid
 from checkpointheal.errors import PeerLost, PeerRefused
 
@@ -74,20 +74,17 @@ class Board:
 
 
 class Rendezvous:
-    """A member's way to the store of its epoch. `order` gives what stands; `call` speaks with another agent."""
+    """A member's way to the store of its epoch. `orders` gives what stands; `call` speaks with another agent."""
 
-    def __init__(self, pod_uid: str, order: Callable[[], EpochOrder | None]) -> None:
-        self._pod_uid, self._order = pod_uid, order
+    def __init__(self, pod_uid: str, orders: Callable[[], Orders]) -> None:
+        self._pod_uid, self._orders = pod_uid, orders
         self.board = Board()
 
     async def ask(self, said: StoreAsk, call: Callable[[Peer, StoreAsk], Awaitable[StoreSaid]]) -> StoreSaid:
         """The answer, however long it takes while the epoch lasts."""
-        while (order := self._order()) is not None and order.epoch == said.epoch and not order.over:
-            if order.host is None:
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
+        while (host := await self._host(said.epoch)) is not None:
             try:
-                answer = await (self.board.answer(said) if self._is_me(order.host) else call(order.host, said))
+                answer = await (self.board.answer(said) if self._is_me(host) else call(host, said))
             except PeerLost as error:
                 if said.do == "add":  # the one word that must not be said twice
                     return _refused(said, error.reason, str(error))
@@ -99,8 +96,24 @@ class Rendezvous:
                 return answer
         return _is_over(said)
 
+    async def _host(self, epoch: int) -> Peer | None:
+        """Who holds the store of that epoch, as soon as that is known; None where it is over.
+
+        An agent that has just started has heard nothing yet: its trainer, which waits since before, must not take that
+        for an end.
+        """
+        while (orders := self._orders()).revision == NOT_KNOWN or _lasts(orders.epoch, epoch):
+            if orders.epoch is not None and orders.epoch.host is not None:
+                return orders.epoch.host
+            await asyncio.sleep(RETRY_SECONDS)
+        return None
+
     def _is_me(self, host: Peer) -> bool:
         return host.pod_uid == self._pod_uid
+
+
+def _lasts(order: EpochOrder | None, epoch: int) -> bool:
+    return order is not None and order.epoch == epoch and not order.over
 
 
 def _sum(held: bytes, more: bytes) -> bytes | None:

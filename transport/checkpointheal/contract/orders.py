@@ -99,10 +99,14 @@ class EpochOrder(Message):
     )
 
 
+NOT_KNOWN = 0
+"""The revision of no orders: nobody has decided yet what this agent should be doing."""
+
+
 class Orders(Message):
     """All that an agent should be doing."""
 
-    revision: Count
+    revision: Count = Field(description="Another one where anything else is; 0: nothing is known.")
     epoch: EpochOrder | None = None
     assignment: Assignment | None = Field(default=None, description="This agent is the recipient.")
     grants: tuple[Assignment, ...] = Field(default=(), description="This agent is among the donors.")

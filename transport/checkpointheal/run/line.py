@@ -56,7 +56,7 @@ class AgentLine:
             peer.close()
             return
         self._socket, self._heard = peer, b""
-        for message in (self._untold, self._hello, self._standing):
+        for message in (self._hello, self._untold, self._standing):  # nobody is heard who has not said who it is
             if message is not None and self._send(message) and message is self._untold:
                 self._untold = None
 

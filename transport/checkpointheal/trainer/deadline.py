@@ -62,7 +62,7 @@ def unless(is_over: Callable[[], bool], call: Callable[[], T]) -> T:
         try:
             return future.result(LOOK_EVERY)
         except TimeoutError:
-            if future.done():
-                raise
+            if future.done():  # it may have raised that itself, or have come just now
+                return future.result()
             if is_over():
                 raise RuntimeError("it is over before all had come") from None
