@@ -14,14 +14,16 @@ from checkpointheal.agent.keep import Keep
 from checkpointheal.agent.peer_door import PeerDoor, Peers
 from checkpointheal.agent.peer_trust import ByKey
 from checkpointheal.agent.private_parts import PrivateParts
+from checkpointheal.agent.settings import AgentSettings
 from checkpointheal.arena import Arena
 from checkpointheal.contract.orders import Peer
+from checkpointheal.contract.trainer import PRIVATE_AT_MOST
 from checkpointheal.errors import PeerLost
 
 
 @asynccontextmanager
-async def a_buddy(replica: int, keep: Keep, key: str = build.KEY) -> AsyncIterator[Peer]:
-    door = PeerDoor(ByKey(key), keep, 1 << 20)
+async def a_buddy(replica: int, keep: Keep, key: str = build.KEY, limit: int = 1 << 20) -> AsyncIterator[Peer]:
+    door = PeerDoor(ByKey(key), keep, limit)
     endpoint = await door.open("127.0.0.1", 0)
     try:
         yield build.a_peer(replica, endpoint.port)
@@ -155,6 +157,17 @@ def test_an_agent_of_another_job_neither_leaves_nor_takes() -> None:
             assert await peers.put_private(stranger, build.a_member(0), 5, b"x") is False
             assert await peers.get_private(stranger, build.a_member(0), 4) is None
         assert [held.steps for held in keep.held()] == [(4,)]
+
+    asyncio.run(story())
+
+
+def test_the_largest_part_that_a_trainer_may_have_is_taken_by_an_agent_as_it_is_set() -> None:
+    async def story() -> None:
+        keep, limit = Keep(), AgentSettings.model_fields["private_limit"].default
+        async with a_buddy(1, keep, limit=limit) as buddy, aiohttp.ClientSession() as session:
+            part = bytes(PRIVATE_AT_MOST)
+            assert await Peers(session, ByKey(build.KEY)).put_private(buddy, build.a_member(0), 5, part)
+        assert [held.steps for held in keep.held()] == [(5,)]
 
     asyncio.run(story())
 

@@ -159,6 +159,16 @@ def test_a_pod_whose_policy_is_gone_is_told_so(stage):
     job.go_until(lambda: all(each == Orders(revision=1, withdrawn=True) for each in job.ordered.values()))
 
 
+def test_a_policy_that_cannot_be_read_keeps_no_pod_of_another_namespace_from_that_word(stage):
+    policy = a_policy()
+    policy["metadata"] = policy["metadata"] | {"namespace": "elsewhere"}
+    stage.call(lambda: stage.cluster.put(CHECKPOINTHEALS, policy))
+    stage.cluster.objects[Ref(CHECKPOINTHEALS, "elsewhere", POLICY.name)]["spec"] = {}  # as of another version of us
+    job = HttpSimulation(stage)
+    stage.call(lambda: stage.cluster.remove(POLICY))
+    job.go_until(lambda: len(job.ordered) == 3 and all(each.withdrawn for each in job.ordered.values()))
+
+
 def test_a_policy_that_comes_after_its_pods_is_soon_enough(stage):
     job = HttpSimulation(stage)
     stage.call(lambda: stage.cluster.remove(POLICY))

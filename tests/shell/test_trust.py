@@ -237,6 +237,20 @@ def test_a_keeper_of_certificates_that_stands_still_is_seen_to_and_one_at_rest_i
     run(story())
 
 
+def test_who_leads_again_reads_its_roots_before_any_agent_comes():
+    """Its certificate of then may be over, and the roots another leader's since."""
+    desk = Desk()
+    trust = desk.trust()
+
+    async def story() -> None:
+        async with trust.leading() as before:
+            pass
+        async with trust.leading() as now:
+            assert now is not before
+
+    run(story())
+
+
 def test_no_key_is_in_what_is_shown_to_new_pods_or_to_the_api_server():
     desk = Desk()
     run(desk.trust().look())

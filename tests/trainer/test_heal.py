@@ -13,7 +13,7 @@ import builders_classes as classes
 import checkpointheal
 from builders_trainer import FAR, OPTIMIZERS, SCHEDULES, SECONDS, FakeAgent, Sampler, Training
 from checkpointheal.arena import Arena
-from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver, Refused, Restored, Waiting
+from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, PRIVATE_AT_MOST, EpochOver, Refused, Restored, Waiting
 from checkpointheal.ends import mixed
 from checkpointheal.errors import (
     AlreadyAttached,
@@ -467,6 +467,11 @@ def test_private_state_over_its_limit_is_refused_at_the_first_commit(attach, age
     heal.restore()
     with pytest.raises(PrivateStateTooLarge, match="over the limit of 100"):
         heal.commit(1)
+
+
+def test_a_limit_that_no_agent_keeps_is_refused_before_anything_is_lost(attach, agent):
+    with pytest.raises(Misuse, match="more than 16777216 bytes for another"):
+        attach(Training(), private_limit=PRIVATE_AT_MOST + 1)
 
 
 def test_private_state_that_grows_over_its_limit_later_is_said_and_kills_nobody(attach, agent, caplog):

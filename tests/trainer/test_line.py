@@ -4,8 +4,10 @@ import os
 import signal
 import socket
 import threading
+import time
 
 import pytest
+import torch
 
 from checkpointheal.contract.trainer import (
     SOCKET_NAME,
@@ -15,10 +17,15 @@ from checkpointheal.contract.trainer import (
     PrivateKept,
     Reserve,
     Reserved,
+    Restored,
     Sealed,
     Wait,
 )
+from checkpointheal.trainer import line as line_room
 from checkpointheal.trainer.line import Line
+from checkpointheal.trainer.parts import declare
+from checkpointheal.trainer.place import Place
+from checkpointheal.trainer.restoring import Restoring
 from children import fork, wait
 
 SECONDS = 20.0
@@ -98,6 +105,28 @@ def test_an_answer_that_is_not_accepted_is_no_answer(line, agent):
     agent.say(Reserved())
     assert line.wait_for("reserve", lambda _: True, SECONDS) == Reserved()
     assert line.wait_for("private_kept", lambda said: said.step >= 4, 0) is None
+
+
+def test_a_trainer_that_goes_back_believes_no_word_about_steps_that_come_again(line, agent):
+    agent.say(PrivateKept(step=20, buddies=1))
+    assert line.wait_for("private_kept", lambda _: True, SECONDS)
+    restoring = Restoring(declare({"model": torch.nn.Linear(1, 1)}, {}), line, None, Place())
+    restoring.take_place(Restored(request=0, epoch=2, step=10, rung="Peer", slot=0))
+    assert line.wait_for("private_kept", lambda said: said.step >= 11, 0) is None
+
+
+def test_an_agent_that_hangs_up_on_every_call_is_called_after_a_pause(tmp_path, line, agent, monkeypatch):
+    """Both turned as fast as they could, where a word that is said on each call was none of its version."""
+    paused, sleep = [], time.sleep
+    monkeypatch.setattr(line_room.time, "sleep", lambda seconds: (paused.append(seconds), sleep(0.001)))
+    for _ in range(3):
+        paused.clear()
+        agent.connection.shutdown(socket.SHUT_RDWR)
+        agent.lines.close()
+        agent.connection.close()
+        agent.accept()
+        assert agent.hear().say == "hello"
+        assert line_room.PAUSE in paused
 
 
 def test_the_end_of_an_epoch_is_heard_while_nobody_waits(line, agent, ended):

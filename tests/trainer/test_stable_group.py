@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import torch.distributed as dist
 from checkpointheal.errors import EpochOver, PeersDone, TorchTooOld
 from checkpointheal.trainer import work as work_room
 from checkpointheal.trainer.faults import Faults
-from checkpointheal.trainer.groups import require_torch
+from checkpointheal.trainer.groups import Groups, require_torch
 from checkpointheal.trainer.stable_group import StableGroup, can_be_smaller
 
 SAFETY = 60.0
@@ -179,6 +180,23 @@ def test_it_is_known_by_its_name() -> None:
     group = a_group(None)
     assert (group.group_name, group.getBackendName()) == ("default", "checkpointheal")
     assert isinstance(group, dist.ProcessGroup)
+
+
+def test_ending_collectives_while_another_thread_takes_the_groups_out_is_no_error() -> None:
+    class Parted(Groups):
+        """The other thread comes between any two looks at what there is to end."""
+
+        def __getattribute__(self, name: str) -> Any:
+            found = super().__getattribute__(name)
+            if name == "_connections":
+                self._connections = None
+            return found
+
+    ended: list[object] = []
+    groups = Parted(0, 1)
+    groups._connections = SimpleNamespace(end=ended.append)
+    groups.end()
+    assert ended == [[]]
 
 
 @pytest.mark.parametrize("version", ["2.5.1+cpu", "2.0.0", "1.13.0"])

@@ -203,11 +203,16 @@ class Operator:
         self._speakers.keep_only({each.report.pod_uid for each in kept})
 
     def _tell_strangers(self) -> None:
-        """A pod that has spoken and that no job orders anything is told that there is no policy for it."""
-        if len(self._orders) == len(self._keepers):
-            found = frozenset(each.report.pod_uid for each in self.hub.heard) - self._whose.keys()
-            self.hub.change(dict.fromkeys(found, NO_POLICY), self._strangers - found - self._whose.keys())
-            self._strangers = found
+        """A pod that has spoken and that no job orders anything is told that there is no policy for it.
+
+        Not while it may be one of a job of its namespace that was not looked at yet.
+        """
+        unsure = {namespace for namespace, _name in self._keepers.keys() - self._orders.keys()}
+        unsure |= {""} if unsure else set()  # of pods whose namespace is not known
+        spoke = (each.report.pod_uid for each in self.hub.heard if each.report.pod_uid not in self._whose)
+        found = frozenset(uid for uid in spoke if self._speakers.namespace(uid) not in unsure)
+        self.hub.change(dict.fromkeys(found, NO_POLICY), self._strangers - found - self._whose.keys())
+        self._strangers = found
 
 
 def _is_status(before: Json | None, now: Json | None) -> bool:

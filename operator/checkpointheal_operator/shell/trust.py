@@ -58,6 +58,7 @@ class Trust:
         try:
             yield await self.begin()
         finally:
+            self._registrar = None  # whoever leads again reads first what another leader has made of it
             self._beat = None
 
     async def begin(self) -> Registrar:

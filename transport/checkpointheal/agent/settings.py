@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 from checkpointheal.contract.base import Count, Frozen, Seconds
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.seats import Seats, seat_folder, seat_name, seat_uid
+from checkpointheal.contract.trainer import PRIVATE_AT_MOST
 from checkpointheal.errors import Misuse
 
 PREFIX = "CHECKPOINTHEAL_"
@@ -35,7 +36,7 @@ class AgentSettings(Frozen):
     port: Count = 0
     slots: int = 2
     report_every: Seconds = 2.0
-    private_limit: Count = 4 << 20
+    private_limit: Count = PRIVATE_AT_MOST
     local_rank: Count = 0
     local_ranks: Count = 1
 

@@ -17,6 +17,8 @@ UNKEPT_SINCE = 2
 SOCKET_NAME = "agent.sock"
 LINE_LIMIT = 1 << 20
 """Bytes of one message, either way."""
+PRIVATE_AT_MOST = 16 << 20
+"""Bytes of one private part: an agent keeps some of two members, in the memory that it has besides the arena."""
 HOLD = "Hold"
 """Why a trainer waits for as long as it takes, where nothing is amiss."""
 EXIT_EPOCH_OVER = 75

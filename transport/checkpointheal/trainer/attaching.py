@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from checkpointheal.contract.trainer import PRIVATE_AT_MOST
 from checkpointheal.errors import AlreadyAttached, Misuse
 from checkpointheal.trainer.heal import Heal
 from checkpointheal.trainer.launcher import never_meets_again
@@ -31,7 +32,8 @@ def attach(
 
     Each keyword names a part with `state_dict()` and `load_state_dict()` that is equal on every replica: model,
     optimizer, scheduler, EMA. `private` names what belongs to this rank alone, such as its data position; random
-    streams and BatchNorm statistics are private without being named. `private_limit` is in bytes.
+    streams and BatchNorm statistics are private without being named. `private_limit` is in bytes,
+    16 MiB at most: peers keep these parts in memory.
     `background`: `commit` returns before weights and optimizer are copied, and the next `step()` of the optimizer waits
     for that copy; nothing else may write them until then.
     `on_demand`, among `epochs()` only: `commit` copies neither; survivors give the state of their last commit once a
@@ -39,6 +41,11 @@ def attach(
     Raises Misuse where a part cannot be kept, AlreadyAttached where this process has attached before.
     """
     parts = declare(replicated, private or {})
+    if private_limit > PRIVATE_AT_MOST:
+        raise Misuse(
+            f"attach() was given private_limit={private_limit}: no agent keeps a private part of more than "
+            f"{PRIVATE_AT_MOST} bytes for another; name what replicas share as a part"
+        )
     if background and on_demand:
         raise Misuse("attach() was given background=True and on_demand=True: what is not copied is not copied beside")
     if background or on_demand:

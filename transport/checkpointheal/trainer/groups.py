@@ -78,8 +78,9 @@ class Groups:
 
     def end(self) -> None:
         """End what is blocked in a collective. May be called from another thread, and again and again."""
-        if self._connections is not None:
-            self._connections.end(self._inside)
+        connections = self._connections  # `shut` may take them away meanwhile
+        if connections is not None:
+            connections.end(self._inside)
 
     def shut(self) -> None:
         """Take every inside out; the groups are mirrors until the next epoch.

@@ -32,9 +32,9 @@ from checkpointheal.contract.trainer import (
 
 log = logging.getLogger("checkpointheal")
 
+PAUSE = 0.1
+"""Seconds between two calls."""
 _KIND = {"reserved": "reserve", "refused": "reserve"}
-
-
 _LINES: "weakref.WeakSet[Line]" = weakref.WeakSet()
 
 
@@ -78,6 +78,11 @@ class Line:
     def latest(self, kind: str) -> AgentSays | None:
         """The latest answer of this kind."""
         return self._answers.get(kind)
+
+    def forget(self, kind: str) -> None:
+        """What was answered so far belongs to a past that is over."""
+        with self._changed:
+            self._answers.pop(kind, None)
 
     def repeat_epoch_over(self) -> None:
         """Hand the latest word that an epoch is over on once more, where one came."""
@@ -147,8 +152,7 @@ class Line:
             if self._connect():
                 self._listen()
                 self._say_unprotected_once()
-            else:
-                time.sleep(0.1)
+            time.sleep(PAUSE)  # behind a call that was hung up on, too: it may be for what is said on each
 
     def _connect(self) -> bool:
         peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)

@@ -40,6 +40,7 @@ class Restoring:
     def take_place(self, answer: Restored) -> None:
         """From now on this trainer is in the epoch of the answer, and hears its end."""
         self._place.take(answer)
+        self._line.forget("private_kept")  # of steps that may come again, for which nobody has anything yet
         self._line.repeat_epoch_over()  # its thread may have heard it before this trainer had its place
 
     def load(self, answer: Restored, begun: float) -> None:
