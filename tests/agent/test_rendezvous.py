@@ -101,7 +101,12 @@ def test_a_rendezvous_is_for_addresses_not_for_data(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(
     "standing",
-    [Orders(revision=1), order(build.a_peer(1), epoch=2), order(build.a_peer(1), epoch=4), order(build.a_peer(1), over=True)],
+    [
+        Orders(revision=1),
+        order(build.a_peer(1), epoch=2),
+        order(build.a_peer(1), epoch=4),
+        order(build.a_peer(1), over=True),
+    ],
     ids=["no epoch", "an older one", "a newer one", "over"],
 )
 def test_a_trainer_of_another_epoch_meets_nobody(standing: Orders) -> None:

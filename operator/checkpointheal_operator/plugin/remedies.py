@@ -42,7 +42,7 @@ REMEDIES: dict[str, str] = {
     Reason.BYTES_DIFFER: "suspect that node's memory: cordon it and delete the pod",
     Reason.GENERATION_SKIPPED: "nothing, if it was once; else look who reads the slots for so long",
     Reason.PRIVATE_PART_NOT_KEPT: "let the job's pods reach each other's agents: look for a NetworkPolicy or a mesh",
-    Reason.PRIVATE_STATE_TOO_LARGE: "name what replicas share as a part of attach(), or pass private_limit= (16 MiB at most)",
+    Reason.PRIVATE_STATE_TOO_LARGE: "name what replicas share as a part of attach(), or pass private_limit=, to 16 MiB",
     Reason.NO_CERTIFICATE: "look at the operator's log: it says why it gives that pod no certificate",
     Reason.LAYOUT_DIFFERS: "make spec.layout.ranks and the pods' annotation checkpointheal.dev/ranks say the same",
     Reason.UNPROTECTED: "add replicas, or look at what the message names: a loss of this member now costs a checkpoint",

@@ -45,7 +45,11 @@ class Keeper:
     """One policy's."""
 
     def __init__(self, around: Surroundings, place: Place, ties: Ties) -> None:
-        self._around, self._place, self._ties = replace(around, wrote=self._wrote, reader=Reader(), owed={}), place, ties
+        self._around, self._place, self._ties = (
+            replace(around, wrote=self._wrote, reader=Reader(), owed={}),
+            place,
+            ties,
+        )
         self._noticed = asyncio.Event()
         self._failures, self._took = 0, 0.0
         self._waits_for = ""
@@ -119,7 +123,7 @@ class Keeper:
         """Said, and the longer the more often in a row."""
         self._failures += 1
         self._warn(f"{error.reason}: {error}", error.reason)
-        return min(pause(error) * 2 ** min(self._failures - 1, 8), SLOWEST)
+        return min(pause(error) * 2.0 ** min(self._failures - 1, 8), SLOWEST)
 
     def _wrote(self, decision: Decision, view: JobView) -> None:
         """Told as soon as it stands: what comes after it in the same look may fail."""

@@ -49,7 +49,8 @@ DRILL_SECONDS = 1.0
 class Surroundings:
     """What every job's operator needs: the API, and the time in seconds since 1970; and where it counts.
 
-    `wrote` hears of each decision as soon as it stands in the API, with what stands there. `reader` and the Events `owed` are one job's.
+    `wrote` hears of each decision as soon as it stands in the API, with what stands there. `reader`, and the Events
+    that are `owed`, are one job's.
     """
 
     cluster: Cluster

@@ -51,7 +51,7 @@ class GatewayLink:
                     await self._changed.wait()
 
     async def follow_orders(self, take: Callable[[Orders], None]) -> None:
-        """Hand over each new set of orders. A leader that has not looked yet has none: those before stand until then."""
+        """Hand over each new set of orders. While a leader does not know any, those before stand."""
         seen = -1
         while True:
             body = await self._exchange("GET", "/orders", None, {"seen": str(seen)}, POLL_SECONDS + 10)
