@@ -53,14 +53,24 @@ def test_what_is_no_failure_is_not_told(ended: TrainerExit | None) -> None:
         (b"", ""),
         (b"step 1\nValueError: no\n\n", "ValueError: no"),
         (b"ValueError: no\ncheckpointheal run: exit 1, failure 1 of 5\n", "ValueError: no"),
+        (
+            b"    raise SchemaDiffers(differences)\ncheckpointheal.errors.SchemaDiffers: w: shape\ncheckpointheal: over\n",
+            "checkpointheal.errors.SchemaDiffers: w: shape",
+        ),
         (b"\xff\xfe broken\n", "\ufffd\ufffd broken"),
         (b"x" * 9000, "x" * 200),
     ],
-    ids=["an empty log", "the last line", "not our own words", "no text", "an endless line"],
+    ids=["an empty log", "the last line", "not our own words", "an error of ours", "no text", "an endless line"],
 )
 def test_the_last_words_are_the_trainers_own(tmp_path: Path, log: bytes, words: str) -> None:
     (tmp_path / "log").write_bytes(log)
     assert last_words(tmp_path / "log") == words
+
+
+def test_what_was_said_before_a_signal_is_not_told_as_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("Warning: find_unused_parameters=True\n")
+    told = sentence("trainer-0", an_exit(signal=9), tmp_path / "log")
+    assert told == f"trainer-0: its trainer ended, signal 9 (log: {tmp_path / 'log'})"
 
 
 def test_without_a_log_the_sentence_still_tells_how(tmp_path: Path) -> None:

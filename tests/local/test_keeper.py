@@ -154,7 +154,7 @@ def test_a_stopped_keeper_and_all_below_it_can_be_killed_from_outside(kept: Kept
 )
 def test_an_end_is_told_as_a_shell_would(kept: Kept, program: str, status: int) -> None:
     kept.start(program)
-    assert kept.hear() == {"name": "run", "status": status}
+    assert kept.hear() == {"name": "run", "status": status, "killed": status >= 128}
 
 
 def test_an_ended_process_can_be_started_again(kept: Kept) -> None:
@@ -168,7 +168,7 @@ def test_a_signal_reaches_the_named_process_alone(kept: Kept) -> None:
     kept.start("import signal; signal.pause()", "run")
     kept.say(do="signal", name="nobody", number=signal.SIGKILL)
     kept.say(do="signal", name="run", number=signal.SIGKILL)
-    assert kept.hear() == {"name": "run", "status": 128 + signal.SIGKILL}
+    assert kept.hear() == {"name": "run", "status": 128 + signal.SIGKILL, "killed": True}
 
 
 def test_what_a_process_writes_is_added_to_its_log(kept: Kept) -> None:

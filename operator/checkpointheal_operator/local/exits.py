@@ -3,6 +3,7 @@
 A script that fails before it has ever asked for a state would otherwise only look slow. Must not know processes.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from checkpointheal_operator.core.view import JobView
 
 READ_BACK = 4096
 """Bytes of the log's end that are looked at."""
-_OURS = "checkpointheal"
+_OURS = re.compile(r"checkpointheal( run)?:")
+"""How a line of ours begins: not that of an error of ours, which is the trainer's."""
 
 
 class Exits:
@@ -33,8 +35,8 @@ class Exits:
 
 
 def sentence(pod: str, ended: TrainerExit, log: Path) -> str:
-    """One line, with what the trainer itself said last."""
-    words = last_words(log)
+    """One line, with what the trainer itself said last. One that a signal ended had no time to say why."""
+    words = "" if ended.signal is not None else last_words(log)
     return f"{pod}: its trainer ended, {how_it_ended(ended)}" + (f": {words}" if words else "") + f" (log: {log})"
 
 
@@ -46,7 +48,7 @@ def last_words(log: Path) -> str:
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
-    return next((line.strip()[:200] for line in reversed(lines) if line.strip() and not line.startswith(_OURS)), "")
+    return next((line.strip()[:200] for line in reversed(lines) if line.strip() and not _OURS.match(line)), "")
 
 
 def _followed(ended: TrainerExit) -> bool:

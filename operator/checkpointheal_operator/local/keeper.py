@@ -6,7 +6,8 @@ SIGTERM, everything in the tree is killed and the arena removed. Must not know w
 
     in   {"do": "start", "name": N, "command": [...], "environment": {...}, "log": FILE}
          {"do": "signal", "name": N, "number": SIGNAL}
-    out  {"name": N, "pid": PID} after each start; {"name": N, "status": S} after each end, a shell's exit status
+    out  {"name": N, "pid": PID} after each start; {"name": N, "status": S, "killed": B} after each end: a shell's exit
+         status, and whether it ended by a signal rather than by itself
 """
 
 import contextlib
@@ -97,19 +98,19 @@ class Keeper:
             os.kill(self._pids[name], said["number"])
 
     def _reap(self) -> None:
-        for pid, status in reap():
+        for pid, status, killed in reap():
             for name in [name for name, known in self._pids.items() if known == pid]:
                 del self._pids[name]
-                _say(name=name, status=status)
+                _say(name=name, status=status, killed=killed)
 
 
-def reap() -> list[tuple[int, int]]:
-    """Every child that has ended since, and its status as a shell would say it."""
-    ended: list[tuple[int, int]] = []
+def reap() -> list[tuple[int, int, bool]]:
+    """Every child that has ended since, its status as a shell would say it, and whether a signal ended it."""
+    ended: list[tuple[int, int, bool]] = []
     with contextlib.suppress(ChildProcessError):
         while (seen := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG)) is not None:
             exited = seen.si_code == os.CLD_EXITED
-            ended.append((seen.si_pid, seen.si_status if exited else SIGNALLED + seen.si_status))
+            ended.append((seen.si_pid, seen.si_status if exited else SIGNALLED + seen.si_status, not exited))
     return ended
 
 

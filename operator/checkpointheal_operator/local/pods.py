@@ -35,10 +35,9 @@ class Finished:
 
 @dataclass(frozen=True)
 class GaveUp:
-    """It failed too often; its last exit status."""
+    """It failed as often as it may; its last exit status."""
 
     status: int
-    count: int
 
 
 @dataclass(frozen=True)
@@ -150,19 +149,20 @@ class Pod:
                 self._pids[said["name"]] = said["pid"]
                 continue
             self._pids.pop(said["name"], None)
-            if (end := self._take_end(said["name"], said["status"])) is not None:
+            if (end := self._take_end(said["name"], said["status"], killed=said["killed"])) is not None:
                 return end
         return Gone()
 
-    def _take_end(self, name: str, status: int) -> End | None:
+    def _take_end(self, name: str, status: int, *, killed: bool) -> End | None:
+        """`run` starts its trainer again itself, as often as the user said: only one that was killed is started again."""
         if self.terminating:
             return Gone() if name == "run" else None
         if name == "run" and status == 0:
             self.finished = True
             return Finished()
         after = after_failure(self._clock(), self._failures[name], self._limits[name])
-        if isinstance(after, NoMore):
-            return GaveUp(status, after.count)
+        if isinstance(after, NoMore) or (name == "run" and not killed):
+            return GaveUp(status)
         self._failures[name] = after.failures
         self._told(f"{self.claim.name}: {name} ended with status {status}; it starts again in {after.pause:g} s")
         self._again[name] = asyncio.get_running_loop().call_later(after.pause, self._start, name)

@@ -34,7 +34,7 @@ class LocalSettings(Frozen):
     slots: int = Field(default=2, ge=2, description="Generations that an arena holds.")
     trainer_restarts: Count = Field(default=5, description="Failures that `checkpointheal run` answers in place.")
     warm: bool = Field(default=True, description="Starts are forked from a Python that has imported already.")
-    pod_restarts: Limits = Field(default=Limits(), description="What follows when `run` itself gives up.")
+    pod_restarts: Limits = Field(default=Limits(), description="What follows when `run` itself is killed.")
     environment: dict[str, str] = Field(
         default_factory=lambda: dict(os.environ), description="What trainers and agents inherit."
     )

@@ -119,7 +119,7 @@ class Supervisor:
 
     def _why(self, pod: Pod, end: GaveUp) -> str:
         log = self._site.log(pod.claim.name, "run")
-        return f"{pod.claim.name} failed {end.count} times, at last with status {end.status}: see {log}"
+        return f"{pod.claim.name} has failed for good, with status {end.status}: see {log}"
 
 
 def _facts(pod: Pod) -> PodFacts:
