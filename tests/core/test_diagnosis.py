@@ -181,7 +181,7 @@ def test_a_finding_says_what_is_amiss(view, expected):
 @pytest.mark.parametrize(
     ("exit_", "words"),
     [
-        (None, "nobody saw how"),
+        (None, "how is not known yet"),
         (TrainerExit(incarnation="t", epoch=1, signal=11), "signal 11"),
         (TrainerExit(incarnation="t", epoch=1, code=3), "code 3"),
     ],

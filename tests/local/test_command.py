@@ -60,11 +60,23 @@ class Local:
 
 
 def test_how_few_may_go_on_is_the_policys_to_know() -> None:
-    said = ["--replicas", "3", "--min-replicas", "2", "--go-on-after", "5", "--", "true"]
+    said = ["--replicas", "3", "--min-replicas", "2", "--go-on-after", "15", "--", "true"]
     policy = settings_of(parser().parse_args(said), ["true"]).policy
-    assert (policy.replicas, policy.min_replicas, policy.go_on_without) == (3, 2, 5)
+    assert (policy.replicas, policy.min_replicas, policy.go_on_without) == (3, 2, 15)
     plain = settings_of(parser().parse_args(["--", "true"]), ["true"]).policy
     assert (plain.min_replicas, plain.go_on_without) == (None, 30)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [["--go-on-after", "9", "--", "true"], ["--replicas", "1", "--min-replicas", "2", "--", "true"]],
+    ids=["no time for an epoch to end", "more than there are"],
+)
+def test_what_could_never_be_is_refused_before_anything_starts(said: list[str], capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(said)
+    assert ended.value.code == 2
+    assert "error: " in capsys.readouterr().err
 
 
 @pytest.fixture

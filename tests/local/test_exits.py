@@ -54,7 +54,7 @@ def test_what_is_no_failure_is_not_told(ended: TrainerExit | None) -> None:
         (b"step 1\nValueError: no\n\n", "ValueError: no"),
         (b"ValueError: no\ncheckpointheal run: exit 1, failure 1 of 5\n", "ValueError: no"),
         (
-            b"    raise SchemaDiffers(differences)\ncheckpointheal.errors.SchemaDiffers: w: shape\ncheckpointheal: over\n",
+            b"  raise SchemaDiffers(many)\ncheckpointheal.errors.SchemaDiffers: w: shape\ncheckpointheal: over\n",
             "checkpointheal.errors.SchemaDiffers: w: shape",
         ),
         (b"\xff\xfe broken\n", "\ufffd\ufffd broken"),

@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -267,6 +268,36 @@ def test_private_parts_that_were_declared_otherwise_are_named(attach, agent, pri
     agent.names(agent.slot_of(step=1))
     with pytest.raises(Misuse, match=sentence):
         attach(Training(), private=private).restore()
+
+
+@pytest.mark.parametrize("given", ["1", None, 1.0, 1.5, True, -1, 1 << 54, torch.tensor(1.0)], ids=repr)
+def test_what_is_no_step_is_refused_before_anything_is_kept_under_it(attach, agent, given):
+    heal = attach(training := Training())
+    heal.restore()
+    with pytest.raises(Misuse, match="a step is the number of completed updates"):
+        heal.commit(given)
+    assert agent.arena.seals() == {}
+    train(heal, training, 0, 1)
+    assert [seal.step for seal in agent.arena.seals().values()] == [1]
+
+
+@pytest.mark.parametrize("given", [np.int64(1), torch.tensor(1)], ids=repr)
+def test_any_whole_number_is_a_step(attach, agent, given):
+    heal = attach(Training())
+    heal.restore()
+    assert heal.commit(given)
+    assert [seal.step for seal in agent.arena.seals().values()] == [1]
+
+
+def test_a_loop_that_begins_before_what_was_restored_is_told_so_once(attach, agent, caplog):
+    training = Training()
+    heal = attach(training)
+    heal.restore()
+    train(heal, training, 0, 3)
+    for step in (1, 2, 3):
+        heal.commit(step)
+    (told,) = [each for each in warnings_of(caplog) if "lies behind" in each]
+    assert "commit(1) lies behind step 3, whose state this is: updates are made twice" in told
 
 
 def test_a_step_that_the_job_had_reached_is_kept_again_but_is_not_new(attach, agent):

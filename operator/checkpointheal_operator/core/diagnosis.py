@@ -67,7 +67,7 @@ def missing(moment: Moment, member: MemberId) -> tuple[Reason, str]:
 def how_it_ended(exit_: TrainerExit | None) -> str:
     """The end of a trainer, in words."""
     if exit_ is None:
-        return "nobody saw how"
+        return "how is not known yet"
     if exit_.signal is not None:
         return f"signal {exit_.signal}"
     return f"code {exit_.code}"
@@ -93,7 +93,9 @@ def _trainer_loss(moment: Moment, known: EpochMember, heard: Heard) -> Loss | No
     if trainer.state == "absent" or trainer.incarnation != known.incarnation:
         if _is_forgetful(known, heard.report) and not moment.is_fresh(known.pod_uid):
             return None
-        message = Reason.TRAINER_GONE.tell(member=member, how=how_it_ended(trainer.exit))
+        seen = trainer.exit  # perhaps of the life before: that it is gone is known before how it ended
+        ended = seen if seen is not None and seen.incarnation == known.incarnation else None
+        message = Reason.TRAINER_GONE.tell(member=member, how=how_it_ended(ended))
         return Loss(member, Reason.TRAINER_GONE, message, _agent_grace(moment, known, heard))
     if trainer.state == "stopped":
         return _stopped(moment, moment.places[member])

@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--go-on-after",
-        type=_positive,
+        type=_patience,
         default=30,
         metavar="S",
         help="seconds that they wait first, 10 or more (%(default)s)",
@@ -146,7 +146,7 @@ async def _train(settings: LocalSettings, screen: Lines | LiveView) -> int:
     job = LocalJob(settings, Hooks(told=told, noted=noted, looked=screen.looked))
     with screen:
         status, sentence = await _until_over(job, noted)
-    sys.stdout.write(summary(job.heals))
+    sys.stdout.write(summary(job.heals, is_well=status == 0))
     sys.stderr.write(f"checkpointheal local: {sentence}\n")
     log.close()
     return status
@@ -176,6 +176,12 @@ async def _until_over(job: LocalJob, noted: Callable[[str], None]) -> tuple[int,
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"at least 1, not {text!r}")
+    return int(text)
+
+
+def _patience(text: str) -> int:
+    if not text.isdecimal() or int(text) < 10:
+        raise argparse.ArgumentTypeError(f"an epoch has 10 seconds to end before that, so at least 10, not {text!r}")
     return int(text)
 
 

@@ -154,7 +154,7 @@ class Pod:
         return Gone()
 
     def _take_end(self, name: str, status: int, *, killed: bool) -> End | None:
-        """`run` starts its trainer again itself, as often as the user said: only one that was killed is started again."""
+        """`run` itself starts its trainer again, as often as the user said; it is started again where it was killed."""
         if self.terminating:
             return Gone() if name == "run" else None
         if name == "run" and status == 0:

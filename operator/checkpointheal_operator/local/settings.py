@@ -47,6 +47,11 @@ class LocalSettings(Frozen):
             raise ValueError(
                 f"{self.policy.replicas} replicas of {self.policy.ranks} ranks do not fill pods of {self.local_ranks}"
             )
+        least = self.policy.min_replicas
+        if least is not None and least > self.policy.replicas:
+            raise ValueError(
+                f"{least} replicas can not go on without the others where there are {self.policy.replicas}"
+            )
         self.pods()
         return self
 

@@ -11,11 +11,11 @@ from checkpointheal_operator.core.reasons import Reason
 HEAD = ("recipient", "donor", "cause", "rung", "step", "bytes", *PHASES[1:])
 
 
-def summary(heals: Iterable[SeenHeal]) -> str:
-    """A table of all concluded heals; phases in seconds. One sentence where nobody had to be healed."""
+def summary(heals: Iterable[SeenHeal], *, is_well: bool = True) -> str:
+    """A table of all concluded heals; phases in seconds. One sentence where a job that ended well needed none."""
     table = [HEAD, *(_cells(seen) for seen in heals if not seen.heal.is_open)]
     if len(table) == 1:
-        return "nobody had to be healed\n"
+        return "nobody had to be healed\n" if is_well else ""
     widths = [max(len(row[i]) for row in table) for i in range(len(HEAD))]
     return "".join(_line(row, widths) for row in table)
 

@@ -81,6 +81,8 @@ def rows_of(wanted: Wanted) -> Iterator[Row]:
         "agent_silence": policy.agent_silence,
         "report": policy.report_deadline,
         "epoch_end": policy.epoch_end_deadline,
+        "go_on_without": policy.go_on_without,
+        "transfer": policy.patience(0),
     }
     for name, seconds in named.items():
         yield Row(f"{_camel(name)}Seconds", seconds, f"{FIFTHS[name] / 5:g} x patienceSeconds")

@@ -81,7 +81,7 @@ REMEDIES: dict[str, str] = {
     Cause.REPLACED: BY_ITSELF,
     Cause.ROLLED_OUT: BY_ITSELF,
     Cause.STOPPED: BY_ITSELF,
-    Cause.DAMAGED: "nothing: it is healed; if it comes again, suspect that node's memory",
+    Cause.DAMAGED: "nothing: it is healed; if it comes again, look whether its loop runs ahead, else at its memory",
     Cause.ADDED: BY_ITSELF,
     Cause.RETURNED: BY_ITSELF,
 }

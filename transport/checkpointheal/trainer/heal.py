@@ -30,7 +30,7 @@ from checkpointheal.trainer.keeping import LOCK_PATIENCE, Keeping
 from checkpointheal.trainer.line import Line
 from checkpointheal.trainer.membership import Membership
 from checkpointheal.trainer.parts import Parts
-from checkpointheal.trainer.place import Place
+from checkpointheal.trainer.place import Place, as_step
 from checkpointheal.trainer.restoring import Restoring
 from checkpointheal.trainer.settings import TrainerSettings
 from checkpointheal.trainer.signals import Number, Told
@@ -51,7 +51,7 @@ class Heal:
         self._parts, self._settings = parts, settings
         self._incarnation = settings.incarnation or uuid.uuid4().hex
         self._place = Place()
-        self._asked = False
+        self._asked = self._told_behind = False
         self._line: Line | None = None
         self._membership: Membership | None = None
         if settings.arena is None:
@@ -74,7 +74,7 @@ class Heal:
         """Wait for a state and load it.
 
         Returns the step whose state the objects now hold, or None: then load your own checkpoint, or start fresh.
-        `budget` is in seconds (default: CHECKPOINTHEAL_RESTORE_BUDGET, else 180); while the job's policy says
+        `budget` is in seconds (default: CHECKPOINTHEAL_RESTORE_BUDGET, else 240); while the job's policy says
         `fallback: Hold` it does not count. Raises SchemaDiffers or AppliedStateDiffers where the objects cannot hold
         what their peers hold.
         """
@@ -180,15 +180,18 @@ class Heal:
         behind that copy, so nothing waits for it. Once the epoch is over, the
         process ends here, by SystemExit; among `epochs()` it raises EpochOver instead, and keeps nothing where a
         collective of the step was lost.
-        Raises NotRestored; TargetInvalid where a receive of this process broke and left the state half filled; in the
-        first commit also UnsupportedLeaf or PrivateStateTooLarge. A step that raised one of these is kept by the next
-        commit of it, once that is mended.
+        Raises NotRestored; Misuse where `step` is no step; TargetInvalid where a receive of this process broke and left
+        the state half filled; in the first commit also UnsupportedLeaf or PrivateStateTooLarge. A step that raised one
+        of these is kept by the next commit of it, once that is mended.
         """
         if not self._asked:
             raise NotRestored("commit() came before restore(): call restore() once, before the training loop")
+        step = as_step(step)
         self._place.has_joined.set()
         self.may_step()
-        if self._place.is_ahead(step):
+        if self._place.is_behind(step):
+            self._say_behind_once(step)
+        elif self._place.is_ahead(step):
             if self._line is not None:
                 self._require_epochs()
                 self._keeping.keep(self._place.epoch, step, self._is_over, Told(loss=loss, grad_norm=grad_norm))
@@ -213,6 +216,16 @@ class Heal:
             raise Misuse(
                 "attach(on_demand=True) is for heal.epochs(): with restore() every survivor's process ends with its "
                 "epoch, and nothing would be left to give"
+            )
+
+    def _say_behind_once(self, step: int) -> None:
+        if not self._told_behind:
+            self._told_behind = True
+            log.warning(
+                "checkpointheal: commit(%d) lies behind step %s, whose state this is: updates are made twice; begin "
+                "the loop at what restore() returned, or at epoch.step",
+                step,
+                self._place.step,
             )
 
     def _settle(self) -> None:

@@ -98,6 +98,10 @@ class Parts:
 
 def declare(replicated: Mapping[str, Any], private: Mapping[str, Any]) -> Parts:
     """Check what the user named; raises Misuse that names the part."""
+    if not isinstance(private, Mapping):
+        raise Misuse(
+            f"private is a {type(private).__name__}: name its parts, as in attach(private={{'data': sampler}})"
+        )
     if not replicated:
         raise Misuse(
             "attach() was given nothing to protect: name the parts, as in attach(model=model, optimizer=optimizer)"

@@ -3,9 +3,12 @@
 Must not know how it came there, nor who asks.
 """
 
+import operator
 import threading
 
+from checkpointheal.contract.base import MOST
 from checkpointheal.contract.trainer import Restored
+from checkpointheal.errors import Misuse
 
 
 class Place:
@@ -27,6 +30,10 @@ class Place:
         self.epoch, self.step, self.private_step = answer.epoch, answer.step, answer.private_step
         self._highest = max(-1 if each is None else each for each in (answer.step, answer.highest))
 
+    def is_behind(self, step: int) -> bool:
+        """Whether this step lies before what the trainer holds: its loop did not begin where it was told to."""
+        return self.step is not None and step < self.step
+
     def is_ahead(self, step: int) -> bool:
         """Whether this step is still to be kept."""
         return self.step is None or step > self.step
@@ -36,3 +43,14 @@ class Place:
         is_new = step > self._highest
         self._highest = max(step, self._highest)
         return is_new
+
+
+def as_step(given: object) -> int:
+    """The step that the user gave. Raises Misuse for what is none, before anything is kept under it."""
+    try:
+        step = -1 if isinstance(given, bool) else operator.index(given)  # type: ignore[arg-type]
+    except TypeError:
+        step = -1
+    if not 0 <= step <= MOST:
+        raise Misuse(f"commit() was given {given!r}: a step is the number of completed updates, an int from 0 on")
+    return step

@@ -22,7 +22,7 @@ class TrainerSettings(Frozen):
     job: str = "job"
     member: MemberId = MemberId(replica=0)
     incarnation: str = ""
-    restore_budget: Seconds = 180.0
+    restore_budget: Seconds = 240.0
     reserve_budget: Seconds = 30.0
     private_limit: Count = 1 << 20
     background: bool = False
@@ -48,7 +48,7 @@ class TrainerSettings(Frozen):
                 job=environment.get("CHECKPOINTHEAL_JOB", "job"),
                 member=seats.member(seat),
                 incarnation=_incarnation(environment),
-                restore_budget=float(environment.get("CHECKPOINTHEAL_RESTORE_BUDGET", "180")),
+                restore_budget=float(environment.get("CHECKPOINTHEAL_RESTORE_BUDGET", "240")),
                 store_ports=frozenset({int(port)} if port.isdecimal() else ()),
                 **said,
             )
