@@ -130,6 +130,28 @@ def test_one_that_is_overdue_ends_by_itself(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+class Broken(build.Transfers):
+    """Something that nobody foresaw happens in its middle."""
+
+    async def run(self, errand: Errand, arrival: Arrival | None = None) -> AsyncGenerator[ErrandSays]:
+        async for said in super().run(errand, arrival):
+            yield said
+        raise RuntimeError("nobody foresaw this")
+
+
+def test_one_that_breaks_is_under_way_no_more_and_says_so(tmp_path: Path) -> None:
+    async def story() -> None:
+        recipient = Recipient(tmp_path, Broken(Progress(bytes=4, total=9)))
+        recipient.fetching.begin(build.an_assignment())
+        await asyncio.wait_for(recipient.ended.wait(), 5)
+        assert recipient.fetching.assignment is None
+        assert recipient.outcome == ("failed", "TransferDied")
+        assert recipient.taking.facts is not None
+        assert recipient.taking.facts.bytes == 4
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize(("epoch", "told"), [(EpochOrder(epoch=3, over=True), 3), (None, 0)])
 def test_what_is_fetched_is_sealed_in_the_epoch_that_stands(
     tmp_path: Path, epoch: EpochOrder | None, told: int
