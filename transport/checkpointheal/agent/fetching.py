@@ -44,7 +44,9 @@ class Fetching:
         try:
             async with asyncio.timeout(assignment.deadline):
                 await self._taking.fetch(assignment, order.epoch if order else 0)
-        except (TimeoutError, asyncio.CancelledError):
+        except TimeoutError:
+            self._taking.overdue(assignment)
+        except asyncio.CancelledError:
             self._taking.abandoned(assignment)
         finally:  # by an error that nobody foresaw, too: else the operator hears of it at the deadline
             self._taking.settle(assignment)

@@ -20,7 +20,7 @@ from checkpointheal.contract.log_lines import Facts, about
 from checkpointheal.contract.orders import Assignment, Drill
 from checkpointheal.contract.peer import Ask, Meet
 from checkpointheal.contract.report import DrillFacts, TransferFacts
-from checkpointheal.errors import CheckpointHealError
+from checkpointheal.errors import CheckpointHealError, Overdue
 
 log = logging.getLogger("checkpointheal.agent")
 
@@ -80,6 +80,11 @@ class Taking:
     def abandoned(self, assignment: Assignment) -> None:
         """The attempt was called off."""
         self._ended(assignment, "Abandoned", "the operator called this attempt off")
+
+    def overdue(self, assignment: Assignment) -> None:
+        """The attempt took longer than it may, by this agent's own clock."""
+        message = f"the transfer did not end within {assignment.deadline:.1f} s"
+        self._ended(assignment, Overdue.__name__, message)
 
     def settle(self, assignment: Assignment) -> None:
         """Nothing carries the attempt out any more, whatever ended it."""
