@@ -119,13 +119,37 @@ def test_one_that_ends_late_leaves_the_one_that_took_its_place_alone(tmp_path: P
     asyncio.run(story())
 
 
-def test_one_that_is_overdue_ends_by_itself(tmp_path: Path) -> None:
+def test_one_that_is_overdue_ends_by_itself_and_says_so(tmp_path: Path) -> None:
     async def story() -> None:
         recipient = Recipient(tmp_path, build.Transfers(ends=False))
         recipient.fetching.begin(build.an_assignment(deadline=0.0))
         await recipient.ended.wait()
         assert recipient.fetching.assignment is None
-        assert recipient.outcome == ("failed", "Abandoned")
+        assert recipient.outcome == ("failed", "Overdue")
+        assert recipient.taking.facts is not None
+        assert recipient.taking.facts.message == "the transfer did not end within 0.0 s"
+
+    asyncio.run(story())
+
+
+class Broken(build.Transfers):
+    """Something that nobody foresaw happens in its middle."""
+
+    async def run(self, errand: Errand, arrival: Arrival | None = None) -> AsyncGenerator[ErrandSays]:
+        async for said in super().run(errand, arrival):
+            yield said
+        raise RuntimeError("nobody foresaw this")
+
+
+def test_one_that_breaks_is_under_way_no_more_and_says_so(tmp_path: Path) -> None:
+    async def story() -> None:
+        recipient = Recipient(tmp_path, Broken(Progress(bytes=4, total=9)))
+        recipient.fetching.begin(build.an_assignment())
+        await asyncio.wait_for(recipient.ended.wait(), 5)
+        assert recipient.fetching.assignment is None
+        assert recipient.outcome == ("failed", "TransferDied")
+        assert recipient.taking.facts is not None
+        assert recipient.taking.facts.bytes == 4
 
     asyncio.run(story())
 

@@ -1,8 +1,10 @@
 """A trainer that comes back goes on as if it had never been away, and nothing in its arena can kill it."""
 
+import atexit
 import contextlib
 import dataclasses
 import itertools
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -407,6 +409,19 @@ def test_an_attach_beside_another_process_is_refused_before_the_agent_hears_of_i
     with agent.arena.hold_trainer_lock(), pytest.raises(AlreadyAttached, match="another trainer is attached"):
         attach(Training())
     assert agent.heard == []
+
+
+@pytest.mark.parametrize("options", [{}, {"background": True}, {"on_demand": True}], ids=str)
+def test_an_attach_that_was_refused_leaves_nothing_behind_and_may_be_tried_again(attach, agent, options):
+    training, left = Training(), (sys.excepthook, atexit._ncallbacks())
+    with agent.arena.hold_trainer_lock(), pytest.raises(AlreadyAttached, match="another trainer is attached"):
+        attach(training, **options)
+    assert (sys.excepthook, atexit._ncallbacks()) == left
+    assert not training.optimizer._optimizer_step_pre_hooks
+    heal = checkpointheal.attach(**training.parts(), **options)
+    assert heal.restore() is None
+    heal.done()
+    heal._line.end()
 
 
 def test_a_trainer_may_come_before_its_agent(attach, tmp_path):

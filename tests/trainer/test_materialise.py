@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.optim import optimizer as of_all
 
 from checkpointheal.trainer.materialise import materialise
 
@@ -65,3 +66,43 @@ def test_a_state_that_exists_is_left_alone():
     materialise(optimizer, ARRIVING)
     assert torch.equal(optimizer.state[model.weight]["exp_avg"], before)
     assert optimizer.state[model.weight]["step"] == 1
+
+
+HOOKED = {
+    "before this optimizer's": lambda o, hook: o.register_step_pre_hook(hook),
+    "after this optimizer's": lambda o, hook: o.register_step_post_hook(hook),
+    "before each optimizer's": lambda _, hook: of_all.register_optimizer_step_pre_hook(hook),
+    "after each optimizer's": lambda _, hook: of_all.register_optimizer_step_post_hook(hook),
+}
+
+
+@pytest.fixture(params=HOOKED.values(), ids=HOOKED)
+def hooked(request):
+    """An optimizer, one of whose hooks counts its calls, and how to take that hook off."""
+    calls, optimizer = [], torch.optim.AdamW(nn.Linear(3, 2).parameters())
+    handle = request.param(optimizer, lambda *_: calls.append(1))
+    yield optimizer, calls, handle.remove
+    handle.remove()
+
+
+def test_no_hook_hears_of_a_step_that_only_this_rank_makes_and_every_one_of_the_next(hooked):
+    optimizer, calls, take_off = hooked
+    materialise(optimizer, ARRIVING)
+    assert set(optimizer.state_dict()["state"]) == {0, 1}
+    assert calls == []
+    optimizer.step()
+    assert calls == [1]
+    take_off()
+    optimizer.step()
+    assert calls == [1]
+
+
+def test_hooks_come_back_where_that_step_fails(hooked):
+    optimizer, calls, _ = hooked
+    betas = optimizer.param_groups[0].pop("betas")
+    with pytest.raises(KeyError, match="betas"):
+        materialise(optimizer, ARRIVING)
+    optimizer.param_groups[0]["betas"] = betas
+    assert calls == []
+    optimizer.step()
+    assert calls == [1]

@@ -1,6 +1,7 @@
 """Two agents' children carry a generation from one arena to another, whatever happens to either of them."""
 
 import asyncio
+import errno
 import os
 import shutil
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,26 @@ def test_a_sealed_generation_of_the_very_step_is_never_overwritten(transfers: Tr
     assert recipient.outcome == "ended"
     assert {seal.step for seal in Arena.open(home / "b").seals().values()} == {7}
     assert Arena.open(home / "b").seals()[kept].schema_digest == other.schema_digest
+
+
+@pytest.mark.parametrize(
+    "error", [EOFError("unexpected EOF"), OSError(errno.ENOMEM, "no memory")], ids=["its server died", "no memory"]
+)
+def test_a_child_that_cannot_be_started_is_a_transfer_that_died(
+    transfers: Transfers, home: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def connect_to_new_process(_fds: object) -> None:
+        raise error
+
+    async def words() -> list[ErrandSays]:
+        return [said async for said in transfers.run(build.an_errand("recipient", home / "b", identity))]
+
+    identity, _ = build.put(home / "a", build.a_state(1))
+    monkeypatch.setattr(forkserver, "connect_to_new_process", connect_to_new_process)
+    (said,) = asyncio.run(words())
+    assert isinstance(said, Failed)
+    assert said.reason == "TransferDied"
+    assert said.message == f"the transfer's process could not be started: {type(error).__name__}: {error}"
 
 
 @pytest.mark.parametrize("round_", range(4))

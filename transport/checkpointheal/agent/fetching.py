@@ -44,8 +44,12 @@ class Fetching:
         try:
             async with asyncio.timeout(assignment.deadline):
                 await self._taking.fetch(assignment, order.epoch if order else 0)
-        except (TimeoutError, asyncio.CancelledError):
+        except TimeoutError:
+            self._taking.overdue(assignment)
+        except asyncio.CancelledError:
             self._taking.abandoned(assignment)
-        if self.assignment is assignment:  # else another one took its place while it ended
-            self._under_way = None
-        self._ended()
+        finally:  # by an error that nobody foresaw, too: else the operator hears of it at the deadline
+            self._taking.settle(assignment)
+            if self.assignment is assignment:  # else another one took its place while it ended
+                self._under_way = None
+            self._ended()

@@ -15,16 +15,17 @@ from checkpointheal.agent.errand import Ended, Errand, Failed, Progress, Secured
 from checkpointheal.agent.peer_door import Peers
 from checkpointheal.agent.settings import AgentSettings
 from checkpointheal.agent.tls import Papers
-from checkpointheal.agent.transfers import Transfers
+from checkpointheal.agent.transfers import DIED, Transfers
 from checkpointheal.contract.log_lines import Facts, about
 from checkpointheal.contract.orders import Assignment, Drill
 from checkpointheal.contract.peer import Ask, Meet
 from checkpointheal.contract.report import DrillFacts, TransferFacts
-from checkpointheal.errors import CheckpointHealError
+from checkpointheal.errors import CheckpointHealError, Overdue
 
 log = logging.getLogger("checkpointheal.agent")
 
 CERTIFIED_WITHIN, LOOK_EVERY = 5.0, 0.05
+WITHOUT_A_WORD = "the transfer ended without a word"
 
 
 class Taking:
@@ -69,7 +70,7 @@ class Taking:
                     return self._over(said)
                 if isinstance(said, Progress):
                     self._say_more(bytes=said.bytes, total=said.total)
-        return self._failed("TransferDied", "the transfer ended without a word")
+        return self._failed(DIED, WITHOUT_A_WORD)
 
     def refuse(self, assignment: Assignment, reason: str, message: str) -> None:
         """It is not even begun."""
@@ -77,12 +78,25 @@ class Taking:
         self._failed(reason, message)
 
     def abandoned(self, assignment: Assignment) -> None:
-        """The attempt was called off; of another one that has begun since, nothing is said."""
+        """The attempt was called off."""
+        self._ended(assignment, "Abandoned", "the operator called this attempt off")
+
+    def overdue(self, assignment: Assignment) -> None:
+        """The attempt took longer than it may, by this agent's own clock."""
+        message = f"the transfer did not end within {assignment.deadline:.1f} s"
+        self._ended(assignment, Overdue.__name__, message)
+
+    def settle(self, assignment: Assignment) -> None:
+        """Nothing carries the attempt out any more, whatever ended it."""
+        self._ended(assignment, DIED, WITHOUT_A_WORD)
+
+    def _ended(self, assignment: Assignment, reason: str, message: str) -> None:
+        """It failed, unless its end was told; of another attempt that has begun since, nothing is said."""
         facts = self.facts
         if facts is None or (facts.heal, facts.attempt) != (assignment.heal, assignment.attempt):
             return
         if facts.state in ("asking", "receiving"):
-            self._failed("Abandoned", "the operator called this attempt off")
+            self._failed(reason, message)
 
     def _over(self, said: Ended | Failed) -> bool:
         if isinstance(said, Failed):

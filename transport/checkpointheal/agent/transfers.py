@@ -24,6 +24,7 @@ from checkpointheal.agent.errand import ERRAND_SAYS, Errand, ErrandSays, Failed
 from checkpointheal.agent.porter import Arrival
 from checkpointheal.errors import Overdue
 
+DIED = "TransferDied"
 _MODULE = "checkpointheal.agent.mover"
 
 
@@ -45,10 +46,12 @@ class Transfers:
         `arrival`: the guest that the child waits for, who comes to the agent's door. Closing it early, as `aclosing`
         does, or being cancelled, kills the child.
         """
-        ours, theirs = self._context.Pipe()
-        child = self._context.Process(target=_run_errand, args=(theirs, errand.model_dump_json()), daemon=True)
-        await asyncio.to_thread(child.start)
-        theirs.close()
+        try:
+            child, ours = await self._start(errand)
+        except (EOFError, OSError) as error:
+            why = f"the transfer's process could not be started: {type(error).__name__}: {error}"
+            yield Failed(reason=DIED, message=why)
+            return
         self._children.add(child)
         handing = None if arrival is None else asyncio.create_task(_hand_over(arrival, ours, child.pid or 0))
         try:
@@ -60,6 +63,14 @@ class Transfers:
                 handing.cancel()
             self._kill(child)
             ours.close()
+
+    async def _start(self, errand: Errand) -> tuple[BaseProcess, Connection]:
+        """Raises EOFError or OSError where the fork server dies over it, or no process or pipe is to be had."""
+        ours, theirs = self._context.Pipe()
+        child = self._context.Process(target=_run_errand, args=(theirs, errand.model_dump_json()), daemon=True)
+        await asyncio.to_thread(child.start)
+        theirs.close()
+        return child, ours
 
     def close(self) -> None:
         """Kill what is under way."""
@@ -100,7 +111,7 @@ def _hear(pipe: Connection) -> ErrandSays:
     try:
         return ERRAND_SAYS.validate_json(pipe.recv_bytes())
     except (EOFError, OSError):
-        return Failed(reason="TransferDied", message="the transfer's process ended without a word")
+        return Failed(reason=DIED, message="the transfer's process ended without a word")
 
 
 def _run_errand(pipe: Connection, errand: str) -> None:

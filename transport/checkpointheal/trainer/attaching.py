@@ -53,12 +53,14 @@ def attach(
     settings = TrainerSettings.from_environment(
         os.environ, private_limit=private_limit, background=background, on_demand=on_demand
     )
-    if settings.arena is not None:
-        if str(settings.arena) in _attached:
-            raise AlreadyAttached(
-                "this process is attached already: call attach() once, and pass the Heal that it returned"
-            )
-        _attached.add(str(settings.arena))
+    arena = None if settings.arena is None else str(settings.arena)
+    if arena in _attached:
+        raise AlreadyAttached(
+            "this process is attached already: call attach() once, and pass the Heal that it returned"
+        )
+    heal = Heal(parts, settings)
+    if arena is not None:
+        _attached.add(arena)
         if (wrong := never_meets_again(os.environ)) is not None:
             log.warning("checkpointheal: %s", wrong)
-    return Heal(parts, settings)
+    return heal

@@ -12,11 +12,14 @@ from torch.optim import Optimizer
 
 
 class Background:
-    """One work at a time. The steps of these optimizers wait for it."""
+    """One work at a time."""
 
-    def __init__(self, optimizers: Iterable[Optimizer]) -> None:
+    def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, "checkpointheal-commit")
         self._under_way: Future[None] | None = None
+
+    def hold_up(self, optimizers: Iterable[Optimizer]) -> None:
+        """From now on their steps wait for it."""
         for optimizer in optimizers:
             optimizer.register_step_pre_hook(lambda *_: self.wait())
 

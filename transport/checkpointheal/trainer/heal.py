@@ -60,12 +60,14 @@ class Heal:
             )
             return
         baseline = Baseline.take()
-        self._ending = Ending(lambda: end_collectives(baseline, settings.store_ports))
         self._line = Line(settings.arena, self._hello, self._epoch_over)
         self._keeping = Keeping(parts, settings, self._incarnation, self._line)
         self._restoring = Restoring(parts, self._line, self._keeping, self._place)
         with contextlib.suppress(NoArena):  # the agent may come later than its trainer
             self._keeping.open(LOCK_PATIENCE)
+        # What stays in the process, and on the user's optimizers, comes last: whoever is refused leaves nothing behind.
+        self._keeping.hold_updates_up()
+        self._ending = Ending(lambda: end_collectives(baseline, settings.store_ports))
         if settings.on_demand:
             atexit.register(self._keeping.publish)
         self._line.start()

@@ -47,7 +47,7 @@ class Keeping:
         self._private = PrivateWay(settings.private_limit, line)
         self._resting = Resting(parts)
         self._copies_beside = settings.background
-        self._beside = Background(parts.optimizers.values() if settings.background else ())
+        self._beside = Background()
         self._on_demand = OnDemand(parts, self._resting) if settings.on_demand else None
         self._unconfirmed: int | None = None
         self._is_clear = False
@@ -85,6 +85,11 @@ class Keeping:
             else:
                 self._keep_now(commit)
             self._has_kept = True
+
+    def hold_updates_up(self) -> None:
+        """From now on an update waits for what is copied in the background."""
+        if self._settings.background:
+            self._beside.hold_up(self._parts.optimizers.values())
 
     def follow_updates(self) -> None:
         """From now on an update ends what could be kept on demand. To be called once whoever may refuse it is there."""

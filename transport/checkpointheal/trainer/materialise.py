@@ -1,16 +1,22 @@
 """How does a fresh optimizer get the state tensors that it would only make in its first step?
 
 It is stepped once with zero gradients and a learning rate of zero, for exactly the parameters whose state will arrive.
-Whatever that step changes is overwritten by the restore that follows. Must not know the arena.
+Whatever that step changes is overwritten by the restore that follows; hooks, which could change more, do not run. Must
+not know the arena.
 """
 
 import contextlib
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
+from torch.optim import optimizer as of_all
+
+_HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
+_HOOKS_OF_ALL = ("_global_optimizer_pre_hooks", "_global_optimizer_post_hooks")
 
 
 def materialise(optimizer: Optimizer, offered: Mapping[int, Mapping[str, Any]]) -> None:
@@ -18,7 +24,7 @@ def materialise(optimizer: Optimizer, offered: Mapping[int, Mapping[str, Any]]) 
     parameters = list(_parameters(optimizer))
     missing = [p for i, p in enumerate(parameters) if offered.get(i) and not optimizer.state.get(p)]
     if missing:
-        with _kept_gradients(optimizer), _learning_rate_zero(optimizer):
+        with _kept_gradients(optimizer), _learning_rate_zero(optimizer), _no_hooks(optimizer):
             for parameter in missing:
                 parameter.grad = torch.zeros_like(parameter)
             # One that must be given a closure says so here; what it lacks is named by the comparison that follows.
@@ -66,3 +72,17 @@ def _learning_rate_zero(optimizer: Optimizer) -> Iterator[None]:
         for group, rate in zip(optimizer.param_groups, kept, strict=True):
             if rate is not None:
                 group["lr"] = rate
+
+
+@contextmanager
+def _no_hooks(optimizer: Optimizer) -> Iterator[None]:
+    """Only this rank makes that step: an average kept in a hook would be one update ahead, a collective would hang."""
+    hooked = [(vars(optimizer), name) for name in _HOOKS] + [(vars(of_all), name) for name in _HOOKS_OF_ALL]
+    kept = [(holder, name, holder[name]) for holder, name in hooked if name in holder]
+    for holder, name, _ in kept:
+        holder[name] = OrderedDict()
+    try:
+        yield
+    finally:
+        for holder, name, hooks in kept:
+            holder[name] = hooks
