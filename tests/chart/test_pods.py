@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from builders_chart import CHART, NAME, WEBHOOK, all_of, every_mode, needs_helm, pod_specs, settings_of, the
+from builders_chart import CHART, NAME, WEBHOOK, all_of, every_mode, needs_helm, pod_specs, rendered, settings_of, the
 
 pytestmark = needs_helm
 
@@ -51,6 +51,16 @@ def test_two_of_each_are_there_and_any_node_drains():
         budget = the("PodDisruptionBudget", name, manifests)["spec"]
         assert budget["maxUnavailable"] == 1
         assert "minAvailable" not in budget
+
+
+def test_a_webhook_that_takes_its_nodes_ports_makes_room_for_its_successor():
+    spec = the("Deployment", WEBHOOK, all_of("process", ("webhook.hostNetwork", True)))["spec"]
+    assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
+
+
+@pytest.mark.parametrize(("release", "service"), [("9a.b", "r9a-b-checkpointheal"), ("a", "a-checkpointheal")])
+def test_any_release_may_have_services(release: str, service: str):
+    assert the("Service", service, rendered(name=release))
 
 
 def test_a_deployment_of_one_can_be_evicted_too():

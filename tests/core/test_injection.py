@@ -151,8 +151,13 @@ def test_the_port_is_fixed_where_nobody_else_can_have_it(host_network: bool, tak
 @pytest.mark.parametrize("names", ["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"])
 def test_a_pod_that_cannot_find_the_gateway_is_told(host_network: bool, names: str) -> None:
     report = report_of(a_pod(hostNetwork=host_network, dnsPolicy=names))
-    lost = names == "Default" or (host_network and names == "ClusterFirst")
+    lost = names in ("Default", "None") or (host_network and names == "ClusterFirst")
     assert ("GatewayNotFound" in [note.reason for note in report.notes]) == lost
+
+
+def test_a_pod_with_servers_of_its_own_finds_the_gateway_by_what_it_says_to_search() -> None:
+    report = report_of(a_pod(dnsPolicy="None", dnsConfig={"searches": ["cluster.local"]}))
+    assert "GatewayNotFound" not in [note.reason for note in report.notes]
 
 
 @pytest.mark.parametrize("log", ["text", "json"])

@@ -5,9 +5,11 @@ import random
 import pytest
 
 from builders_core import (
+    NOW,
     a_generation,
     a_job,
     a_new_job,
+    a_pod,
     decided,
     ended,
     m,
@@ -25,7 +27,9 @@ from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.orders import EpochOrder, Orders
 from checkpointheal.contract.seats import pod_of, seat_uid
 from checkpointheal_operator.core.decisions import Wait
-from checkpointheal_operator.core.orders import KEPT_STEPS, orders, withdrawn
+from checkpointheal_operator.core.diagnosis import findings
+from checkpointheal_operator.core.moment import at
+from checkpointheal_operator.core.orders import KEPT_STEPS, of_rivals, orders, withdrawn
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import JobView
 
@@ -44,6 +48,27 @@ def epoch_of(view: JobView, member: str = "1/0") -> EpochOrder:
 
 def buddies(view: JobView, member: str) -> list[str]:
     return [str(each.member) for each in order_of(view, member).buddies]
+
+
+def test_of_two_pods_that_both_claim_a_place_the_older_hears_why_it_waits_and_people_do_too():
+    older = a_pod(MEMBER, uid="older", name="worker-0", seen_since=1.0)
+    view = a_job()
+    view = view.model_copy(update={"pods": (*view.pods, older)})
+    newer = next(each for each in view.pods if each.member == MEMBER and each.uid != "older")
+    told = f"pods worker-0 and {newer.name} both claim the place of 1/0: the newer one has it"
+    assert {uid: (each.reason, each.message) for uid, each in of_rivals(view).items()} == {
+        "older": ("PlaceTaken", told)
+    }
+    assert (Reason.PLACE_TAKEN, told) in [(each.reason, each.message) for each in findings(at(view, NOW))]
+
+
+@pytest.mark.parametrize("change", [{"terminating": True}, {"finished": True}], ids=["on its way out", "at its end"])
+def test_a_pod_that_makes_room_for_its_successor_is_no_rival(change):
+    older = a_pod(MEMBER, uid="older", name="worker-0", seen_since=1.0).model_copy(update=change)
+    view = a_job()
+    view = view.model_copy(update={"pods": (*view.pods, older)})
+    assert of_rivals(view) == {}
+    assert Reason.PLACE_TAKEN not in [each.reason for each in findings(at(view, NOW))]
 
 
 def test_before_the_first_epoch_there_is_none():

@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from builders_core import a_new_job, decided, replaced
 from builders_heals import a_heal, by_peer
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Conclude, EndEpoch, Nothing, OpenHeal
-from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.core.reasons import Cause, Reason
 from checkpointheal_operator.core.view import HealRecord, JobView
 from checkpointheal_operator.measures.operating import OperatorMetrics
 
@@ -63,6 +63,14 @@ def counted(decision: Any, view: JobView) -> OperatorMetrics:
     metrics = OperatorMetrics()
     metrics.wrote(decision, view)
     return metrics
+
+
+@pytest.mark.parametrize("cause", list(Cause))
+def test_the_first_heal_that_falls_back_shows_as_an_increase(cause: Cause):
+    """Prometheus sees none where a series begins at its first value."""
+    metrics = OperatorMetrics()
+    assert value(metrics, "heals_total", rung="Checkpoint", cause=cause, result="FellBack") == 0
+    assert value(metrics, "heals_total", rung="Peer", cause=cause, result="Healed") == 0
 
 
 def test_each_decision_is_counted_by_its_reason():

@@ -45,8 +45,8 @@ def test_of_all_namespaces_each_row_says_which():
 
 
 def test_where_there_is_none_it_says_so():
-    assert text(page((), "in namespace training", 0, namespaced=False)) == (
-        "There is no such heal in namespace training.\n"
+    assert text(page((), "heal in namespace training", 0, namespaced=False)) == (
+        "There is no heal in namespace training.\n"
     )
 
 

@@ -236,8 +236,9 @@ def test_a_namespace_without_a_policy_says_what_to_apply(desktop: Desktop):
     assert "kind: CheckpointHeal" in ran.out
 
 
-def test_a_namespace_that_is_not_there_is_told_with_the_nearest(desktop: Desktop):
-    ran = desktop.run("status", "-n", "trainin")
+@pytest.mark.parametrize("verb", ["status", "history", "watch", "report"])
+def test_a_namespace_that_is_not_there_is_told_with_the_nearest(desktop: Desktop, verb: str):
+    ran = desktop.run(verb, "-n", "trainin")
     assert (ran.status, ran.out) == (2, "")
     assert "there is no namespace trainin" in ran.err
     assert "did you mean training?" in ran.err

@@ -209,6 +209,20 @@ def test_the_command_writes_manifests_and_says_what_became_of_each(
     assert "&id" not in out
 
 
+def test_an_agent_that_could_believe_no_gateway_is_told_and_with_a_root_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, root = written(tmp_path, stateful_set()), tmp_path / "root.pem"
+    assert inject_command.main(["-f", file]) == 0
+    assert inject_command.ROOTLESS in capsys.readouterr().err
+    root.write_text("-----BEGIN CERTIFICATE-----\n")
+    assert inject_command.main(["-f", file, "--gateway-root", str(root)]) == 0
+    out, err = capsys.readouterr()
+    assert inject_command.ROOTLESS not in err
+    agent = agent_of(yaml.safe_load(out)["spec"]["template"])
+    assert {"name": "CHECKPOINTHEAL_GATEWAY_ROOT", "value": root.read_text()} in agent["env"]
+
+
 def test_the_command_tells_by_its_status_that_something_was_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

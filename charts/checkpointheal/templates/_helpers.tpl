@@ -2,15 +2,20 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
-{{/* At most 40 characters: the longest name made of it is `…-webhook-tls`, and Services have at most 63. */}}
+{{/* At most 40 characters: the longest name made of it is `…-webhook-tls`, and Services have at most 63. Theirs have no
+dots, and begin with a letter. */}}
 {{- define "checkpointheal.fullname" -}}
 {{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- include "checkpointheal.ofService" .Values.fullnameOverride }}
 {{- else if contains (include "checkpointheal.name" .) .Release.Name }}
-{{- .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- include "checkpointheal.ofService" .Release.Name }}
 {{- else }}
-{{- printf "%s-%s" .Release.Name (include "checkpointheal.name" .) | trunc 40 | trimSuffix "-" }}
+{{- include "checkpointheal.ofService" (printf "%s-%s" .Release.Name (include "checkpointheal.name" .)) }}
 {{- end }}
+{{- end }}
+
+{{- define "checkpointheal.ofService" -}}
+{{- ternary (printf "r%s" .) . (regexMatch "^[0-9]" .) | replace "." "-" | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
 {{- define "checkpointheal.webhookName" -}}

@@ -194,6 +194,9 @@ def _of_absence(moment: Moment, place: Place) -> Iterator[Finding]:
 
 def _of_pod(moment: Moment, place: Place, pod: PodFacts) -> Iterator[Finding]:
     member, heard, trouble = place.member, place.heard, pod.trouble
+    for rival in place.rivals:
+        message = Reason.PLACE_TAKEN.tell(older=rival.name, newer=pod.name, member=member)
+        yield Finding(member, Reason.PLACE_TAKEN, message)
     if pod.terminating:
         yield Finding(member, Reason.DRAINING, Reason.DRAINING.tell(member=member))
     if trouble is not None and not place.fresh:  # one that speaks is at work, whatever its pod's object still says

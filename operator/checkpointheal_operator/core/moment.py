@@ -32,6 +32,11 @@ class Place:
         return self.heard.report if self.heard else None
 
     @property
+    def rivals(self) -> tuple[PodFacts, ...]:
+        """Older pods that are not on their way out: somebody gives one place to several."""
+        return tuple(each for each in self.older if not each.terminating and not each.finished)
+
+    @property
     def is_done(self) -> bool:
         """Training is over for this member; nobody waits for it any more.
 

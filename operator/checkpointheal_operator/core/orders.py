@@ -31,6 +31,17 @@ def orders(view: JobView, last: Decision | None = None) -> Mapping[MemberId, Ord
     return {member: _orders(moment, moment.places[member], everybodys, asked) for member in moment.members}
 
 
+def of_rivals(view: JobView) -> Mapping[str, Orders]:
+    """For pods whose place a newer one has, though nobody takes them away: why they wait in vain."""
+    found: dict[str, Orders] = {}
+    for place in at(view, float("-inf")).places.values():
+        newer = place.pod.name if place.pod is not None else ""
+        for rival in place.rivals:
+            message = Reason.PLACE_TAKEN.tell(older=rival.name, newer=newer, member=place.member)
+            found[rival.uid] = withdrawn(Reason.PLACE_TAKEN, message)
+    return found
+
+
 def withdrawn(reason: Reason, message: str, *, hold: bool = False) -> Orders:
     """For an agent whose job is left alone: do nothing, and tell the trainer why."""
     body = Orders(revision=0, withdrawn=True, reason=reason, message=message, hold=hold)

@@ -104,12 +104,15 @@ class PodSpec(Read):
     security_context: SecurityContext = SecurityContext()
     host_network: bool = False
     dns_policy: str = "ClusterFirst"
+    dns_config: dict[str, JsonValue] | None = None
     os: System = System()
     resources: dict[str, JsonValue] | None = Field(default=None, description="Of the pod as a whole.")
 
     @property
     def asks_its_node(self) -> bool:
-        """Whether it finds names as its node does, which knows no Service."""
+        """Whether it finds names as its node does, or by servers of its own: neither knows a Service's short name."""
+        if self.dns_policy == "None":
+            return not (self.dns_config or {}).get("searches")
         return self.dns_policy == "Default" or (self.host_network and self.dns_policy == "ClusterFirst")
 
     def everyone(self) -> Iterator[Container]:

@@ -258,6 +258,7 @@ class Reason(StrEnum):
             "the pod's labels"
         ),
     )
+    PLACE_TAKEN = "PlaceTaken", "pods {older} and {newer} both claim the place of {member}: the newer one has it"
     CONFLICTING = (
         "Conflicting",
         "{older} is older and selects pod {pod} too: this CheckpointHeal does nothing until one selector lets go",

@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Conclude, Decision, EndEpoch, OpenHeal
 from checkpointheal_operator.core.phases import SeenHeal, phases
-from checkpointheal_operator.core.reasons import Reason, Rung
+from checkpointheal_operator.core.reasons import Cause, Reason, Rung
 from checkpointheal_operator.core.view import HealRecord, JobView
 from checkpointheal_operator.measures import spec
 from checkpointheal_operator.measures.page import Register
@@ -19,6 +19,13 @@ from checkpointheal_operator.measures.page import Register
 NOWHERE = "None"
 """The rung of a heal that ended before it had one."""
 OK = "ok"
+USUAL = (
+    (Rung.CHECKPOINT, Reason.FELL_BACK),
+    (Rung.FRESH, Reason.FELL_BACK),
+    (Rung.PEER, Reason.HEALED),
+    (Rung.OWN_MEMORY, Reason.HEALED),
+)
+"""How heals end."""
 
 
 class OperatorMetrics(Register):
@@ -27,6 +34,9 @@ class OperatorMetrics(Register):
     def __init__(self) -> None:
         super().__init__()
         self._opened, self._heals = self.counter(spec.HEALS_OPENED), self.counter(spec.HEALS)
+        for cause in Cause:  # a series that begins at its first heals shows no increase by them
+            for rung, result in USUAL:
+                self._heals.labels(rung, cause, result)
         self._heal_seconds, self._phases = self.histogram(spec.HEAL_SECONDS), self.histogram(spec.PHASE_SECONDS)
         self._bytes, self._assigned = self.counter(spec.BYTES), self.counter(spec.ASSIGNMENTS)
         self._refused = self.counter(spec.REFUSALS)

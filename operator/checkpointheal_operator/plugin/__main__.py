@@ -33,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as missing:
         if (missing.name or "checkpointheal").startswith("checkpointheal"):
             raise
-        return _complain((f"{missing.name} is not installed", "pip install 'checkpointheal[operator]'"))
+        return _complain(
+            (f"{missing.name} is not installed", "in a checkout of checkpointheal: pip install '.[operator]'")
+        )
     except KeyboardInterrupt:
         return 0 if argv[:1] == ["watch"] else 130
     except BrokenPipeError:

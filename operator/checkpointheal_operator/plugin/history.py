@@ -31,10 +31,10 @@ class Filter(NamedTuple):
 
 
 def page(heals: Iterable[Heal], scope: str, now: float, *, namespaced: bool) -> Page:
-    """Newest last, as they happened. `namespaced`: say of each where it is."""
+    """Newest last, as they happened. `namespaced`: say of each where it is. `scope`: which were asked for, in words."""
     ordered = sorted(heals, key=lambda each: (each.spec.opened_at, each.metadata.name))
     if not ordered:
-        return (Told(f"There is no such heal {scope}."),)
+        return (Told(f"There is no {scope}."),)
     heads = ("NAMESPACE", *HEADS) if namespaced else HEADS
     rows = tuple((each.metadata.namespace, *row(each, now)) if namespaced else row(each, now) for each in ordered)
     return (Grid(heads, rows),)

@@ -9,6 +9,7 @@ GENERIC = "`kubectl checkpointheal explain POD` tells the whole story of a pod"
 BY_ITSELF = "nothing: a heal is under way; `kubectl checkpointheal watch` shows it"
 
 REMEDIES: dict[str, str] = {
+    Reason.PLACE_TAKEN: "let each pod have a place of its own, by the annotation checkpointheal.dev/replica if need be",
     Reason.MEMBER_MISSING: "look why no pod is there: kubectl describe of its owner (StatefulSet, JobSet …); "
     "if the job was made smaller, set spec.layout.replicas",
     Reason.HELD_BY_ORDERED_READY: "make the StatefulSet anew with podManagementPolicy: Parallel (delete it with "

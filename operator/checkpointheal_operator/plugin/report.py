@@ -110,7 +110,7 @@ async def collected(reader: Reader, namespace: str, operator: str, now: float) -
     scope = f"in namespace {namespace}" if namespace else "in any namespace"
     view = replace(seen(*found), lacking=tuple(bundle.lacking))
     bundle.print("status.txt", standing.page(view, scope, now))
-    bundle.print("history.txt", history.page(view.heals, scope, now, namespaced=True))
+    bundle.print("history.txt", history.page(view.heals, f"heal {scope}", now, namespaced=True))
     await _logs(bundle, reader, found[2], operator)
     bundle.files["versions.json"] = json.dumps(_versions() | {"server": server}, indent=2) + "\n"
     bundle.files["missing.txt"] = "\n".join(bundle.missing) + "\n" if bundle.missing else "nothing\n"

@@ -78,6 +78,11 @@ class Wanted:
     pod: str = ""
     output: str = "table"
 
+    @property
+    def is_narrow(self) -> bool:
+        """Whether there may be others."""
+        return bool(self.labels or self.policy or self.pod)
+
     def selection(self, namespace: str) -> Selection:
         """What the API server filters by."""
         labels = [each for each in (self.labels, f"{POLICY_LABEL}={self.policy}" if self.policy else "") if each]
@@ -88,9 +93,12 @@ async def past(desk: Desk, wanted: Wanted) -> int:
     """Heals as a table, or as they stand in the API."""
     found = await desk.reader.all(wanted.selection(desk.namespace))
     read = seen((), found, ())
+    if desk.namespace and not found:
+        await desk.reader.expect_namespace(desk.namespace)
     meant = [each for each in read.heals if history.Filter(wanted.pod).takes(each)]
     if wanted.output == "table":
-        page = history.page(meant, desk.scope, desk.clock(), namespaced=not desk.namespace)
+        scope = f"such heal {desk.scope}" if wanted.is_narrow else f"heal {desk.scope}"
+        page = history.page(meant, scope, desk.clock(), namespaced=not desk.namespace)
         write(desk.console(), (*page, *history.unread(read.unreadable)))
         return AMISS if read.unreadable else FINE
     uids = {each.metadata.uid for each in meant}
@@ -103,6 +111,8 @@ async def past(desk: Desk, wanted: Wanted) -> int:
 
 async def watch(desk: Desk) -> int:
     """Until interrupted."""
+    if desk.namespace:
+        await desk.reader.expect_namespace(desk.namespace)
     console = desk.console()
     redrawn = console.is_terminal and not console.is_dumb_terminal
     screen: Screen = LiveScreen(console, desk.clock) if redrawn else PlainLines(desk.out)
@@ -112,6 +122,8 @@ async def watch(desk: Desk) -> int:
 
 async def report(desk: Desk, output: str, operator: str) -> int:
     """One file for those who help."""
+    if desk.namespace:
+        await desk.reader.expect_namespace(desk.namespace)
     now = desk.clock()
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
     file = Path(output or f"checkpointheal-report-{desk.namespace or 'all'}-{stamp}.tar.gz")

@@ -72,7 +72,7 @@ class Replica:
 
     async def run(self) -> None:
         """Until cancelled. Raises what can only be a fault of ours."""
-        here = Address(self.settings.host, self.settings.gateway_port)
+        here = Address(self.settings.listens, self.settings.gateway_port)
         with entrance(here, self._leader) as self._entrance:
             async with self._health(), asyncio.TaskGroup() as tasks:
                 self.gateway_port = self._entrance.port
@@ -151,7 +151,7 @@ class Replica:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         try:
             await runner.setup()
-            await listen(web.TCPSite(runner, self.settings.host, self.settings.leader_port, ssl_context=tls))
+            await listen(web.TCPSite(runner, self.settings.listens, self.settings.leader_port, ssl_context=tls))
             with self._entrance.leads_to(Gateway(cast("web.Server", runner.server), tls)):
                 yield
         finally:
@@ -191,7 +191,7 @@ class Replica:
         runner = web.AppRunner(app, access_log=None)
         try:
             await runner.setup()
-            await listen(web.TCPSite(runner, self.settings.host, self.settings.health_port))
+            await listen(web.TCPSite(runner, self.settings.listens, self.settings.health_port))
             self.health_port = runner.addresses[0][1]
             yield
         finally:

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, ValidationError
 
 from checkpointheal.contract.base import Frozen
+from checkpointheal.contract.identity import any_address
 from checkpointheal_operator.gateway.authority import Terms
 from checkpointheal_operator.gateway.authority.terms import DEFAULT
 
@@ -41,7 +42,7 @@ class OperatorSettings(Frozen):
     namespace: str = Field(description="Where the lease lies.")
     lease: str = Field(default="checkpointheal", description="The lease's name.")
     audience: str = Field(default="checkpointheal", description="Whom agents' tokens are for.")
-    host: str = Field(default="0.0.0.0", description="Where to listen.")  # noqa: S104 a pod's own
+    host: str = Field(default="", description="Where to listen; empty: at all addresses of the family of `pod_ip`.")
     gateway_port: int = Field(default=8443, ge=0, le=65535, description="Where agents come.")
     leader_port: int = Field(default=8444, ge=0, le=65535, description="Where the leader's gateway is.")
     health_port: int = Field(default=8080, ge=0, le=65535, description="Where probes come.")
@@ -62,6 +63,11 @@ class OperatorSettings(Frozen):
         default=None, description="The webhook's settings, by which pods that run without an agent get a late one."
     )
     kubeconfig: Path | None = Field(default=None, description="Instead of the pod's own account.")
+
+    @property
+    def listens(self) -> str:
+        """The address to bind."""
+        return self.host or any_address(self.pod_ip)
 
     @property
     def identity(self) -> str:

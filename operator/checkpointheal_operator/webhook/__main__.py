@@ -18,6 +18,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from checkpointheal.contract import log_lines
+from checkpointheal.contract.identity import any_address
 from checkpointheal_operator.interpreter import prepare
 from checkpointheal_operator.measures.reviewing import WebhookMetrics
 from checkpointheal_operator.webhook.app import make_app, make_open_app
@@ -64,7 +65,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--key", type=Path, required=True, metavar="PEM", help="the certificate's private key")
     parser.add_argument("--settings", type=Path, required=True, metavar="JSON", help="what agents get, unless asked")
     parser.add_argument("--gateway-root", type=Path, metavar="PEM", help="who signs the gateway's certificate")
-    parser.add_argument("--host", default="0.0.0.0", help="where to listen (%(default)s)")  # noqa: S104 a pod's own
+    parser.add_argument(
+        "--host", default=any_address(os.environ.get("CHECKPOINTHEAL_POD_IP", "")), help="where to listen (%(default)s)"
+    )
     parser.add_argument("--port", type=int, default=9443, help="where to listen (%(default)s)")
     parser.add_argument(
         "--metrics-port", type=int, default=8080, help="where metrics and probes are, without TLS (%(default)s)"

@@ -16,18 +16,25 @@ from checkpointheal_operator.webhook.render import Manifest, Rendered, render
 
 GATEWAY = "https://checkpointheal.checkpointheal-system.svc:8443"
 REFUSED, USAGE_ERROR = 1, 2
+ROOTLESS = (
+    "an agent made so ends at once, for it knows no gateway's root: to apply this, name it by --gateway-root; it is "
+    "root.pem of the ConfigMap checkpointheal-gateway-root in the operator's namespace"
+)
 
 
 def main(argv: Sequence[str] | None = None, called: str = "checkpointheal inject") -> int:
     """Write the injected manifests. Exit status 1 where something that opted in could not be injected."""
     asked = parser(called).parse_args(argv)
     try:
-        rendering = render(_documents(asked.file), _settings(asked.settings))
+        settings = _settings(asked.settings, asked.gateway_root)
+        rendering = render(_documents(asked.file), settings)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
         sys.stderr.write(f"{called}: {' '.join(str(error).split())}\n")
         return USAGE_ERROR
     sys.stdout.write(yaml.dump_all(rendering.documents, Dumper=_Plain, sort_keys=False, width=120))
     sys.stderr.writelines(f"{told(each)}\n" for each in rendering.said)
+    if not settings.gateway_root and any(isinstance(each.answer, Injection) for each in rendering.said):
+        sys.stderr.write(f"{called}: {ROOTLESS}\n")
     refused = any(not isinstance(each.answer, Injection) and each.answer.warnings for each in rendering.said)
     return REFUSED if refused else 0
 
@@ -41,6 +48,7 @@ def parser(called: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("-f", "--file", required=True, metavar="FILE", help="manifests as YAML or JSON; - is the input")
     parser.add_argument("--settings", type=Path, metavar="FILE", help="the webhook's settings (the chart's defaults)")
+    parser.add_argument("--gateway-root", type=Path, metavar="PEM", help="whom agents believe that it is the gateway")
     return parser
 
 
@@ -60,10 +68,12 @@ def _documents(file: str) -> list[Manifest]:
     return [each for each in yaml.safe_load_all(text) if isinstance(each, dict)]
 
 
-def _settings(file: Path | None) -> InjectionSettings:
+def _settings(file: Path | None, root: Path | None) -> InjectionSettings:
+    found = InjectionSettings(image=f"checkpointheal/agent:{build() or 'latest'}", gateway=GATEWAY)
     if file is not None:
-        return InjectionSettings.model_validate_json(file.read_bytes()).model_copy(update={"build": build()})
-    return InjectionSettings(image=f"checkpointheal/agent:{build() or 'latest'}", gateway=GATEWAY, build=build())
+        found = InjectionSettings.model_validate_json(file.read_bytes())
+    update = {"build": build()} | ({"gateway_root": root.read_text()} if root is not None else {})
+    return found.model_copy(update=update)
 
 
 class _Plain(yaml.SafeDumper):

@@ -29,8 +29,9 @@ class Meeting:
     def __init__(self, host: str, prefix: str, seconds: float) -> None:
         self._host, self._seconds = host, min(seconds, ARRIVAL_SECONDS)
         self._nonce = secrets.token_bytes(_NONCE_BYTES)
-        self._listener = socket.create_server((host, 0))
-        door = socket.create_server((host, 0))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, 0), family=family)
+        door = socket.create_server((host, 0), family=family)
         self.store_port: int = door.getsockname()[1]
         # torch listens on every address unless it is given a socket. Not libuv: Debian's torch is built without it.
         tcp = TCPStore(

@@ -50,3 +50,8 @@ class Endpoint(Frozen):
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+
+def any_address(like: str) -> str:
+    """What to bind in order to be reached at all addresses of this one's family."""
+    return "::" if ":" in like else "0.0.0.0"  # noqa: S104 a pod's own
