@@ -1,5 +1,6 @@
 """A Trainer that is told what cannot come back is refused by the name of what it is told, before it trains."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 pytest.importorskip("transformers", reason="transformers is not installed here: make integrations")
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch.utils.data import Dataset
@@ -48,6 +50,12 @@ def test_an_argument_that_cannot_be_healed_is_named(tmp_path: Path, told: dict[s
     healed = healing.restore()
     with pytest.raises(Misuse, match=named):
         healed.train(a_trainer(tmp_path, **told))
+
+
+def test_a_number_of_torchs_or_numpys_in_the_log_ends_no_commit(tmp_path: Path) -> None:
+    trainer = a_trainer(tmp_path)
+    trainer.state.log_history.append({"a": np.float32(0.5), "b": torch.tensor(2.0)})
+    assert json.loads(healing._state_of(trainer))["log_history"] == [{"a": 0.5, "b": 2.0}]
 
 
 def test_restore_comes_before_the_process_group_is_joined() -> None:

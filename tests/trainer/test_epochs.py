@@ -137,7 +137,8 @@ def test_where_no_memory_has_a_state_the_checkpoint_is_loaded(attach, agent):
     assert asked == ["checkpoint"]
 
 
-def test_a_survivor_with_neither_memory_nor_checkpoint_is_started_afresh(attach, agent):
+@pytest.mark.parametrize("commits", [True, False], ids=["what it kept is nowhere", "it kept nothing yet"])
+def test_a_survivor_with_neither_memory_nor_checkpoint_is_started_afresh(attach, agent, commits):
     training = Training()
     agent.answer = met()
     heal = attach(training)
@@ -146,7 +147,8 @@ def test_a_survivor_with_neither_memory_nor_checkpoint_is_started_afresh(attach,
         for epoch in heal.epochs():
             with epoch:
                 training.step()
-                heal.commit(1)
+                if commits:
+                    heal.commit(1)
                 agent.answer = met(epoch=2)
                 over(heal, agent, epoch=1)
                 raise RuntimeError("what garbage leads to")

@@ -57,6 +57,43 @@ def test_only_the_named_parameters_get_a_state():
     assert set(optimizer.state_dict()["state"]) == {1}
 
 
+def a_step(model, optimizer, given):
+    model(given).sum().backward()
+    optimizer.step()
+    return optimizer.state_dict()["state"]
+
+
+def test_a_state_that_lies_otherwise_than_its_weight_is_made_as_it_lies():
+    """A momentum is a copy of the first gradient, which of a convolution over one pixel lies as its input does."""
+    given = torch.rand(2, 4, 3, 3).to(memory_format=torch.channels_last)
+    trained, fresh = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+    arriving = a_step(trained, torch.optim.SGD(trained.parameters(), lr=0.1, momentum=0.9), given)
+    strides = arriving[0]["momentum_buffer"].stride()
+    assert strides != trained.weight.stride()
+    target = torch.optim.SGD(fresh.parameters(), lr=0.1, momentum=0.9)
+    materialise(target, arriving)
+    assert target.state[fresh.weight]["momentum_buffer"].stride() == strides
+
+
+def test_an_optimizer_that_takes_sparse_gradients_alone_gets_its_state():
+    trained, fresh = (nn.Embedding(4, 2, sparse=True) for _ in range(2))
+    arriving = a_step(trained, torch.optim.SparseAdam(trained.parameters()), torch.tensor([1, 3]))
+    target = torch.optim.SparseAdam(fresh.parameters())
+    materialise(target, arriving)
+    assert set(target.state[fresh.weight]) == set(arriving[0])
+    assert target.state[fresh.weight]["exp_avg"].shape == arriving[0]["exp_avg"].shape
+
+
+def test_what_was_made_since_is_taken_away():
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    a_step(model, optimizer, torch.ones(1, 3))
+    materialise(optimizer, {1: ARRIVING[1]})
+    assert set(optimizer.state_dict()["state"]) == {1}
+    materialise(optimizer, {})
+    assert optimizer.state_dict()["state"] == {}
+
+
 def test_a_state_that_exists_is_left_alone():
     model = nn.Linear(3, 2)
     optimizer = torch.optim.AdamW(model.parameters())

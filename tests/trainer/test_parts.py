@@ -42,6 +42,29 @@ def test_batchnorm_statistics_are_private_and_its_weights_are_not(wrap):
     assert any(key.endswith("1.weight") for key in shared)
 
 
+class Twice(nn.Module):
+    """One norm under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = self.second = nn.BatchNorm1d(4)
+
+
+OF_A_RANK = {"running_mean", "running_var", "num_batches_tracked"}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [Twice(), nn.Sequential(nn.InstanceNorm1d(4, track_running_stats=True))],
+    ids=["by two names", "InstanceNorm"],
+)
+def test_statistics_of_a_rank_are_private_by_whatever_name(model):
+    parts = declare({"model": model}, {})
+    shared, own = parts.replicated_state()["model"], parts.private_state()["buffers"]["model"]
+    assert {key.rpartition(".")[2] for key in own} == OF_A_RANK
+    assert not {key.rpartition(".")[2] for key in shared} & OF_A_RANK
+
+
 def test_synchronised_batchnorm_is_replicated():
     model = nn.SyncBatchNorm.convert_sync_batchnorm(nn.Sequential(nn.BatchNorm1d(4)))
     assert declare({"model": model}, {}).private_state()["buffers"] == {}

@@ -206,7 +206,12 @@ def _state_of(trainer: Trainer) -> str:
         if isinstance(each, ExportableState):
             callbacks.setdefault(type(each).__name__, []).append(each.state())
     state["stateful_callbacks"] = {name: each[0] if len(each) == 1 else each for name, each in callbacks.items()}
-    return json.dumps(state)
+    return json.dumps(state, default=_plain)
+
+
+def _plain(logged: Any) -> Any:
+    """A log may hold numbers of numpy's or torch's, which Trainer itself only writes where it saves."""
+    return logged.tolist() if hasattr(logged, "tolist") else str(logged)
 
 
 def _require_fit(trainer: Trainer) -> None:

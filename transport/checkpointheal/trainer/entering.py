@@ -27,7 +27,7 @@ class Entering:
 
     def enter(self, begin: Callable[[], int] | None) -> Epoch | None:
         """The next epoch; None where it ended before it began. `begin` where nobody's memory has a state."""
-        begun, has_trained = time.monotonic(), self._place.step is not None
+        begun, has_trained = time.monotonic(), self._place.step is not None or self._membership.has_updated
         answer = self._restoring.ask(self._budget, goes_on=can_be_smaller(), ever=True)
         if answer is None:
             raise AgentGone("a request that is never withdrawn was not answered")

@@ -1,8 +1,8 @@
-"""How does a fresh optimizer get the state tensors that it would only make in its first step?
+"""How does an optimizer get just the state tensors that will arrive, though it would only make them in its first step?
 
 It is stepped once with zero gradients and a learning rate of zero, for exactly the parameters whose state will arrive.
-Whatever that step changes is overwritten by the restore that follows; hooks, which could change more, do not run. Must
-not know the arena.
+Whatever that step changes is overwritten by the restore that follows; hooks, which could change more, do not run. What
+it has made since is taken away: a layer that was still frozen then. Must not know the arena.
 """
 
 import contextlib
@@ -20,27 +20,47 @@ _HOOKS_OF_ALL = ("_global_optimizer_pre_hooks", "_global_optimizer_post_hooks")
 
 
 def materialise(optimizer: Optimizer, offered: Mapping[int, Mapping[str, Any]]) -> None:
-    """Make the state that will arrive where it does not exist; `offered` is keyed as `state_dict()["state"]` is."""
+    """Make the state that will arrive, and no other; `offered` is keyed as `state_dict()["state"]` is."""
     parameters = list(_parameters(optimizer))
+    for index, parameter in enumerate(parameters):
+        if not offered.get(index):
+            optimizer.state.pop(parameter, None)
     missing = [p for i, p in enumerate(parameters) if offered.get(i) and not optimizer.state.get(p)]
     if missing:
         with _kept_gradients(optimizer), _learning_rate_zero(optimizer), _no_hooks(optimizer):
-            for parameter in missing:
-                parameter.grad = torch.zeros_like(parameter)
-            # One that must be given a closure says so here; what it lacks is named by the comparison that follows.
-            with contextlib.suppress(TypeError):
-                optimizer.step()
+            for gradient in (torch.zeros_like, _empty):
+                for parameter in missing:
+                    parameter.grad = gradient(parameter)
+                # One that takes neither, or must be given a closure: what it lacks is named by the comparison to come.
+                with contextlib.suppress(TypeError, RuntimeError):
+                    optimizer.step()
+                    break
     for index, state in offered.items():
         if index < len(parameters):
             _widen(optimizer.state[parameters[index]], state)
 
 
 def _widen(held: dict[str, Any], offered: Mapping[str, Any]) -> None:
-    """Somebody keeps this state in another dtype than the optimizer makes it in: fp32 moments of bf16 weights."""
+    """Somebody keeps this state otherwise than the optimizer makes it: fp32 moments of bf16 weights.
+
+    Or as a copy of a gradient that lay otherwise than its weight, as behind a convolution of one channel.
+    """
     for name, given in offered.items():
         made = held.get(name)
-        if isinstance(given, torch.Tensor) and isinstance(made, torch.Tensor) and made.dtype != given.dtype:
+        if not isinstance(given, torch.Tensor) or not isinstance(made, torch.Tensor):
+            continue
+        if type(made) is torch.Tensor and made.shape == given.shape and made.stride() != given.stride():
+            strides = given.stride()
+            held[name] = torch.empty_strided(made.shape, strides, dtype=given.dtype, device=made.device)
+        elif made.dtype != given.dtype:
             held[name] = made.to(given.dtype)
+
+
+def _empty(parameter: torch.Tensor) -> torch.Tensor:
+    """A gradient of nothing, for an optimizer of embeddings that takes no dense one."""
+    nowhere = torch.empty((1, 0), dtype=torch.long, device=parameter.device)
+    nothing = parameter.new_empty((0, *parameter.shape[1:]))
+    return torch.sparse_coo_tensor(nowhere, nothing, parameter.shape, check_invariants=True)
 
 
 def _parameters(optimizer: Optimizer) -> Iterator[torch.Tensor]:

@@ -30,6 +30,8 @@ class Membership:
     def __init__(self, parts: Parts, line: Line, groups: Groups, coordinate: int) -> None:
         self._parts, self._line, self._groups, self._coordinate = parts, line, groups, coordinate
         self._epoch: Epoch | None = None
+        self.has_updated = False
+        """Whether an update was made in this process, kept or not."""
         for optimizer in self._parts.optimizers.values():
             optimizer.register_step_pre_hook(lambda *_: self.may_step())
 
@@ -44,6 +46,7 @@ class Membership:
             if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
                 torch.cuda.current_stream().synchronize()
             self._epoch.require_whole()
+            self.has_updated = True
 
     def enter(self, answer: Restored) -> Epoch:
         """The epoch of this answer: from now on its end is heard."""

@@ -1,8 +1,8 @@
 """What is this trainer's state: which objects hold it, and which of it may come from another rank?
 
 *Replicated* leaves are equal on every peer and may come from any of them. *Private* leaves belong to one rank: random
-streams, data position, and the running statistics of BatchNorm, which each rank computes from its own batches.
-Must not know the arena or the agent.
+streams, data position, and the running statistics of BatchNorm and InstanceNorm, which each rank computes from its own
+batches. Must not know the arena or the agent.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
+from torch.nn.modules.batchnorm import SyncBatchNorm, _NormBase
 from torch.optim import Optimizer
 
 from checkpointheal.errors import Misuse
@@ -115,12 +115,13 @@ def declare(replicated: Mapping[str, Any], private: Mapping[str, Any]) -> Parts:
 
 def keys_of_this_rank(part: object) -> frozenset[str]:
     """Keys of a module's state dict that hold per-rank statistics; none of anything else's."""
-    return frozenset(_batchnorm_keys(part)) if isinstance(part, torch.nn.Module) else frozenset()
+    return frozenset(_statistics_keys(part)) if isinstance(part, torch.nn.Module) else frozenset()
 
 
-def _batchnorm_keys(module: torch.nn.Module) -> Iterator[str]:
-    for prefix, child in module.named_modules():
-        if isinstance(child, _BatchNorm) and not isinstance(child, SyncBatchNorm):
+def _statistics_keys(module: torch.nn.Module) -> Iterator[str]:
+    """Of BatchNorm and InstanceNorm, under each name that a module has: `state_dict()` tells all of them."""
+    for prefix, child in module.named_modules(remove_duplicate=False):
+        if isinstance(child, _NormBase) and not isinstance(child, SyncBatchNorm):
             for name, _ in child.named_buffers(recurse=False):
                 yield f"{prefix}.{name}" if prefix else name
 
