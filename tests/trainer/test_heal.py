@@ -138,12 +138,22 @@ def test_restoring_into_another_model_names_what_differs_and_changes_nothing(att
     heal = attach(training)
     heal.restore()
     train(heal, training, 0, 1)
-    agent.names(agent.slot_of(step=1))
+    agent.names(agent.slot_of(step=1), rendezvous=True)
     other = Training(width=6)
     before = other.model[0].weight.clone()
     with pytest.raises(SchemaDiffers, match=r"average\.module\.0\.weight: shape is \(8, 8\), here \(6, 6\)"):
         attach(other).restore()
     assert torch.equal(other.model[0].weight, before)
+    told = agent.wait_until_heard(lambda word: word.say == "unkept")
+    assert (told.reason, "average.module.0.weight" in told.message) == ("SchemaDiffers", True)
+
+
+@pytest.mark.parametrize(("members", "left_out", "told"), [(2, 0, True), (3, 0, False), (2, 1, False), (0, 0, False)])
+def test_a_rank_that_others_have_left_for_good_is_told(attach, agent, caplog, monkeypatch, members, left_out, told):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    agent.answer = agent.answer.model_copy(update={"members": members, "left_out": left_out})
+    attach(Training()).restore()
+    assert any("2 of 3 members are left" in each for each in warnings_of(caplog)) == told
 
 
 def test_a_slot_that_holds_another_step_or_another_state_than_was_named_is_refused(attach, agent):

@@ -37,6 +37,7 @@ from checkpointheal_operator.local.operator_loop import OperatorLoop
 from checkpointheal_operator.local.places import LOOPBACK, Site, free_port
 from checkpointheal_operator.local.settings import LocalSettings
 from checkpointheal_operator.local.supervisor import Outcome, Supervisor
+from checkpointheal_operator.local.unprotected import Unprotected
 
 GATEWAY_GRACE = 0.5
 """Seconds that an open long poll may hold the gateway's end up."""
@@ -67,7 +68,7 @@ class LocalJob:
     ) -> None:
         self._settings, self._hooks, self._clock = settings, hooks or Hooks(), clock
         self._heals: dict[str, SeenHeal] = {}
-        self._exits = Exits()
+        self._exits, self._unprotected = Exits(), Unprotected()
         self._stack = AsyncExitStack()
         self.loop = OperatorLoop(settings.job, settings.policy, self._pods, clock, self._hooks.told)
         self.loop.looked = self._looked
@@ -138,6 +139,8 @@ class LocalJob:
             self._heals[heal.name] = see(self._heals.get(heal.name), heal, view)
         for pod, ended in self._exits.new(view):
             self._hooks.noted(sentence(pod, ended, self._site.log(pod_name(pod), "run")))
+        for told in self._unprotected.new(view):
+            self._hooks.noted(told)
         self._hooks.looked(view)
 
 

@@ -79,7 +79,7 @@ class Sealed(Message):
 
 
 class Unkept(Message):
-    """The latest step could not be kept. Over with the next `Sealed`."""
+    """The latest step could not be kept, or what was restored not be loaded. Over with the next `Sealed` or `Hello`."""
 
     say: Literal["unkept"] = "unkept"
     reason: Word

@@ -5,11 +5,12 @@ how an epoch ends.
 """
 
 import logging
+import os
 import time
 
 from checkpointheal.contract.base import Digest
-from checkpointheal.contract.trainer import Applied, Rejoined, Restored, Wait
-from checkpointheal.errors import AgentGone, SlotDamaged
+from checkpointheal.contract.trainer import Applied, Rejoined, Restored, Unkept, Wait
+from checkpointheal.errors import AgentGone, AppliedStateDiffers, SchemaDiffers, SlotDamaged
 from checkpointheal.trainer.apply import Given, apply
 from checkpointheal.trainer.asking import ask
 from checkpointheal.trainer.keeping import LOCK_PATIENCE, Keeping
@@ -46,7 +47,8 @@ class Restoring:
     def load(self, answer: Restored, begun: float) -> None:
         """Fill the live objects, where there is a state, and say so. `begun`: when it was asked for."""
         waited = time.monotonic()
-        held = None if answer.step is None else self._fill(answer, answer.step)
+        _warn_of_ended(answer)
+        held = None if answer.step is None else self._load(answer, answer.step)
         seconds = time.monotonic() - waited
         self._line.say(Applied(epoch=answer.epoch, step=answer.step, seconds=seconds, digest=held), again="applied")
         log.info(
@@ -61,6 +63,16 @@ class Restoring:
         """All have met, and hold the same; it took so long."""
         self._place.has_joined.set()
         self._line.say(Rejoined(epoch=self._place.epoch, seconds=seconds), again="rejoined")
+
+    def _load(self, answer: Restored, step: int) -> Digest:
+        try:
+            return self._fill(answer, step)
+        except (SchemaDiffers, AppliedStateDiffers) as error:
+            # It ends the process, again and again, and looks like bad memory to whoever does not hear it. An agent too
+            # old to carry a rendezvous may not know the word, and would hang up.
+            if answer.rendezvous:
+                self._line.say(Unkept(reason=error.reason, message=str(error)))
+            raise
 
     def _fill(self, answer: Restored, step: int) -> Digest:
         if answer.slot is None:
@@ -77,3 +89,16 @@ class Restoring:
         else:
             put_back_own_part(self._parts, arena, step if answer.private_step is None else answer.private_step, step)
         return held
+
+
+def _warn_of_ended(answer: Restored) -> None:
+    """Whoever ended with status 0 is not started again, whether or not its script was through."""
+    world = os.environ.get("WORLD_SIZE", "")
+    if world.isdecimal() and 0 < answer.members < int(world) - answer.left_out:
+        log.warning(
+            "checkpointheal: %d of %s members are left in epoch %d, the others have ended with status 0: a collective "
+            "of all ranks would wait for them in vain",
+            answer.members,
+            world,
+            answer.epoch,
+        )

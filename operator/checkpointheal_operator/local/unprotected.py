@@ -1,0 +1,30 @@
+"""Whose memory cannot be kept, and why?
+
+Training goes on without it, so nobody would notice until it is needed. What comes and goes, as a buddy that was just
+replaced, is not worth a line. Must not know processes.
+"""
+
+from collections.abc import Iterator
+
+from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.core.moment import has_finished
+from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.core.view import JobView
+
+PASSING = frozenset((Reason.PRIVATE_PART_NOT_KEPT, Reason.GENERATION_SKIPPED, Reason.SLOT_DAMAGED, Reason.NO_POLICY))
+
+
+class Unprotected:
+    """Tells each once."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[MemberId, str, str]] = set()
+
+    def new(self, view: JobView) -> Iterator[str]:
+        """A sentence for each that was not told yet."""
+        for report in (each.report for each in view.heard):
+            for flaw in () if has_finished(report.trainer) else report.unprotected:
+                told = report.member, flaw.reason, flaw.message
+                if flaw.reason not in PASSING and told not in self._told:
+                    self._told.add(told)
+                    yield f"{report.member} is not protected: {flaw.reason}: {flaw.message}"
