@@ -24,6 +24,11 @@ def told(*names: str, **changes: str) -> dict[str, str]:
     return {f"CHECKPOINTHEAL_{name}": value for name, value in values.items()}
 
 
+def test_asked_for_help_it_says_who_tells_it_what(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "docs/injection.md" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("names", SUBSETS, ids=lambda names: "+".join(sorted(names)) or "none")
 def test_an_agent_starts_with_one_whole_set_and_no_other(names: set[str]) -> None:
     if names in WHOLE:

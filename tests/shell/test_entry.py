@@ -9,9 +9,10 @@ import sys
 import pytest
 
 from checkpointheal_operator.gateway.authority import Terms
+from checkpointheal_operator.shell.__main__ import main
 from checkpointheal_operator.shell.cluster import Ref
 from checkpointheal_operator.shell.leases import LEASES
-from checkpointheal_operator.shell.settings import BadEnvironment, from_environment
+from checkpointheal_operator.shell.settings import BadEnvironment, OperatorSettings, from_environment
 from replicas import Stage
 
 HERE = {"POD_NAME": "operator-0", "POD_IP": "127.0.0.1", "NAMESPACE": "system", "HOST": "127.0.0.1"}
@@ -72,6 +73,12 @@ def test_outside_a_cluster_it_says_so_in_a_sentence():
     assert process.returncode == 2
     assert said.startswith("checkpointheal operator: no API server")
     assert "Traceback" not in said
+
+
+def test_asked_for_help_it_names_all_that_its_environment_may_say(capsys):
+    assert main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"CHECKPOINTHEAL_{name.upper()} " in said for name in OperatorSettings.model_fields)
 
 
 @pytest.mark.parametrize("name", ["POD_NAME", "POD_IP", "NAMESPACE"])

@@ -270,7 +270,10 @@ class Reason(StrEnum):
     NO_SUCH_SEAT = "NoSuchSeat", "the token of pod {pod} came for local rank {local_rank}, and the pod has {count}"
 
     # Which place a pod holds, and why nobody can tell.
-    NO_PLACE = "NoPlace", "nothing on the pod tells its place in the job: annotate {replica}"
+    NO_PLACE = (
+        "NoPlace",
+        "nothing on the pod tells its place in the job: annotate {replica}, another number for each pod",
+    )
     NO_JOB = "NoJob", "nothing on the pod tells which job it belongs to: annotate {job}"
     BAD_ANNOTATION = "BadAnnotation", "{key} is {text}, not {wanted}"
     LOCAL_RANKS_DO_NOT_DIVIDE = (

@@ -47,7 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     screen = (
         LiveView(Console()) if sys.stdout.isatty() and not asked.plain else Lines(sys.stderr, verbose=asked.verbose)
     )
-    sys.stderr.write(f"checkpointheal local: {settings.job}, logs in {settings.logs}\n")
+    sys.stderr.write(
+        f"checkpointheal local: {settings.job}, logs in {settings.logs}; training begins once every trainer has loaded "
+        "its Python and asked for a state\n"
+    )
     return asyncio.run(_train(settings, screen))
 
 

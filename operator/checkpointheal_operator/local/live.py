@@ -17,6 +17,7 @@ from checkpointheal_operator.core.decisions import Decision
 from checkpointheal_operator.core.status import job_conditions
 from checkpointheal_operator.core.view import JobView
 from checkpointheal_operator.local.rows import Row, rows
+from checkpointheal_operator.local.screen import in_words
 
 LINES = 8
 BAR = 20
@@ -46,7 +47,7 @@ class LiveView:
 
     def told(self, decision: Decision) -> None:
         """The latest lines hold what is waited for too: it is why nothing moves."""
-        self.noted(f"{decision}: {decision.message}")
+        self.noted(in_words(decision))
 
     def noted(self, sentence: str) -> None:
         """One line below the rows."""

@@ -15,6 +15,13 @@ from checkpointheal_operator.core.view import JobView
 LOG = "operator.log"
 
 
+def in_words(decision: Decision) -> str:
+    """A wait by its length: the clock by which it ends is nobody else's."""
+    if isinstance(decision, Wait) and decision.until is not None:
+        return f"Wait for {max(0.0, decision.until - time.monotonic()):.0f} s ({decision.reason}): {decision.message}"
+    return f"{decision}: {decision.message}"
+
+
 class Lines:
     """Plain lines. With `verbose`, also what is waited for."""
 
@@ -33,7 +40,7 @@ class Lines:
     def told(self, decision: Decision) -> None:
         """One line per decision that does something, or that asks a person to."""
         if self._verbose or not isinstance(decision, Nothing | Wait) or held_by(decision):
-            self.noted(f"{decision}: {decision.message}")
+            self.noted(in_words(decision))
 
     def noted(self, sentence: str) -> None:
         """One line."""
@@ -53,7 +60,7 @@ class OperatorLog:
 
     def told(self, decision: Decision) -> None:
         """One line per decision, what is waited for included."""
-        self.noted(f"{decision}: {decision.message}")
+        self.noted(in_words(decision))
 
     def noted(self, sentence: str) -> None:
         """One line."""

@@ -21,6 +21,9 @@ USAGE_ERROR = 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT. Exit status 2 where the environment or the certificate cannot be used."""
+    if argv and argv[0] in ("-h", "--help"):
+        sys.stdout.write(usage())
+        return 0
     if argv:
         sys.stderr.write("checkpointheal operator: it takes no arguments; its settings are CHECKPOINTHEAL_ variables\n")
         return USAGE_ERROR
@@ -35,6 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"checkpointheal operator: {error}\n")
         return USAGE_ERROR
     return 0
+
+
+def usage() -> str:
+    """What the environment may say."""
+    fields = OperatorSettings.model_fields.items()
+    lines = [f"  CHECKPOINTHEAL_{name.upper():22} {field.description}" for name, field in fields]
+    about = "Decide about heals, as one of several replicas. It takes no arguments; its environment tells it:"
+    return "\n".join(("usage: checkpointheal operator", "", about, "", *lines)) + "\n"
 
 
 async def serve(settings: OperatorSettings, access: Access) -> None:

@@ -18,10 +18,18 @@ from checkpointheal.agent.settings import AgentSettings
 from checkpointheal.contract import log_lines
 from checkpointheal.errors import Misuse
 
+USAGE = """usage: checkpointheal agent
+
+Keep, give and take the states of one pod's trainers. It takes no arguments: injection, or `checkpointheal local`, says
+all in CHECKPOINTHEAL_ variables (docs/injection.md).
+"""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT. Exit status 2 where the environment is not an agent's."""
-    del argv
+    if argv and argv[0] in ("-h", "--help"):
+        sys.stdout.write(USAGE)
+        return 0
     try:
         seats = AgentSettings.seats(os.environ)
         (first, *others) = seats

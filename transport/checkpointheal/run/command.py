@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         type=_seconds,
         default=limits.backoff,
         metavar="S",
-        help="pause after the second failure, then doubled (%(default)s)",
+        help="pause after the second failure, then doubled; a second between two starts in any case (%(default)s)",
     )
     parser.add_argument(
         "--window", type=_seconds, default=limits.window, metavar="S", help="older failures are forgotten (%(default)s)"
