@@ -14,6 +14,10 @@ from checkpointheal_operator.core.reasons import Cause
 from checkpointheal_operator.core.restore import RestorePoint
 
 
+OTHERWISE = {Cause.DAMAGED: "its own memory holds no sound one of the step that its peers hold"}
+"""What a word alone would say wrongly: it may have run ahead."""
+
+
 def open_lost(moment: Moment) -> OpenHeal | None:
     """For one that was lost."""
     for place in waiting(moment):
@@ -65,5 +69,5 @@ def _open(moment: Moment, place: Place, cause: Cause) -> OpenHeal | None:
         incarnation=report.trainer.incarnation or "",
         cause=cause,
         crash_step=max(steps, default=None) if cause == Cause.CRASHED else None,
-        message=f"{place.member} asks for a state: {cause}",
+        message=f"{place.member} asks for a state: {OTHERWISE.get(cause, cause)}",
     )
