@@ -95,8 +95,8 @@ async def _looks(view: JobView) -> None:
     cluster.put(CHECKPOINTHEALS, policy | {"status": {"epoch": epoch_status(view.epoch).body(), "job": JOB}})
     set_pods(cluster, *view.pods)
     listening = Listening(view.leader_since, view.heard)
-    await look(Surroundings(cluster, lambda: NOW), WHERE, JOB, listening)
-    await look(Surroundings(cluster, lambda: NOW + 6), WHERE, JOB, listening)
+    await look(Surroundings(cluster, lambda: NOW), (WHERE, JOB), listening)
+    await look(Surroundings(cluster, lambda: NOW + 6), (WHERE, JOB), listening)
 
 
 def asked(raw: bytes) -> None:

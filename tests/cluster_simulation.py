@@ -61,7 +61,7 @@ class ClusterSimulation(Simulation):
 
     async def _look(self):
         around = Surroundings(self.cluster, lambda: self.now, owed=self.owed)
-        return await look(around, WHERE, JOB, Listening(self.leader_since, tuple(self.heard.values())))
+        return await look(around, (WHERE, JOB), Listening(self.leader_since, tuple(self.heard.values())))
 
     def restart_operator(self, *, with_records: bool = True) -> None:
         super().restart_operator(with_records=with_records)

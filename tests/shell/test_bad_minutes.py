@@ -1,9 +1,13 @@
 """A pod is lost in a minute in which the API server takes no write, or not this one, or takes its time."""
 
+import asyncio
+
 import pytest
 
+from builders_api import JOB, WHERE
 from builders_core import m
 from checkpointheal_operator.api.heal import Heal
+from checkpointheal_operator.shell import keeping
 from checkpointheal_operator.shell.cluster import (
     EVENTS,
     HEALS,
@@ -14,10 +18,13 @@ from checkpointheal_operator.shell.cluster import (
     TooManyRequests,
     Unreachable,
 )
+from checkpointheal_operator.shell.look import Surroundings
+from checkpointheal_operator.shell.objects import Listening
 from cluster_simulation import ClusterSimulation
 
 MINUTE, ROUND = 60.0, 5.0
 LOST = m("1/0")
+TELLING = ("patch status of", "checkpointheals")
 RECORDS = [("create", "heals"), ("patch", "heals")]
 ERRORS = [TooManyRequests("slowly", 1.0), Unreachable("status 500"), Conflict("it was changed")]
 
@@ -139,3 +146,25 @@ def test_agents_are_ordered_what_was_decided_though_people_cannot_be_told():
         job.train_to(max(job.steps) + 3)
         job.go_round()
     assert any(isinstance(each, Refused) for each in job.errors)
+
+
+def test_news_are_looked_at_while_people_cannot_be_told_and_cost_no_more_tries(monkeypatch):
+    """A job that is busy looks many times a second."""
+
+    def fail(number: int) -> None:
+        if job.cluster.calls[number] == TELLING:
+            raise Forbidden("may not patch status of checkpointheals")
+
+    job, seen = ClusterSimulation(3, 1), []
+    job.put_pods()
+    job.cluster.before = fail
+    now = 100.0
+    monkeypatch.setattr(keeping.time, "monotonic", lambda: now)
+    around = Surroundings(job.cluster, lambda: job.now)
+    keeper = keeping.Keeper(around, (WHERE, JOB), keeping.Ties(lambda: Listening(0.0), seen.append))
+    for _ in range(5):
+        asyncio.run(keeper._look())
+    assert (len(seen), job.cluster.calls.count(TELLING)) == (5, 1)
+    now += keeping.SLOWEST
+    asyncio.run(keeper._look())
+    assert job.cluster.calls.count(TELLING) == 2

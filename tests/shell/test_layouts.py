@@ -117,7 +117,7 @@ def test_of_a_replica_of_which_one_rank_is_there_the_others_are_waited_for() -> 
 
 
 def looked(cluster: FakeCluster) -> Looked:
-    return asyncio.run(look(Surroundings(cluster, lambda: NOW), WHERE, JOB, Listening(0.0)))
+    return asyncio.run(look(Surroundings(cluster, lambda: NOW), (WHERE, JOB), Listening(0.0)))
 
 
 def conditions(cluster: FakeCluster) -> dict[str, tuple[str, str]]:

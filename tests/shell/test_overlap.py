@@ -70,7 +70,7 @@ def a_contested_job() -> FakeCluster:
 
 def looked(cluster: FakeCluster, name: str) -> Looked:
     listening = Listening(0.0, a_job().heard)
-    return asyncio.run(look(Surroundings(cluster, lambda: NOW), WHERE, name, listening))
+    return asyncio.run(look(Surroundings(cluster, lambda: NOW), (WHERE, name), listening))
 
 
 def conditions(cluster: FakeCluster, name: str) -> dict[str, str]:

@@ -13,7 +13,6 @@ from checkpointheal_operator.core.plan import heal_name, heal_of
 from checkpointheal_operator.core.reasons import Cause
 from checkpointheal_operator.core.restore import RestorePoint
 
-
 OTHERWISE = {Cause.DAMAGED: "its own memory holds no sound one of the step that its peers hold"}
 """What a word alone would say wrongly: it may have run ahead."""
 

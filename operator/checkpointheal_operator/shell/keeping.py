@@ -51,7 +51,7 @@ class Keeper:
             ties,
         )
         self._noticed = asyncio.Event()
-        self._failures, self._took = 0, 0.0
+        self._failures, self._took, self._tells_after = 0, 0.0, 0.0
         self._waits_for = ""
         self._beat = self._seen_at = time.monotonic()
         self.open_heals = 0
@@ -89,7 +89,8 @@ class Keeper:
         """Seconds until the next look, and whether news may make them fewer."""
         began, result = time.monotonic(), OK
         try:
-            looked = await look(self._around, *self._place, self._ties.listening())
+            tells = began >= self._tells_after
+            looked = await look(self._around, self._place, self._ties.listening(), tells=tells)
             result = looked.untold.reason if looked.untold is not None else OK
         except ClusterError as error:
             result = error.reason
@@ -103,9 +104,11 @@ class Keeper:
             self._took = time.monotonic() - began
             self._around.metrics.looked(result, self._took)
         self._take(looked)
-        if looked.untold is not None:
-            return min(self._pause(looked.untold), self._rest(looked)), True
-        self._failures = 0
+        if looked.untold is not None:  # news are looked at meanwhile, and tried to be told no sooner for that
+            seconds = self._pause(looked.untold)
+            self._tells_after = time.monotonic() + seconds
+            return min(seconds, self._rest(looked)), True
+        self._failures = 0 if tells else self._failures
         return self._rest(looked), True
 
     def _rest(self, looked: Looked) -> float:

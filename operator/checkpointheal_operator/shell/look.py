@@ -32,6 +32,7 @@ from checkpointheal_operator.shell.cluster import (
 )
 from checkpointheal_operator.shell.gather import Reader
 from checkpointheal_operator.shell.layouts import Difference, difference
+from checkpointheal_operator.shell.mirror import Place
 from checkpointheal_operator.shell.objects import Listening, view_of
 from checkpointheal_operator.shell.overlap import Overlap
 from checkpointheal_operator.shell.telling import Told
@@ -74,12 +75,12 @@ class Looked:
     """Why people could not be told of it, where they could not."""
 
 
-async def look(around: Surroundings, namespace: str, name: str, listening: Listening) -> Looked:
+async def look(around: Surroundings, place: Place, listening: Listening, *, tells: bool = True) -> Looked:
     """Bring the job as far as it goes now. Raises ClusterError; what was written before stands, and is seen next.
 
-    Not where only people could not be told: agents wait for what was decided.
+    Not where only people could not be told: agents wait for what was decided. `tells`: whether they are to be.
     """
-    objects = await around.reader.read(around.cluster, namespace, name)
+    objects = await around.reader.read(around.cluster, *place)
     desk = Desk(around.cluster, objects, around.owed)
     view = view_of(objects, listening, around.clock())
     if objects.overlap is not None:
@@ -97,8 +98,8 @@ async def look(around: Surroundings, namespace: str, name: str, listening: Liste
         view = await desk.apply(decision, view, now)
         around.wrote(decision, view)
     now = around.clock()
-    untold = await _refusal(desk.tell(view, now, held_by(made[-1])))
-    if untold is None and len(made) == 1 and not asked_by(made[-1]):
+    untold = await _refusal(desk.tell(view, now, held_by(made[-1]))) if tells else None
+    if tells and untold is None and len(made) == 1 and not asked_by(made[-1]):
         view = await _rehearse(desk, Told(view, now, held_by(made[-1])))
     return Looked(view, tuple(made), _sooner(_until(made[-1], now), wakes_at(view, now)), untold=untold)
 
