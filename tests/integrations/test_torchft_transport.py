@@ -132,7 +132,7 @@ def test_a_donor_with_another_transport_is_named_instead_of_waited_for() -> None
 
 
 def test_a_state_that_changes_while_it_is_sent_is_copied_first_from_then_on() -> None:
-    quorums, state = build.gloo(2), {"running_mean": torch.zeros(1000)}
+    quorums, state = build.gloo(2), {"running_mean": torch.zeros(1_000_000)}  # less is sent as it was packed
 
     def forward_pass(number: int) -> None:
         if number >= 1:
