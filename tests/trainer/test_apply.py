@@ -158,6 +158,49 @@ def test_an_optimizer_whose_state_cannot_be_made_beforehand_is_refused_by_name()
         apply(declare({"optimizer": target}, {}), given(optimizer=used))
 
 
+class Nested(torch.optim.Optimizer):
+    """Keeps a count, and tensors in a list, a tuple, a mapping and an object, as second order methods do."""
+
+    def __init__(self, parameters, keep) -> None:
+        super().__init__(parameters, {"lr": 0.1, "decays": (torch.tensor(0.9), torch.tensor(0.99))})
+        for parameter in self.param_groups[0]["params"]:
+            self.state[parameter] = {"step": 0, "factors": keep(torch.zeros(3))}
+
+    def step(self) -> None:
+        for group in self.param_groups:
+            group["lr"] /= 2
+            group["decays"][0].mul_(0.5)
+        for each in self.state.values():
+            each["step"] += 1
+            describe({"it": each["factors"]}).leaves.tensors[0].add_(1)
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [lambda each: [each], lambda each: (each, 1), lambda each: {"deep": {"q": each}}, lambda each: deque([[each]])],
+    ids=["list", "tuple", "mapping", "object"],
+)
+def test_tensors_inside_of_an_optimizer_s_containers_are_the_live_ones_though_values_beside_them_differ(keep):
+    used, fresh = Nested(nn.Linear(2, 2).parameters(), keep), Nested(nn.Linear(2, 2).parameters(), keep)
+    used.step()
+    before = [each.data_ptr() for each in describe(fresh.state_dict()).leaves.tensors]
+    assert apply(declare({"optimizer": fresh}, {}), generation := given(optimizer=used)) == digest_of(generation)
+    assert [each.data_ptr() for each in describe(fresh.state_dict()).leaves.tensors] == before
+    assert [each["step"] for each in fresh.state.values()] == [1, 1]
+
+
+def test_two_decays_of_adam_that_are_tensors_stay_the_live_ones():
+    def adam(lr, decay):
+        decays = (torch.tensor(decay), torch.tensor(0.99))
+        return torch.optim.Adam(nn.Linear(2, 2).parameters(), lr, betas=decays, foreach=False, capturable=True)
+
+    fresh = adam(0.1, 0.5)
+    first = fresh.param_groups[0]["betas"][0]
+    apply(declare({"optimizer": fresh}, {}), given(optimizer=adam(0.2, 0.9)))
+    assert fresh.param_groups[0]["betas"][0] is first
+    assert first == torch.tensor(0.9)
+
+
 @pytest.mark.parametrize("chunk", [1, 7])
 def test_a_state_across_many_chunks_and_regions_has_one_digest(monkeypatch, chunk):
     monkeypatch.setattr(digest, "CHUNK_BYTES", chunk * 64)
