@@ -5,6 +5,7 @@ from collections import defaultdict, deque
 import pytest
 import torch
 from torch import nn
+from torch.ao.quantization.observer import MinMaxObserver
 
 import builders_classes as classes
 from checkpointheal import digest
@@ -140,6 +141,22 @@ def test_a_module_with_extra_state_and_private_buffers_gets_what_is_not_private(
     assert target.extra == 5
     assert torch.equal(target.bias, source.bias)
     assert not target.running_mean.any()
+
+
+def test_a_module_that_would_change_a_state_of_an_older_version_is_told_that_it_is_of_its_own():
+    class Extra(MinMaxObserver):  # of version 3; without a version it takes its eps for one that is to be made
+        extra = 0
+
+        def get_extra_state(self):
+            return {"extra": self.extra}
+
+        def set_extra_state(self, state):
+            self.extra = state["extra"]
+
+    source, target = Extra(eps=0.5), Extra(eps=0.25)
+    source.extra = 5
+    apply(declare({"model": target}, {}), given(model=source))
+    assert (target.extra, target.eps.tolist()) == (5, [0.5])
 
 
 def test_an_optimizer_whose_state_cannot_be_made_beforehand_is_refused_by_name():

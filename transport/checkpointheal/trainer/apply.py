@@ -5,6 +5,7 @@ cast on the way; plain values follow; then the live state is read back and must 
 the bytes came from.
 """
 
+from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,9 +99,19 @@ def _load_values(part: Stateful, offered: Mapping[str, Any], filled: Mapping[str
 
 def _load(part: Stateful, state: Mapping[str, Any]) -> None:
     if isinstance(part, torch.nn.Module):
-        part.load_state_dict(own_tensors(state), strict=False)  # its private buffers are not in there
+        part.load_state_dict(_as_its_own(part, state), strict=False)  # its private buffers are not in there
     else:
         part.load_state_dict(own_tensors(state))
+
+
+def _as_its_own(module: torch.nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With the versions of its modules: one that sees none may take a state for an old one, and change what is in it.
+
+    They do not cross, but a state of the live form is of the live versions.
+    """
+    own, versions = OrderedDict(own_tensors(state)), getattr(module.state_dict(), "_metadata", OrderedDict())
+    own._metadata = versions  # type: ignore[attr-defined]  # noqa: SLF001 - torch's own way
+    return own
 
 
 def load_optimizer_values(optimizer: Optimizer, filled: Mapping[str, Any]) -> None:
