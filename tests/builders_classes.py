@@ -58,6 +58,18 @@ class Plan:
     seen: int = field(default=0, init=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A dataclass that nobody may change, with fields that its constructor makes, or leaves for later."""
+
+    rate: float
+    weight: torch.Tensor = field(init=False)
+    later: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weight", torch.zeros(2))
+
+
 class Schedule:
     """An object that only its owner can take apart."""
 

@@ -5,9 +5,11 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from checkpointheal.contract.layout import Form, Kind, Regions, Schema, Tensors
 from checkpointheal_operator.core.annotations import DRILL
 from checkpointheal_operator.core.identity import SOURCES
 from checkpointheal_operator.core.injection_settings import ANNOTATIONS, INJECT
@@ -139,3 +141,20 @@ def test_every_workload_that_is_known_has_a_row_and_what_was_run_names_with_what
         assert source.name in told
     for workload, seen in rows[2:]:
         assert seen.startswith(("parsed", "refused")) or re.search(r"`(tests/e2e/test_|examples/)", seen), workload
+
+
+def test_the_schema_of_the_pages_is_the_codes():
+    arena, wire = PAGES["docs/arena.md"], PAGES["docs/wire.md"]
+    told = arena.partition("The schema is what a donor offers")[2].partition("## A seal")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", told, re.MULTILINE))
+    assert list(rows) == list(Schema.model_fields)
+    for columns in (Tensors, Regions):
+        assert set(columns.model_fields) <= set(CODE.findall(rows[columns.__name__.lower()]))
+    state = wire.partition("## The state")[2].partition("## Digests")[0]
+    spelled = {
+        word for cell in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", state, re.MULTILINE) for word in CODE.findall(cell)
+    }
+    for model in (Tensors, Regions, Form):
+        assert set(model.model_fields) <= spelled, model
+    assert {"d", "od", "ct", "l", "t", "T", "V", "R", "K", "c", "x", "dt", "sh"} <= spelled
+    assert set(get_args(Kind)) <= set(CODE.findall(state))

@@ -5,6 +5,7 @@ from collections import defaultdict, deque
 import pytest
 import torch
 from torch import nn
+from torch.ao.quantization.observer import MinMaxObserver
 
 import builders_classes as classes
 from checkpointheal import digest
@@ -142,6 +143,22 @@ def test_a_module_with_extra_state_and_private_buffers_gets_what_is_not_private(
     assert not target.running_mean.any()
 
 
+def test_a_module_that_would_change_a_state_of_an_older_version_is_told_that_it_is_of_its_own():
+    class Extra(MinMaxObserver):  # of version 3; without a version it takes its eps for one that is to be made
+        extra = 0
+
+        def get_extra_state(self):
+            return {"extra": self.extra}
+
+        def set_extra_state(self, state):
+            self.extra = state["extra"]
+
+    source, target = Extra(eps=0.5), Extra(eps=0.25)
+    source.extra = 5
+    apply(declare({"model": target}, {}), given(model=source))
+    assert (target.extra, target.eps.tolist()) == (5, [0.5])
+
+
 def test_an_optimizer_whose_state_cannot_be_made_beforehand_is_refused_by_name():
     model, fresh = nn.Linear(2, 2), nn.Linear(2, 2)
     used = torch.optim.LBFGS(model.parameters())
@@ -156,6 +173,49 @@ def test_an_optimizer_whose_state_cannot_be_made_beforehand_is_refused_by_name()
     target = torch.optim.LBFGS(fresh.parameters())
     with pytest.raises(SchemaDiffers, match=r"optimizer\.state\.0\.al"):
         apply(declare({"optimizer": target}, {}), given(optimizer=used))
+
+
+class Nested(torch.optim.Optimizer):
+    """Keeps a count, and tensors in a list, a tuple, a mapping and an object, as second order methods do."""
+
+    def __init__(self, parameters, keep) -> None:
+        super().__init__(parameters, {"lr": 0.1, "decays": (torch.tensor(0.9), torch.tensor(0.99))})
+        for parameter in self.param_groups[0]["params"]:
+            self.state[parameter] = {"step": 0, "factors": keep(torch.zeros(3))}
+
+    def step(self) -> None:
+        for group in self.param_groups:
+            group["lr"] /= 2
+            group["decays"][0].mul_(0.5)
+        for each in self.state.values():
+            each["step"] += 1
+            describe({"it": each["factors"]}).leaves.tensors[0].add_(1)
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [lambda each: [each], lambda each: (each, 1), lambda each: {"deep": {"q": each}}, lambda each: deque([[each]])],
+    ids=["list", "tuple", "mapping", "object"],
+)
+def test_tensors_inside_of_an_optimizer_s_containers_are_the_live_ones_though_values_beside_them_differ(keep):
+    used, fresh = Nested(nn.Linear(2, 2).parameters(), keep), Nested(nn.Linear(2, 2).parameters(), keep)
+    used.step()
+    before = [each.data_ptr() for each in describe(fresh.state_dict()).leaves.tensors]
+    assert apply(declare({"optimizer": fresh}, {}), generation := given(optimizer=used)) == digest_of(generation)
+    assert [each.data_ptr() for each in describe(fresh.state_dict()).leaves.tensors] == before
+    assert [each["step"] for each in fresh.state.values()] == [1, 1]
+
+
+def test_two_decays_of_adam_that_are_tensors_stay_the_live_ones():
+    def adam(lr, decay):
+        decays = (torch.tensor(decay), torch.tensor(0.99))
+        return torch.optim.Adam(nn.Linear(2, 2).parameters(), lr, betas=decays, foreach=False, capturable=True)
+
+    fresh = adam(0.1, 0.5)
+    first = fresh.param_groups[0]["betas"][0]
+    apply(declare({"optimizer": fresh}, {}), given(optimizer=adam(0.2, 0.9)))
+    assert fresh.param_groups[0]["betas"][0] is first
+    assert first == torch.tensor(0.9)
 
 
 @pytest.mark.parametrize("chunk", [1, 7])

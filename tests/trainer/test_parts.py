@@ -94,6 +94,26 @@ def test_private_parts_and_buffers_come_back():
     assert torch.equal(norm.running_mean, expected)
 
 
+@pytest.mark.parametrize(
+    ("kept", "named"),
+    [
+        ({"running_mean": torch.ones(1)}, r"model\.running_mean was kept with shape \(1,\), and has \(4,\) here"),
+        ({"elsewhere": torch.ones(4)}, r"the buffer model\.elsewhere, which the module does not have"),
+    ],
+    ids=["another shape", "another module"],
+)
+def test_a_kept_buffer_that_does_not_fit_is_named_before_anything_is_changed(kept, named):
+    norm, sampler = nn.BatchNorm1d(4), Sampler()
+    parts = declare({"model": norm}, {"data": sampler})
+    state = parts.private_state() | {"buffers": {"model": {"running_var": torch.full((4,), 2.0), **kept}}}
+    sampler.position = 9
+    with pytest.raises(Misuse, match=named):
+        parts.put_back_private(state)
+    assert torch.equal(norm.running_mean, torch.zeros(4))
+    assert torch.equal(norm.running_var, torch.ones(4))
+    assert sampler.position == 9
+
+
 def test_a_part_without_a_state_dict_is_named():
     with pytest.raises(Misuse, match="step_count is a int"):
         declare({"step_count": 3}, {})

@@ -1,13 +1,14 @@
 """Every random stream goes on where it was captured, whichever build captured it."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from checkpointheal.errors import Misuse
 from checkpointheal.manifest import pack, unpack
 from checkpointheal.trainer import streams
 
@@ -40,6 +41,41 @@ def test_streams_go_on_where_they_were(way: Callable[[dict[str, Any]], dict[str,
     first = draws()
     streams.put_back(kept)
     assert draws() == first
+
+
+MT, PCG = np.random.MT19937, np.random.PCG64
+
+
+@pytest.fixture
+def draws_by() -> Iterator[Callable[[Any], None]]:
+    """What numpy's global stream draws by is as it was afterwards."""
+    before = np.random.get_bit_generator()
+    yield np.random.set_bit_generator
+    np.random.set_bit_generator(before)
+
+
+@pytest.mark.parametrize("way", [as_it_is, packed])
+def test_a_stream_of_another_bit_generator_of_numpys_goes_on_too(way: Any, draws_by: Any) -> None:
+    draws_by(PCG(1))
+    kept = way(streams.capture())
+    first = draws()
+    streams.put_back(kept)
+    assert draws() == first
+
+
+@pytest.mark.parametrize("way", [as_it_is, packed])
+@pytest.mark.parametrize(("then", "now"), [(MT, PCG), (PCG, MT)])
+def test_a_bit_generator_that_was_chosen_too_late_is_named_before_any_stream_is_put_back(
+    then: Any, now: Any, way: Any, draws_by: Any
+) -> None:
+    draws_by(then(1))
+    kept = way(streams.capture())
+    random.random()
+    draws_by(now(1))
+    before = random.getstate()
+    with pytest.raises(Misuse, match=rf"drew by {then.__name__} .* by {now.__name__} here: .* before restore\(\)"):
+        streams.put_back(kept)
+    assert random.getstate() == before
 
 
 def test_pythons_position_is_as_python_has_it() -> None:

@@ -4,10 +4,14 @@ import json
 from collections import OrderedDict
 from pathlib import Path
 
+import pytest
 import torch
 
+import builders_classes as a
 from checkpointheal import digest
-from checkpointheal.contract.layout import Schema
+from checkpointheal.contract.layout import Manifest, Schema
+from checkpointheal.ends.target import Target
+from checkpointheal.errors import SchemaDiffers
 from checkpointheal.manifest import describe, rebuild, write_out
 
 OLDER = json.loads((Path(__file__).parent / "version_1.json").read_text())
@@ -39,3 +43,18 @@ def test_its_schema_has_the_digest_that_it_had_and_so_has_the_same_state_today()
     described = describe(STATE)
     assert described.schema.model_dump(mode="json") == OLDER["schema"]
     assert list(described.values) == OLDER["values"]
+
+
+def test_a_dataclass_of_an_older_build_lacks_the_fields_that_its_constructor_does_not_take():
+    plan = a.Plan(0.1, WEIGHT)
+    plan.seen = 7
+    as_it_wrote = {"take_apart": lambda plan: {"rate": plan.rate, "weight": plan.weight}, "put_together": a.Plan}
+    with a.registered(a.Plan, **as_it_wrote):
+        older = describe({"it": plan})
+    data = bytearray(older.schema.data_bytes)
+    write_out(older, data)
+    with a.registered(a.Plan):
+        back = rebuild(older.schema, older.values, data)["it"]
+        assert (back.rate, back.weight.tolist(), back.seen) == (0.1, WEIGHT.tolist(), 0)
+        with pytest.raises(SchemaDiffers, match=r"it\.seen: missing"):
+            Target({"it": plan}).require_fit(Manifest(schema=older.schema, values=older.values))

@@ -12,7 +12,7 @@ import builders_ends
 import builders_pg as build
 from checkpointheal import register_class
 from checkpointheal.errors import BadFrame, Misuse, PeerRefused, SchemaDiffers, UnknownClass, UnsupportedLeaf
-from checkpointheal.manifest import describe
+from checkpointheal.manifest import describe, rebuild
 
 OBJECTS: dict[str, Callable[[float], Any]] = {
     "an enum": lambda x: a.Colour.RED if x else a.Colour.BLUE,
@@ -123,6 +123,35 @@ def test_a_dataclass_crosses_once_it_is_registered() -> None:
     with a.registered(a.Plan):
         received = build.cross({"it": a.Plan(0.1, torch.ones(2))})["it"]
     assert (type(received), received.rate, received.weight.tolist()) == (a.Plan, 0.1, [1.0, 1.0])
+
+
+def a_fixed(weight: torch.Tensor) -> a.Fixed:
+    made = a.Fixed(0.1)
+    object.__setattr__(made, "weight", weight)
+    return made
+
+
+def test_fields_that_a_dataclass_s_constructor_does_not_take_cross_too() -> None:
+    plan = a.Plan(0.1, torch.ones(2))
+    plan.seen = 7
+    with a.registered(a.Plan, a.Fixed):
+        received = build.cross({"plan": plan, "fixed": a_fixed(torch.ones(2))})
+        filled = build.cross({"it": a_fixed(torch.ones(2))}, {"it": a_fixed(live := torch.zeros(2))})["it"]
+    assert received["plan"].seen == 7
+    assert (received["fixed"].rate, received["fixed"].weight.tolist()) == (0.1, [1.0, 1.0])
+    assert not hasattr(received["fixed"], "later"), "nobody has set it"
+    assert filled.weight is live
+    assert live.tolist() == [1.0, 1.0]
+
+
+def test_a_field_that_a_dataclass_does_not_have_is_refused() -> None:
+    with a.registered(a.Pair, name="plan"):
+        schema = describe({"it": a.Pair(1, 2)}).schema
+    with (
+        a.registered(a.Plan, name="plan"),
+        pytest.raises(BadFrame, match=r"it cannot be made of its parts, as plan .*'left'"),
+    ):
+        rebuild(schema, [{"i": "1"}, {"i": "2"}], b"")
 
 
 def test_a_set_crosses_by_a_codec() -> None:

@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 
-from checkpointheal.contract.layout import Difference, Manifest, Outer, Schema, Sharding, TensorEntry
+from checkpointheal.contract.layout import Difference, Manifest, Schema, TensorEntry
 from checkpointheal.ends.leaves import view_of
 from checkpointheal.errors import SchemaDiffers
-from checkpointheal.manifest import Described, compare, describe, lie_alike, values, write_over
+from checkpointheal.manifest import Described, around, compare, describe, lie_alike, values, write_over
 from checkpointheal.manifest.dtypes import BY_NAME
-from checkpointheal.manifest.growing import Giver, grow
 from checkpointheal.manifest.lenient import Plan, plan
 from checkpointheal.manifest.reach import may_overlap_itself, reach
 from checkpointheal.manifest.wholes import local_of
@@ -58,7 +57,7 @@ class Target:
         else:
             for index, entry in enumerate(manifest.schema_.each_tensor):
                 _copy_bytes(self.live, index, entry, regions)
-        return grow(manifest.schema_.tree, _Own(self.live, plain))
+        return around(self.live, manifest.schema_.tree, plain)
 
 
 class LenientTarget:
@@ -97,7 +96,7 @@ class LenientTarget:
         with torch.no_grad():
             for theirs, ours in self._plan.tensors:
                 self._write(ours, manifest.schema_.each_tensor[theirs], regions)
-        return grow(self._live.schema.tree, _Own(self._live, plain))
+        return around(self._live, self._live.schema.tree, plain)
 
     def _write(self, index: int, offered: TensorEntry, regions: Sequence[torch.Tensor]) -> None:
         own = self._live.schema.each_tensor[index]
@@ -138,21 +137,3 @@ def _casts(given: torch.dtype, own: torch.dtype) -> bool:
         torch.empty(1, dtype=own).copy_(torch.zeros(16, dtype=torch.uint8).view(given)[:1])
         return True
     return False
-
-
-class _Own(Giver):
-    """The target's own tensors; what was made of them is there already, and holds what came."""
-
-    def __init__(self, target: Described, plain: Sequence[Any]) -> None:
-        leaves = target.leaves
-        super().__init__(leaves.tensors, plain, leaves.known)
-        self._wholes: Iterator[torch.Tensor] = iter(leaves.wholes)
-
-    def wrapper(self, name: str, context: Any, inner: Any, outer: Outer, path: str) -> Any:
-        return next(self._wholes)
-
-    def distributed(self, local: Any, outer: Outer, path: str) -> Any:
-        return next(self._wholes)
-
-    def sharded(self, shards: list[Any], sharding: Sharding, path: str) -> Any:
-        return next(self._wholes)

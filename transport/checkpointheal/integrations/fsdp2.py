@@ -12,8 +12,10 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from checkpointheal.errors import Misuse
+from checkpointheal.errors import Misuse, SchemaDiffers
+from checkpointheal.manifest import around, compare, describe, values, write_over
 from checkpointheal.manifest.wholes import local_of
+from checkpointheal.trainer.apply import load_optimizer_values
 from checkpointheal.trainer.later import Later
 from checkpointheal.trainer.materialise import materialise
 from checkpointheal.trainer.parts import keys_of_this_rank
@@ -49,26 +51,17 @@ class _Local:
         return {"model": _local(dict(self._model.state_dict())), "optimizer": _local(self._optimizer.state_dict())}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """In place, byte for byte; an optimizer that has not made a step gets its state."""
-        given = state_dict["optimizer"]
-        materialise(self._optimizer, given["state"])
-        _copy(self.state_dict(), state_dict)
-        for group, values in zip(self._optimizer.param_groups, given["param_groups"], strict=True):
-            group.update({name: each for name, each in values.items() if name != "params"})
+        """In place, byte for byte; an optimizer that has not made a step gets its state. Raises SchemaDiffers."""
+        materialise(self._optimizer, state_dict["optimizer"]["state"])
+        live, given = describe(self.state_dict()), describe(state_dict)
+        if differences := compare(given.schema, live.schema):
+            raise SchemaDiffers(differences)
+        write_over(live, given.regions)
+        filled = around(live, given.schema.tree, [values.decode(value) for value in given.values])
+        load_optimizer_values(self._optimizer, filled["optimizer"])
 
 
 def _local(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _local(each) for key, each in node.items()}
     return local_of(node) if isinstance(node, torch.Tensor) else node
-
-
-def _copy(live: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Every tensor of the same place and shape; what differs otherwise is found by whoever compares."""
-    for name, each in live.items():
-        other = given.get(name)
-        if isinstance(each, Mapping) and isinstance(other, Mapping):
-            _copy(each, other)
-        elif isinstance(each, torch.Tensor) and isinstance(other, torch.Tensor) and each.shape == other.shape:
-            with torch.no_grad():
-                each.copy_(other)

@@ -1,5 +1,6 @@
 """The manifest's door: a live state described, compared, moved and rebuilt."""
 
+from checkpointheal.manifest.around import around
 from checkpointheal.manifest.bytes_across import write_into, write_out, write_over
 from checkpointheal.manifest.classes import Known, part_by_part, register_class
 from checkpointheal.manifest.compare import compare, lie_alike
@@ -10,6 +11,7 @@ from checkpointheal.manifest.rebuild import glance, rebuild, remake
 __all__ = [
     "Described",
     "Known",
+    "around",
     "compare",
     "describe",
     "glance",

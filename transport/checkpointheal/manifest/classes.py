@@ -123,7 +123,7 @@ def _infer(cls: type, name: str) -> Codec | None:
         flat = hasattr(cls, "__tensor_flatten__") and hasattr(cls, "__tensor_unflatten__")
         return Codec(name, cls) if flat else None
     if dataclasses.is_dataclass(cls):
-        return Codec(name, cls, _fields, lambda parts: cls(**parts))
+        return Codec(name, cls, _fields, lambda parts: _of_fields(cls, parts))
     if issubclass(cls, Mapping):
         return Codec(name, cls, dict, cls)
     sequence = issubclass(cls, Sequence) and not issubclass(cls, _TEXTS)
@@ -135,7 +135,18 @@ def _member(member: Any) -> Any:
 
 
 def _fields(thing: Any) -> dict[str, Any]:
-    return {field.name: getattr(thing, field.name) for field in dataclasses.fields(thing) if field.init}
+    """All of them, but for one that neither its constructor took nor anybody has set yet."""
+    fields = dataclasses.fields(thing)
+    return {field.name: getattr(thing, field.name) for field in fields if field.init or hasattr(thing, field.name)}
+
+
+def _of_fields(cls: type, parts: Mapping[str, Any]) -> Any:
+    """Past a frozen class's own setter. An older build left out what the constructor does not take: as made, then."""
+    later = {field.name for field in dataclasses.fields(cls) if not field.init}
+    made = cls(**{name: part for name, part in parts.items() if name not in later})
+    for name in later & parts.keys():
+        object.__setattr__(made, name, parts[name])
+    return made
 
 
 def _add(codec: Codec) -> None:

@@ -5,6 +5,7 @@ cast on the way; plain values follow; then the live state is read back and must 
 the bytes came from.
 """
 
+from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from checkpointheal import digest
 from checkpointheal.contract.base import Digest
 from checkpointheal.contract.layout import Schema
 from checkpointheal.errors import SchemaDiffers
-from checkpointheal.manifest import Described, compare, describe, glance, rebuild, remake, write_into
+from checkpointheal.manifest import Described, around, compare, describe, glance, rebuild, remake, values, write_into
 from checkpointheal.manifest.rebuild import as_bytes
 from checkpointheal.trainer.exact import differing, other_values, require_none
 from checkpointheal.trainer.later import Later
@@ -47,8 +48,10 @@ def apply(parts: Parts, given: Given) -> Digest:
         raise SchemaDiffers(differences)
     offered = rebuild(given.schema, given.values, given.data, live.leaves.known)
     write_into(live, given.data)
-    for name in _owners(parts, other_values(given.schema, given.values, live)):
-        _load_values(parts.replicated[name], offered[name])
+    if others := other_values(given.schema, given.values, live):
+        filled = around(live, given.schema.tree, [values.decode(value) for value in given.values])
+        for name in _owners(parts, others):
+            _load_values(parts.replicated[name], offered[name], filled[name])
     if wrong := _differing(parts, given):
         # An object may answer state_dict() with copies: only its own load_state_dict() reaches what it really holds.
         for name in _owners(parts, wrong):
@@ -87,28 +90,42 @@ def _owners(parts: Parts, paths: Collection[str]) -> list[str]:
     return [name for name in parts.replicated if name in owners]
 
 
-def _load_values(part: Stateful, state: Mapping[str, Any]) -> None:
+def _load_values(part: Stateful, offered: Mapping[str, Any], filled: Mapping[str, Any]) -> None:
     if isinstance(part, Optimizer):
-        _load_optimizer_values(part, state)
+        load_optimizer_values(part, filled)
     else:
-        _load(part, state)
+        _load(part, offered)
 
 
 def _load(part: Stateful, state: Mapping[str, Any]) -> None:
     if isinstance(part, torch.nn.Module):
-        part.load_state_dict(own_tensors(state), strict=False)  # its private buffers are not in there
+        part.load_state_dict(_as_its_own(part, state), strict=False)  # its private buffers are not in there
     else:
         part.load_state_dict(own_tensors(state))
 
 
-def _load_optimizer_values(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Past `Optimizer.load_state_dict`, which casts the state to each parameter's dtype."""
-    for group, given in zip(optimizer.param_groups, state["param_groups"], strict=True):
+def _as_its_own(module: torch.nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With the versions of its modules: one that sees none may take a state for an old one, and change what is in it.
+
+    They do not cross, but a state of the live form is of the live versions.
+    """
+    own, versions = OrderedDict(own_tensors(state)), getattr(module.state_dict(), "_metadata", OrderedDict())
+    own._metadata = versions  # type: ignore[attr-defined]  # noqa: SLF001 - torch's own way
+    return own
+
+
+def load_optimizer_values(optimizer: Optimizer, filled: Mapping[str, Any]) -> None:
+    """What is no tensor, of a state dict that has the live tensors in it.
+
+    Past `Optimizer.load_state_dict`, which casts the state to each parameter's dtype. A tensor inside of a list is a
+    part of its value: a copy there would lie on another device than the one before.
+    """
+    for group, given in zip(optimizer.param_groups, filled["param_groups"], strict=True):
         group.update(_values_of(given, but="params"))
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for index, given in state["state"].items():
+    for index, given in filled["state"].items():
         optimizer.state[parameters[index]].update(_values_of(given))
 
 
-def _values_of(given: Mapping[str, Any], but: str = "") -> dict[str, Any]:
-    return {k: own_tensors(v) for k, v in given.items() if k != but and not isinstance(v, torch.Tensor)}
+def _values_of(filled: Mapping[str, Any], but: str = "") -> dict[str, Any]:
+    return {k: v for k, v in filled.items() if k != but and not isinstance(v, torch.Tensor)}

@@ -82,15 +82,19 @@ class Parts:
     def put_back_private(self, state: Mapping[str, Any]) -> None:
         """Give each private part its state back; the streams last, because loading may draw from them.
 
-        Raises Misuse, by name and before anything is changed, where other parts were declared when it was kept.
+        Raises Misuse, by name and before anything is changed, where other parts were declared when it was kept, or
+        buffers of other shapes, or numpy drew by another bit generator.
         """
         _check_names("private", state["parts"], self.private)
         _check_names("replicated", state["buffers"], self.replicated, all_of_them=False)
+        live = {name: self.replicated[name].state_dict() for name in state["buffers"]}
         for name, buffers in state["buffers"].items():
-            live = self.replicated[name].state_dict()
+            _check_buffers(name, buffers, live[name])
+        streams.check(state["streams"])
+        for name, buffers in state["buffers"].items():
             with torch.no_grad():
                 for key, value in buffers.items():
-                    live[key].copy_(value)
+                    live[name][key].copy_(value)
         for name, part in self.private.items():
             part.load_state_dict(own_tensors(state["parts"][name]))
         streams.put_back(state["streams"])
@@ -139,3 +143,13 @@ def _check_names(kind: str, kept: Collection[str], declared: Collection[str], *,
         raise Misuse(f"the kept state has the {kind} part {unknown[0]!r}, which attach() was not given")
     if all_of_them and (missing := sorted(set(declared) - set(kept))):
         raise Misuse(f"attach() was given the {kind} part {missing[0]!r}, which the kept state does not have")
+
+
+def _check_buffers(name: str, kept: Mapping[str, torch.Tensor], live: Mapping[str, Any]) -> None:
+    """`copy_` would fill a buffer of four with a kept one of one, without a word."""
+    for key, value in kept.items():
+        if key not in live:
+            raise Misuse(f"the kept state has the buffer {name}.{key}, which the module does not have")
+        if value.shape != live[key].shape:
+            shapes = f"shape {tuple(value.shape)}, and has {tuple(live[key].shape)} here"
+            raise Misuse(f"{name}.{key} was kept with {shapes}: make the module as it was made then")

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from checkpointheal.errors import Misuse
+
 
 def capture() -> dict[str, Any]:
-    """The position of every stream: python, numpy's global one, torch on CPU and on each CUDA device in use."""
+    """The position of every stream: python, numpy's global one, torch on CPU and, once CUDA is used, on each device."""
     streams: dict[str, Any] = {
         "python": _as_array(random.getstate()),
-        "numpy": np.random.get_state(),
+        "numpy": _numpy_position(),
         "torch": torch.get_rng_state(),
     }
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
@@ -31,7 +33,11 @@ def as_restored() -> dict[str, Any]:
 
 
 def put_back(streams: Mapping[str, Any]) -> None:
-    """Continue every captured stream where it was. Shapes are those of `capture`."""
+    """Continue every captured stream where it was. Shapes are those of `capture`.
+
+    Raises Misuse where numpy draws by another bit generator than it did.
+    """
+    check(streams)
     random.setstate(python_position(streams["python"]))
     np.random.set_state(streams["numpy"])
     torch.set_rng_state(streams["torch"].clone())
@@ -39,10 +45,30 @@ def put_back(streams: Mapping[str, Any]) -> None:
         torch.cuda.set_rng_state_all([state.clone() for state in streams["cuda"]])
 
 
+def check(streams: Mapping[str, Any]) -> None:
+    """Raise Misuse where numpy's stream cannot be continued here; its own `set_state` says no more than ValueError."""
+    then, now = _bit_generator(streams["numpy"]), _bit_generator(_numpy_position())
+    if then != now:
+        raise Misuse(
+            f"numpy drew by {then} when its stream was kept, and draws by {now} here: let the program choose its bit "
+            "generator (numpy.random.set_bit_generator) before restore(), the same one each time"
+        )
+
+
 def python_position(kept: Sequence[Any]) -> tuple[Any, ...]:
     """As `random.setstate` takes it, of a captured one."""
     version, words, *others = kept
     return (version, tuple(np.asarray(words).tolist()), *others)
+
+
+def _numpy_position() -> Any:
+    """A tuple of MT19937, as ever; of any other a mapping, which numpy warns of unless it was asked for."""
+    position = np.random.get_state(legacy=False)
+    return np.random.get_state() if _bit_generator(position) == "MT19937" else position
+
+
+def _bit_generator(position: Any) -> str:
+    return str(position["bit_generator"] if isinstance(position, Mapping) else position[0])
 
 
 def _as_array(position: tuple[Any, ...]) -> tuple[Any, ...]:
