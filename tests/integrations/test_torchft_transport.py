@@ -161,7 +161,8 @@ def test_a_group_in_a_child_gets_copies_and_live_memory_stays_where_it_is() -> N
     try:
         live, state = a_state(0.0), a_state()
         giving, taking = build.transports(quorums, state_dict=lambda: live)
-        _, received = builders_ends.side_by_side(build.sends(giving, [1], state), build.receives(taking))
+        gave, received = builders_ends.side_by_side(build.sends(giving, [1, 1], state), build.receives(taking))
+        assert gave is None, "to a rank that is named twice it is sent once"
         assert builders_pg.same(received, state)
         assert received["user"]["model"]["w"] is live["user"]["model"]["w"]
         assert not any(each["user"]["model"]["w"].is_shared() for each in (state, live))

@@ -76,7 +76,7 @@ class HealTransport(CheckpointTransport[T]):  # type: ignore[misc]  # torchft is
         """
         with self._transfer() as transport:
             errors = []
-            for ranks in [[rank] for rank in dst_ranks] if _in_child(self._group) else [dst_ranks]:
+            for ranks in [[rank] for rank in dict.fromkeys(dst_ranks)] if _in_child(self._group) else [dst_ranks]:
                 try:
                     transport.send_checkpoint(ranks, state_dict, timeout=timeout, snapshot=self._snapshot, step=step)
                 except CheckpointHealError as error:
