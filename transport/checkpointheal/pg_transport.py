@@ -113,12 +113,12 @@ class PGTransport:
         try:
             described = describe(state_dict)
             mixed.require_whole(described.regions, self._spoiled)
-        except CheckpointHealError as error:
+            first = Snapshot(described) if snapshot else LiveSource(described)
+            offer = _offer(first, step)
+        except Exception as error:
             with suppress(CheckpointHealError):  # who cannot be told finds out by its own timeout
-                self._peers.serve(ranks, timeout, partial(_decline, error))
+                self._peers.serve(ranks, timeout, partial(_decline, _named(error)))
             raise
-        first = Snapshot(described) if snapshot else LiveSource(described)
-        offer = _offer(first, step)
         # One recipient's is the very one that was digested: what it packed then it need not pack again.
         others = repeat(first) if snapshot else iter(partial(LiveSource, described), None)
         sources = chain([first], others)
@@ -229,11 +229,15 @@ class PGTransport:
             live = self._state_dict()
             return Target(live) if self._strict else LenientTarget(live)
         except Exception as error:
-            told = error if isinstance(error, CheckpointHealError) else Misuse(f"{type(error).__name__}: {error}")
+            told = _named(error)
             for giver in givers:
                 tell(giver.channel, refusal(told), giver.terms.stall)
             self._peers.underway.run([partial(_decline, told, taker) for taker in takers])
             raise
+
+
+def _named(error: Exception) -> CheckpointHealError:
+    return error if isinstance(error, CheckpointHealError) else Misuse(f"{type(error).__name__}: {error}")
 
 
 def _decline(error: CheckpointHealError, peer: Peer, *_part: Part) -> None:
