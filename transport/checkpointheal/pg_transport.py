@@ -166,14 +166,26 @@ class PGTransport:
         self._spoiled, self._differences = (), end.bridged
         return state
 
+    @property
+    def spoiled(self) -> mixed.Memory:
+        """The target's memory, where the last receive left a mixture in it."""
+        return self._spoiled
+
     def guard(self, module: torch.nn.Module) -> RemovableHandle:
         """Make the module's forward raise TargetInvalid while this transport's target is a mixture."""
         return module.register_forward_pre_hook(lambda *_: mixed.require_whole((), self._spoiled))
 
-    def declare_whole(self) -> None:
-        """The target holds a state again, by other means than a receive: loaded from a checkpoint, say."""
+    def declare_whole(self, state: Any = None) -> None:
+        """The target holds a state again, by other means than a receive: loaded from a checkpoint, say.
+
+        `state`: the live one that does, whichever transport was filling it; by default, what `state_dict` gives.
+        """
         mixed.forget(self._spoiled)
         self._spoiled = ()
+        if state is None and self._state_dict is not None:
+            state = self._state_dict()
+        if state is not None:
+            mixed.healed(describe(state).regions)
 
     def cancel(self) -> None:
         """Every send and receive of this transport that waits, in other threads, raises Abandoned at once.

@@ -148,6 +148,28 @@ def test_a_receive_heals_and_so_does_the_callers_own_word() -> None:
         assert build.same(build.cross(target), state)
 
 
+@pytest.mark.parametrize("named", [False, True], ids=["of its own target", "of a state that is named"])
+def test_the_callers_word_to_another_transport_heals_too(named: bool) -> None:
+    target = a_state(OLD)
+    build.broken_after(1, target, a_state(NEW))
+    for name, live in a_state(NEW).items():
+        target[name].copy_(live)
+    if named:
+        build.a_transport(None).declare_whole(target)
+    else:
+        build.a_transport(None, target).declare_whole()
+    assert build.same(build.cross(target), a_state(NEW))
+
+
+def test_the_callers_word_of_a_part_leaves_the_rest_a_mixture() -> None:
+    target = a_state(OLD)
+    receiver = build.broken_after(1, target, a_state(NEW))
+    build.a_transport(None).declare_whole({"a": target["a"]})
+    with pytest.raises(PeerRefused, match="TargetInvalid"):
+        build.cross(target)
+    assert receiver is not None
+
+
 def test_a_bridged_receive_of_all_that_the_target_has_heals() -> None:
     target, state = a_state(OLD), a_state(NEW)
     build.broken_after(1, target, state)
