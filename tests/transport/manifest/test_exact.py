@@ -192,6 +192,8 @@ UNSUPPORTED = {
     "a meta tensor": (torch.empty(3, device="meta"), r"a\.1\.k is a Tensor of torch.strided torch.float32 on meta"),
     "an array of objects": (np.array([object()]), r"a\.1\.k is a ndarray \(array of object\)"),
     "a number of 5000 digits": (10**5000, r"a\.1\.k is a int"),
+    "one in a long list": ([10**5000] * 40, r"a\.1\.k is a list \(Exceeds the limit"),
+    "one in a long tuple": ((*range(40), -(10**5000)), r"a\.1\.k is a tuple \(Exceeds the limit"),
     "half a surrogate pair": ("a\udcff", r"a\.1\.k is a text that holds half a surrogate pair.*: .*os\.fsencode"),
 }
 

@@ -85,6 +85,8 @@ _WHOLE = "where os.fsdecode() made it of a file's name, keep os.fsencode() of it
 _NAN = struct.pack(">d", math.nan).hex()
 _ELEMENT = re.compile(r"[<>|=][biufcmMSUV]\d{1,9}(\[\d{0,9}[A-Za-z]{1,2}\])?")
 """A numpy dtype as `dtype.str` writes it: of anything else numpy would read a program's expression."""
+_SHORT = 1 << 10
+"""Bits of a number whose digits need no counting."""
 _RUN = 32
 _RUNS = (list, tuple)
 
@@ -107,17 +109,22 @@ def _read_array(parts: list[JsonValue]) -> Any:
     return np.frombuffer(raw, dtype=np.dtype(kind)).reshape(shape).copy()  # type: ignore[arg-type]
 
 
+def _numbers(value: Iterable[int]) -> list[JsonValue]:
+    """Raises ValueError for one of more digits than can be read again."""
+    return [number if number.bit_length() < _SHORT else int(str(number)) for number in value]
+
+
 def _scalar(value: object) -> JsonValue:
     return {"n": _array(np.asarray(value))}
 
 
 _ENCODERS: Mapping[type, Callable[..., JsonValue]] = {
-    int: lambda value: {"i": str(value)},
+    int: lambda value: {"i": str(value)},  # who reads it reads no more digits than str() writes
     float: _float,
     complex: lambda value: {"c": [_float(value.real), _float(value.imag)]},
     bytes: lambda value: {"b": base64.b64encode(value).decode()},
-    list: lambda value: {"ints": list(value)},
-    tuple: lambda value: {"run": list(value)},
+    list: lambda value: {"ints": _numbers(value)},
+    tuple: lambda value: {"run": _numbers(value)},
     np.ndarray: _array,
     torch.Size: lambda value: {"size": list(value)},
     torch.dtype: lambda value: {"dtype": str(value).removeprefix("torch.")},
