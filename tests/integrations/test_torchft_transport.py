@@ -1,5 +1,6 @@
 """torchft's Manager finds in HealTransport what it finds in its own transports, and is told what went wrong."""
 
+import copy
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -19,7 +20,16 @@ from torchft.process_group import FakeProcessGroupWrapper, ProcessGroupBabyGloo,
 import builders_ends
 import builders_pg
 import builders_torchft as build
-from checkpointheal.errors import Abandoned, CheckpointHealError, Misuse, Overdue, PeerLost, PeerRefused, SchemaDiffers
+from checkpointheal.errors import (
+    Abandoned,
+    CheckpointHealError,
+    Misuse,
+    Overdue,
+    PeerLost,
+    PeerRefused,
+    SchemaDiffers,
+    TargetInvalid,
+)
 
 SHORT = timedelta(milliseconds=50)
 
@@ -161,7 +171,8 @@ def test_a_group_in_a_child_gets_copies_and_live_memory_stays_where_it_is() -> N
     try:
         live, state = a_state(0.0), a_state()
         giving, taking = build.transports(quorums, state_dict=lambda: live)
-        _, received = builders_ends.side_by_side(build.sends(giving, [1], state), build.receives(taking))
+        gave, received = builders_ends.side_by_side(build.sends(giving, [1, 1], state), build.receives(taking))
+        assert gave is None, "to a rank that is named twice it is sent once"
         assert builders_pg.same(received, state)
         assert received["user"]["model"]["w"] is live["user"]["model"]["w"]
         assert not any(each["user"]["model"]["w"].is_shared() for each in (state, live))
@@ -172,6 +183,23 @@ def test_a_group_in_a_child_gets_copies_and_live_memory_stays_where_it_is() -> N
     finally:
         for group in quorums.groups:
             group.shutdown()
+
+
+def test_a_live_target_that_was_not_completed_guards_its_module_until_the_caller_has_filled_it() -> None:
+    module = torch.nn.Linear(1 << 22, 1, bias=False)
+    quorums = build.gloo(2)
+    giving = build.HealTransport(builders_pg.dying(quorums.groups[0], 1), build.SECONDS, build.CPU)
+    taking = build.HealTransport(quorums.groups[1], build.SECONDS, build.CPU, module.state_dict)
+    taking.guard(module)
+    state = copy.deepcopy(module.state_dict())
+    gave, took = builders_ends.side_by_side(build.sends(giving, [1], state), build.receives(taking))
+    assert isinstance(gave, PeerLost)
+    assert isinstance(took, PeerLost)
+    with pytest.raises(TargetInvalid):
+        module(torch.ones(1 << 22))
+    module.load_state_dict(state)
+    taking.declare_whole()
+    assert module(torch.ones(1 << 22)).isfinite().all()
 
 
 def test_a_shutdown_that_does_not_wait_cancels_what_is_under_way() -> None:

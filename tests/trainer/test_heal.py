@@ -551,6 +551,20 @@ def test_a_leaf_that_cannot_cross_is_named_at_the_first_commit(attach, agent):
         heal.commit(1)
 
 
+def test_text_that_cannot_cross_in_a_later_step_is_said_once_and_training_goes_on(attach, agent, caplog):
+    training = Training()
+    heal = attach(training)
+    heal.restore()
+    train(heal, training, 0, 1)
+    training.data.position = "a\udcff"
+    assert heal.commit(2)
+    assert heal.commit(3)
+    training.data.position = 3
+    train(heal, training, 3, 4)
+    assert len([each for each in warnings_of(caplog) if "not protected: parts.data.position is a text" in each]) == 1
+    assert agent.slot_of(step=4) is not None
+
+
 def test_no_commit_keeps_what_a_broken_receive_left_half_filled(attach, agent):
     training = Training()
     heal = attach(training)

@@ -216,9 +216,10 @@ def _digest_of(reading: Reading, chunk_digests: Sequence[Digest]) -> Digest:
 
 
 def _tensors_of(schema: Schema) -> Iterator[Tensor]:
-    first: dict[int, str] = {}
+    first: dict[tuple[object, ...], str] = {}
     for entry in schema.each_tensor:
-        tied_to = first.setdefault(entry.region, entry.path)
+        view = entry.region, entry.offset, entry.shape, entry.stride, entry.dtype  # a region holds what adjoins, too
+        tied_to = first.setdefault(view, entry.path)
         yield Tensor(
             path=entry.path,
             dtype=entry.dtype,

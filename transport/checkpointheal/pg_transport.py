@@ -107,21 +107,22 @@ class PGTransport:
         Raises UnsupportedLeaf or TargetInvalid (and tells the recipients), PeerRefused, PeerLost or Overdue: the first
         one's error, after all have ended; or Abandoned.
         """
-        if not dst_ranks:
+        ranks = tuple(dict.fromkeys(dst_ranks))
+        if not ranks:
             return
         try:
             described = describe(state_dict)
             mixed.require_whole(described.regions, self._spoiled)
-        except CheckpointHealError as error:
+            first = Snapshot(described) if snapshot else LiveSource(described)
+            offer = _offer(first, step)
+        except Exception as error:
             with suppress(CheckpointHealError):  # who cannot be told finds out by its own timeout
-                self._peers.serve(dst_ranks, timeout, partial(_decline, error))
+                self._peers.serve(ranks, timeout, partial(_decline, _named(error)))
             raise
-        first = Snapshot(described) if snapshot else LiveSource(described)
-        offer = _offer(first, step)
         # One recipient's is the very one that was digested: what it packed then it need not pack again.
         others = repeat(first) if snapshot else iter(partial(LiveSource, described), None)
         sources = chain([first], others)
-        self._peers.serve(dst_ranks, timeout, lambda peer: donor.give(peer.channel, next(sources), offer, peer.terms))
+        self._peers.serve(ranks, timeout, lambda peer: donor.give(peer.channel, next(sources), offer, peer.terms))
 
     def recv_checkpoint(
         self,
@@ -147,13 +148,14 @@ class PGTransport:
         """
         self._peers.underway.require_whole()
         sources = tuple(dict.fromkeys(src_rank)) if isinstance(src_rank, Sequence) else (src_rank,)
-        _require_distinct(sources, relay_to)
-        patient = len(sources) + len(relay_to) > 1
+        following = tuple(dict.fromkeys(relay_to))
+        _require_distinct(sources, following)
+        patient = len(sources) + len(following) > 1
         givers, takers = (
-            [self._peers.reach(rank, timeout, patient=patient) for rank in ranks] for ranks in (sources, relay_to)
+            [self._peers.reach(rank, timeout, patient=patient) for rank in ranks] for ranks in (sources, following)
         )
         end = self._end(givers, takers)
-        sink = self._sink(end, delta, relayed=bool(relay_to))
+        sink = self._sink(end, delta, relayed=bool(following))
         try:
             taken = self._take(givers, takers, sink, Expected(_HEAL, _ATTEMPT, None, step=step))
             state = end.fill(taken.offer.manifest, sink.regions)
@@ -164,14 +166,26 @@ class PGTransport:
         self._spoiled, self._differences = (), end.bridged
         return state
 
+    @property
+    def spoiled(self) -> mixed.Memory:
+        """The target's memory, where the last receive left a mixture in it."""
+        return self._spoiled
+
     def guard(self, module: torch.nn.Module) -> RemovableHandle:
         """Make the module's forward raise TargetInvalid while this transport's target is a mixture."""
         return module.register_forward_pre_hook(lambda *_: mixed.require_whole((), self._spoiled))
 
-    def declare_whole(self) -> None:
-        """The target holds a state again, by other means than a receive: loaded from a checkpoint, say."""
+    def declare_whole(self, state: Any = None) -> None:
+        """The target holds a state again, by other means than a receive: loaded from a checkpoint, say.
+
+        `state`: the live one that does, whichever transport was filling it; by default, what `state_dict` gives.
+        """
         mixed.forget(self._spoiled)
         self._spoiled = ()
+        if state is None and self._state_dict is not None:
+            state = self._state_dict()
+        if state is not None:
+            mixed.healed(describe(state).regions)
 
     def cancel(self) -> None:
         """Every send and receive of this transport that waits, in other threads, raises Abandoned at once.
@@ -227,11 +241,15 @@ class PGTransport:
             live = self._state_dict()
             return Target(live) if self._strict else LenientTarget(live)
         except Exception as error:
-            told = error if isinstance(error, CheckpointHealError) else Misuse(f"{type(error).__name__}: {error}")
+            told = _named(error)
             for giver in givers:
                 tell(giver.channel, refusal(told), giver.terms.stall)
             self._peers.underway.run([partial(_decline, told, taker) for taker in takers])
             raise
+
+
+def _named(error: Exception) -> CheckpointHealError:
+    return error if isinstance(error, CheckpointHealError) else Misuse(f"{type(error).__name__}: {error}")
 
 
 def _decline(error: CheckpointHealError, peer: Peer, *_part: Part) -> None:

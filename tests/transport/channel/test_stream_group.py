@@ -116,6 +116,43 @@ def test_a_rank_whose_host_is_somebody_else_goes_no_further() -> None:
     ended(met)
 
 
+STORES: dict[str, Callable[[Path], dist.Store]] = {
+    "in memory": lambda _: HashStore(),
+    "a file": lambda folder: dist.FileStore(str(folder / "store"), 2),
+}
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_rank_that_never_says_where_it_is_is_waited_for_as_long_as_was_asked(store: str, tmp_path: Path) -> None:
+    patient = STORES[store](tmp_path)
+    patient.set_timeout(timedelta(seconds=5))
+    with pytest.raises(Overdue, match="not every rank of the group came in time"):
+        meet(a_trust(1), patient, 1, 2, timedelta(seconds=0.2))
+
+
+def test_an_error_that_is_none_of_ours_hangs_up_on_who_was_met_before() -> None:
+    store, held = HashStore(), []
+
+    def without_rank_1(rank: int) -> str:
+        if rank == 1:
+            raise LookupError("no such pod")
+        return name(rank)
+
+    def break_off() -> None:
+        with pytest.raises(LookupError) as told:
+            meet(a_trust(2, name=without_rank_1), store, 2, 3, SECONDS)
+        held.append(told)
+
+    met, *_ = build.side_by_side(
+        lambda: meet(a_trust(0), store, 0, 3, SECONDS),
+        lambda: meet(a_trust(1), store, 1, 3, timedelta(seconds=2)),
+        break_off,
+    )
+    with pytest.raises(PeerLost):
+        met.recv([torch.zeros(1)], 2).wait(timedelta(seconds=5))
+    ended([met])
+
+
 def test_ranks_at_addresses_of_ipv6_meet() -> None:
     met = groups(2, rank_0=a_trust(0, host="::1"), rank_1=a_trust(1, host="::1"))
     assert all(isinstance(each, StreamGroup) for each in met)

@@ -192,6 +192,9 @@ UNSUPPORTED = {
     "a meta tensor": (torch.empty(3, device="meta"), r"a\.1\.k is a Tensor of torch.strided torch.float32 on meta"),
     "an array of objects": (np.array([object()]), r"a\.1\.k is a ndarray \(array of object\)"),
     "a number of 5000 digits": (10**5000, r"a\.1\.k is a int"),
+    "one in a long list": ([10**5000] * 40, r"a\.1\.k is a list \(Exceeds the limit"),
+    "one in a long tuple": ((*range(40), -(10**5000)), r"a\.1\.k is a tuple \(Exceeds the limit"),
+    "half a surrogate pair": ("a\udcff", r"a\.1\.k is a text that holds half a surrogate pair.*: .*os\.fsencode"),
 }
 
 
@@ -211,6 +214,18 @@ def test_a_tensor_that_is_conjugated_where_it_lies_is_found_out_though_it_has_no
 def test_a_key_that_cannot_cross_is_named():
     with pytest.raises(UnsupportedLeaf, match=r"a \(its key frozenset"):
         describe({"a": {frozenset({1}): 2}})
+
+
+HALVES = {"text": "\udcff", "a tuple": (1, "\udcff"), "numpy's text": np.str_("\udcff")}
+CHILDREN = {"a value": 2, "a tensor": torch.ones(2), "nothing": {}}
+
+
+@pytest.mark.parametrize("key", HALVES.values(), ids=HALVES)
+@pytest.mark.parametrize("child", CHILDREN.values(), ids=CHILDREN)
+def test_a_key_with_half_a_surrogate_pair_is_named_in_words_that_can_be_written(key, child):
+    with pytest.raises(UnsupportedLeaf, match=r"a \(its key .*\\udcff'\)+ is a text that holds half") as told:
+        describe({"a": {"before": torch.ones(2), "ä": torch.ones(2), key: child}})
+    assert str(told.value).encode()
 
 
 def test_a_nest_without_end_is_refused():

@@ -68,6 +68,14 @@ def test_the_newest_state_comes_back_with_its_ties_and_in_memory_of_its_own(aren
     assert opened.load(folder)["model"]["w"].all()
 
 
+def test_only_the_very_same_view_of_the_same_memory_is_told_as_tied(arena, folder):
+    both = torch.arange(8.0)
+    views = {"left": both[:4], "right": both[4:], "whole": both, "square": both.view(2, 4), "again": both[:4]}
+    keep(arena, 4, views)
+    (found,) = opened.look(folder).sealed
+    assert {each.path: each.tied_to for each in found.tensors} == {**dict.fromkeys(views), "again": "left"}
+
+
 def test_a_slot_can_be_named(arena, folder):
     older = keep(arena, 4)
     keep(arena, 5)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 import builders_ends
 import builders_pg as build
@@ -212,8 +213,9 @@ class Strange:
         ({"a": {"b": Strange()}}, "a.b is a Strange"),
         ({"a": torch.eye(3).to_sparse()}, "a is a Tensor of torch.sparse_coo"),
         ({"a": torch.empty(3, device="meta")}, "a is a Tensor of torch.strided torch.float32 on meta"),
+        ({"a": "\udcff"}, "a is a text that holds half a surrogate pair"),
     ],
-    ids=["an object", "a sparse tensor", "a meta tensor"],
+    ids=["an object", "a sparse tensor", "a meta tensor", "half a surrogate pair"],
 )
 def test_a_leaf_that_cannot_cross_is_named_on_both_sides(state: object, sentence: str) -> None:
     giving, taking = builders_ends.gloo_groups()
@@ -224,3 +226,14 @@ def test_a_leaf_that_cannot_cross_is_named_on_both_sides(state: object, sentence
     assert isinstance(gave, UnsupportedLeaf)
     assert sentence in str(gave)
     assert f"UnsupportedLeaf: {sentence}" in str(took)
+
+
+def test_a_state_that_cannot_be_offered_frees_who_waits_for_it() -> None:
+    giving, taking = builders_ends.gloo_groups(seconds=60)
+
+    def give() -> None:
+        with pytest.raises(ValidationError):
+            build.a_transport(giving).send_checkpoint([1], {"n": 1}, step=-1)
+
+    _, took = builders_ends.side_by_side(give, lambda: build.a_transport(taking, seconds=5).recv_checkpoint(0))
+    assert "Misuse: ValidationError" in str(took)

@@ -74,6 +74,14 @@ def test_dtypes_and_strides_are_converted_as_copy_does(sent: Any, live: Any) -> 
     assert differences
 
 
+@pytest.mark.parametrize("more", [{}, {"unwanted": torch.ones(9)}], ids=["all of it", "some of it"])
+def test_each_of_several_tensors_is_converted_from_its_own_bytes(more: Any) -> None:
+    target = {"a": torch.zeros(5), "b": torch.zeros(3, dtype=torch.bfloat16), "c": torch.zeros(4, 3).T}
+    sent = {"a": torch.arange(5.0), "b": torch.tensor([1.5, -2.25, 3.0]), "c": torch.arange(12.0).reshape(3, 4)}
+    received, _, _ = bridged(target, {**more, **sent})
+    assert [received[name].float().tolist() for name in sent] == [tensor.tolist() for tensor in sent.values()]
+
+
 def test_the_containers_are_the_targets_own() -> None:
     received, _, _ = bridged({"it": a.Pair(torch.zeros(2), 0)}, {"it": {"left": torch.ones(2), "right": 4}})
     assert build.same(received, {"it": a.Pair(torch.ones(2), 4)})

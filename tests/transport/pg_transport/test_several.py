@@ -176,6 +176,16 @@ def test_no_rank_at_all_and_one_that_is_on_both_sides_are_refused() -> None:
         receiver.recv_checkpoint([0, 1], relay_to=[1, 2])
 
 
+def test_a_rank_that_is_named_twice_is_sent_to_once() -> None:
+    giving, taking = build.Exchange.pair()
+    gave, received = builders_ends.side_by_side(
+        lambda: build.a_transport(giving, seconds=5).send_checkpoint([1, 1], a_state(1)),
+        lambda: build.a_transport(taking, seconds=5).recv_checkpoint(0),
+    )
+    assert gave is None
+    assert build.same(received, a_state(1))
+
+
 def test_a_receive_from_several_is_left_at_once() -> None:
     groups = builders_ends.gloo_groups(3, seconds=60)
     recording = build.Recording(groups[2])
@@ -212,6 +222,19 @@ def test_a_chain_of_ranks_passes_the_state_on(in_place: bool) -> None:
         assert build.same(state, a_state())
         assert unreached == {}
         assert not in_place or state["w"] is targets[rank]["w"]  # type: ignore[index]
+
+
+def test_a_chain_passes_the_state_once_to_a_rank_that_is_named_twice() -> None:
+    groups = builders_ends.gloo_groups(3)
+    sent = build.Recording(groups[1])
+    gave, _, received = builders_ends.side_by_side(
+        send(groups[0], a_state(), 1),
+        lambda: build.a_transport(sent).recv_checkpoint(0, relay_to=[2, 2]),
+        lambda: build.a_transport(groups[2]).recv_checkpoint(1),
+    )
+    assert gave is None
+    assert build.same(received, a_state())
+    assert sent.sent.count(CHUNK) == 6
 
 
 def test_the_donor_of_a_chain_gives_each_chunk_once() -> None:

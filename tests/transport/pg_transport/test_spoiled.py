@@ -148,6 +148,55 @@ def test_a_receive_heals_and_so_does_the_callers_own_word() -> None:
         assert build.same(build.cross(target), state)
 
 
+@pytest.mark.parametrize("named", [False, True], ids=["of its own target", "of a state that is named"])
+def test_the_callers_word_to_another_transport_heals_too(named: bool) -> None:
+    target = a_state(OLD)
+    build.broken_after(1, target, a_state(NEW))
+    for name, live in a_state(NEW).items():
+        target[name].copy_(live)
+    if named:
+        build.a_transport(None).declare_whole(target)
+    else:
+        build.a_transport(None, target).declare_whole()
+    assert build.same(build.cross(target), a_state(NEW))
+
+
+def test_the_callers_word_of_a_part_leaves_the_rest_a_mixture() -> None:
+    target = a_state(OLD)
+    receiver = build.broken_after(1, target, a_state(NEW))
+    build.a_transport(None).declare_whole({"a": target["a"]})
+    with pytest.raises(PeerRefused, match="TargetInvalid"):
+        build.cross(target)
+    assert receiver is not None
+
+
+def test_a_bridged_receive_of_all_that_the_target_has_heals() -> None:
+    target, state = a_state(OLD), a_state(NEW)
+    build.broken_after(1, target, state)
+    giving, taking = builders_ends.gloo_groups()
+    _, took = builders_ends.side_by_side(
+        lambda: build.a_transport(giving).send_checkpoint([1], {**state, "n": state["n"].int(), "more": 1}),
+        lambda: build.a_receiver(taking, target, 20, strict=False).recv_checkpoint(0),
+    )
+    assert build.same(took, state)
+    assert build.same(build.cross(target), state)
+
+
+def test_a_bridged_receive_heals_nothing_of_memory_between_the_elements_that_came() -> None:
+    whole = a_state(OLD)
+    build.broken_after(1, whole, a_state(NEW))
+    giving, taking = builders_ends.gloo_groups()
+    half = {name: live[::2] for name, live in whole.items()}
+    builders_ends.side_by_side(
+        lambda: build.a_transport(giving).send_checkpoint(
+            [1], {name: live[::2].clone() for name, live in a_state(NEW).items()}
+        ),
+        lambda: build.a_receiver(taking, half, 20, strict=False).recv_checkpoint(0),
+    )
+    with pytest.raises(PeerRefused, match="TargetInvalid"):
+        build.cross(whole)
+
+
 def test_a_bridged_receive_heals_only_where_it_left_nothing_as_it_was() -> None:
     target, state = a_state(OLD), a_state(NEW)
     build.broken_after(1, target, state)

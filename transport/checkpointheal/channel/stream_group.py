@@ -15,7 +15,7 @@ from datetime import timedelta
 from functools import partial
 
 import torch
-from torch.distributed import ProcessGroup, Store  # type: ignore[attr-defined]
+from torch.distributed import DistStoreError, ProcessGroup, Store  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import Backend, Work
 
 from checkpointheal.channel.handshake import invite, names, shown, visit
@@ -25,6 +25,8 @@ from checkpointheal.errors import CheckpointHealError, Misuse, Overdue, PeerLost
 
 NAME = "checkpointheal"
 GUEST_SECONDS = 5.0
+_SHORTEST = 0.001
+"""Seconds that a store counts; fewer would be none, which means without a limit."""
 _RANK = struct.Struct("<I")
 
 
@@ -115,7 +117,7 @@ def meet(trust: Trust, store: Store, rank: int, size: int, timeout: timedelta) -
             while len(streams) < size - 1:
                 peer, stream = _hear(trust, listener, rank, end)
                 streams[peer] = stream
-    except CheckpointHealError:
+    except BaseException:  # an interrupt too, and whatever the store raises
         for stream in streams.values():
             stream.abort()
         raise
@@ -123,17 +125,30 @@ def meet(trust: Trust, store: Store, rank: int, size: int, timeout: timedelta) -
 
 
 def _call(trust: Trust, store: Store, rank: int, peer: int, end: float) -> Stream:
-    port, host = store.get(f"at/{peer}").decode().split()
+    port, host = _read(store, f"at/{peer}", end).split()
+    name = trust.name(peer)
     with ExitStack() as unless_met:
         try:
             connection = socket.create_connection((host, int(port)), _left(end))
-            secured = visit(connection, trust.client, trust.name(peer), _left(end))
+            secured = visit(connection, trust.client, name, _left(end))
             unless_met.callback(secured.close)
             secured.sendall(_RANK.pack(rank))
         except OSError as error:
             raise PeerLost(f"rank {peer} at {host} does not answer: {error.strerror or error}") from error
         unless_met.pop_all()
     return Stream(secured, trust.stall, f"rank {peer}")
+
+
+def _read(store: Store, key: str, end: float) -> str:
+    """What a rank says there, once it does: a store's `get` has a timeout of its own."""
+    try:
+        store.wait([key], timedelta(seconds=max(_left(end), _SHORTEST)))
+    except DistStoreError as error:
+        raise _late() from error
+    except RuntimeError:  # as a FileStore's
+        _left(end)
+        raise
+    return store.get(key).decode()
 
 
 def _hear(trust: Trust, listener: socket.socket, rank: int, end: float) -> tuple[int, Stream]:
@@ -144,13 +159,15 @@ def _hear(trust: Trust, listener: socket.socket, rank: int, end: float) -> tuple
             guest, _ = listener.accept()
             secured = invite(guest, trust.server, min(GUEST_SECONDS, _left(end)))
         except TimeoutError:
-            raise Overdue("not every rank of the group came in time") from None
+            raise _late() from None
         except CheckpointHealError:
             continue
-        peer = _who(trust, secured)
-        if peer is not None and peer > rank:
-            return peer, Stream(secured, trust.stall, f"rank {peer}")
-        secured.close()
+        with ExitStack() as unless_met:
+            unless_met.callback(secured.close)
+            peer = _who(trust, secured)
+            if peer is not None and peer > rank:
+                unless_met.pop_all()
+                return peer, Stream(secured, trust.stall, f"rank {peer}")
 
 
 def _who(trust: Trust, guest: Secured) -> int | None:
@@ -167,8 +184,12 @@ def _who(trust: Trust, guest: Secured) -> int | None:
 
 def _left(end: float) -> float:
     if (left := end - time.monotonic()) <= 0:
-        raise Overdue("not every rank of the group came in time")
+        raise _late()
     return left
+
+
+def _late() -> Overdue:
+    return Overdue("not every rank of the group came in time")
 
 
 def _bytes(tensor: torch.Tensor) -> torch.Tensor:

@@ -147,9 +147,9 @@ def _leaf(entry: TensorEntry, regions: Sequence[torch.Tensor], meshes: Meshes) -
 
 
 def view_of(entry: TensorEntry, region: torch.Tensor) -> torch.Tensor:
-    """The tensor as a view of its staged region."""
+    """The tensor as a view of its staged region, which may lie behind others in one storage."""
     dtype = BY_NAME[entry.dtype]
     if 0 in entry.shape:
         return torch.empty_strided(entry.shape, entry.stride, dtype=dtype)
-    start = entry.offset // dtype.itemsize
+    start = (region.storage_offset() + entry.offset) // dtype.itemsize
     return torch.empty(0, dtype=dtype).set_(region.untyped_storage(), start, entry.shape, entry.stride)

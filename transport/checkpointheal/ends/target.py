@@ -17,7 +17,7 @@ from checkpointheal.errors import SchemaDiffers
 from checkpointheal.manifest import Described, around, compare, describe, lie_alike, values, write_over
 from checkpointheal.manifest.dtypes import BY_NAME
 from checkpointheal.manifest.lenient import Plan, plan
-from checkpointheal.manifest.reach import may_overlap_itself, reach
+from checkpointheal.manifest.reach import is_dense, may_overlap_itself, reach
 from checkpointheal.manifest.wholes import local_of
 
 
@@ -75,8 +75,13 @@ class LenientTarget:
 
     @property
     def filled(self) -> Sequence[torch.Tensor]:
-        """The live memory that holds what came, once it is filled: not known to be all of it where it was bridged."""
-        return () if self._plan.bridged else self._live.regions
+        """The live memory that holds what came, once it is filled: where it was bridged, what nothing was left in."""
+        if not self._plan.bridged:
+            return self._live.regions
+        came = {ours for _, ours in self._plan.tensors}
+        own = enumerate(self._live.schema.each_tensor)
+        left = {entry.region for index, entry in own if index not in came or not is_dense(entry)}
+        return [region for index, region in enumerate(self._live.regions) if index not in left]
 
     def require_fit(self, offered: Manifest) -> Collection[int]:
         """The regions that are needed. Raises SchemaDiffers, naming each difference that nothing bridges."""

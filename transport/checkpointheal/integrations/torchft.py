@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 
 import torch
 from torch.distributed.device_mesh import DeviceMesh
+from torch.utils.hooks import RemovableHandle
 
+from checkpointheal.ends import mixed
 from checkpointheal.errors import Abandoned, CheckpointHealError, Misuse, Overdue, PeerRefused
 from checkpointheal.integrations.lent import Lent
 from checkpointheal.pg_transport import PGTransport
@@ -64,6 +66,7 @@ class HealTransport(CheckpointTransport[T]):  # type: ignore[misc]  # torchft is
         self._busy = threading.Lock()
         self._current: PGTransport | None = None
         self._over = False
+        self._spoiled: mixed.Memory = ()
 
     def metadata(self) -> str:
         """What the Manager tells the others: that a HealTransport sends here."""
@@ -76,7 +79,7 @@ class HealTransport(CheckpointTransport[T]):  # type: ignore[misc]  # torchft is
         """
         with self._transfer() as transport:
             errors = []
-            for ranks in [[rank] for rank in dst_ranks] if _in_child(self._group) else [dst_ranks]:
+            for ranks in [[rank] for rank in dict.fromkeys(dst_ranks)] if _in_child(self._group) else [dst_ranks]:
                 try:
                     transport.send_checkpoint(ranks, state_dict, timeout=timeout, snapshot=self._snapshot, step=step)
                 except CheckpointHealError as error:
@@ -93,8 +96,23 @@ class HealTransport(CheckpointTransport[T]):  # type: ignore[misc]  # torchft is
         if metadata != _METADATA:
             raise Misuse(f"rank {src_rank} sends by another transport ({metadata}): give every replica a HealTransport")
         with self._transfer() as transport:
-            received: T = transport.recv_checkpoint(src_rank, timeout=timeout, step=step)
+            try:
+                received: T = transport.recv_checkpoint(src_rank, timeout=timeout, step=step)
+            except BaseException:
+                self._spoiled = transport.spoiled or self._spoiled
+                raise
+        self._spoiled = ()
         return received
+
+    def guard(self, module: torch.nn.Module) -> RemovableHandle:
+        """Make the module's forward raise TargetInvalid while a transfer's target is a mixture."""
+        return module.register_forward_pre_hook(lambda *_: mixed.require_whole((), self._spoiled))
+
+    def declare_whole(self, state: Any = None) -> None:
+        """The target holds a state again, by other means than a receive: see PGTransport."""
+        mixed.forget(self._spoiled)
+        self._spoiled = ()
+        self._transport(self._group).declare_whole(state)
 
     def disallow_checkpoint(self) -> None:
         """Nothing is under way: `send_checkpoint` returns when all of it has crossed."""

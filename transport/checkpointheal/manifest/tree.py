@@ -62,7 +62,7 @@ def _plant_mapping(node: Mapping[Any, Any], leaves: Leaves, path: str, depth: in
     before = f"{path}." if path else ""
     for key, child in node.items():
         if type(child) in wholes.PLAIN and type(key) is str and _takes(leaves, depth):
-            row.append(key)
+            row.append(key if key.isascii() else values.text(key, _whose(key, path)))
             leaves.paths.append(before + key)
             leaves.tensors.append(child)
         else:
@@ -179,9 +179,14 @@ def join(path: str, key: object) -> str:
 
 
 def _key(key: object, leaves: Leaves, path: str) -> JsonValue:
+    name = values.text(str(key), _whose(key, path))  # so that paths, too, can be written
     if type(key) is str:
-        return key
+        return name
     if isinstance(key, Enum) and (codec := classes.codec_of(key)) is not None and codec.take_apart:
         leaves.known[codec.name] = codec
         return {"en": [codec.name, values.encode(codec.take_apart(key), path)]}
-    return values.encode(key, f"{path or 'the state'} (its key {key!r})")
+    return values.encode(key, _whose(key, path))
+
+
+def _whose(key: object, path: str) -> str:
+    return f"{path or 'the state'} (its key {key!r})"

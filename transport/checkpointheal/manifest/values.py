@@ -20,8 +20,10 @@ from checkpointheal.errors import BadFrame, UnsupportedLeaf
 
 def encode(value: object, path: str) -> JsonValue:
     """A plain value, tagged where JSON has no word for it. Raises UnsupportedLeaf that names path and type."""
-    if value is None or (isinstance(value, bool | str) and type(value) in (bool, str)):
+    if value is None or (isinstance(value, bool) and type(value) is bool):
         return value
+    if isinstance(value, str) and type(value) is str:
+        return text(value, path)
     if isinstance(value, tuple) and type(value) is tuple and not _are_ints(value):  # a mapping's key, such as (1, "x")
         return {"tu": [encode(each, path) for each in value]}
     encoder = _scalar if isinstance(value, np.generic) else _ENCODERS.get(type(value))
@@ -31,6 +33,16 @@ def encode(value: object, path: str) -> JsonValue:
         return encoder(value)
     except (TypeError, ValueError) as error:
         raise UnsupportedLeaf(path, f"{type(value).__name__} ({error})") from error
+
+
+def text(word: str, path: str) -> str:
+    """Itself. Raises UnsupportedLeaf for half a surrogate pair, which no JSON of ours may hold."""
+    if not word.isascii():
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise UnsupportedLeaf(path, "text that holds half a surrogate pair", _WHOLE) from error
+    return word
 
 
 def decode(node: JsonValue) -> object:
@@ -69,9 +81,12 @@ def _read_word(name: object, kind: type) -> object:
 
 
 _UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, struct.error)
+_WHOLE = "where os.fsdecode() made it of a file's name, keep os.fsencode() of it, which is bytes"
 _NAN = struct.pack(">d", math.nan).hex()
 _ELEMENT = re.compile(r"[<>|=][biufcmMSUV]\d{1,9}(\[\d{0,9}[A-Za-z]{1,2}\])?")
 """A numpy dtype as `dtype.str` writes it: of anything else numpy would read a program's expression."""
+_SHORT = 1 << 10
+"""Bits of a number whose digits need no counting."""
 _RUN = 32
 _RUNS = (list, tuple)
 
@@ -94,17 +109,22 @@ def _read_array(parts: list[JsonValue]) -> Any:
     return np.frombuffer(raw, dtype=np.dtype(kind)).reshape(shape).copy()  # type: ignore[arg-type]
 
 
+def _numbers(value: Iterable[int]) -> list[JsonValue]:
+    """Raises ValueError for one of more digits than can be read again."""
+    return [number if number.bit_length() < _SHORT else int(str(number)) for number in value]
+
+
 def _scalar(value: object) -> JsonValue:
     return {"n": _array(np.asarray(value))}
 
 
 _ENCODERS: Mapping[type, Callable[..., JsonValue]] = {
-    int: lambda value: {"i": str(value)},
+    int: lambda value: {"i": str(value)},  # who reads it reads no more digits than str() writes
     float: _float,
     complex: lambda value: {"c": [_float(value.real), _float(value.imag)]},
     bytes: lambda value: {"b": base64.b64encode(value).decode()},
-    list: lambda value: {"ints": list(value)},
-    tuple: lambda value: {"run": list(value)},
+    list: lambda value: {"ints": _numbers(value)},
+    tuple: lambda value: {"run": _numbers(value)},
     np.ndarray: _array,
     torch.Size: lambda value: {"size": list(value)},
     torch.dtype: lambda value: {"dtype": str(value).removeprefix("torch.")},
