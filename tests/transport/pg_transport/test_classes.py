@@ -1,5 +1,6 @@
 """Objects cross by their parts, and come back as classes that the receiver knows: never by a name that came."""
 
+from array import array
 from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Any
@@ -186,11 +187,17 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "half a codec": (a.Schedule, {"take_apart": parts_of}, "half a codec: pass both"),
     "an object without a codec": (a.Schedule, {}, "does not say what it is made of: pass take_apart="),
     "a tensor class without a codec": (a.Opaque, {}, "does not say what it is made of"),
+    "a container that cannot be made of its parts alone": (array, {}, "does not say what it is made of"),
     "what crosses as it is": (dict, {}, "needs no registering"),
     "a plain value's class": (torch.Size, {}, "needs no registering"),
     "a name that is taken": (a.Row, {"name": "deque"}, r"the name 'deque' is collections\.deque's"),
     "a name without end": (a.Row, {"name": "x" * 257}, "a name of 257 characters"),
 }
+
+
+def test_a_container_that_could_not_be_read_again_is_refused_before_it_is_written() -> None:
+    with pytest.raises(UnsupportedLeaf, match="it is a array"):
+        describe({"it": array("d", [1.0])})
 
 
 @pytest.mark.parametrize(("kind", "options", "sentence"), REFUSED.values(), ids=REFUSED)

@@ -125,9 +125,18 @@ def _infer(cls: type, name: str) -> Codec | None:
     if dataclasses.is_dataclass(cls):
         return Codec(name, cls, _fields, lambda parts: _of_fields(cls, parts))
     if issubclass(cls, Mapping):
-        return Codec(name, cls, dict, cls)
+        return _container(cls, name, dict)
     sequence = issubclass(cls, Sequence) and not issubclass(cls, _TEXTS)
-    return Codec(name, cls, list, cls) if sequence else None
+    return _container(cls, name, list) if sequence else None
+
+
+def _container(cls: type, name: str, kind: type) -> Codec | None:
+    """One that is made of its parts alone; `array.array` wants a word besides, and would be written to no avail."""
+    try:
+        cls(kind())
+    except UNFIT:
+        return None
+    return Codec(name, cls, kind, cls)
 
 
 def _member(member: Any) -> Any:
