@@ -57,8 +57,8 @@ chaos: $(STAMP) ## random faults befall a job of pods on the cluster of `make cl
 bad-api: $(STAMP) ## an operator lives through each bad time of an API server, on virtual time (N=200 times each; ONLY; SEED)
 	PYTHONPATH=tests nice -n 19 $(BIN)/python -m bad_api --times $(or $(N),200) $(if $(ONLY),--only "$(ONLY)") $(if $(SEED),--seed $(SEED))
 
-integrations: $(PEERS)/.installed ## the adapters on the real libraries of others (transformers, lightning, torchdata, torchft), from the package index (15 minutes)
-	$(PEERS)/bin/python -m pytest tests/integrations
+integrations: $(PEERS)/.installed ## the adapters on the real libraries of others (transformers, lightning, torchdata, torchft), from the package index (15 minutes; ONLY="not kills": 5)
+	$(PEERS)/bin/python -m pytest tests/integrations $(if $(ONLY),-m "$(ONLY)")
 
 examples: $(PEERS)/.installed ## every example under kills: does it end as if nothing had been? (KILLS=3 of each kind; SEED; ONLY="train parts"; OUT; ON: DDP and HSDP on pods of that kind cluster)
 	PYTHONPATH=tests $(PEERS)/bin/python -m harmed $(ONLY) --kills $(or $(KILLS),3) $(if $(ON),--cluster $(ON)) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
