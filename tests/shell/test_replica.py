@@ -322,7 +322,7 @@ def test_a_leader_one_of_whose_keepers_stands_still_is_not_healthy(stage, monkey
     held = asyncio.Event()
     standing = False
 
-    async def stand_still(*_: object) -> None:
+    async def stand_still(*_: object, **__: object) -> None:
         nonlocal standing
         standing = True
         await held.wait()
