@@ -62,7 +62,7 @@ def _plant_mapping(node: Mapping[Any, Any], leaves: Leaves, path: str, depth: in
     before = f"{path}." if path else ""
     for key, child in node.items():
         if type(child) in wholes.PLAIN and type(key) is str and _takes(leaves, depth):
-            row.append(key if key.isascii() else values.text(key, _whose(key, path)))
+            row.append(_text(key, path))
             leaves.paths.append(before + key)
             leaves.tensors.append(child)
         else:
@@ -179,13 +179,18 @@ def join(path: str, key: object) -> str:
 
 
 def _key(key: object, leaves: Leaves, path: str) -> JsonValue:
-    name = values.text(str(key), _whose(key, path))  # so that paths, too, can be written
     if type(key) is str:
-        return name
+        return _text(key, path)
+    values.text(str(key), _whose(key, path))  # so that paths, too, can be written
     if isinstance(key, Enum) and (codec := classes.codec_of(key)) is not None and codec.take_apart:
         leaves.known[codec.name] = codec
         return {"en": [codec.name, values.encode(codec.take_apart(key), path)]}
     return values.encode(key, _whose(key, path))
+
+
+def _text(key: str, path: str) -> str:
+    """Asked of every key at every commit: whose it is is told only where it is refused."""
+    return key if key.isascii() else values.text(key, _whose(key, path))
 
 
 def _whose(key: object, path: str) -> str:

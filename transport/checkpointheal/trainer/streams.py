@@ -63,8 +63,11 @@ def python_position(kept: Sequence[Any]) -> tuple[Any, ...]:
 
 def _numpy_position() -> Any:
     """A tuple of MT19937, as ever; of any other a mapping, which numpy warns of unless it was asked for."""
-    position = np.random.get_state(legacy=False)
-    return np.random.get_state() if _bit_generator(position) == "MT19937" else position
+    position = np.random.get_state(legacy=False)  # once: it copies word by word, at each commit
+    if _bit_generator(position) != "MT19937":
+        return position
+    state = position["state"]
+    return "MT19937", state["key"], state["pos"], position["has_gauss"], position["gauss"]
 
 
 def _bit_generator(position: Any) -> str:
