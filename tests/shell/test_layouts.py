@@ -125,6 +125,16 @@ def conditions(cluster: FakeCluster) -> dict[str, tuple[str, str]]:
     return {each["type"]: (each["status"], each["reason"]) for each in policy["status"]["conditions"]}
 
 
+def test_a_job_that_differs_is_left_alone_while_nobody_can_be_told() -> None:
+    cluster = FakeCluster()
+    cluster.put(CHECKPOINTHEALS, a_policy(layout={"replicas": 2, "ranks": 2}))
+    for index in range(4):
+        cluster.put(PODS, a_set_pod(index))
+    seen = asyncio.run(look(Surroundings(cluster, lambda: NOW), (WHERE, JOB), Listening(0.0), tells=False))
+    assert (cluster.calls, seen.untold) == ([], None)
+    assert {each.reason for each in _by_uid(seen).values()} == {"LayoutDiffers"}
+
+
 def test_a_job_that_differs_is_told_once_left_alone_and_goes_on_when_it_is_mended() -> None:
     cluster = FakeCluster()
     cluster.put(CHECKPOINTHEALS, a_policy(layout={"replicas": 2, "ranks": 2}))

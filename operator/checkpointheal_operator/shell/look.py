@@ -83,11 +83,11 @@ async def look(around: Surroundings, place: Place, listening: Listening, *, tell
     objects = await around.reader.read(around.cluster, *place)
     desk = Desk(around.cluster, objects, around.owed)
     view = view_of(objects, listening, around.clock())
-    if objects.overlap is not None:
-        untold = await _refusal(desk.stand_back(standing_back(*objects.overlap), around.clock()))
-        return replace(_left_alone(view, objects.overlap), untold=untold)
+    if (overlap := objects.overlap) is not None:
+        untold = await _untold(lambda: desk.stand_back(standing_back(*overlap), around.clock()), tells=tells)
+        return replace(_left_alone(view, overlap), untold=untold)
     if (found := difference(objects, listening.heard)) is not None:
-        untold = await _refusal(desk.stand_back(set_aside(found.message), around.clock()))
+        untold = await _untold(lambda: desk.stand_back(set_aside(found.message), around.clock()), tells=tells)
         return replace(_set_aside(view, found), untold=untold)
     made: list[Decision] = []
     while len(made) < DECISIONS_AT_ONCE:
@@ -98,15 +98,17 @@ async def look(around: Surroundings, place: Place, listening: Listening, *, tell
         view = await desk.apply(decision, view, now)
         around.wrote(decision, view)
     now = around.clock()
-    untold = await _refusal(desk.tell(view, now, held_by(made[-1]))) if tells else None
+    untold = await _untold(lambda: desk.tell(view, now, held_by(made[-1])), tells=tells)
     if tells and untold is None and len(made) == 1 and not asked_by(made[-1]):
         view = await _rehearse(desk, Told(view, now, held_by(made[-1])))
     return Looked(view, tuple(made), _sooner(_until(made[-1], now), wakes_at(view, now)), untold=untold)
 
 
-async def _refusal(telling: Awaitable[None]) -> ClusterError | None:
+async def _untold(telling: Callable[[], Awaitable[None]], *, tells: bool) -> ClusterError | None:
+    """Why people could not be told; None too where it was not tried."""
     try:
-        await telling
+        if tells:
+            await telling()
     except ClusterError as error:
         return error
     return None
