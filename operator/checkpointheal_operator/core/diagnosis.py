@@ -4,7 +4,7 @@ Each rule stands on its own facts. A loss carries the time from which it counts,
 the wait for it has an end.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from checkpointheal.contract.identity import MemberId
@@ -62,6 +62,13 @@ def missing(moment: Moment, member: MemberId) -> tuple[Reason, str]:
         reason = Reason.HELD_BY_ORDERED_READY
         return reason, reason.tell(member=member, pod=pod_name(pod.name))
     return Reason.MEMBER_MISSING, Reason.MEMBER_MISSING.tell(member=member)
+
+
+def taken(place: Place) -> Mapping[str, str]:
+    """By its uid, each older pod that nobody takes away, and that its place is a newer one's."""
+    newer = place.pod.name if place.pod is not None else ""
+    told = Reason.PLACE_TAKEN.tell
+    return {each.uid: told(older=each.name, newer=newer, member=place.member) for each in place.rivals}
 
 
 def how_it_ended(exit_: TrainerExit | None) -> str:
@@ -194,8 +201,7 @@ def _of_absence(moment: Moment, place: Place) -> Iterator[Finding]:
 
 def _of_pod(moment: Moment, place: Place, pod: PodFacts) -> Iterator[Finding]:
     member, heard, trouble = place.member, place.heard, pod.trouble
-    for rival in place.rivals:
-        message = Reason.PLACE_TAKEN.tell(older=rival.name, newer=pod.name, member=member)
+    for message in taken(place).values():
         yield Finding(member, Reason.PLACE_TAKEN, message)
     if pod.terminating:
         yield Finding(member, Reason.DRAINING, Reason.DRAINING.tell(member=member))

@@ -150,13 +150,18 @@ def has_finished(trainer: TrainerFacts) -> bool:
     return trainer.state == "done"
 
 
+def claim(pod: PodFacts) -> tuple[bool, float, str]:
+    """Of several pods that claim a place, the one that comes last in this order holds it."""
+    return not pod.terminating, pod.seen_since, pod.uid
+
+
 def at(view: JobView, now: float) -> Moment:
     """Index `view`."""
     heard: dict[str, Heard] = {}
     for each in sorted(view.heard, key=lambda h: (h.at, h.report.agent, h.report.sequence)):
         heard[each.report.pod_uid] = each
     pods: dict[MemberId, list[PodFacts]] = {member: [] for member in view.policy.members()}
-    for pod in sorted(view.pods, key=lambda p: (not p.terminating, p.seen_since, p.uid)):
+    for pod in sorted(view.pods, key=claim):
         pods.setdefault(pod.member, []).append(pod)
     for known in view.epoch.members:
         pods.setdefault(known.member, [])

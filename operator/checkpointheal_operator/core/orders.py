@@ -12,6 +12,7 @@ from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.orders import Assignment, EpochOrder, Orders, Peer
 from checkpointheal.contract.seats import pod_of
 from checkpointheal_operator.core.decisions import Decision, asked_by, held_by
+from checkpointheal_operator.core.diagnosis import taken
 from checkpointheal_operator.core.drills import drill_order
 from checkpointheal_operator.core.moment import Moment, Place, at
 from checkpointheal_operator.core.reasons import Reason, Rung
@@ -33,13 +34,9 @@ def orders(view: JobView, last: Decision | None = None) -> Mapping[MemberId, Ord
 
 def of_rivals(view: JobView) -> Mapping[str, Orders]:
     """For pods whose place a newer one has, though nobody takes them away: why they wait in vain."""
-    found: dict[str, Orders] = {}
-    for place in at(view, float("-inf")).places.values():
-        newer = place.pod.name if place.pod is not None else ""
-        for rival in place.rivals:
-            message = Reason.PLACE_TAKEN.tell(older=rival.name, newer=newer, member=place.member)
-            found[rival.uid] = withdrawn(Reason.PLACE_TAKEN, message)
-    return found
+    places = at(view, float("-inf")).places.values()
+    told = {uid: message for place in places for uid, message in taken(place).items()}
+    return {uid: withdrawn(Reason.PLACE_TAKEN, message) for uid, message in told.items()}
 
 
 def withdrawn(reason: Reason, message: str, *, hold: bool = False) -> Orders:

@@ -41,6 +41,11 @@ class Desk:
         """Where is looked."""
         return f"in namespace {self.namespace}" if self.namespace else "in any namespace"
 
+    async def expect_namespace(self) -> None:
+        """Raises Trouble where one was named that is not there."""
+        if self.namespace:
+            await self.reader.expect_namespace(self.namespace)
+
     def console(self) -> Console:
         """Where answers are drawn."""
         return console_on(self.out)
@@ -49,8 +54,8 @@ class Desk:
 async def status(desk: Desk) -> int:
     """What is amiss, then every job."""
     found = await desk.reader.seen(desk.namespace)
-    if desk.namespace and not found.policies and not found.pods:
-        await desk.reader.expect_namespace(desk.namespace)
+    if not found.policies and not found.pods:
+        await desk.expect_namespace()
     write(desk.console(), standing.page(found, desk.scope, desk.clock()))
     if found.lacking:
         return NO_ACCESS
@@ -93,8 +98,8 @@ async def past(desk: Desk, wanted: Wanted) -> int:
     """Heals as a table, or as they stand in the API."""
     found = await desk.reader.all(wanted.selection(desk.namespace))
     read = seen((), found, ())
-    if desk.namespace and not found:
-        await desk.reader.expect_namespace(desk.namespace)
+    if not found:
+        await desk.expect_namespace()
     meant = [each for each in read.heals if history.Filter(wanted.pod).takes(each)]
     if wanted.output == "table":
         scope = f"such heal {desk.scope}" if wanted.is_narrow else f"heal {desk.scope}"
@@ -111,8 +116,7 @@ async def past(desk: Desk, wanted: Wanted) -> int:
 
 async def watch(desk: Desk) -> int:
     """Until interrupted."""
-    if desk.namespace:
-        await desk.reader.expect_namespace(desk.namespace)
+    await desk.expect_namespace()
     console = desk.console()
     redrawn = console.is_terminal and not console.is_dumb_terminal
     screen: Screen = LiveScreen(console, desk.clock) if redrawn else PlainLines(desk.out)
@@ -122,8 +126,7 @@ async def watch(desk: Desk) -> int:
 
 async def report(desk: Desk, output: str, operator: str) -> int:
     """One file for those who help."""
-    if desk.namespace:
-        await desk.reader.expect_namespace(desk.namespace)
+    await desk.expect_namespace()
     now = desk.clock()
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
     file = Path(output or f"checkpointheal-report-{desk.namespace or 'all'}-{stamp}.tar.gz")

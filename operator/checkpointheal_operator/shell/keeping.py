@@ -45,11 +45,8 @@ class Keeper:
     """One policy's."""
 
     def __init__(self, around: Surroundings, place: Place, ties: Ties) -> None:
-        self._around, self._place, self._ties = (
-            replace(around, wrote=self._wrote, reader=Reader(), owed={}),
-            place,
-            ties,
-        )
+        self._around = replace(around, wrote=self._wrote, reader=Reader(), owed={})
+        self._place, self._ties = place, ties
         self._noticed = asyncio.Event()
         self._failures, self._took, self._tells_after = 0, 0.0, 0.0
         self._waits_for = ""

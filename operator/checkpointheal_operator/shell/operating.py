@@ -18,8 +18,9 @@ from checkpointheal.contract.seats import pod_of
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.policy import matches
 from checkpointheal_operator.core.hearing import is_news
+from checkpointheal_operator.core.moment import claim
 from checkpointheal_operator.core.orders import of_rivals, orders
-from checkpointheal_operator.core.view import Heard, PodFacts
+from checkpointheal_operator.core.view import Heard
 from checkpointheal_operator.gateway.hub import Hub
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, Kind
 from checkpointheal_operator.shell.gather import POLICY_LABEL
@@ -230,10 +231,6 @@ def _by_uid(found: Looked) -> dict[str, Orders]:
     view = found.view
     if found.instead is not None:
         return {pod.uid: found.instead for pod in view.pods}
-    uid_of = {pod.member: pod.uid for pod in sorted(view.pods, key=_claim)}
+    uid_of = {pod.member: pod.uid for pod in sorted(view.pods, key=claim)}
     standing = {uid_of[member]: each for member, each in orders(view, found.decisions[-1]).items() if member in uid_of}
     return standing if len(uid_of) == len(view.pods) else {**of_rivals(view), **standing}
-
-
-def _claim(pod: PodFacts) -> tuple[bool, float, str]:
-    return not pod.terminating, pod.seen_since, pod.uid

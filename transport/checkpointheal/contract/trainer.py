@@ -195,6 +195,10 @@ class Restored(Message):
     reason: str = ""
     message: str = ""
 
+    def is_short_of(self, world: int) -> bool:
+        """Whether others of so many ranks have ended for good: they are neither in the epoch nor left out of it."""
+        return 0 < self.members < world - self.left_out
+
 
 class Waiting(Message):
     """There is no answer to `Wait` yet, and why; it may still come."""

@@ -93,7 +93,7 @@ class Membership:
         Raises RestoreDisagrees, on all of them.
         """
         require_survivable(self._parts.modules.values())
-        if 0 < answer.members < self._groups.size - answer.left_out:
+        if answer.is_short_of(self._groups.size):
             epoch.faults.refusal = PeersDone(f"{answer.members} of {self._groups.size} members are left")
             self._groups.refuse(epoch.faults)
             return True

@@ -94,7 +94,7 @@ class Restoring:
 def _warn_of_ended(answer: Restored) -> None:
     """Whoever ended with status 0 is not started again, whether or not its script was through."""
     world = os.environ.get("WORLD_SIZE", "")
-    if world.isdecimal() and 0 < answer.members < int(world) - answer.left_out:
+    if world.isdecimal() and answer.is_short_of(int(world)):
         log.warning(
             "checkpointheal: %d of %s members are left in epoch %d, the others have ended with status 0: a collective "
             "of all ranks would wait for them in vain",
