@@ -312,10 +312,10 @@ class Job:
         return "\n".join(parts)
 
 
-def healed_by(job: Job, rank: int, rung: str) -> None:
-    """This rank's heal came to a good end, on this rung."""
-    wanted = (job.pod_of(rank), rung, "True")
-    until(lambda: wanted in job.verdicts(), f"{wanted} among the heals", seen=job.look)
+def healed_by(job: Job, rank: int, *rungs: str) -> None:
+    """This rank's heal came to a good end, on one of these rungs."""
+    wanted = {(job.pod_of(rank), rung, "True") for rung in rungs}
+    until(lambda: wanted.intersection(job.verdicts()), f"one of {wanted} among the heals", seen=job.look)
 
 
 def leader() -> str:
