@@ -13,7 +13,8 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import Work
 
 from checkpointheal.trainer.collectives import Baseline, end_collectives
-from checkpointheal.trainer.stable_group import COLLECTIVES, mirror, tensors_of
+from checkpointheal.trainer.mirror import mirror
+from checkpointheal.trainer.stable_group import COLLECTIVES, tensors_of
 from checkpointheal.trainer.work import finished, lenient
 
 BACKEND = "stable"
@@ -51,7 +52,7 @@ class StableGroup(dist.ProcessGroup):
     def _carry(self, collective: str, *arguments: Any) -> Work:
         written = tensors_of(arguments[0]) if arguments else []
         if self._inner is None:
-            mirror(collective, arguments)
+            mirror(collective, arguments, self.rank(), self.size())
             return finished(written)
         if not self._faults.swallowed:
             return getattr(self._inner, collective)(*arguments)

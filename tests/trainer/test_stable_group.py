@@ -9,10 +9,11 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from checkpointheal.errors import EpochOver, PeersDone, TorchTooOld
+from checkpointheal.errors import EpochOver, Misuse, PeersDone, TorchTooOld
 from checkpointheal.trainer import work as work_room
 from checkpointheal.trainer.faults import Faults
 from checkpointheal.trainer.groups import Groups, require_torch
+from checkpointheal.trainer.inside import make_inside
 from checkpointheal.trainer.stable_group import StableGroup, can_be_smaller
 
 SAFETY = 60.0
@@ -159,14 +160,113 @@ def test_after_the_last_epoch_an_error_is_an_error() -> None:
         a_group(Inner(fails=LOST), faults).allreduce([torch.ones(2)]).wait()
 
 
-def test_while_nobody_is_inside_all_peers_are_as_this_one() -> None:
-    group, mine = a_group(None), torch.tensor([1.0, 2.0])
-    rows, flat = [torch.zeros(2) for _ in range(3)], torch.zeros(6)
-    group.allgather([rows], [mine]).wait()
-    group._allgather_base(flat, mine).wait()
-    group.broadcast([mine]).wait()
-    assert [row.tolist() for row in rows] == [[1.0, 2.0]] * 3
-    assert flat.tolist() == [1.0, 2.0] * 3
+def of_equals() -> list[tuple[str, Any, Any]]:
+    """A collective, what its answer is read from, and what it is where three ranks hold [1, 2]."""
+    flat, each_flat, rows = torch.zeros(6), [torch.zeros(6)], [torch.zeros(2) for _ in range(3)]
+    each, gathered, scattered = [[torch.zeros(2)] for _ in range(3)], [torch.zeros(2) for _ in range(3)], torch.zeros(2)
+    summed, averaged, first, spread = (torch.tensor([1.0, 2.0]) for _ in range(4))
+    mine, empty = torch.tensor([1.0, 2.0]), torch.zeros(0)
+    average, options = dist.ReduceOp.AVG, dist.AllreduceOptions()
+    options.reduceOp = dist.ReduceOp.MAX
+    return [
+        ("allgather", ([rows], [mine]), (rows, [[1.0, 2.0]] * 3)),
+        ("allgather_coalesced", (each, [mine]), (each, [[[1.0, 2.0]]] * 3)),
+        ("_allgather_base", (flat, mine), (flat, [1.0, 2.0] * 3)),
+        ("_allgather_base", (torch.zeros(0), empty), (empty, [])),
+        ("allgather_into_tensor_coalesced", (each_flat, [mine]), (each_flat, [[1.0, 2.0] * 3])),
+        ("allreduce", ([summed],), (summed, [3.0, 6.0])),
+        ("allreduce", (averaged, average), (averaged, [1.0, 2.0])),
+        ("reduce", ([first], options), (first, [1.0, 2.0])),
+        ("broadcast", ([spread],), (spread, [1.0, 2.0])),
+        ("gather", ([gathered], [mine]), (gathered, [[1.0, 2.0]] * 3)),
+        ("gather", ([], [mine]), (mine, [1.0, 2.0])),
+        ("scatter", ([scattered], [[mine, empty, empty]]), (scattered, [1.0, 2.0])),
+    ]
+
+
+@pytest.mark.parametrize("which", range(len(of_equals())))
+def test_while_nobody_is_inside_all_peers_are_as_this_one(which: int) -> None:
+    collective, arguments, (read, expected) = of_equals()[which]
+    assert getattr(a_group(None), collective)(*arguments).wait()
+    assert as_lists(read) == expected
+
+
+def as_lists(tree: Any) -> Any:
+    return tree.tolist() if isinstance(tree, torch.Tensor) else [as_lists(each) for each in tree]
+
+
+@pytest.mark.parametrize(
+    ("collective", "arguments"),
+    [
+        ("scatter", ([torch.zeros(2)], [])),
+        ("allreduce", ([torch.ones(2)], dist.ReduceOp.PRODUCT)),
+        ("alltoall_base", (torch.zeros(3), torch.ones(3), [], [])),
+        ("reduce_scatter", ([torch.zeros(1)], [[torch.ones(1)] * 3])),
+        ("send", ([torch.ones(2)], 1, 0)),
+        ("recv", ([torch.ones(2)], 1, 0)),
+    ],
+)
+def test_what_cannot_be_told_of_this_ranks_own_is_refused(collective: str, arguments: Any) -> None:
+    with pytest.raises(Misuse, match=f"^{collective} needs peers, and none is met yet: .*src_data_rank=None.*no_dist"):
+        getattr(a_group(None), collective)(*arguments)
+
+
+def test_who_sent_it_is_told_and_nobody_where_it_was_lost() -> None:
+    class From(Inner):
+        def _source_rank(self) -> int:
+            if self.fails is not None:
+                raise self.fails
+            return 2
+
+    def source(inner: Inner, faults: Faults) -> int:
+        return int(a_group(inner, faults).recv_anysource([torch.ones(2)], 0)._source_rank())
+
+    over = Faults()
+    over.over = True
+    assert source(From(), Faults()) == 2
+    assert source(From(fails=LOST), Faults()) == 0
+    assert source(From(), over) == 0
+
+
+CPU = torch.device("cpu")
+
+
+def test_what_is_begun_as_one_is_ended_whatever_was_lost_meanwhile() -> None:
+    inner, faults = Inner(), Faults()
+    group = a_group(inner, faults)
+    group._start_coalescing(CPU)
+    faults.note(LOST)
+    group._end_coalescing(CPU).wait()
+    group._end_coalescing(CPU).wait()
+    assert inner.carried == ["_start_coalescing", "_end_coalescing"]
+
+
+def test_after_a_loss_nothing_is_begun_as_one() -> None:
+    inner, faults = Inner(), Faults()
+    faults.note(LOST)
+    group = a_group(inner, faults)
+    group._start_coalescing(CPU)
+    group._end_coalescing(CPU).wait()
+    assert inner.carried == []
+
+
+def test_what_hands_no_work_back_is_done() -> None:
+    class Silent(Inner):
+        def __getattr__(self, collective: str) -> Any:
+            return lambda *_arguments: None
+
+    group = a_group(Silent())
+    group._start_coalescing(CPU)
+    assert group._end_coalescing(CPU).wait()
+
+
+def test_torch_asks_what_is_inside_what_it_can_do() -> None:
+    inside = make_inside(dist.HashStore(), 0, 1)
+    group = a_group(inside)
+    assert group._get_backend(CPU) is inside._get_backend(CPU)
+    for of_nobody in (lambda: a_group(None)._get_backend(CPU), lambda: group._get_backend(torch.device("meta"))):
+        with pytest.raises(RuntimeError, match=r"[Nn]o backend"):
+            of_nobody()
 
 
 def test_where_the_others_are_done_nobody_pretends_to_be_them() -> None:

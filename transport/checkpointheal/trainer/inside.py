@@ -6,7 +6,6 @@ touched. Must not know stable groups.
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -14,39 +13,27 @@ from torch.distributed import PrefixStore, ProcessGroupGloo, Store  # type: igno
 
 from checkpointheal.trainer.collectives import Baseline, end_collectives, end_connections, sockets
 
+CUDA = torch.device("cuda")
 GLOO_TIMEOUT = timedelta(minutes=30)
 """torch's own for CPU: a step may take that long, and who is lost is told by the agent, not by it."""
 
 
-def make_inside(store: Store, rank: int, size: int) -> Any:
-    """A group over which CPU and, where there is one, CUDA tensors cross; it has torch's collectives by their names.
+def make_inside(store: Store, rank: int, size: int) -> dist.ProcessGroup:
+    """A group over which CPU and, where there is one, CUDA tensors cross: what `init_process_group` would make.
 
     Raises RuntimeError where peers are missing.
     """
+    kinds = dist.ProcessGroup.BackendType
+    inside = dist.ProcessGroup(store, rank, size)
     gloo = ProcessGroupGloo(PrefixStore("gloo", store), rank, size, GLOO_TIMEOUT)
-    if not torch.cuda.is_available() or not dist.is_nccl_available():
-        return gloo
-    from torch.distributed import ProcessGroupNCCL  # noqa: PLC0415 not in every build of torch
+    inside._register_backend(torch.device("cpu"), kinds.GLOO, gloo)  # noqa: SLF001 torch has no public word for it
+    inside._set_default_backend(kinds.GLOO)  # noqa: SLF001 a barrier is gloo's
+    if torch.cuda.is_available() and dist.is_nccl_available():
+        from torch.distributed import ProcessGroupNCCL  # noqa: PLC0415 not in every build of torch
 
-    return _Both(gloo, ProcessGroupNCCL(PrefixStore("nccl", store), rank, size, ProcessGroupNCCL.Options()))
-
-
-class _Both:
-    """Each collective goes where its tensors are."""
-
-    def __init__(self, gloo: Any, nccl: Any) -> None:
-        self._gloo, self.nccl = gloo, nccl
-
-    def __getattr__(self, collective: str) -> Any:
-        def carry(*arguments: Any, **named: Any) -> Any:
-            on_device = collective != "barrier" and _is_cuda(arguments[0])
-            return getattr(self.nccl if on_device else self._gloo, collective)(*arguments, **named)
-
-        return carry
-
-
-def _is_cuda(tree: Any) -> bool:
-    return tree.is_cuda if isinstance(tree, torch.Tensor) else bool(tree) and _is_cuda(tree[0])
+        nccl = ProcessGroupNCCL(PrefixStore("nccl", store), rank, size, ProcessGroupNCCL.Options())
+        inside._register_backend(CUDA, kinds.NCCL, nccl)  # noqa: SLF001
+    return inside
 
 
 class Connections:
@@ -60,11 +47,11 @@ class Connections:
         """Every group of the epoch has met: what comes later is somebody else's."""
         self._own = frozenset(inode for _, inode in sockets()) - self._before
 
-    def end(self, groups: Iterable[object]) -> None:
+    def end(self, groups: Iterable[dist.ProcessGroup]) -> None:
         """Make every blocked collective of these groups raise. Again and again: ranks connect late."""
         for group in groups:
-            if isinstance(group, _Both):
-                group.nccl.abort()
+            if CUDA in group._device_types:  # noqa: SLF001
+                group._get_backend(CUDA).abort()  # noqa: SLF001
         if self._own is None:
             end_collectives(Baseline(self._before))
         else:

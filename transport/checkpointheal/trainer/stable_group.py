@@ -14,6 +14,7 @@ from torch.distributed.distributed_c10d import Work
 
 from checkpointheal.errors import EpochOver
 from checkpointheal.trainer.faults import Faults
+from checkpointheal.trainer.mirror import mirror
 from checkpointheal.trainer.work import finished, lenient
 
 BACKEND = "checkpointheal"
@@ -21,6 +22,7 @@ COLLECTIVES = (
     "_allgather_base",
     "_reduce_scatter_base",
     "all_gather_single",
+    "all_gather_single_coalesced",
     "all_to_all_single",
     "allgather",
     "allgather_coalesced",
@@ -32,10 +34,14 @@ COLLECTIVES = (
     "barrier",
     "broadcast",
     "gather",
+    "gather_into_tensor",
+    "gather_single",
     "recv",
+    "recv_anysource",
     "reduce",
     "reduce_scatter",
     "reduce_scatter_single",
+    "reduce_scatter_single_coalesced",
     "reduce_scatter_tensor_coalesced",
     "scatter",
     "send",
@@ -45,9 +51,8 @@ COLLECTIVES = (
 class StableGroup(dist.ProcessGroup):
     """Hands every collective to the group that is inside it at the moment.
 
-    While nothing is inside, it answers as a mirror: every peer holds what this rank holds. So a restarted member may
-    wrap its model, which compares shapes and spreads weights, before anybody meets it. `ranks`: of the world, those
-    that it was made for, by which it can be made smaller for an epoch.
+    While nothing is inside, it answers as a mirror. `ranks`: of the world, those that it was made for, by which it can
+    be made smaller for an epoch.
     """
 
     def __init__(self, name: str, rank: int, size: int, ranks: Sequence[int] = ()) -> None:
@@ -56,6 +61,7 @@ class StableGroup(dist.ProcessGroup):
         self.ranks = tuple(ranks) or tuple(range(size))
         self._seat = self._own_seat = rank, size
         self._inner: Any = None
+        self._coalescing: Any = None
         self._faults = Faults()
 
     def fill(self, inner: Any, faults: Faults) -> None:
@@ -87,6 +93,24 @@ class StableGroup(dist.ProcessGroup):
         """As registered."""
         return BACKEND
 
+    def _get_backend(self, device: torch.device | str) -> Any:
+        """What carries them; torch asks it what it can do. Raises RuntimeError, as torch's own, for other devices."""
+        where = torch.device(device)
+        return super()._get_backend(where) if self._inner is None else self._inner._get_backend(where)  # noqa: SLF001
+
+    def _start_coalescing(self, device: torch.device) -> None:
+        """Collectives from here on become one: NCCL's."""
+        if self._inner is not None and not self._faults.is_lost:
+            self._inner._start_coalescing(device)  # noqa: SLF001
+            self._coalescing = self._inner
+
+    def _end_coalescing(self, device: torch.device) -> Work:
+        """They begin. Whatever has been lost meanwhile: NCCL would take all that comes later for a part of them."""
+        inner, self._coalescing = self._coalescing, None
+        if inner is None:
+            return finished([])
+        return self._try(lambda: inner._end_coalescing(device), [])  # noqa: SLF001
+
     def carry(self, collective: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Work:
         """One collective: inside, or mirrored, or over."""
         faults, inner = self._faults, self._inner
@@ -94,23 +118,26 @@ class StableGroup(dist.ProcessGroup):
         if inner is None:
             if faults.refusal is not None:
                 raise faults.refusal
-            mirror(collective, arguments)
-            return finished(written)
+            mirror(collective, arguments, *self._seat)
+            return finished(written, collective)
         if not faults.swallows:
             return cast("Work", getattr(inner, collective)(*arguments, **named))
         if faults.is_lost:
             faults.note(EpochOver(f"{collective} was not carried out: the epoch is over"))
-            return finished(written)
-        return self._try(lambda: getattr(inner, collective)(*arguments, **named), written)
+            return finished(written, collective)
+        return self._try(lambda: getattr(inner, collective)(*arguments, **named), written, collective)
 
-    def _try(self, begin: Callable[[], Work], written: list[torch.Tensor]) -> Work:
+    def _try(self, begin: Callable[[], Work | None], written: list[torch.Tensor], collective: str = "") -> Work:
         try:
-            return lenient(begin(), written, self._faults)
+            work = begin()
+            if work is None:
+                return finished(written, collective)
+            return lenient(work, written, self._faults, collective)
         except RuntimeError as error:
             if not self._faults.is_lost:
                 raise  # it was refused as it was asked: that is the caller's mistake, whatever becomes of the epoch
             self._faults.note(error)
-            return finished(written)
+            return finished(written, collective)
 
 
 def can_be_smaller() -> bool:
@@ -136,14 +163,3 @@ def tensors_of(tree: Any) -> list[torch.Tensor]:
     if isinstance(tree, torch.Tensor):
         return [tree]
     return [tensor for each in tree for tensor in tensors_of(each)] if isinstance(tree, list) else []
-
-
-def mirror(collective: str, arguments: Sequence[Any]) -> None:
-    """What all ranks would have brought, were they as this one."""
-    if collective == "allgather":
-        for row, mine in zip(*arguments[:2], strict=True):
-            for output in row:
-                output.copy_(mine)
-    elif collective == "_allgather_base":
-        output, mine = arguments[:2]
-        output.view(-1, mine.numel()).copy_(mine.reshape(1, -1).expand(output.numel() // mine.numel(), -1))

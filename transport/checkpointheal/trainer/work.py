@@ -18,15 +18,18 @@ Seen of 2.15. Under 2.6 the Python half of what was returned to C++ goes at once
 ever; DDP's constructor was the first to.
 """
 
+ASKED_BY_PYTHON = ("recv", "recv_anysource", "send")
+"""Alone, which keeps what it got: gloo's have no future to make another work of, nor would that know who sent."""
 
-def finished(result: list[torch.Tensor]) -> Work:
+
+def finished(result: list[torch.Tensor], collective: str = "") -> Work:
     """A `Finished` that C++ may keep."""
-    return _for_cpp(Finished(result))
+    return _for_cpp(Finished(result), collective)
 
 
-def lenient(inner: Work, result: list[torch.Tensor], faults: Faults) -> Work:
+def lenient(inner: Work, result: list[torch.Tensor], faults: Faults, collective: str = "") -> Work:
     """A `Lenient` that C++ may keep."""
-    return _for_cpp(Lenient(inner, result, faults))
+    return _for_cpp(Lenient(inner, result, faults), collective)
 
 
 class Finished(Work):
@@ -45,6 +48,10 @@ class Finished(Work):
         """The tensors as they are."""
         return self._future
 
+    def _source_rank(self) -> int:
+        """Who sent it: nobody did, and torch wants a rank."""
+        return 0
+
 
 class Lenient(Work):
     """Work of the inner group whose failure is noted instead of raised."""
@@ -61,6 +68,13 @@ class Lenient(Work):
             self._faults.note(error)
         return True
 
+    def _source_rank(self) -> int:
+        """Who sent what any rank might have."""
+        try:
+            return int(self._inner._source_rank())  # noqa: SLF001 torch asks it of the work that a group returns
+        except RuntimeError:
+            return 0  # it was lost
+
     def get_future(self) -> "torch.futures.Future[list[torch.Tensor]]":
         """Resolves to the tensors as they are, however the inner work ended."""
         return self._inner.get_future().then(self._settle)
@@ -73,13 +87,10 @@ class Lenient(Work):
         return self._result
 
 
-def _for_cpp(work: Work) -> Work:
-    """The same as what C++ can keep by itself."""
-    if KEEPS_ITS_PYTHON:
+def _for_cpp(work: Work, collective: str) -> Work:
+    """The same as what C++ can keep by itself, where C++ may have asked for it."""
+    if KEEPS_ITS_PYTHON or collective in ASKED_BY_PYTHON:
         return work
     from torch._C._distributed_c10d import _create_work_from_future  # noqa: PLC0415 a newer torch may do without
 
-    try:
-        return _create_work_from_future(work.get_future())
-    except RuntimeError:
-        return work  # gloo's send and recv have no future; only Python asks for them, and keeps what it got
+    return _create_work_from_future(work.get_future())
