@@ -1,5 +1,6 @@
 """Whatever a state dict holds comes back exactly: values, types, order, strides, views and ties."""
 
+import dataclasses
 import math
 import struct
 import warnings
@@ -261,6 +262,23 @@ def test_chunks_are_the_data_section_cut_into_pieces(sizes, chunk_bytes):
     pieces = [bytes(chunk) for chunk in described.chunks(chunk_bytes)]
     assert b"".join(pieces) == data
     assert all(len(piece) == chunk_bytes for piece in pieces[:-1])
+
+
+class OnDevice(torch.Tensor):
+    """Memory of a device, as far as it is not the CPU's: nobody reads it but by a copy."""
+
+    is_cpu = False
+
+    def numpy(self):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+
+@pytest.mark.parametrize("chunk_bytes", [16, 40, 64, 1000])
+def test_chunks_of_a_devices_memory_are_read_by_copies(chunk_bytes):
+    described = describe({"w": torch.arange(40, dtype=torch.uint8), "m": torch.arange(64, dtype=torch.uint8)})
+    there = dataclasses.replace(described, regions=[each.as_subclass(OnDevice) for each in described.regions])
+    pieces = [bytes(chunk) for chunk in there.chunks(chunk_bytes)]
+    assert pieces == [bytes(chunk) for chunk in described.chunks(chunk_bytes)]
 
 
 def test_writing_into_a_live_state_keeps_its_addresses():

@@ -32,9 +32,9 @@ class Described:
     """The live tensors and the classes of the live objects, in the order of the tree."""
 
     def chunks(self, chunk_bytes: int) -> Iterator[memoryview]:
-        """The data section piece by piece, each valid until the next. CPU tensors only.
+        """The data section piece by piece, each valid until the next.
 
-        A view of live memory where one region covers the piece, else packed into a buffer.
+        A view of live memory where one region of the CPU's covers the piece, else copied into a buffer.
         """
         cut = Cut(self.schema, chunk_bytes)
         scratch = torch.empty(cut.longest, dtype=torch.uint8)
@@ -43,8 +43,8 @@ class Described:
 
     def _piece(self, cut: Cut, index: int, scratch: torch.Tensor) -> torch.Tensor:
         pieces, length = cut.columns(index), cut.length(index)
-        if list(pieces.nbytes) == [length]:
-            return self.regions[pieces.regions[0]][pieces.in_region[0] :][:length]
+        if list(pieces.nbytes) == [length] and (region := self.regions[pieces.regions[0]]).is_cpu:
+            return region[pieces.in_region[0] :][:length]
         clear(scratch, pieces.gaps(length))
         gather(scratch, pieces, self.regions)
         return scratch[:length]
