@@ -57,6 +57,16 @@ def test_labels_of_ones_own_are_on_everything():
         assert each["kind"] == "CustomResourceDefinition" or each["metadata"]["labels"]["team"] == "a", key_of(each)
 
 
+def test_ones_own_word_counts_but_for_what_pods_are_selected_by():
+    own = {"app.kubernetes.io/part-of": "platform", "app.kubernetes.io/name": "mine"}
+    for each in all_of("process", ("commonLabels", own)):
+        if each["kind"] != "CustomResourceDefinition":
+            labels = each["metadata"]["labels"]
+            assert labels["app.kubernetes.io/part-of"] == "platform", key_of(each)
+            assert labels["app.kubernetes.io/name"] == "checkpointheal", key_of(each)
+            assert labels["app.kubernetes.io/managed-by"] == "Helm", key_of(each)
+
+
 @every_mode
 def test_everything_that_selects_pods_selects_those_of_one_deployment(mode):
     manifests = all_of(mode)

@@ -29,15 +29,15 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
+{{/* The user's own word counts, but for what a Deployment selects its pods by, and Helm what it installed. */}}
 {{- define "checkpointheal.labels" -}}
-{{ include "checkpointheal.selector" . }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/part-of: checkpointheal
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
-{{- with .root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $fixed := include "checkpointheal.selector" . | fromYaml }}
+{{- $fixed := set $fixed "app.kubernetes.io/managed-by" .root.Release.Service }}
+{{- $told := dict
+  "app.kubernetes.io/version" .root.Chart.AppVersion
+  "app.kubernetes.io/part-of" "checkpointheal"
+  "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_") }}
+{{- toYaml (merge (dict) $fixed .root.Values.commonLabels $told) }}
 {{- end }}
 
 {{/* An image that names no tag and no digest gets the common tag. */}}
