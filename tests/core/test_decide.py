@@ -2,6 +2,9 @@
 
 import itertools
 import random
+import sys
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -37,6 +40,7 @@ from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Conclude,
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.reasons import Reason, Rung
+from checkpointheal_operator.core.records import advance
 from checkpointheal_operator.core.verdict import conclude
 from checkpointheal_operator.core.view import JobView
 
@@ -505,3 +509,42 @@ def test_what_a_peer_gave_counts_though_the_refused_bytes_of_that_step_still_lie
     view = with_transfer(view, assigned.assignment, "verified", bytes=1000)
     view = with_report(view, MEMBER, generations=(wrong, right))
     assert words(decided(view)[1])[0] == "BeginEpoch 2 step=10 0/0:OwnMemory 1/0:Peer 2/0:OwnMemory (EveryoneWaits)"
+
+
+def calls_of(work: Callable[[], object]) -> int:
+    """How many calls it makes: as good as its time, and always the same."""
+    made = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal made
+        made += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return made
+
+
+def a_ring(size: int) -> JobView:
+    """Each replica keeps the private parts of the next two; every fourth one was lost."""
+    view = replaced(*(f"{each}/0" for each in range(0, size, 4)), replicas=size)
+    for each in range(size):
+        kept = tuple(held_for(m(f"{(each + far) % size}/0"), 10, 9) for far in (1, 2))
+        view = with_report(view, m(f"{each}/0"), private_held=kept)
+    return view
+
+
+def costliest(size: int) -> int:
+    """Calls of the costliest decision on the way to a settled job, and of the orders that follow."""
+    view, costs = a_ring(size), []
+    while not isinstance(decision := decide(view, NOW), Wait):
+        costs.append(calls_of(partial(decide, view, NOW)))
+        view = advance(view, decision, NOW)
+    return max(*costs, calls_of(partial(decide, view, NOW)), calls_of(partial(orders, view, decision)))
+
+
+def test_what_a_look_costs_grows_with_the_job_and_not_with_its_square():
+    assert costliest(80) < 2.4 * costliest(40)

@@ -186,6 +186,12 @@ def test_recipient_and_donors_hear_of_an_assignment():
         assert (each.grants == (running,)) is (member in (m("0/0"), m("2/0")))
 
 
+def test_who_is_not_named_as_a_donor_hears_nothing_of_it():
+    view, _ = decided(replaced("1/0", replicas=12))
+    granted = [str(member) for member, each in orders(view).items() if each.grants]
+    assert granted == ["0/0", *(f"{replica}/0" for replica in range(2, 9))]
+
+
 def test_a_pod_that_came_after_its_place_was_assigned_does_not_take_the_assignment():
     view, _ = decided(replaced("1/0"))
     pods = tuple(

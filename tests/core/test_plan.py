@@ -113,6 +113,20 @@ def test_only_donors_of_the_same_bytes_stand_behind_the_first():
     assert words(decisions)[1] == "Assign 1/0 from 0/0 step=10 attempt=1 (StateMissing)"
 
 
+def test_the_best_donors_alone_are_named_however_many_could_give():
+    _, decisions = decided(replaced("1/0", replicas=12))
+    named = ",".join(f"{replica}/0" for replica in (0, 2, 3, 4, 5, 6, 7, 8))
+    assert words(decisions)[1] == f"Assign 1/0 from {named} step=10 attempt=1 (StateMissing)"
+
+
+def test_behind_the_donors_that_are_named_another_one_takes_over():
+    view, _ = decided(replaced("1/0", replicas=12))
+    for each in view.heals[0].assignment.donors:
+        view = without_pod(view, each.member)
+    _, decisions = decided(view)
+    assert words(decisions)[0] == "Assign 1/0 from 9/0,10/0,11/0 step=10 attempt=2 (DonorLost)"
+
+
 def test_the_deadline_follows_the_size():
     big = 6_000_000_000
     view = replaced("1/0")

@@ -80,7 +80,9 @@ class AssignmentSpec(Part):
     channel: Channel = Field(default="Gloo", description="How the bytes cross. Absent: an older operator assigned.")
     to: Address = Field(description="Where the recipient's agent was when it was assigned.")
     donors: tuple[Address, ...] = Field(
-        min_length=1, max_length=1024, description="The chosen one first, then who takes over if it dies."
+        min_length=1,
+        max_length=1024,
+        description="The chosen one first, then who takes over if it dies: 8 are named at most.",
     )
     assigned_at: MicroTime = Field(description="When it was decided.")
     tries: Annotated[int, Field(ge=1)] = Field(description="How many assignments there were, this one included.")

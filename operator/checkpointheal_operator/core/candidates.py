@@ -107,8 +107,7 @@ def _digest_deadline(moment: Moment, place: Place, generation: Generation) -> fl
 
 def _witnesses(moment: Moment, coordinate: int, step: int) -> Iterator[Remembered]:
     """What lost pods last held: as remembered, or as heard of late from a pod that holds no place any more."""
-    holding = {place.pod.uid for place in moment.places.values() if place.pod}
-    gone = (heard.report for uid, heard in moment.heard.items() if uid not in holding)
+    gone = (heard.report for uid, heard in moment.heard.items() if uid not in moment.holding)
     for each in (*moment.view.remembered, *(last for report in gone if (last := last_identity(report)))):
         left = moment.view.epoch.absence(each.member)
         if (left is None or left.saw(step)) and each.member.coordinate == coordinate and each.identity.step == step:

@@ -17,7 +17,7 @@ def why_lost(moment: Moment, member: MemberId) -> Cause | Reason | None:
     None where this life of it is still there, as the survivors of level 2 are, which outlive their epoch and ask again;
     and as long as a peer that may have been lost was not heard.
     """
-    known, place = moment.view.epoch.member(member), moment.places[member]
+    known, place = moment.enrolled.get(member), moment.places[member]
     if known is None or place.pod is None or place.report is None:
         return None
     if place.pod.uid != known.pod_uid:

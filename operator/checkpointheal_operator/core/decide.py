@@ -106,7 +106,7 @@ def _still_training(moment: Moment) -> Wait | None:
 def _loads_until(moment: Moment, place: Place) -> float:
     """A request that was answered for the epoch that ended since comes up in that one, not in the next."""
     epoch, report = moment.view.epoch, place.report
-    known = epoch.member(place.member)
+    known = moment.enrolled.get(place.member)
     if known is None or report is None or report.epoch_seen < epoch.number:
         return float("-inf")
     if (report.agent, report.trainer.request) != (known.agent, known.request):

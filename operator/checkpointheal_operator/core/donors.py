@@ -4,8 +4,10 @@ Conservative about the donor: a healthy replica that healing slows or breaks is 
 names the first rule that the candidate breaks; no rule relies on an earlier one for its own safety.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.orders import Assignment
@@ -27,6 +29,11 @@ class Case:
     heal: HealRecord | None = None
     assigns: bool = False
     """Donors are to be assigned now: they must be there, not only have been."""
+
+    @cached_property
+    def busy(self) -> Counter[str]:
+        """How many other recipients each donor serves, by pod UID: every rule and every rank asks."""
+        return Counter(serving(self.moment, self.point, besides=self.heal.name if self.heal else None))
 
 
 @dataclass(frozen=True)
@@ -206,8 +213,7 @@ def _voted(reason: Reason) -> tuple[Reason, Rule]:
 
 
 def _already_donating(case: Case, candidate: Candidate) -> str | None:
-    count = serving(case.moment, case.point, besides=case.heal.name if case.heal else None).count(candidate.uid)
-    limit = case.moment.view.policy.donor_limit
+    count, limit = case.busy[candidate.uid], case.moment.view.policy.donor_limit
     if count < limit:
         return None
     return Reason.ALREADY_DONATING.tell(member=candidate.place.member, count=count, limit=limit)
@@ -248,7 +254,7 @@ def _rank(case: Case, holder: Holder) -> tuple[int, int, bool, bool, bool, Membe
     build = home.report.build if home.report else ""
     return (
         failed.count(holder.uid),
-        serving(case.moment, case.point, besides=case.heal.name if case.heal else None).count(holder.uid),
+        case.busy[holder.uid],
         holder.build != build,
         theirs.pod is not None and theirs.pod.zone != zone,
         theirs.pod is not None and theirs.pod.node == node,

@@ -3,6 +3,7 @@
 Built once per decision so that every rule asks in constant time. Knows no rule itself.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.layout import Identity
 from checkpointheal.contract.orders import Peer
 from checkpointheal.contract.report import AgentReport, Generation, TrainerFacts
-from checkpointheal_operator.core.view import Heard, JobView, PodFacts
+from checkpointheal_operator.core.view import EpochMember, Heard, JobView, PodFacts
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,29 @@ class Moment:
         return {member: self.generations(place.report) for member, place in self.places.items()}
 
     @cached_property
+    def holding(self) -> Mapping[str, Place]:
+        """The places that are held, by the UID of the pod that holds each."""
+        return {place.pod.uid: place for place in self.places.values() if place.pod}
+
+    @cached_property
+    def kept(self) -> Mapping[MemberId, Mapping[str, frozenset[int]]]:
+        """Of which steps others that can give keep each member's private parts, by the UID of their pods."""
+        found: defaultdict[MemberId, dict[str, frozenset[int]]] = defaultdict(dict)
+        for place in (self.places[each] for each in self.members):
+            if place.pod is None or place.report is None or not place.can_give:
+                continue
+            for held in place.report.private_held:
+                if held.member != place.member:
+                    before = found[held.member].get(place.pod.uid, frozenset())
+                    found[held.member][place.pod.uid] = before | frozenset(held.steps)
+        return found
+
+    @cached_property
+    def enrolled(self) -> Mapping[MemberId, EpochMember]:
+        """The members of the latest epoch."""
+        return {each.member: each for each in self.view.epoch.members}
+
+    @cached_property
     def peers(self) -> Mapping[MemberId, Peer]:
         """Who can be named in an order."""
         return {member: peer for member, place in self.places.items() if (peer := place.peer) is not None}
@@ -119,7 +143,7 @@ class Moment:
     @cached_property
     def seats(self) -> Mapping[MemberId, int]:
         """The number of each member of the latest epoch among all that are in it, from 0 on."""
-        return {member: seat for seat, member in enumerate(sorted(each.member for each in self.view.epoch.members))}
+        return {member: seat for seat, member in enumerate(sorted(self.enrolled))}
 
     @cached_property
     def _given(self) -> Mapping[str, Identity]:
@@ -179,7 +203,7 @@ def _place(moment: Moment, member: MemberId, claims: list[PodFacts]) -> Place:
 
 def _was_done(moment: Moment, member: MemberId) -> bool:
     """Whether the last word of the pod that is gone was that training is over: then nobody is missed."""
-    known = moment.view.epoch.member(member)
+    known = moment.enrolled.get(member)
     heard = moment.heard.get(known.pod_uid) if known else None
     return heard is not None and has_finished(heard.report.trainer)
 

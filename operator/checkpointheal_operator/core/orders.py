@@ -4,9 +4,11 @@ Declared state: the same records give the same orders, whoever asks and however 
 expires by itself, a new decision replaces it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from itertools import chain, islice, product
+from typing import NamedTuple
 
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.orders import Assignment, EpochOrder, Orders, Peer
@@ -22,6 +24,15 @@ KEPT_STEPS = 8
 """Steps whose private parts are worth keeping at most; arenas hold two or three generations each."""
 
 
+class _Given(NamedTuple):
+    """What is found once for all members; assignments and grants by pod UID."""
+
+    everybodys: Orders
+    asked: Mapping[str, str]
+    assignments: Mapping[str, Assignment]
+    grants: Mapping[str, Sequence[Assignment]]
+
+
 def orders(view: JobView, last: Decision | None = None) -> Mapping[MemberId, Orders]:
     """The orders for the pod that holds each place. A pod that holds none any more has none.
 
@@ -29,7 +40,8 @@ def orders(view: JobView, last: Decision | None = None) -> Mapping[MemberId, Ord
     """
     moment, asked = at(view, float("-inf")), asked_by(last)
     everybodys = _everybodys(moment, held_by(last)).model_copy(update={"drill": drill_order(moment)})
-    return {member: _orders(moment, moment.places[member], everybodys, asked) for member in moment.members}
+    given = _Given(everybodys, asked, *_running(moment))
+    return {member: _orders(moment, moment.places[member], given) for member in moment.members}
 
 
 def of_rivals(view: JobView) -> Mapping[str, Orders]:
@@ -52,20 +64,19 @@ def _everybodys(moment: Moment, held: str) -> Orders:
     return Orders(revision=0, keep_steps=_keep_steps(moment), hold=hold, **said)
 
 
-def _orders(moment: Moment, place: Place, everybodys: Orders, asked: Mapping[str, str]) -> Orders:
-    running = () if moment.view.epoch.open else tuple(_running(moment))
-    uid, drill = place.pod.uid if place.pod else "", everybodys.drill
+def _orders(moment: Moment, place: Place, given: _Given) -> Orders:
+    uid, drill = place.pod.uid if place.pod else "", given.everybodys.drill
     update = {
         "epoch": _epoch_order(moment, place),
-        "assignment": next((each for each in running if each.recipient.pod_uid == uid), None),
-        "grants": tuple(each for each in running if any(donor.pod_uid == uid for donor in each.donors)),
+        "assignment": given.assignments.get(uid),
+        "grants": tuple(given.grants.get(uid, ())),
         "drill": drill if drill is not None and uid in (drill.recipient.pod_uid, drill.donors[0].pod_uid) else None,
         "buddies": _buddies(moment, place.member),
         "private_from": tuple(_private_from(moment, place)),
         "restart_trainer": _restart(moment, place),
-        "question": asked.get(uid, ""),
+        "question": given.asked.get(uid, ""),
     }
-    body = everybodys.model_copy(update=update)
+    body = given.everybodys.model_copy(update=update)
     return body.model_copy(update={"revision": _revision(body)})
 
 
@@ -74,10 +85,16 @@ def _revision(body: Orders) -> int:
     return int(sha256(body.model_dump_json().encode()).hexdigest()[:12], 16)
 
 
-def _running(moment: Moment) -> Iterator[Assignment]:
-    for heal in sorted(moment.view.heals, key=lambda heal: heal.name):
+def _running(moment: Moment) -> tuple[Mapping[str, Assignment], Mapping[str, Sequence[Assignment]]]:
+    """By the recipient's pod what it receives, and by each donor's what it may have to give, in the order of heals."""
+    assignments: dict[str, Assignment] = {}
+    grants: defaultdict[str, list[Assignment]] = defaultdict(list)
+    for heal in () if moment.view.epoch.open else sorted(moment.view.heals, key=lambda heal: heal.name):
         if heal.is_open and heal.assignment is not None:
-            yield heal.assignment
+            assignments.setdefault(heal.assignment.recipient.pod_uid, heal.assignment)
+            for uid in dict.fromkeys(donor.pod_uid for donor in heal.assignment.donors):
+                grants[uid].append(heal.assignment)
+    return assignments, grants
 
 
 def _epoch_order(moment: Moment, place: Place) -> EpochOrder | None:
@@ -85,7 +102,7 @@ def _epoch_order(moment: Moment, place: Place) -> EpochOrder | None:
     epoch, deadline = moment.view.epoch, moment.view.policy.epoch_end_deadline
     if epoch.number == 0:
         return None
-    known = epoch.member(place.member)
+    known = moment.enrolled.get(place.member)
     if not epoch.open:
         return EpochOrder(epoch=epoch.number, over=True, reason=epoch.reason, message=epoch.message, deadline=deadline)
     incarnation = place.report.trainer.incarnation if place.report else None
@@ -183,12 +200,11 @@ def _keep_steps(moment: Moment) -> tuple[int, ...]:
 
 
 def _private_from(moment: Moment, place: Place) -> Iterator[Peer]:
-    known = moment.view.epoch.member(place.member)
+    known = moment.enrolled.get(place.member)
     if known is None or not moment.view.epoch.open:
         return
-    by_uid = {each.pod.uid: each for each in moment.places.values() if each.pod}
     for uid in known.private_from:
-        peer = by_uid[uid].peer if uid in by_uid else None
+        peer = moment.holding[uid].peer if uid in moment.holding else None
         if peer is not None:
             yield peer
 

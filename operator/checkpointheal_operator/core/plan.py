@@ -20,6 +20,9 @@ from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import HealRecord
 from checkpointheal_operator.core.vote import Holder
 
+DONORS = 8
+"""At most, with those that stand behind the first. Each is told of each: all of a large job would be too many to tell."""
+
 KEPT_FAILURES = 1024
 """As many as a `Heal` has room for. Of a heal that is held and fails for days, the oldest are forgotten."""
 
@@ -59,8 +62,7 @@ def abandonment(case: Case, heal: HealRecord, assignment: Assignment) -> Abandon
     """Why `assignment` cannot stand; None while it may."""
     attempt, moment = assignment.attempt, case.moment
     ballot = case.point.ballots.get(case.recipient.coordinate)
-    wanted = {held.generation.identity for held in (ballot.accepted.values() if ballot else ())}
-    if assignment.identity not in wanted:
+    if ballot is None or assignment.identity not in ballot.identities:
         message = Reason.STEP_CHANGED.tell(attempt=attempt, step=case.point.step)
         return Abandonment(Reason.STEP_CHANGED, message)
     donor = current_donor(moment, heal, assignment)
@@ -70,7 +72,7 @@ def abandonment(case: Case, heal: HealRecord, assignment: Assignment) -> Abandon
         if failed.reason == Reason.NO_CERTIFICATE:
             return Abandonment(Reason.NOT_CERTIFIED, message)
         return Abandonment(Reason.TRANSFER_FAILED, message, (donor,))
-    if donor not in {place.pod.uid for place in moment.places.values() if place.pod}:
+    if donor not in moment.holding:
         return Abandonment(Reason.DONOR_LOST, Reason.DONOR_LOST.tell(attempt=attempt), (donor,))
     if moment.now >= due(heal):
         message = Reason.TRANSFER_OVERDUE.tell(attempt=attempt, deadline=assignment.deadline)
@@ -93,7 +95,7 @@ def plan_assignment(case: Case, heal: HealRecord, abandoned: Abandonment | None)
     blamed = heal.model_copy(update={"failed": failed})
     choice = choose_donors(Case(case.moment, case.point, case.recipient, blamed, assigns=True))
     recipient = case.moment.places[case.recipient].peer
-    donors = _of_the_same_bytes(choice.eligible)
+    donors = _of_the_same_bytes(choice.eligible)[:DONORS]
     channel = crossing(case.moment.view.policy, case.moment.places[case.recipient].report, _reports(donors))
     if channel.channel == "tls" and (uncertified := _uncertified(case, heal, abandoned)) is not None:
         return uncertified

@@ -3,11 +3,10 @@
 Its own arena counts, and its buddies do; another rank's part is never used. Must not know which step is chosen.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from checkpointheal.contract.identity import MemberId
-from checkpointheal.contract.report import AgentReport
 from checkpointheal_operator.core.moment import Moment
 from checkpointheal_operator.core.reasons import Reason, named
 
@@ -24,7 +23,7 @@ def exact(moment: Moment, member: MemberId, step: int) -> Part | None:
     """The part of this very step; None where nobody has it."""
     if step in _own_steps(moment, member):
         return Part(step, ())
-    holders = tuple(uid for uid, report in _buddies(moment, member) if step in _kept(report, member))
+    holders = tuple(uid for uid, steps in moment.kept.get(member, {}).items() if step in steps)
     return Part(step, holders) if holders else None
 
 
@@ -36,8 +35,7 @@ def earlier(moment: Moment, member: MemberId, step: int) -> Part | None:
     report = moment.places[member].report
     if report is not None and not report.behind:
         return None
-    found = _own_steps(moment, member)
-    found |= {kept for _, report in _buddies(moment, member) for kept in _kept(report, member)}
+    found = _own_steps(moment, member).union(*moment.kept.get(member, {}).values())
     latest = max((each for each in found if each < step), default=None)
     return None if latest is None else exact(moment, member, latest)
 
@@ -54,7 +52,7 @@ def never_had(moment: Moment, member: MemberId, step: int) -> bool:
         return False
     if (left := epoch.absence(member)) is not None:
         return step >= left.since
-    known = epoch.member(member)
+    known = moment.enrolled.get(member)
     if known is None:
         return all(each.identity.step < step for each in moment.view.remembered if each.member == member)
     return known.private_begins and epoch.step is not None and step <= epoch.step
@@ -75,13 +73,3 @@ def _own_steps(moment: Moment, member: MemberId) -> set[int]:
     beside = {step for step, each in moment.held[member].items() if each.private}
     alone = report.private_own if report else ()
     return beside | {step for step in alone if left is None or left.saw(step)}
-
-
-def _buddies(moment: Moment, member: MemberId) -> Iterator[tuple[str, AgentReport]]:
-    for place in (moment.places[each] for each in moment.members if each != member):
-        if place.pod and place.report and place.can_give:
-            yield place.pod.uid, place.report
-
-
-def _kept(report: AgentReport, member: MemberId) -> set[int]:
-    return {step for held in report.private_held if held.member == member for step in held.steps}

@@ -5,10 +5,12 @@ The larger group wins; where two are equally large, what a lost peer last held d
 anybody against whom more lost peers stand than live ones beside it: whose memory went wrong cannot be seen any more.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from checkpointheal.contract.layout import Identity
 from checkpointheal.contract.report import Generation
 from checkpointheal_operator.core.moment import Place
 from checkpointheal_operator.core.reasons import Reason
@@ -40,6 +42,11 @@ class Ballot:
     accepted: Mapping[str, Holder] = field(default_factory=dict)
     refused: Mapping[str, Reason] = field(default_factory=dict)
 
+    @cached_property
+    def identities(self) -> frozenset[Identity | None]:
+        """What is accepted."""
+        return frozenset(holder.generation.identity for holder in self.accepted.values())
+
 
 def elect(holders: Sequence[Holder], witnesses: Iterable[Remembered]) -> Ballot:
     """Split `holders` into believed and refused. `witnesses` are of the same coordinate and step."""
@@ -49,25 +56,32 @@ def elect(holders: Sequence[Holder], witnesses: Iterable[Remembered]) -> Ballot:
         Counter(each.identity.schema_digest for each in witnesses),
     )
     weight = Counter(each.generation.state_digest or "" for each in holders)
+    votes: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for digest, holder in ((each.generation.state_digest or "", each) for each in holders):
+        if holder.generation.schema_digest == schema:
+            votes[holder.build][digest] = weight[digest]
+    believed = {build: _winner(each, _witnessed(build, witnesses)) for build, each in votes.items()}
     accepted: dict[str, Holder] = {}
     refused: dict[str, Reason] = {}
     for holder in holders:
         if holder.generation.schema_digest != schema:
             refused[holder.uid] = Reason.SCHEMA_DIFFERS if schema else Reason.NO_MAJORITY
             continue
-        group = {h.generation.state_digest or "" for h in holders if must_agree(h, holder)}
-        seen = Counter(w.identity.state_digest for w in witnesses if w.build == holder.build)
-        digest = _winner(Counter({each: weight[each] for each in group}), seen)
-        if digest == holder.generation.state_digest:
+        right = believed[holder.build]
+        if right == holder.generation.state_digest:
             accepted[holder.uid] = holder
         else:
-            refused[holder.uid] = Reason.DIGEST_DISAGREES if digest else Reason.NO_MAJORITY
+            refused[holder.uid] = Reason.DIGEST_DISAGREES if right else Reason.NO_MAJORITY
     return Ballot(accepted, refused)
 
 
 def must_agree(one: Holder, other: Holder) -> bool:
     """Whether both were computed alike, so that other bytes mean wrong ones."""
     return one.build == other.build and one.generation.schema_digest == other.generation.schema_digest
+
+
+def _witnessed(build: str, witnesses: Iterable[Remembered]) -> Counter[str]:
+    return Counter(each.identity.state_digest for each in witnesses if each.build == build)
 
 
 def _winner(votes: Counter[str], witnessed: Counter[str]) -> str | None:
