@@ -18,6 +18,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "boolean": (bool,),
 }
 MANY = 1 << 62
+MOST = "(has(self.replicas) ? self.replicas : 1) * (has(self.ranks) ? self.ranks : 1) <= 2048"
 MIN_AND_ALL = "!has(self.minReplicas) || !has(self.replicas) || self.minReplicas <= self.replicas"
 CAP_AND_FLOOR = (
     "!has(self.bytesPerSecond) || !has(self.floorBytesPerSecond) || self.bytesPerSecond >= self.floorBytesPerSecond"
@@ -46,6 +47,7 @@ CEL: dict[str, Callable[[Any, Any], bool]] = {
     "has(self.crashStep) == has(oldSelf.crashStep)": lambda new, old: ("crashStep" in new) == ("crashStep" in old),
     "!has(oldSelf.assignment) || has(self.assignment)": lambda new, old: "assignment" not in old or "assignment" in new,
     "self.number >= oldSelf.number": lambda new, old: new["number"] >= old["number"],
+    MOST: lambda new, _: new.get("replicas", 1) * new.get("ranks", 1) <= 2048,
     MIN_AND_ALL: lambda new, _: new.get("minReplicas", 0) <= new.get("replicas", MANY),
     CAP_AND_FLOOR: lambda new, _: new.get("bytesPerSecond", MANY) >= new.get("floorBytesPerSecond", 0),
     **dict(deadline_rules()),

@@ -155,6 +155,31 @@ def test_nothing_has_no_members(key: str) -> None:
     assert refused(STATEFUL_SET | {key: "0"}) == "BadAnnotation"
 
 
+@pytest.mark.parametrize(
+    ("marks", "last"),
+    [
+        (EXPLICIT | {identity.REPLICA: "2048"}, "2048/0 of 1 ranks"),
+        (EXPLICIT | {identity.RANK: "256"}, "7/256 of 257 ranks"),
+        (EXPLICIT | {identity.REPLICA: "0", RANKS: "2049"}, "0/0 of 2049 ranks"),
+        (STATEFUL_SET | {"apps.kubernetes.io/pod-index": "2000000"}, "2000000/0 of 1 ranks"),
+        (STATEFUL_SET | {"apps.kubernetes.io/pod-index": "256", identity.LOCAL_RANKS: "8"}, "2055/0 of 1 ranks"),
+    ],
+)
+def test_a_place_in_a_job_that_no_job_can_be_as_large_as_is_none(marks: dict[str, str], last: str) -> None:
+    found = place(marked(marks))
+    assert isinstance(found, Unplaced)
+    assert (found.reason, found.message) == (
+        "BadAnnotation",
+        f"the pod's place is {last}, not one in a job of 2048 members at most: look at checkpointheal.dev/replica, "
+        "checkpointheal.dev/rank and checkpointheal.dev/ranks",
+    )
+
+
+def test_the_last_place_of_the_largest_job_is_one() -> None:
+    assert placed(EXPLICIT | {identity.REPLICA: "2047"})[1] == "2047/0"
+    assert placed(EXPLICIT | {identity.REPLICA: "255", identity.RANK: "7"}, ranks=8)[1] == "255/7"
+
+
 LOCAL = "checkpointheal.dev/local-ranks"
 
 

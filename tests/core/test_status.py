@@ -248,7 +248,7 @@ def test_a_received_state_is_its_own():
 
 
 def test_a_job_whose_places_are_meant_differently_is_neither_protected_nor_well():
-    found = set_aside("the job is not healed: two numbers")
+    found = set_aside(Reason.LAYOUT_DIFFERS, "the job is not healed: two numbers")
     assert told(found) == {
         "LayoutDiffers": (True, "LayoutDiffers"),
         "Protected": (False, "LayoutDiffers"),

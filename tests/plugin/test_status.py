@@ -54,6 +54,13 @@ def test_a_job_in_good_health_has_no_problem_and_every_member_a_row():
     ]
 
 
+def test_of_a_job_of_more_members_than_there_can_be_only_those_that_were_seen_have_a_row():
+    job = a_training_job()
+    job.cluster.objects[POLICY]["spec"]["layout"] = {"replicas": 1000000, "ranks": 1000000}
+    rows = [line.split()[0] for line in told(job).splitlines() if "/0 " in line and "running" in line]
+    assert rows == ["0/0", "1/0", "2/0"]
+
+
 def test_a_member_that_was_healed_says_from_whom_and_how_long_it_took():
     job = healed(replaced(a_training_job()))
     job.now += 100

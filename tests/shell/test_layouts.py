@@ -7,13 +7,15 @@ import pytest
 
 from builders_api import JOB, WHERE, a_policy, pod_object
 from builders_core import NOW, a_pod, a_report, heard, m
+from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.core.identity import RANK, RANKS, REPLICA, Placed, place
 from checkpointheal_operator.core.pod_manifest import Metadata
+from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import Heard
-from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS
+from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, Ref, Refused
 from checkpointheal_operator.shell.layouts import Difference, difference
 from checkpointheal_operator.shell.look import Looked, Surroundings, look
 from checkpointheal_operator.shell.objects import JobObjects, Listening, claims, known_pod, view_of
@@ -99,7 +101,7 @@ def test_an_annotated_place_is_one_of_the_policys_ranks(rank: int, ranks: int) -
     told = found([an_annotated_pod(f"0/{rank}")], ranks)
     assert (told is None) == (rank < ranks)
     if told is not None:
-        assert f"has annotations for 0/{rank}, and spec.layout.ranks is {ranks}, so ranks end at" in told.what
+        assert f"has annotations for 0/{rank}, and spec.layout.ranks is {ranks}, so ranks end at" in told.told
 
 
 @pytest.mark.parametrize(("now", "made"), list(itertools.product(("0/0", "0/1", "1/0"), repeat=2)))
@@ -108,7 +110,7 @@ def test_an_agent_is_who_its_pods_marks_say_it_is(now: str, made: str) -> None:
     told = found([pod], None, speaks(pod, made))
     assert (told is None) == (now == made)
     if told is not None:
-        assert f"was made as {made}, and its marks now say {now}: put its annotations back" in told.what
+        assert f"was made as {made}, and its marks now say {now}: put its annotations back" in told.told
 
 
 def test_of_a_replica_of_which_one_rank_is_there_the_others_are_waited_for() -> None:
@@ -167,3 +169,71 @@ def test_a_place_that_is_annotated_needs_no_ranks() -> None:
     assert (REPLICA in pod["metadata"]["annotations"], RANK in pod["metadata"]["annotations"]) == (True, True)
     assert found([pod], 2) is None
     assert [str(each.member) for each in claims(objects([pod], 2))[1]] == ["1/1"]
+
+
+def all_of_them(_policy: Policy) -> tuple[MemberId, ...]:
+    raise AssertionError("every member of a job that is too large was asked for")
+
+
+def a_stored_policy(cluster: FakeCluster, **layout: int) -> None:
+    """Of an older definition, which took it."""
+    ref = Ref(CHECKPOINTHEALS, WHERE, JOB)
+    cluster.put(CHECKPOINTHEALS, a_policy())
+    cluster.objects[ref]["spec"]["layout"] = layout
+
+
+@pytest.mark.parametrize(
+    ("layout", "pods", "told"),
+    [
+        ({"replicas": 1000000, "ranks": 1000000}, ["0/0"], "1000000 replicas of 1000000 ranks"),
+        ({}, ["2047/0", "0/2047"], "2048 replicas of 2048 ranks"),
+    ],
+)
+def test_a_job_of_more_members_than_there_can_be_is_set_aside_before_they_are_counted(
+    monkeypatch: pytest.MonkeyPatch, layout: dict[str, int], pods: list[str], told: str
+) -> None:
+    monkeypatch.setattr(Policy, "members", all_of_them)
+    cluster = FakeCluster()
+    a_stored_policy(cluster, **layout)
+    for each in pods:
+        cluster.put(PODS, an_annotated_pod(each))
+    seen = looked(cluster)
+    assert [each.reason for each in seen.decisions] == [Reason.TOO_MANY_MEMBERS]
+    ordered = _by_uid(seen)
+    message = f"the job is not healed: {told} are more than 2048 members"
+    assert {(each.withdrawn, each.message) for each in ordered.values()} == {(True, message)}
+    assert len(ordered) == len(pods)
+
+
+def test_a_job_of_too_many_members_says_so_and_is_not_protected() -> None:
+    cluster = FakeCluster()
+    cluster.put(CHECKPOINTHEALS, a_policy())
+    for each in ("2047/0", "0/2047"):
+        cluster.put(PODS, an_annotated_pod(each))
+    looked(cluster)
+    assert conditions(cluster) == {
+        "TooManyMembers": ("True", "TooManyMembers"),
+        "Protected": ("False", "TooManyMembers"),
+        "Degraded": ("True", "TooManyMembers"),
+    }
+
+
+def test_nor_are_they_counted_where_an_older_policy_has_its_pods(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Policy, "members", all_of_them)
+    cluster = FakeCluster()
+    older = a_policy()
+    older["metadata"] |= {"name": "older", "creationTimestamp": "1969-01-01T00:00:00Z"}
+    cluster.put(CHECKPOINTHEALS, older)
+    a_stored_policy(cluster, replicas=1000000)
+    cluster.put(PODS, an_annotated_pod("0/0"))
+    seen = looked(cluster)
+    assert [each.reason for each in seen.decisions] == [Reason.CONFLICTING]
+    assert _by_uid(seen) == {}
+
+
+def test_a_layout_of_more_members_than_there_can_be_is_refused_when_it_is_written() -> None:
+    cluster = FakeCluster()
+    for layout in ({"replicas": 2049}, {"ranks": 2049}, {"replicas": 1024, "ranks": 3}):
+        with pytest.raises(Refused, match="a job has 2048 members at most: replicas times ranks"):
+            cluster.put(CHECKPOINTHEALS, a_policy(layout=layout))
+    cluster.put(CHECKPOINTHEALS, a_policy(layout={"replicas": 256, "ranks": 8}))

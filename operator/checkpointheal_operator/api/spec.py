@@ -15,6 +15,7 @@ from checkpointheal_operator.api.base import (
 )
 from checkpointheal_operator.api.rules import rules
 from checkpointheal_operator.core.deadlines import FIFTHS, ORDERS, PATIENCE, Order
+from checkpointheal_operator.core.policy import MOST_MEMBERS
 
 Positive = Annotated[int, Field(ge=1, le=1_000_000)]
 Seconds = Annotated[int, Field(ge=1, le=86_400)]
@@ -59,12 +60,17 @@ class Layout(Part):
                 "!has(self.minReplicas) || !has(self.replicas) || self.minReplicas <= self.replicas",
                 "minReplicas must not be more than replicas",
             ),
+            (
+                f"(has(self.replicas) ? self.replicas : 1) * (has(self.ranks) ? self.ranks : 1) <= {MOST_MEMBERS}",
+                f"a job has {MOST_MEMBERS} members at most: replicas times ranks",
+            ),
         )
     }
 
     replicas: Positive | None = Field(
         default=None,
-        description="Complete copies of the training state. Absent: as many as pods were ever seen to hold.",
+        description="Complete copies of the training state; replicas times ranks are "
+        f"{MOST_MEMBERS} at most. Absent: as many as pods were ever seen to hold.",
     )
     ranks: Positive | None = Field(
         default=None,

@@ -15,6 +15,7 @@ from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.seats import MOST_SEATS, Seats, divides, pods_per_replica
 from checkpointheal_operator.core.annotations import LOCAL_RANKS, PREFIX
 from checkpointheal_operator.core.pod_manifest import Metadata
+from checkpointheal_operator.core.policy import MOST_MEMBERS
 from checkpointheal_operator.core.reasons import Reason
 
 JOB, REPLICA, RANK = PREFIX + "job", PREFIX + "replica", PREFIX + "rank"
@@ -124,7 +125,8 @@ def place(metadata: Metadata) -> Placed | Unplaced:
         pod = _pod(source, marks, pods_per_replica(ranks, local_ranks))
     if isinstance(pod, Unplaced):
         return pod
-    return _in_job(metadata, source, Seats(pod=pod, count=local_ranks, ranks=ranks))
+    seats = Seats(pod=pod, count=local_ranks, ranks=ranks)
+    return _beyond(seats) or _in_job(metadata, source, seats)
 
 
 def members_of(marks: Mapping[str, str]) -> tuple[int, int]:
@@ -154,6 +156,16 @@ def _undivided(marks: Mapping[str, str], ranks: int, local_ranks: int) -> Unplac
         wanted = f"a pod's block of its replica's ranks, which are {blocks} with {RANKS} {ranks}: 0 to {blocks - 1}"
         return _unplaced(Reason.BAD_ANNOTATION, key=RANK, text=repr(marks[RANK]), wanted=wanted)
     return None
+
+
+def _beyond(seats: Seats) -> Unplaced | None:
+    """A pod whose job would be larger than a job can be: one wrong digit must not cost its whole cluster."""
+    last = seats.member(seats.count - 1)
+    ranks = max(seats.ranks, last.rank + 1)
+    if (last.replica + 1) * ranks <= MOST_MEMBERS:
+        return None
+    wanted = f"one in a job of {MOST_MEMBERS} members at most: look at {REPLICA}, {RANK} and {RANKS}"
+    return _unplaced(Reason.BAD_ANNOTATION, key="the pod's place", text=f"{last} of {ranks} ranks", wanted=wanted)
 
 
 def _in_job(metadata: Metadata, source: Source | None, seats: Seats) -> Placed | Unplaced:

@@ -21,7 +21,7 @@ from checkpointheal_operator.core.view import HealRecord
 from checkpointheal_operator.core.vote import Holder
 
 DONORS = 8
-"""At most, with those that stand behind the first. Each is told of each: all of a large job would be too many to tell."""
+"""Of one assignment at most: each is told of all of them, and all that a large job has would be too many to tell."""
 
 KEPT_FAILURES = 1024
 """As many as a `Heal` has room for. Of a heal that is held and fails for days, the oldest are forgotten."""

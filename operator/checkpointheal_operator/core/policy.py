@@ -12,6 +12,10 @@ from checkpointheal.contract.base import Count, Frozen, Seconds
 from checkpointheal.contract.identity import MemberId
 
 
+MOST_MEMBERS = 2048
+"""Of one job. What is kept of more of them does not fit into one object of etcd."""
+
+
 class Policy(Frozen):
     """What the user wants, with defaults that suit a job of gigabytes."""
 
@@ -55,6 +59,11 @@ class Policy(Frozen):
     def members(self) -> tuple[MemberId, ...]:
         """Every place in the job, in order."""
         return _places(self.replicas, self.ranks)
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether it has more members than a job can have: then nobody may ask for all of them."""
+        return self.replicas * self.ranks > MOST_MEMBERS
 
     @property
     def may_be_short(self) -> bool:

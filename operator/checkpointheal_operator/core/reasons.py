@@ -222,6 +222,10 @@ class Reason(StrEnum):
     PRIVATE_STATE_TOO_LARGE = "PrivateStateTooLarge", "{member} is not protected: {what}"
     NO_CERTIFICATE = "NoCertificate", "{member} is not protected: {what}"
     LAYOUT_DIFFERS = "LayoutDiffers", "{member} is not healed: {what}"
+    TOO_MANY_MEMBERS = (
+        "TooManyMembers",
+        "the job is not healed: {replicas} replicas of {ranks} ranks are more than {most} members",
+    )
     UNPROTECTED = "Unprotected", "{member} is not protected: {what}"
 
     # Why a pod that opted in has no agent at work, or no policy, and what helps.

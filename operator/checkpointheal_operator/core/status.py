@@ -79,10 +79,9 @@ def standing_back(older: str, pod: str) -> tuple[Condition, ...]:
     return (_condition("Conflicting", True, Reason.CONFLICTING, message),)
 
 
-def set_aside(message: str) -> tuple[Condition, ...]:
-    """All that is told of a job in which places are meant differently: nobody in it is protected."""
-    reason = Reason.LAYOUT_DIFFERS
-    states = (("LayoutDiffers", True), ("Protected", False), ("Degraded", True))
+def set_aside(reason: Reason, message: str) -> tuple[Condition, ...]:
+    """All that is told of a job whose places nobody can go by: nobody in it is protected."""
+    states = ((reason, True), ("Protected", False), ("Degraded", True))
     return tuple(_condition(each, status, reason, message) for each, status in states)
 
 

@@ -46,6 +46,7 @@ REMEDIES: dict[str, str] = {
     Reason.PRIVATE_STATE_TOO_LARGE: "name what replicas share as a part of attach(), or pass private_limit=, to 16 MiB",
     Reason.NO_CERTIFICATE: "look at the operator's log: it says why it gives that pod no certificate",
     Reason.LAYOUT_DIFFERS: "make spec.layout.ranks and the pods' annotation checkpointheal.dev/ranks say the same",
+    Reason.TOO_MANY_MEMBERS: "mend spec.layout, or the pods' annotations checkpointheal.dev/replica, rank and ranks",
     Reason.UNPROTECTED: "add replicas, or look at what the message names: a loss of this member now costs a checkpoint",
     Reason.STILL_TRAINING: "wait: its trainer is told that the epoch is over",
     Reason.STILL_LOADING: "wait: it loads a state",

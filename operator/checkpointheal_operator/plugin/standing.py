@@ -56,7 +56,10 @@ class Job:
         """Every place, in order."""
         epoch = self.policy.status.epoch
         known = [each.member for each in self.facts] + [each.member for each in (epoch.members if epoch else ())]
-        return policy_of(self.policy.spec, known).members() if known or self.policy.spec.layout.replicas else ()
+        if not known and not self.policy.spec.layout.replicas:
+            return ()
+        policy = policy_of(self.policy.spec, known)
+        return tuple(sorted({*known})) if policy.is_too_large else policy.members()
 
     def holder(self, member: MemberId) -> PodFacts | None:
         """The newest pod that claims the place: an older one is superseded."""

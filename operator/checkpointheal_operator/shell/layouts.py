@@ -12,6 +12,7 @@ from checkpointheal.contract.report import AgentReport
 from checkpointheal.contract.seats import seat_uid
 from checkpointheal_operator.core.annotations import LOCAL_RANKS
 from checkpointheal_operator.core.identity import RANKS, REPLICA, Placed, members_of
+from checkpointheal_operator.core.policy import MOST_MEMBERS, Policy
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import Heard
 from checkpointheal_operator.shell.objects import JobObjects, KnownPod, placed
@@ -20,20 +21,28 @@ LAYOUT = "spec.layout.ranks"
 
 
 class Difference(NamedTuple):
-    """A pod that is meant differently, and what helps."""
+    """Why nobody can go by the places of a job."""
 
-    pod: str
-    what: str
+    reason: Reason
+    message: str
+    """What the job's conditions say."""
+    told: str
+    """What each of the job's pods is told."""
 
-    @property
-    def message(self) -> str:
-        """What the job's conditions say."""
-        return Reason.LAYOUT_DIFFERS.tell(member="the job", what=self.told)
+    @classmethod
+    def of(cls, pod: str, what: str) -> "Difference":
+        """A pod that is meant differently, and what helps."""
+        reason, told = Reason.LAYOUT_DIFFERS, f"pod {pod} {what}"
+        return cls(reason, reason.tell(member="the job", what=told), told)
 
-    @property
-    def told(self) -> str:
-        """What each of the job's pods is told."""
-        return f"pod {self.pod} {self.what}"
+
+def too_large(policy: Policy) -> Difference | None:
+    """A job of more members than a job can have: each of them would be named, in every look."""
+    if not policy.is_too_large:
+        return None
+    reason = Reason.TOO_MANY_MEMBERS
+    message = reason.tell(replicas=policy.replicas, ranks=policy.ranks, most=MOST_MEMBERS)
+    return Difference(reason, message, message)
 
 
 def difference(objects: JobObjects, heard: Iterable[Heard]) -> Difference | None:
@@ -54,13 +63,13 @@ def _differences(
         name, own = pod.object["metadata"]["name"], _ranks_of(pod)
         for said, sits in _by_seat(where, pod, reported):
             if said.local_ranks != where.seats.count:
-                yield Difference(name, _other_seats(said.local_ranks, where.seats.count))
+                yield Difference.of(name, _other_seats(said.local_ranks, where.seats.count))
             if said.member != sits:
-                yield Difference(name, _made_otherwise(said.member, sits))
+                yield Difference.of(name, _made_otherwise(said.member, sits))
         if ranks is not None and own not in (None, ranks):
-            yield Difference(name, _other_ranks(where.member, ranks, own or 1))
+            yield Difference.of(name, _other_ranks(where.member, ranks, own or 1))
         if ranks is not None and where.member.rank >= ranks:
-            yield Difference(name, _no_such_rank(where.member, ranks))
+            yield Difference.of(name, _no_such_rank(where.member, ranks))
     yield from _unlike_the_first(pods, RANKS, _ranks_of)
     yield from _unlike_the_first(pods, LOCAL_RANKS, lambda pod: members_of(pod.marks)[1])
 
@@ -81,7 +90,7 @@ def _unlike_the_first(
     told = [(pod.object["metadata"]["name"], own) for _, pod in pods if (own := read(pod)) is not None]
     for name, own in told:
         if own != told[0][1]:
-            yield Difference(name, _unlike(key, own, *told[0]))
+            yield Difference.of(name, _unlike(key, own, *told[0]))
 
 
 def _ranks_of(pod: KnownPod) -> int | None:

@@ -31,7 +31,7 @@ from checkpointheal_operator.shell.cluster import (
     TooManyRequests,
 )
 from checkpointheal_operator.shell.gather import Reader
-from checkpointheal_operator.shell.layouts import Difference, difference
+from checkpointheal_operator.shell.layouts import Difference, difference, too_large
 from checkpointheal_operator.shell.mirror import Place
 from checkpointheal_operator.shell.objects import Listening, view_of
 from checkpointheal_operator.shell.overlap import Overlap
@@ -86,8 +86,9 @@ async def look(around: Surroundings, place: Place, listening: Listening, *, tell
     if (overlap := objects.overlap) is not None:
         untold = await _untold(lambda: desk.stand_back(standing_back(*overlap), around.clock()), tells=tells)
         return replace(_left_alone(view, overlap), untold=untold)
-    if (found := difference(objects, listening.heard)) is not None:
-        untold = await _untold(lambda: desk.stand_back(set_aside(found.message), around.clock()), tells=tells)
+    if (found := too_large(view.policy) or difference(objects, listening.heard)) is not None:
+        why = set_aside(found.reason, found.message)
+        untold = await _untold(lambda: desk.stand_back(why, around.clock()), tells=tells)
         return replace(_set_aside(view, found), untold=untold)
     made: list[Decision] = []
     while len(made) < DECISIONS_AT_ONCE:
@@ -149,16 +150,15 @@ def pause(error: ClusterError) -> float:
 def _left_alone(view: JobView, overlap: Overlap) -> Looked:
     """Its pods and reports are another job's: nobody is ordered anything for it."""
     message = Reason.CONFLICTING.tell(older=overlap.older, pod=overlap.pod)
-    view = view.model_copy(update={"pods": (), "heard": ()})
-    return Looked(view, (Nothing(reason=Reason.CONFLICTING, message=message),), None)
+    view, reason = view.model_copy(update={"pods": (), "heard": ()}), Reason.CONFLICTING
+    return Looked(view, (Nothing(reason=reason, message=message),), None, withdrawn(reason, message))
 
 
 def _set_aside(view: JobView, found: Difference) -> Looked:
     """An epoch that is under way goes on: its trainers agreed when it began. Nothing is decided."""
-    reason = Reason.LAYOUT_DIFFERS
-    decision = Nothing(reason=reason, message=found.message)
+    decision = Nothing(reason=found.reason, message=found.message)
     hold = view.policy.fallback == "Hold"
-    return Looked(view, (decision,), None, withdrawn(reason, found.told, hold=hold))
+    return Looked(view, (decision,), None, withdrawn(found.reason, found.told, hold=hold))
 
 
 def _until(last: Decision, now: float) -> float | None:
