@@ -1,6 +1,7 @@
 """An API server in a dictionary: versions, status apart, merge patches, our schemas. It fails when it is told to."""
 
 import json
+import re
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -13,6 +14,9 @@ from structural import ABSENT, Invalid, admit
 SCHEMAS = {
     each["spec"]["names"]["plural"]: each["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for each in definitions()
 }
+
+
+LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 
 
 class Killed(BaseException):
@@ -98,6 +102,9 @@ class FakeCluster:
     def _store(self, ref: Ref, body: Json, uid: str | None = None) -> Json:
         old = self.objects.get(ref)
         body = json.loads(json.dumps(body, allow_nan=False))
+        for key, value in body["metadata"].get("labels", {}).items():
+            if len(value) > 63 or not LABEL.fullmatch(value):
+                raise Refused(f"metadata.labels: Invalid value: {value!r}: of {key}")
         if ref.kind.plural in SCHEMAS:
             try:
                 metadata = body["metadata"]

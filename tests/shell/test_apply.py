@@ -30,7 +30,7 @@ from checkpointheal_operator.shell.cluster import (
     TooManyRequests,
     Unreachable,
 )
-from checkpointheal_operator.shell.gather import Reader
+from checkpointheal_operator.shell.gather import Reader, policy_label
 from checkpointheal_operator.shell.look import LATER, REFUSED, SOON, pause
 from checkpointheal_operator.shell.objects import Listening, view_of
 from fake_cluster import FakeCluster
@@ -143,6 +143,25 @@ def stored_heal(cluster: FakeCluster) -> Heal:
     return Heal.model_validate(heal)
 
 
+LONG = "llama-pretraining-cluster-eu-west-4-nightly-2026-12-01-with-long-context"
+
+
+def test_a_heal_of_a_policy_whose_name_is_too_long_for_a_label_is_opened_too():
+    async def go() -> None:
+        cluster = a_cluster(VIEW)
+        policy = cluster.all(CHECKPOINTHEALS)[0]
+        cluster.put(CHECKPOINTHEALS, policy | {"metadata": policy["metadata"] | {"name": LONG, "uid": "long"}})
+        desk = Desk(cluster, await Reader().read(cluster, WHERE, LONG))
+        await desk.apply(first(VIEW), VIEW, NOW)
+        (heal,) = cluster.all(HEALS)
+        label = policy_label(LONG)
+        assert heal["metadata"]["labels"] == {"checkpointheal.dev/policy": label}
+        assert heal["metadata"]["ownerReferences"][0]["name"] == LONG
+        assert (len(label), label[:50], label != policy_label(LONG + "s")) == (63, LONG[:50], True)
+
+    asyncio.run(go())
+
+
 @pytest.mark.parametrize("spoilt", [{"status": {"concludedAt": "1970-01-01T00:16:40.000000Z"}}, {"spec": {}}])
 def test_a_heal_that_is_over_or_cannot_be_read_gives_way_to_a_new_one(spoilt):
     async def go() -> None:
@@ -156,6 +175,25 @@ def test_a_heal_that_is_over_or_cannot_be_read_gives_way_to_a_new_one(spoilt):
         assert (after.spec.opened_at, after.status.concluded_at) == (NOW + 1, None)
 
     asyncio.run(go())
+
+
+def test_a_heal_that_was_edited_into_nonsense_is_left_out_alone_and_gives_way(caplog):
+    """The definition takes it, the core does not: its job goes on."""
+
+    async def go() -> None:
+        cluster = a_cluster(VIEW)
+        desk = await desk_of(cluster)
+        view = await desk.apply(first(VIEW), VIEW, NOW)
+        await desk.apply(decide(view, NOW), view, NOW)
+        before = stored_heal(cluster)
+        ref = Ref(HEALS, WHERE, before.metadata.name)
+        await cluster.patch(ref, {"spec": {"assignment": {"attempt": 1 << 60, "stateDigest": "unknown"}}})
+        assert (await Reader().read(cluster, WHERE, JOB)).heals == {}
+        await (await desk_of(cluster)).apply(first(VIEW), VIEW, NOW + 1)
+        assert stored_heal(cluster).metadata.uid != before.metadata.uid
+
+    asyncio.run(go())
+    assert "cannot be read" in caplog.text
 
 
 def test_a_heal_of_another_policy_is_not_touched():

@@ -23,7 +23,7 @@ from checkpointheal_operator.plugin.reading import Reader
 from checkpointheal_operator.plugin.seen import seen
 from checkpointheal_operator.plugin.trouble import AMISS, FINE, NO_ACCESS, Trouble
 from checkpointheal_operator.shell.cluster import HEALS
-from checkpointheal_operator.shell.gather import POLICY_LABEL
+from checkpointheal_operator.shell.gather import POLICY_LABEL, policy_label
 from checkpointheal_operator.shell.kube import Selection
 
 
@@ -90,7 +90,9 @@ class Wanted:
 
     def selection(self, namespace: str) -> Selection:
         """What the API server filters by."""
-        labels = [each for each in (self.labels, f"{POLICY_LABEL}={self.policy}" if self.policy else "") if each]
+        labels = [
+            each for each in (self.labels, f"{POLICY_LABEL}={policy_label(self.policy)}" if self.policy else "") if each
+        ]
         return Selection(HEALS, ",".join(labels), namespace)
 
 

@@ -10,8 +10,6 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from pydantic import ValidationError
-
 from checkpointheal.contract.log_lines import about
 from checkpointheal.contract.seats import pod_name, pod_of
 from checkpointheal_operator.api.base import Json
@@ -46,8 +44,8 @@ from checkpointheal_operator.shell.cluster import (
     Conflict,
     Ref,
 )
-from checkpointheal_operator.shell.gather import POLICY_LABEL
-from checkpointheal_operator.shell.objects import JobObjects
+from checkpointheal_operator.shell.gather import POLICY_LABEL, policy_label
+from checkpointheal_operator.shell.objects import JobObjects, known_heal
 from checkpointheal_operator.shell.telling import (
     Told,
     drill_event,
@@ -182,7 +180,7 @@ class Desk:
             "metadata": {
                 "name": record.name,
                 "namespace": policy.namespace,
-                "labels": {POLICY_LABEL: policy.name},
+                "labels": {POLICY_LABEL: policy_label(policy.name)},
                 "ownerReferences": [owner],
             },
             "spec": heal_spec(record, pod, view.epoch.number).body(),
@@ -261,7 +259,5 @@ def _under(stored: CheckpointHeal | Heal, body: Json) -> Json:
 
 
 def _is_open(found: Json) -> bool:
-    try:
-        return Heal.model_validate(found).status.concluded_at is None
-    except ValidationError:
-        return False
+    known = known_heal(found)
+    return known is not None and known.record.is_open

@@ -5,6 +5,7 @@ Reading and understanding are apart: what was read goes to `objects`. Must not k
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
@@ -19,6 +20,16 @@ OPTED_IN = f"{INJECT}=true"
 """Every other pod stays unseen: the API server filters."""
 POLICY_LABEL = "checkpointheal.dev/policy"
 """Borne by each Heal."""
+LONGEST_LABEL = 63
+"""Characters of a label's value; a name may have four times as many."""
+
+
+def policy_label(policy: str) -> str:
+    """How the policy of that name is called by its heals' label: a longer name is cut, and its hash tells it apart."""
+    if len(policy) <= LONGEST_LABEL:
+        return policy
+    digest = sha256(policy.encode()).hexdigest()[:12]
+    return f"{policy[: LONGEST_LABEL - 1 - len(digest)]}-{digest}"
 
 
 @dataclass(frozen=True)

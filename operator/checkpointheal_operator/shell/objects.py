@@ -134,11 +134,11 @@ def known_heal(heal: Json) -> KnownHeal | None:
     """One that cannot be read is left out and told: it is opened anew."""
     try:
         found = Heal.model_validate(heal)
+        return KnownHeal(found, heal_record(found))
     except ValidationError as error:
         name = heal["metadata"]["name"]
         log.warning("heal %s cannot be read: %s", name, error, extra=about(heal=name))
         return None
-    return KnownHeal(found, heal_record(found))
 
 
 def owned(policy: CheckpointHeal, heals: Iterable[Json]) -> Iterator[Json]:

@@ -23,7 +23,6 @@ from checkpointheal_operator.core.orders import of_rivals, orders
 from checkpointheal_operator.core.view import Heard
 from checkpointheal_operator.gateway.hub import Hub
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, Kind
-from checkpointheal_operator.shell.gather import POLICY_LABEL
 from checkpointheal_operator.shell.keeping import Keeper, Ties
 from checkpointheal_operator.shell.look import Looked, Surroundings
 from checkpointheal_operator.shell.mirror import Mirror, Place
@@ -77,7 +76,7 @@ class Operator:
         metadata = (now or before or {})["metadata"]
         where, name = metadata["namespace"], metadata["name"]
         if kind == HEALS:
-            name = metadata.get("labels", {}).get(POLICY_LABEL, "")
+            name = next((owner.get("name", "") for owner in metadata.get("ownerReferences", ())), "")
         is_the_jobs = kind == HEALS or (kind == CHECKPOINTHEALS and _is_status(before, now))
         if is_the_jobs and (where, name) in self._keepers:
             self._keepers[where, name][0].notice()
