@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from checkpointheal.contract.identity import MemberId
-from checkpointheal.contract.seats import Seats
+from checkpointheal.contract.seats import Seats, seat_name
 from checkpointheal_operator.core import identity
 from checkpointheal_operator.core.identity import RANKS, Placed, Unplaced, place
 from checkpointheal_operator.core.pod_manifest import Metadata
@@ -226,3 +226,24 @@ def test_local_ranks_that_cannot_be_are_refused_by_name(marks: dict[str, str], r
     assert isinstance(found, Unplaced)
     assert found.reason == reason
     assert told in found.message
+
+
+@pytest.mark.parametrize("job", ["trainer\n", " trainer", "trainer ", "a\x1bb", "x" * 254])
+def test_a_jobs_name_that_no_report_can_bear_is_refused_by_name(job: str) -> None:
+    found = place(Metadata(annotations=EXPLICIT | {identity.JOB: job}))
+    assert isinstance(found, Unplaced)
+    assert found.reason == "BadAnnotation"
+    wanted = "not a name: 253 printable characters at most, without spaces around them"
+    assert found.message == f"{identity.JOB} is {job[:253]!r}, {wanted}"
+
+
+def test_a_jobs_name_may_be_as_long_as_any() -> None:
+    assert placed(EXPLICIT | {identity.JOB: "my job " + "x" * 246})[0].startswith("my job x")
+
+
+def test_a_pod_of_several_seats_needs_a_name_that_each_of_them_can_bear() -> None:
+    assert refused(EXPLICIT | {LOCAL: "2"}, name="p" * 252) == "BadAnnotation"
+    for name, count in (("p" * 253, "1"), ("p" * 251, "2")):
+        found = place(marked(EXPLICIT | {LOCAL: count}, name=name))
+        assert isinstance(found, Placed)
+        assert len(seat_name(name, int(count) - 1, int(count))) == 253

@@ -123,6 +123,7 @@ def test_memory_is_the_arena_and_what_the_agent_needs_besides(arena: str, memory
         *(("agent_memory", text) for text in ("", "0", "512mi")),
         *(("agent_cpu", text) for text in ("", "0", "one", "-1")),
         *(("agent_image", text) for text in ("", " ", "a b", "a\nb")),
+        *(("job", text) for text in ("trainer\n", " trainer")),
     ],
 )
 def test_a_bad_annotation_is_refused_by_name_and_shown(key: str, text: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from checkpointheal.contract.identity import MemberId
-from checkpointheal.contract.seats import MOST_SEATS, Seats, divides, pods_per_replica
+from checkpointheal.contract.seats import MOST_SEATS, Seats, divides, pods_per_replica, seat_name
 from checkpointheal_operator.core.annotations import LOCAL_RANKS, PREFIX
 from checkpointheal_operator.core.pod_manifest import Metadata
 from checkpointheal_operator.core.policy import MOST_MEMBERS
@@ -22,6 +22,8 @@ JOB, REPLICA, RANK = PREFIX + "job", PREFIX + "replica", PREFIX + "rank"
 RANKS, GROUP_SIZE = PREFIX + "ranks", PREFIX + "group-size"
 LONGEST = 9
 """Digits of a number that anybody can mean."""
+LONGEST_NAME = 253
+"""Characters of a job's name, and of a seat's, as reports bear them."""
 _NUMBERS = {REPLICA: 0, RANK: 0, RANKS: 1, GROUP_SIZE: 1, LOCAL_RANKS: 1}
 
 
@@ -126,7 +128,7 @@ def place(metadata: Metadata) -> Placed | Unplaced:
     if isinstance(pod, Unplaced):
         return pod
     seats = Seats(pod=pod, count=local_ranks, ranks=ranks)
-    return _beyond(seats) or _in_job(metadata, source, seats)
+    return _beyond(seats) or _unnamed(metadata.name, seats) or _in_job(metadata, source, seats)
 
 
 def members_of(marks: Mapping[str, str]) -> tuple[int, int]:
@@ -135,11 +137,14 @@ def members_of(marks: Mapping[str, str]) -> tuple[int, int]:
 
 
 def misread(marks: Mapping[str, str]) -> Unplaced | None:
-    """The first annotation of ours that should be a number and is none, or that does not agree with the others."""
+    """The first annotation of ours that cannot be what it should, or that does not agree with the others."""
     for key, least in _NUMBERS.items():
         if key in marks and not _is_number(marks[key], least):
             wanted = f"a number, {least} or more"
             return _unplaced(Reason.BAD_ANNOTATION, key=key, text=repr(marks[key]), wanted=wanted)
+    if not _is_name(job := marks.get(JOB, "")):
+        wanted = f"a name: {LONGEST_NAME} printable characters at most, without spaces around them"
+        return _unplaced(Reason.BAD_ANNOTATION, key=JOB, text=repr(job[:LONGEST_NAME]), wanted=wanted)
     return _undivided(marks, *members_of(marks))
 
 
@@ -166,6 +171,15 @@ def _beyond(seats: Seats) -> Unplaced | None:
         return None
     wanted = f"one in a job of {MOST_MEMBERS} members at most: look at {REPLICA}, {RANK} and {RANKS}"
     return _unplaced(Reason.BAD_ANNOTATION, key="the pod's place", text=f"{last} of {ranks} ranks", wanted=wanted)
+
+
+def _unnamed(pod: str, seats: Seats) -> Unplaced | None:
+    """A pod whose seats' names would be too long for any report."""
+    if len(seat_name(pod, seats.count - 1, seats.count)) <= LONGEST_NAME:
+        return None
+    longest = LONGEST_NAME - len(seat_name("", seats.count - 1, seats.count))
+    wanted = f"1, which it must be where the pod's name has more than {longest} characters"
+    return _unplaced(Reason.BAD_ANNOTATION, key=LOCAL_RANKS, text=repr(str(seats.count)), wanted=wanted)
 
 
 def _in_job(metadata: Metadata, source: Source | None, seats: Seats) -> Placed | Unplaced:
@@ -200,6 +214,11 @@ def _pod(source: Source, marks: Mapping[str, str], ranks: int) -> MemberId | Unp
     if index < ranks and ranks > 1:
         return MemberId(replica=group, rank=index)
     return _unplaced(Reason.GROUP_SIZE_UNKNOWN, source=source.name, size=GROUP_SIZE)
+
+
+def _is_name(text: str) -> bool:
+    """Whether agents, tokens and certificates can bear it as it is."""
+    return text.isprintable() and text == text.strip() and len(text) <= LONGEST_NAME
 
 
 def _is_number(text: str, least: int = 0) -> bool:

@@ -136,6 +136,7 @@ class Owner(Read):
 class Metadata(Read):
     """How the pod is called and marked."""
 
+    name: str = ""
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] | None = None
     owner_references: tuple[Owner, ...] = ()
