@@ -193,6 +193,56 @@ def test_a_job_that_is_begun_anew_after_its_end_waits_for_all_of_its_members():
     assert found[-1].reason == "MemberMissing"
 
 
+def all_done() -> JobView:
+    view = a_job()
+    for member in view.policy.members():
+        view = with_trainer(view, member, state="done")
+    return view
+
+
+def test_a_run_whose_last_words_are_still_known_does_not_keep_the_next_one_waiting():
+    """Its leader heard that they were done, and leads still."""
+    view = all_done()
+    for member in view.policy.members():
+        view = with_new_pod(view, member)
+    after, found = decided(view)
+    assert found[-1].reason == Reason.JOINING
+    assert {each.pod_uid for each in after.epoch.members} == {"v0/0", "v1/0", "v2/0"}
+    assert {str(member): order.epoch.over for member, order in orders(after).items() if order.epoch} == {
+        "0/0": False,
+        "1/0": False,
+        "2/0": False,
+    }
+
+
+def test_of_a_run_that_is_begun_anew_no_last_word_of_the_one_before_excuses_who_is_not_there_yet():
+    view = all_done()
+    for member in view.policy.members():
+        view = without_pod(view, member)
+    found = decided(with_new_pod(view, MEMBER))[1]
+    assert not any(isinstance(each, BeginEpoch) for each in found)
+    assert found[-1].reason == "MemberMissing"
+
+
+def test_who_comes_back_once_it_was_done_lets_the_others_do_their_last_steps_and_goes_on_then():
+    view = with_new_pod(with_trainer(a_job(), MEMBER, state="done"), MEMBER)
+    assert decide(view, NOW).reason == Reason.ALL_TRAIN
+    for each in ("0/0", "2/0"):
+        view = with_trainer(view, m(each), state="done")
+    ending = decide(view, NOW)
+    assert (type(ending), ending.reason, ending.lost) == (EndEpoch, Reason.POD_REPLACED, (MEMBER,))
+    later, _ = decided(view)
+    assert [heal.assignment.step for heal in later.heals if heal.assignment] == [10]
+
+
+@pytest.mark.parametrize("how", [{"finished": True}, {"terminating": True}])
+def test_a_pod_that_has_done_its_part_or_goes_is_no_new_run(how: dict[str, bool]):
+    view = all_done()
+    for member in view.policy.members():
+        view = without_pod(view, member)
+    assert isinstance(decide(with_pod(with_new_pod(view, MEMBER), MEMBER, **how), NOW), Nothing)
+
+
 def test_a_trainer_that_still_loads_the_answer_of_an_epoch_that_is_over_keeps_out_of_the_next():
     loading = with_trainer(
         with_report(ALL_WAIT, MEMBER, epoch_seen=1), MEMBER, state="waiting", incarnation="t1/0", request=1

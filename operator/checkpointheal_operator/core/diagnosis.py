@@ -81,9 +81,13 @@ def how_it_ended(exit_: TrainerExit | None) -> str:
 
 
 def _loss(moment: Moment, known: EpochMember) -> Loss | None:
-    """The trainer of a `known` member left, or its pod did. A silent agent alone is no loss: training goes on."""
+    """The trainer of a `known` member left, or its pod did. A silent agent alone is no loss: training goes on.
+
+    Whose pod is made anew once it was done is let wait while others have steps to do.
+    """
     place, heard = moment.places[known.member], moment.heard.get(known.pod_uid)
-    if place.is_done or (heard is not None and has_finished(heard.report.trainer)):
+    was_done = heard is not None and has_finished(heard.report.trainer) and not moment.has_begun_anew
+    if place.is_done or was_done:
         return None
     if place.pod is None:
         at = heard.at + moment.view.policy.agent_silence if heard else float("-inf")

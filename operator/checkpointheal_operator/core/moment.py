@@ -87,6 +87,11 @@ class Moment:
         """Until when the agent of a live pod may take to report to this leader for the first time."""
         return max(self.view.leader_since, pod.seen_since) + self.view.policy.report_deadline
 
+    @cached_property
+    def has_begun_anew(self) -> bool:
+        """All of the latest epoch were done, and somebody else is at work since: no last word excuses anybody more."""
+        return _has_begun_anew(self.view, self.heard)
+
     def awaited_until(self, place: Place) -> float | None:
         """Until when the agent of the pod in this place may have its first word with this leader; None: it had it."""
         if place.pod is None or place.pod.finished or place.heard is not None:
@@ -205,7 +210,17 @@ def _was_done(moment: Moment, member: MemberId) -> bool:
     """Whether the last word of the pod that is gone was that training is over: then nobody is missed."""
     known = moment.enrolled.get(member)
     heard = moment.heard.get(known.pod_uid) if known else None
-    return heard is not None and has_finished(heard.report.trainer)
+    return heard is not None and has_finished(heard.report.trainer) and not moment.has_begun_anew
+
+
+def _has_begun_anew(view: JobView, heard: Mapping[str, Heard]) -> bool:
+    known = {each.pod_uid for each in view.epoch.members}
+    others = (pod for pod in view.pods if pod.uid not in known)
+    if not known or not any(not pod.finished and not pod.terminating for pod in others):
+        return False
+    over = {pod.uid for pod in view.pods if pod.finished}
+    over |= {uid for uid in known & heard.keys() if has_finished(heard[uid].report.trainer)}
+    return known <= over
 
 
 def _is_over(view: JobView) -> bool:
