@@ -42,9 +42,9 @@ def pod_object(pod: PodFacts, job: str = JOB) -> Json:
     }
 
 
-def set_pods(cluster: FakeCluster, *pods: PodFacts) -> None:
+def set_pods(cluster: FakeCluster, *pods: PodFacts, job: str = JOB) -> None:
     """Exactly these pods are there."""
     for ref in [ref for ref in cluster.objects if ref.kind == PODS]:
         del cluster.objects[ref]
     for each in pods:
-        cluster.put(PODS, pod_object(each))
+        cluster.put(PODS, pod_object(each, job))

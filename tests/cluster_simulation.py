@@ -57,7 +57,7 @@ class ClusterSimulation(Simulation):
         return made
 
     def put_pods(self) -> None:
-        set_pods(self.cluster, *(pod.facts for pod in self.pods.values()))
+        set_pods(self.cluster, *(pod.facts for pod in self.pods.values()), job=self.job)
 
     async def _look(self):
         around = Surroundings(self.cluster, lambda: self.now, owed=self.owed)

@@ -233,6 +233,18 @@ class Machine(RuleBasedStateMachine):
             self.job.look(at_most=written)
         self.job.restart_operator(with_records=what != "records lost")
 
+    @precondition(lambda self: self.job.is_training)
+    @rule(heard=st.booleans(), leader_changes=st.booleans())
+    def it_is_done_and_begun_again(self, heard: bool, leader_changes: bool) -> None:
+        self.count("begun again")
+        for member in list(self.job.pods):
+            self.job.finish(member)
+        if heard:
+            self.job.go_round()
+        if leader_changes:
+            self.job.restart_operator()
+        self.job.begin_again()
+
     @rule(transfers=st.booleans(), privates=st.booleans())
     def bytes_cross_or_do_not(self, transfers: bool, privates: bool) -> None:
         self.count("bytes cross or do not")

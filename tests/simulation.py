@@ -192,7 +192,7 @@ class Agent:
         self.sequence += 1
         numbers = self.pod.arena.numbers.numbers
         return AgentReport(
-            job="demo",
+            job=self.pod.job,
             member=self.pod.member,
             pod=self.pod.name,
             pod_uid=self.pod.uid,
@@ -337,6 +337,7 @@ class Pod:
     name: str
     uid: str
     born: float
+    job: str = "demo"
     arena: Arena = field(default_factory=Arena)
     agent: Agent | None = None
     trainer: Trainer | None = None
@@ -413,6 +414,7 @@ class Simulation:
         self.now = 100.0
         self.policy = Policy.model_validate({"replicas": replicas, "ranks": ranks} | policy)
         self._numbers = count(1)
+        self.job = "demo"
         self.pods = {member: self._new_pod(member) for member in self.policy.members()}
         self.view = JobView(job="demo", policy=self.policy, leader_since=self.now)
         self.heard: dict[str, Heard] = {}
@@ -462,6 +464,11 @@ class Simulation:
 
     def replace_pod(self, member: MemberId) -> None:
         self.pods[member] = self._new_pod(member)
+
+    def begin_again(self) -> None:
+        """Another run: every pod of the one before is gone, and its memory."""
+        self.pods = {member: self._new_pod(member) for member in self.policy.members()}
+        self.made.clear()
 
     def scale(self, replicas: int) -> None:
         """The job has more places from now on, or fewer."""
@@ -849,7 +856,7 @@ class Simulation:
 
     def _new_pod(self, member: MemberId) -> Pod:
         number = next(self._numbers)
-        return Pod(member, f"pod-{member.replica}-{member.rank}-{number}", f"uid-{number}", self.now)
+        return Pod(member, f"pod-{member.replica}-{member.rank}-{number}", f"uid-{number}", self.now, self.job)
 
     def _by_uid(self, uid: str) -> Pod | None:
         return next((pod for pod in self.pods.values() if pod.uid == uid), None)

@@ -130,6 +130,10 @@ class Troubled(Simulation):
         super().replace_pod(member)
         self.news = True
 
+    def begin_again(self) -> None:
+        super().begin_again()
+        self.news = True
+
     def damage(self, member: MemberId) -> bool:
         """Bytes change after the seal, before the agent has read them."""
         unread = [slot for slot in self.pods[member].arena.slots.values() if not slot.digested]

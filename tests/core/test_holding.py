@@ -76,9 +76,9 @@ def crash_loop() -> JobView:
 
 
 FALLEN = [
-    pytest.param(replaced("0/0", "1/0", "2/0"), Reason.NO_SURVIVING_ARENA, "make the job anew", id="all pods are new"),
+    pytest.param(replaced("0/0", "1/0", "2/0"), Reason.NO_SURVIVING_ARENA, "make the job and its CheckpointHeal anew", id="all pods are new"),
     pytest.param(
-        emptied(ALL_WAIT, "0/0", "1/0", "2/0"), Reason.NOTHING_KEPT, "make the job anew", id="nobody kept any"
+        emptied(ALL_WAIT, "0/0", "1/0", "2/0"), Reason.NOTHING_KEPT, "make the job and its CheckpointHeal anew", id="nobody kept any"
     ),
     pytest.param(
         replaced("0/0", "1/0", ranks=2, replicas=2),

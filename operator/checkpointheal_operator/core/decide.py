@@ -1,8 +1,8 @@
 """The reconcile as one function: view and time in, the one next action out.
 
-The rules that live here are the order of things and the ladder. While an epoch is open: is anybody lost? Between two:
-who needs a heal, where does the job go on, does everybody hold what it needs, does everybody wait? Only then does the
-next one begin, at one step and on one rung for the whole job. Never raises for a view that validates.
+The rules that live here are the order of things and the ladder. Is it the run that is remembered? While an epoch is
+open: is anybody lost? Between two: who needs a heal, where does the job go on, does everybody hold what it needs, does
+everybody wait? Only then does the next one begin, at one step and on one rung for the whole job. Never raises for a view that validates.
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ from checkpointheal_operator.core.diagnosis import missing, stuck
 from checkpointheal_operator.core.donors import Case, due
 from checkpointheal_operator.core.holding import hold
 from checkpointheal_operator.core.moment import Moment, Place, at
+from checkpointheal_operator.core.new_run import new_run
 from checkpointheal_operator.core.opening import open_lost, open_recipients, recipients
 from checkpointheal_operator.core.plan import abandonment, heal_of, plan_assignment
 from checkpointheal_operator.core.reasons import Reason
@@ -31,6 +32,8 @@ def decide(view: JobView, now: float) -> Decision:
         return verdict
     if all(moment.places[member].is_done for member in moment.members):
         return Nothing(reason=Reason.ALL_DONE, message=Reason.ALL_DONE.tell())
+    if (anew := new_run(moment)) is not None:
+        return anew
     return under_way(moment) if view.epoch.open else _between_epochs(moment)
 
 

@@ -108,6 +108,7 @@ class EndEpoch(Frozen):
     lost: tuple[MemberId, ...]
     restart_trainer: tuple[str, ...] = Field(default=(), description="Incarnations of trainers to be killed.")
     sound: Step | None = Field(default=None, description="Where a probation failed: no later step is worth restoring.")
+    anew: bool = Field(default=False, description="Another run has begun: what is remembered is of the one before.")
     reason: Reason
     message: str
 

@@ -11,7 +11,7 @@ from checkpointheal_operator.core.moment import Moment
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.restore import RestorePoint, highest_step
 
-NOBODY = "make the job anew: nobody holds a state that could come back"
+NOBODY = "make the job and its CheckpointHeal anew, both: nobody holds a state that could come back"
 DONOR = "bring a donor back"
 MENDS: Mapping[Reason, str] = {
     Reason.NO_SURVIVING_ARENA: NOBODY,

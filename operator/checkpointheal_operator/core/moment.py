@@ -26,6 +26,8 @@ class Place:
     fresh: bool = False
     was_done: bool = False
     """Nobody holds it any more, and who held it last was done."""
+    leaves: bool = False
+    """Its pod is on its way out, and of the run before: in this one its place is not filled yet."""
 
     @property
     def report(self) -> AgentReport | None:
@@ -35,7 +37,7 @@ class Place:
     @property
     def rivals(self) -> tuple[PodFacts, ...]:
         """Older pods that are not on their way out: somebody gives one place to several."""
-        return tuple(each for each in self.older if not each.terminating and not each.finished)
+        return tuple(each for each in self.older if each.is_at_work)
 
     @property
     def is_done(self) -> bool:
@@ -43,6 +45,8 @@ class Place:
 
         It said so, or ended with code 0: then `run` does not start it again.
         """
+        if self.leaves:
+            return False
         if self.was_done or (self.pod is not None and self.pod.finished):
             return True
         return self.report is not None and has_finished(self.report.trainer)
@@ -89,8 +93,16 @@ class Moment:
 
     @cached_property
     def has_begun_anew(self) -> bool:
-        """All of the latest epoch were done, and somebody else is at work since: no last word excuses anybody more."""
-        return _has_begun_anew(self.view, self.heard)
+        """All of the latest epoch were done, and one of their places has another pod, which is at work.
+
+        Then nobody's last word says any more that it is not waited for.
+        """
+        known = {each.member: each.pod_uid for each in self.view.epoch.members}
+        if not any(pod.is_at_work and known.get(pod.member, pod.uid) != pod.uid for pod in self.view.pods):
+            return False
+        over = {pod.uid for pod in self.view.pods if pod.finished}
+        over |= {uid for uid, heard in self.heard.items() if has_finished(heard.report.trainer)}
+        return over.issuperset(known.values())
 
     def awaited_until(self, place: Place) -> float | None:
         """Until when the agent of the pod in this place may have its first word with this leader; None: it had it."""
@@ -203,7 +215,8 @@ def _place(moment: Moment, member: MemberId, claims: list[PodFacts]) -> Place:
     if not claims:
         return Place(member, was_done=_was_done(moment, member) or _is_over(moment.view))
     *older, pod = claims
-    return Place(member, pod, tuple(older), moment.heard.get(pod.uid), moment.is_fresh(pod.uid))
+    leaves = pod.terminating and moment.view.epoch.is_anew
+    return Place(member, pod, tuple(older), moment.heard.get(pod.uid), moment.is_fresh(pod.uid), leaves=leaves)
 
 
 def _was_done(moment: Moment, member: MemberId) -> bool:
@@ -213,19 +226,9 @@ def _was_done(moment: Moment, member: MemberId) -> bool:
     return heard is not None and has_finished(heard.report.trainer) and not moment.has_begun_anew
 
 
-def _has_begun_anew(view: JobView, heard: Mapping[str, Heard]) -> bool:
-    known = {each.pod_uid for each in view.epoch.members}
-    others = (pod for pod in view.pods if pod.uid not in known)
-    if not known or not any(not pod.finished and not pod.terminating for pod in others):
-        return False
-    over = {pod.uid for pod in view.pods if pod.finished}
-    over |= {uid for uid in known & heard.keys() if has_finished(heard[uid].report.trainer)}
-    return known <= over
-
-
 def _is_over(view: JobView) -> bool:
     """A pod that is still at work, or anew, makes it a job like any other."""
-    return view.was_done and all(pod.finished or pod.terminating for pod in view.pods)
+    return view.was_done and not any(pod.is_at_work for pod in view.pods)
 
 
 def _worth(generation: Generation, given: Identity | None) -> tuple[int, bool, bool, int, str]:

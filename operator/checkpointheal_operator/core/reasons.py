@@ -90,6 +90,7 @@ class Reason(StrEnum):
         "MemberReturns",
         "{members} was left out of epoch {epoch} and waits: the others leave it at their next commit, and take it in",
     )
+    NEW_RUN = "NewRun", "another run has begun: {why}; it begins as a first start does, with nothing remembered"
     PROBATION_FAILED = (
         "ProbationFailed",
         "{member} was healed, and does not train as its peers do: at step {step} {what}",

@@ -34,7 +34,8 @@ def advance(view: JobView, decision: Decision, now: float) -> JobView:
         case LeaveEpoch():
             return view.model_copy(update={"epoch": _left(view.epoch, decision)})
         case EndEpoch():
-            return view.model_copy(update={"epoch": _ended(view.epoch, decision, now)})
+            update = {"remembered": ()} if decision.anew else {}
+            return view.model_copy(update=update | {"epoch": _ended(view.epoch, decision, now)})
         case Restart():
             return view.model_copy(update={"epoch": _with_restarts(view.epoch, decision)})
         case _:
@@ -150,8 +151,11 @@ def _with_restarts(epoch: EpochRecord, decision: Restart | EndEpoch) -> EpochRec
 def _ended(epoch: EpochRecord, decision: EndEpoch, now: float) -> EpochRecord:
     """An epoch ends once; ending it again only adds trainers to be restarted.
 
-    Of an epoch that the records never saw begin, nothing is known but its number.
+    Of an epoch that the records never saw begin, nothing is known but its number; of another run, less.
     """
+    if decision.anew:
+        said = {"reason": decision.reason, "message": decision.message}
+        return epoch if decision.epoch <= epoch.number else EpochRecord(number=decision.epoch, ended_at=now, **said)
     told = _with_restarts(epoch, decision)
     if not epoch.open and decision.epoch == epoch.number:
         return told

@@ -105,9 +105,10 @@ def highest_step(moment: Moment) -> int | None:
 
     Up to it, steps are computed again without their side effects.
     """
-    view = moment.view
+    view, there = moment.view, {pod.uid for pod in moment.view.pods}
     seen = [] if view.epoch.highest is None else [view.epoch.highest]
-    seen += [each.step for heard in view.heard for each in heard.report.generations]
+    told = (each.report for each in view.heard if not view.epoch.is_anew or each.report.pod_uid in there)
+    seen += [each.step for report in told for each in report.generations]
     seen += [each.identity.step for each in view.remembered]
     return max(seen, default=None)
 
@@ -157,7 +158,7 @@ def _nothing_held(moment: Moment) -> RestorePoint:
     """Nobody offers any step: there never was a state, or its holders are gone, or pods that live have kept none."""
     if (sound := moment.view.epoch.sound) is not None:
         return RestorePoint(None, Rung.CHECKPOINT, Reason.NO_SOUND_STEP, Reason.NO_SOUND_STEP.tell(step=sound))
-    if not moment.view.remembered and moment.view.epoch.number == 0:
+    if moment.view.epoch.is_anew or (not moment.view.remembered and moment.view.epoch.number == 0):
         return RestorePoint(None, Rung.FRESH, Reason.FIRST_START, Reason.FIRST_START.tell())
     survivors = [place for member in moment.members if _took_part(moment, place := moment.places[member])]
     if not survivors or _lost_holders(moment):

@@ -40,6 +40,11 @@ class PodFacts(Frozen):
     holds_back: bool = Field(default=False, description="A StatefulSet's, not Ready: those after it may wait for it.")
     trouble: Trouble | None = Field(default=None, description="What keeps its agent from its work, by its object.")
 
+    @property
+    def is_at_work(self) -> bool:
+        """Neither at its end nor on its way out."""
+        return not self.finished and not self.terminating
+
     def seated(self, seats: Seats) -> tuple["PodFacts", ...]:
         """This pod by its seats: member, name and uid are each seat's own, all else is their pod's."""
         own = (
@@ -147,6 +152,11 @@ class EpochRecord(Frozen):
     )
 
     @property
+    def is_anew(self) -> bool:
+        """Nothing of it is known but its number: another run has begun, and none of its epochs yet."""
+        return not self.open and self.reason == Reason.NEW_RUN
+
+    @property
     def behind(self) -> dict[MemberId, int]:
         """Members that began with an earlier private part, and the step that it is of."""
         return {each.member: each.private_step for each in self.members if each.private_step is not None}
@@ -244,6 +254,7 @@ class JobView(Frozen):
     """All facts and records of one job at one moment. The order of its tuples means nothing."""
 
     job: str
+    known_as: str = Field(default="", description="Its name when that was last told; empty: it never was.")
     policy: Policy
     leader_since: float = Field(description="Since when the operator that asks has led.")
     pods: tuple[PodFacts, ...] = ()

@@ -29,6 +29,7 @@ REMEDIES: dict[str, str] = {
     Reason.LEFT_OUT: "look why no pod is there, or why its trainer does not come to heal.epochs(); the others train",
     Reason.NEEDS_EVERYONE: "train by heal.epochs(), with a torch, a library and an agent that are new enough; or leave "
     "spec.layout.minReplicas out",
+    Reason.NEW_RUN: "nothing: it begins; two names that are one run need one checkpointheal.dev/job",
     Reason.PROBATION_FAILED: "nothing: the job goes back to the last step that was shared; if it comes again, suspect "
     "that node's memory, or a state that attach() was not given",
     Reason.PROBATION_DIFFERS: "nothing, where its data explains it; else compare that member's log with its peers'",

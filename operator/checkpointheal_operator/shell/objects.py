@@ -82,6 +82,7 @@ def view_of(objects: JobObjects, listening: Listening, now: float) -> JobView:
     seen = [pod.member for pod in pods] + [each.member for each in epoch.members]
     view = JobView(
         job=job,
+        known_as=status.job,
         policy=policy_of(objects.policy.spec, seen, _annotated_ranks(objects)),
         leader_since=listening.leader_since,
         pods=pods,
@@ -89,7 +90,7 @@ def view_of(objects: JobObjects, listening: Listening, now: float) -> JobView:
         epoch=epoch,
         heals=heals,
         remembered=tuple(map(remembered, status.remembered)),
-        was_done=any((each.type, each.status) == ("Done", "True") for each in status.conditions),
+        was_done=_was_done(objects),
         drill=drill_record(status.drill),
         drill_asked=asked(objects.policy.metadata),
     )
@@ -100,7 +101,8 @@ def claims(objects: JobObjects) -> tuple[str, tuple[PodFacts, ...]]:
     """The job under the policy and the seats that claim a place in it.
 
     Of several jobs it is the one that it was, else the one of the oldest pod: a second job that the selector takes by
-    mistake must neither receive the first one's state nor end its epoch.
+    mistake must neither receive the first one's state nor end its epoch. Pods of one that is done, which only lie there,
+    keep no other one out.
     """
     job, pods = placed(objects)
     return job, tuple(each for _, pod in pods for each in pod.facts)
@@ -111,8 +113,9 @@ def placed(objects: JobObjects) -> tuple[str, tuple[tuple[Placed, KnownPod], ...
     found = [(pod.where, pod) for pod in objects.pods if not _has_failed(pod.object)]
     known_places = [(where, pod) for where, pod in found if isinstance(where, Placed)]
     known = objects.policy.status.job
-    if not any(where.job == known for where, _ in known_places):
-        oldest = min(known_places, key=lambda each: (_made_at(each[1].object), each[0].job), default=None)
+    standing = [(where, pod) for where, pod in known_places if not (_was_done(objects) and _lies_there(pod.object))]
+    if not any(where.job == known for where, _ in standing):
+        oldest = min(standing, key=lambda each: (_made_at(each[1].object), each[0].job), default=None)
         known = oldest[0].job if oldest else known
     return known, tuple((where, pod) for where, pod in known_places if where.job == known)
 
@@ -153,6 +156,15 @@ def owned(policy: CheckpointHeal, heals: Iterable[Json]) -> Iterator[Json]:
 
 def _made_at(pod: Json) -> float:
     return seconds_of(pod["metadata"]["creationTimestamp"])
+
+
+def _was_done(objects: JobObjects) -> bool:
+    conditions = objects.policy.status.conditions
+    return any((each.type, each.status) == ("Done", "True") for each in conditions)
+
+
+def _lies_there(pod: Json) -> bool:
+    return "deletionTimestamp" in pod["metadata"] or pod.get("status", {}).get("phase") == "Succeeded"
 
 
 def _has_failed(pod: Json) -> bool:
