@@ -8,10 +8,10 @@ from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.core import decisions as core
 from checkpointheal_operator.core.decisions import Nothing, Wait
 from checkpointheal_operator.core.hearing import remember
-from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, ClusterError
 from checkpointheal_operator.shell.look import Surroundings, look
 from checkpointheal_operator.shell.objects import Listening
+from checkpointheal_operator.shell.operating import NO_POLICY, _by_uid
 from fake_cluster import FakeCluster, Killed
 from simulation import Simulation
 
@@ -51,8 +51,8 @@ class ClusterSimulation(Simulation):
                 break
         if not made:
             return made
-        standing = orders(self.view, made[-1])
-        self.ordered = {pod.uid: standing[member] for member, pod in self.pods.items()}
+        standing = _by_uid(looked)
+        self.ordered = {pod.uid: standing.get(pod.uid, NO_POLICY) for pod in self.pods.values()}
         self.decisions += made
         return made
 

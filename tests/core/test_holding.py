@@ -76,9 +76,17 @@ def crash_loop() -> JobView:
 
 
 FALLEN = [
-    pytest.param(replaced("0/0", "1/0", "2/0"), Reason.NO_SURVIVING_ARENA, "make the job and its CheckpointHeal anew", id="all pods are new"),
     pytest.param(
-        emptied(ALL_WAIT, "0/0", "1/0", "2/0"), Reason.NOTHING_KEPT, "make the job and its CheckpointHeal anew", id="nobody kept any"
+        replaced("0/0", "1/0", "2/0"),
+        Reason.NO_SURVIVING_ARENA,
+        "make the job and its CheckpointHeal anew",
+        id="all pods are new",
+    ),
+    pytest.param(
+        emptied(ALL_WAIT, "0/0", "1/0", "2/0"),
+        Reason.NOTHING_KEPT,
+        "make the job and its CheckpointHeal anew",
+        id="nobody kept any",
     ),
     pytest.param(
         replaced("0/0", "1/0", ranks=2, replicas=2),

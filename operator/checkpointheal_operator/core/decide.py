@@ -2,7 +2,8 @@
 
 The rules that live here are the order of things and the ladder. Is it the run that is remembered? While an epoch is
 open: is anybody lost? Between two: who needs a heal, where does the job go on, does everybody hold what it needs, does
-everybody wait? Only then does the next one begin, at one step and on one rung for the whole job. Never raises for a view that validates.
+everybody wait? Only then does the next one begin, at one step and on one rung for the whole job. Never raises for a
+view that validates.
 """
 
 from collections.abc import Iterator

@@ -46,7 +46,8 @@ REMEDIES: dict[str, str] = {
     Reason.PRIVATE_PART_NOT_KEPT: "let the job's pods reach each other's agents: look for a NetworkPolicy or a mesh",
     Reason.PRIVATE_STATE_TOO_LARGE: "name what replicas share as a part of attach(), or pass private_limit=, to 16 MiB",
     Reason.NO_CERTIFICATE: "look at the operator's log: it says why it gives that pod no certificate",
-    Reason.LAYOUT_DIFFERS: "make spec.layout.ranks and the pods' annotation checkpointheal.dev/ranks say the same",
+    Reason.LAYOUT_DIFFERS: "mend what the message names: selector, labels, annotations and spec.layout have to mean "
+    "the same pods and places",
     Reason.TOO_MANY_MEMBERS: "mend spec.layout, or the pods' annotations checkpointheal.dev/replica, rank and ranks",
     Reason.UNPROTECTED: "add replicas, or look at what the message names: a loss of this member now costs a checkpoint",
     Reason.STILL_TRAINING: "wait: its trainer is told that the epoch is over",

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from checkpointheal.contract.seats import pod_of
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.api.policy import matches
@@ -45,13 +46,22 @@ class Reader:
         found = await cluster.get(Ref(CHECKPOINTHEALS, namespace, name))
         (policy,) = self.policies.of((found,))
         heals = self.heals.of(owned(policy, await cluster.list(HEALS, namespace)))
-        pods = selected(policy, await cluster.list(PODS, namespace, OPTED_IN))
+        there = await cluster.list(PODS, namespace, OPTED_IN)
+        pods = selected(policy, there)
         return JobObjects(
             policy,
             {each.object.metadata.name: each for each in heals if each is not None},
             tuple(self.pods.of(pods)),
+            tuple(map(known_pod, strays(policy, pods, there))),
             overlap(found, pods, await cluster.list(CHECKPOINTHEALS, namespace)),
         )
+
+
+def strays(policy: CheckpointHeal, pods: Iterable[Json], there: Iterable[Json]) -> tuple[Json, ...]:
+    """Those of the latest epoch's that are `there`, and not among the `pods` which the policy is for."""
+    known = {pod_of(each.pod_uid) for each in policy.status.epoch.members} if policy.status.epoch else set[str]()
+    known -= {pod["metadata"]["uid"] for pod in pods}
+    return tuple(pod for pod in there if pod["metadata"]["uid"] in known) if known else ()
 
 
 def selected(policy: CheckpointHeal, pods: Iterable[Json]) -> tuple[Json, ...]:

@@ -5,6 +5,7 @@ differ, nobody knows whose state is whose, and a member could be given another o
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import NamedTuple
 
 from checkpointheal.contract.identity import MemberId
@@ -15,6 +16,7 @@ from checkpointheal_operator.core.identity import RANKS, REPLICA, Placed, member
 from checkpointheal_operator.core.policy import MOST_MEMBERS, Policy
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import Heard
+from checkpointheal_operator.shell.astray import astray
 from checkpointheal_operator.shell.objects import JobObjects, KnownPod, placed
 
 LAYOUT = "spec.layout.ranks"
@@ -46,14 +48,15 @@ def too_large(policy: Policy) -> Difference | None:
 
 
 def difference(objects: JobObjects, heard: Iterable[Heard]) -> Difference | None:
-    """The first one, by the pods' names."""
+    """The first one: who was in the epoch and is not meant any more, then by the pods' names."""
     reported = {each.report.pod_uid: each.report for each in heard}
     _job, pods = placed(objects)
     here = sorted(
         ((where, pod) for where, pod in pods if "deletionTimestamp" not in pod.object["metadata"]),
         key=lambda each: str(each[1].object["metadata"]["name"]),
     )
-    return next(_differences(here, objects.policy.spec.layout.ranks, reported), None)
+    apart = (Difference.of(*each) for each in astray(objects))
+    return next(chain(apart, _differences(here, objects.policy.spec.layout.ranks, reported)), None)
 
 
 def _differences(

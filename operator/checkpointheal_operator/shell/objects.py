@@ -61,6 +61,8 @@ class JobObjects:
     policy: CheckpointHeal
     heals: Mapping[str, KnownHeal] = field(default_factory=dict)
     pods: tuple[KnownPod, ...] = ()
+    strays: tuple[KnownPod, ...] = ()
+    """Pods of the latest epoch that the policy selects no more."""
     overlap: Overlap | None = None
     """An older policy that has taken some of the pods: they are its, and the job is left alone."""
 
@@ -90,7 +92,7 @@ def view_of(objects: JobObjects, listening: Listening, now: float) -> JobView:
         epoch=epoch,
         heals=heals,
         remembered=tuple(map(remembered, status.remembered)),
-        was_done=_was_done(objects),
+        was_done=was_done(objects),
         drill=drill_record(status.drill),
         drill_asked=asked(objects.policy.metadata),
     )
@@ -101,8 +103,8 @@ def claims(objects: JobObjects) -> tuple[str, tuple[PodFacts, ...]]:
     """The job under the policy and the seats that claim a place in it.
 
     Of several jobs it is the one that it was, else the one of the oldest pod: a second job that the selector takes by
-    mistake must neither receive the first one's state nor end its epoch. Pods of one that is done, which only lie there,
-    keep no other one out.
+    mistake must neither receive the first one's state nor end its epoch. Pods of one that is done, which only lie
+    there, keep no other one out.
     """
     job, pods = placed(objects)
     return job, tuple(each for _, pod in pods for each in pod.facts)
@@ -113,7 +115,7 @@ def placed(objects: JobObjects) -> tuple[str, tuple[tuple[Placed, KnownPod], ...
     found = [(pod.where, pod) for pod in objects.pods if not _has_failed(pod.object)]
     known_places = [(where, pod) for where, pod in found if isinstance(where, Placed)]
     known = objects.policy.status.job
-    standing = [(where, pod) for where, pod in known_places if not (_was_done(objects) and _lies_there(pod.object))]
+    standing = [(where, pod) for where, pod in known_places if not (was_done(objects) and lies_there(pod.object))]
     if not any(where.job == known for where, _ in standing):
         oldest = min(standing, key=lambda each: (_made_at(each[1].object), each[0].job), default=None)
         known = oldest[0].job if oldest else known
@@ -158,13 +160,15 @@ def _made_at(pod: Json) -> float:
     return seconds_of(pod["metadata"]["creationTimestamp"])
 
 
-def _was_done(objects: JobObjects) -> bool:
+def was_done(objects: JobObjects) -> bool:
+    """Whether every member was done when that was last told."""
     conditions = objects.policy.status.conditions
     return any((each.type, each.status) == ("Done", "True") for each in conditions)
 
 
-def _lies_there(pod: Json) -> bool:
-    return "deletionTimestamp" in pod["metadata"] or pod.get("status", {}).get("phase") == "Succeeded"
+def lies_there(pod: Json) -> bool:
+    """Whether it has ended, or is on its way out."""
+    return "deletionTimestamp" in pod["metadata"] or pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
 def _has_failed(pod: Json) -> bool:
