@@ -319,6 +319,11 @@ def test_the_whole_of_a_heal_from_a_peer():
             id="it is done",
         ),
         pytest.param(
+            lambda view: with_policy(view, replicas=1),
+            "Conclude 1/0 Healed=False (RecipientGone)",
+            id="its place is gone, and its pod is there",
+        ),
+        pytest.param(
             lambda view: with_return(view, MEMBER), "Conclude 1/0 Healed=False (AskedAgain)", id="it asked again"
         ),
         pytest.param(

@@ -17,6 +17,7 @@ from builders_core import (
     with_crash,
     with_followers,
     with_new_pod,
+    with_pod,
     with_policy,
     with_received,
     with_report,
@@ -29,7 +30,7 @@ from checkpointheal.contract.seats import pod_of, seat_uid
 from checkpointheal_operator.core.decisions import Wait
 from checkpointheal_operator.core.diagnosis import findings
 from checkpointheal_operator.core.moment import at
-from checkpointheal_operator.core.orders import KEPT_STEPS, of_rivals, orders, withdrawn
+from checkpointheal_operator.core.orders import KEPT_STEPS, of_rivals, of_supernumeraries, orders, withdrawn
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import JobView
 
@@ -69,6 +70,19 @@ def test_a_pod_that_makes_room_for_its_successor_is_no_rival(change):
     view = view.model_copy(update={"pods": (*view.pods, older)})
     assert of_rivals(view) == {}
     assert Reason.PLACE_TAKEN not in [each.reason for each in findings(at(view, NOW))]
+
+
+def test_a_pod_whose_place_the_layout_does_not_have_hears_why_it_waits_and_people_do_too():
+    view = with_policy(a_job(), replicas=2)
+    told = (
+        "pod pod-2-0 claims the place of 2/0, and spec.layout.replicas is 2: raise it, or delete the pod, which nobody"
+    )
+    ((uid, order),) = of_supernumeraries(view).items()
+    assert (uid, order.withdrawn, order.reason) == ("u2/0", True, "NoRoom")
+    assert order.message.startswith(told)
+    assert [(each.reason, each.message) for each in findings(at(view, NOW))] == [(Reason.NO_ROOM, order.message)]
+    going = with_pod(view, m("2/0"), terminating=True)
+    assert (of_supernumeraries(going), findings(at(going, NOW))) == ({}, ())
 
 
 def test_before_the_first_epoch_there_is_none():

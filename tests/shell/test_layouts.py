@@ -237,3 +237,17 @@ def test_a_layout_of_more_members_than_there_can_be_is_refused_when_it_is_writte
         with pytest.raises(Refused, match="a job has 2048 members at most: replicas times ranks"):
             cluster.put(CHECKPOINTHEALS, a_policy(layout=layout))
     cluster.put(CHECKPOINTHEALS, a_policy(layout={"replicas": 256, "ranks": 8}))
+
+
+@pytest.mark.parametrize(("replicas", "told"), [(3, {"u3": "NoRoom"}), (4, {})])
+def test_a_pod_beyond_the_replicas_is_told_so_and_its_job_too(replicas: int, told: dict[str, str]) -> None:
+    cluster = FakeCluster()
+    cluster.put(CHECKPOINTHEALS, a_policy(layout={"replicas": replicas}))
+    for index in range(4):
+        cluster.put(PODS, a_set_pod(index))
+    ordered = _by_uid(looked(cluster))
+    assert set(ordered) == {"u0", "u1", "u2", "u3"}
+    assert {uid: each.reason for uid, each in ordered.items() if each.withdrawn} == told
+    (policy,) = cluster.all(CHECKPOINTHEALS)
+    said = next(each["message"] for each in policy["status"]["conditions"] if each["type"] == "Degraded")
+    assert ("spec.layout.replicas is 3: raise it" in said) == bool(told)

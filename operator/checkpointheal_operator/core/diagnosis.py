@@ -51,6 +51,7 @@ def stuck(moment: Moment) -> tuple[Loss, ...]:
 def findings(moment: Moment) -> tuple[Finding, ...]:
     """What is amiss though it decides nothing, in order of members."""
     found = [finding for member in moment.members for finding in _findings(moment, moment.places[member])]
+    found += [Finding(each.member, Reason.NO_ROOM, message) for each, message in beyond(moment)]
     apart = (Finding(member, Reason.PROBATION_DIFFERS, message) for member, message in differences(moment))
     return tuple(sorted((*found, *apart), key=lambda finding: finding.member))
 
@@ -69,6 +70,14 @@ def taken(place: Place) -> Mapping[str, str]:
     newer = place.pod.name if place.pod is not None else ""
     told = Reason.PLACE_TAKEN.tell
     return {each.uid: told(older=each.name, newer=newer, member=place.member) for each in place.rivals}
+
+
+def beyond(moment: Moment) -> Iterator[tuple[PodFacts, str]]:
+    """Each pod at work that claims a place which the layout does not have, and what helps."""
+    for place in moment.places.values():
+        if place.pod is not None and place.pod.is_at_work and not moment.has_room_for(place.member):
+            names = {"pod": pod_name(place.pod.name), "member": place.member}
+            yield place.pod, Reason.NO_ROOM.tell(replicas=moment.view.policy.replicas, **names)
 
 
 def how_it_ended(exit_: TrainerExit | None) -> str:

@@ -82,6 +82,10 @@ class Moment:
     places: Mapping[MemberId, Place]
     members: tuple[MemberId, ...]
 
+    def has_room_for(self, member: MemberId) -> bool:
+        """Whether the layout has that place: a pod that claims another one is not the job's."""
+        return member.replica < self.view.policy.replicas and member.rank < self.view.policy.ranks
+
     def is_fresh(self, pod_uid: str) -> bool:
         """Whether that pod's agent spoke within the silence that policy allows."""
         heard = self.heard.get(pod_uid)

@@ -14,7 +14,7 @@ from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.orders import Assignment, EpochOrder, Orders, Peer
 from checkpointheal.contract.seats import pod_of
 from checkpointheal_operator.core.decisions import Decision, asked_by, held_by
-from checkpointheal_operator.core.diagnosis import taken
+from checkpointheal_operator.core.diagnosis import beyond, taken
 from checkpointheal_operator.core.drills import drill_order
 from checkpointheal_operator.core.moment import Moment, Place, at
 from checkpointheal_operator.core.reasons import Reason, Rung
@@ -49,6 +49,12 @@ def of_rivals(view: JobView) -> Mapping[str, Orders]:
     places = at(view, float("-inf")).places.values()
     told = {uid: message for place in places for uid, message in taken(place).items()}
     return {uid: withdrawn(Reason.PLACE_TAKEN, message) for uid, message in told.items()}
+
+
+def of_supernumeraries(view: JobView) -> Mapping[str, Orders]:
+    """For pods whose place the layout does not have: why they wait in vain."""
+    told = beyond(at(view, float("-inf")))
+    return {pod.uid: withdrawn(Reason.NO_ROOM, message) for pod, message in told}
 
 
 def withdrawn(reason: Reason, message: str, *, hold: bool = False) -> Orders:

@@ -167,7 +167,7 @@ class Reason(StrEnum):
     STEP_CHANGED = "StepChanged", "attempt {attempt} was for other bytes than those of step {step} that are wanted now"
     HEALED = "Healed", "{member} trains in epoch {epoch}"
     FELL_BACK = "FellBack", "{member} trains in epoch {epoch}, but not from anybody's memory"
-    RECIPIENT_GONE = "RecipientGone", "{member} asks no more: the pod that did is gone, or is done"
+    RECIPIENT_GONE = "RecipientGone", "{member} asks no more: the pod that did is gone, is done, or has no place"
     ASKED_AGAIN = "AskedAgain", "{member} has asked anew; another heal answers"
 
     # Why there is no drill now, and how one ended.
@@ -264,6 +264,13 @@ class Reason(StrEnum):
         ),
     )
     PLACE_TAKEN = "PlaceTaken", "pods {older} and {newer} both claim the place of {member}: the newer one has it"
+    NO_ROOM = (
+        "NoRoom",
+        (
+            "pod {pod} claims the place of {member}, and spec.layout.replicas is {replicas}: raise it, or delete the "
+            "pod, which nobody heals"
+        ),
+    )
     CONFLICTING = (
         "Conflicting",
         "{older} is older and selects pod {pod} too: this CheckpointHeal does nothing until one selector lets go",

@@ -24,7 +24,8 @@ def _verdict(moment: Moment, heal: HealRecord) -> Conclude | None:
     joined = trainer is not None and (trainer.incarnation, trainer.epoch) == (heal.incarnation, heal.epoch)
     if trainer and joined and (trainer.state in ("training", "done") or trainer.applied_digest is not None):
         return _trains(moment, heal)
-    if place.pod is None or place.pod.uid != heal.pod_uid or place.is_done:
+    gone = place.pod is None or place.pod.uid != heal.pod_uid
+    if gone or place.is_done or not moment.has_room_for(heal.recipient):
         return _concluded(moment, heal, Reason.RECIPIENT_GONE)
     if heard and place.is_waiting and (heard.report.agent, heard.report.trainer.request) != (heal.agent, heal.request):
         return _concluded(moment, heal, Reason.ASKED_AGAIN)

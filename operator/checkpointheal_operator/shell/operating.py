@@ -19,7 +19,7 @@ from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.policy import matches
 from checkpointheal_operator.core.hearing import is_news
 from checkpointheal_operator.core.moment import claim
-from checkpointheal_operator.core.orders import of_rivals, orders
+from checkpointheal_operator.core.orders import of_rivals, of_supernumeraries, orders
 from checkpointheal_operator.core.view import Heard
 from checkpointheal_operator.gateway.hub import Hub
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, Kind
@@ -226,10 +226,15 @@ def _life(found: Json | None) -> tuple[str, int]:
 
 
 def _by_uid(found: Looked) -> dict[str, Orders]:
-    """Of two pods that claim a place, the younger one's are its orders; the other hears why it has none."""
+    """Of two pods that claim a place, the younger one's are its orders; the other hears why it has none.
+
+    So does one that claims a place which there is not.
+    """
     view = found.view
     if found.instead is not None:
         return {pod.uid: found.instead for pod in view.pods}
     uid_of = {pod.member: pod.uid for pod in sorted(view.pods, key=claim)}
     standing = {uid_of[member]: each for member, each in orders(view, found.decisions[-1]).items() if member in uid_of}
-    return standing if len(uid_of) == len(view.pods) else {**of_rivals(view), **standing}
+    if len(standing) == len(view.pods):
+        return standing
+    return {**of_rivals(view), **of_supernumeraries(view), **standing}
