@@ -32,12 +32,12 @@ def advance(view: JobView, decision: Decision, now: float) -> JobView:
         case BeginEpoch():
             return _begun(view, decision, now)
         case LeaveEpoch():
-            return view.model_copy(update={"epoch": _left(view.epoch, decision)})
+            return _with_epoch(view, _left(view.epoch, decision))
         case EndEpoch():
-            update = {"remembered": ()} if decision.anew else {}
-            return view.model_copy(update=update | {"epoch": _ended(view.epoch, decision, now)})
+            witnesses = () if decision.anew else view.remembered
+            return _with_epoch(view, _ended(view.epoch, decision, now), remembered=witnesses)
         case Restart():
-            return view.model_copy(update={"epoch": _with_restarts(view.epoch, decision)})
+            return _with_epoch(view, _with_restarts(view.epoch, decision))
         case _:
             return view
 
@@ -47,6 +47,11 @@ def prune(heals: tuple[HealRecord, ...], keep: int) -> tuple[HealRecord, ...]:
     over = sorted((h for h in heals if not h.is_open), key=lambda h: (h.concluded_at or 0.0, h.name), reverse=True)
     kept = {heal.name for heal in over[:keep]}
     return tuple(heal for heal in heals if heal.is_open or heal.name in kept)
+
+
+def _with_epoch(view: JobView, epoch: EpochRecord, **more: object) -> JobView:
+    """With an epoch it is written down whose it is."""
+    return view.model_copy(update={"epoch": epoch, "known_as": view.job} | more)
 
 
 def _opened(view: JobView, decision: OpenHeal, now: float) -> JobView:
@@ -120,7 +125,7 @@ def _begun(view: JobView, decision: BeginEpoch, now: float) -> JobView:
         left_out=decision.left_out,
         restarts=view.epoch.restarts if decision.left_out else (),
     )
-    return view.model_copy(update={"epoch": epoch, "heals": heals})
+    return _with_epoch(view, epoch, heals=heals)
 
 
 def _for_epoch(heal: HealRecord, decision: BeginEpoch, rung: Rung | None, now: float) -> HealRecord:
