@@ -6,6 +6,7 @@ import pytest
 
 from builders_api import a_policy
 from builders_core import NOW, decided, m, replaced
+from checkpointheal.contract.base import MOST
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.api.definitions import definitions
@@ -76,6 +77,7 @@ def test_every_deadline_that_is_not_said_follows_from_one_number():
         ({"bytesPerSecond": 1}, 1),
         ({"bytesPerSecond": 1 << 40}, 50_000_000),
         ({"bytesPerSecond": 9, "floorBytesPerSecond": 9}, 9),
+        ({"bytesPerSecond": MOST, "floorBytesPerSecond": MOST}, MOST),
     ],
 )
 def test_who_is_held_to_a_cap_is_not_overdue_for_it(donors, floor):
@@ -96,6 +98,8 @@ def test_the_defaults_in_the_definition_are_those_of_the_models():
         ({"layout": {"replicas": "three"}}, "spec.layout.replicas: 'three' is no integer"),
         ({"donors": {"limit": True}}, "spec.donors.limit: True is no integer"),
         ({"donors": {"bytesPerSecond": 7, "floorBytesPerSecond": 8}}, "spec.donors: bytesPerSecond must not be less"),
+        ({"donors": {"bytesPerSecond": 1 << 60}}, "spec.donors.bytesPerSecond: 1152921504606846976 is out of bounds"),
+        ({"donors": {"floorBytesPerSecond": 1 << 60}}, "spec.donors.floorBytesPerSecond: .* is out of bounds"),
         ({"deadlines": {"patienceSeconds": 3}}, "spec.deadlines.patienceSeconds: 3 is out of bounds"),
         (
             {"deadlines": {"agentSilenceSeconds": 11}},

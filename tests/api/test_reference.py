@@ -57,6 +57,7 @@ def test_limits_defaults_and_what_must_be_there_are_told():
     assert "required" in row("CheckpointHeal", "spec", "selector")
     assert "integer, 0 to 1,000 | `50`" in row("CheckpointHeal", "spec", "historyLimit")
     assert "`TLS` or `Gloo` | `TLS`" in row("CheckpointHeal", "spec", "channel")
-    assert "integer, 1 or more |" in row("CheckpointHeal", "spec", "donors.bytesPerSecond")
+    assert "integer, 1 to 9,007,199,254,740,992 |" in row("CheckpointHeal", "spec", "donors.bytesPerSecond")
+    assert "integer, 0 or more |" in row("CheckpointHeal", "status", "observedGeneration")
     assert "list of `In`" not in row("CheckpointHeal", "spec", "selector.matchExpressions[].values")
     assert "time | required" in row("Heal", "spec", "noticedAt")

@@ -2,7 +2,7 @@
 
 import random
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from builders_core import (
@@ -15,9 +15,13 @@ from builders_core import (
     decided,
     digest_of,
     held_for,
+    m,
+    replaced,
     with_policy,
+    with_report,
     words,
 )
+from checkpointheal.contract.base import MOST
 from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal.contract.layout import Identity
 from checkpointheal.contract.orders import Assignment, Peer
@@ -110,6 +114,7 @@ def heard(draw: st.DrawFn) -> Heard:
             state_digest=draw(st.none() | st.just(digest_of(member.rank, step)) | st.just("e" * 32)),
             private=draw(st.booleans()),
             epoch=draw(st.none() | numbers),
+            bytes=draw(st.sampled_from([1000, MOST])),
         )
         for step in draw(st.lists(steps, max_size=3))
     )
@@ -209,6 +214,7 @@ def views(draw: st.DrawFn) -> JobView:
             replicas=draw(st.integers(1, 3)),
             ranks=draw(st.integers(1, 2)),
             donor_limit=1,
+            transfer_floor_bytes_per_second=draw(st.sampled_from([1, 50_000_000])),
             fallback=draw(st.sampled_from(["Checkpoint", "Hold"])),
             private_behind=draw(st.sampled_from(["Refuse", "Allow"])),
         ),
@@ -236,6 +242,21 @@ def test_any_view_is_decided_explained_and_comes_to_rest_whatever_the_order(view
     assert all(len(heal_conditions(after, heal)) == 4 for heal in after.heals)
     assert all(explain(after, NOW, member).lines() for member in at(after, NOW).places)
     assert {pod.uid for pod in remember(view, NOW).pods} == {pod.uid for pod in view.pods}
+
+
+@settings(deadline=None)
+@given(floor=st.integers(1, MOST), size=st.integers(0, MOST), cap=st.none() | st.integers(1, MOST))
+@example(floor=1, size=MOST, cap=1)
+def test_whatever_a_state_weighs_and_however_slowly_it_may_cross_it_is_given(
+    floor: int, size: int, cap: int | None
+) -> None:
+    view = with_policy(replaced("1/0"), transfer_floor_bytes_per_second=floor, bytes_per_second=cap)
+    for member in view.policy.members():
+        if member != m("1/0"):
+            view = with_report(view, member, generations=(a_generation(member, 10, bytes=size),))
+    after, made = decided(view)
+    assert any(isinstance(each, Assign) for each in made)
+    assert orders(after)[m("1/0")].assignment == after.heals[0].assignment
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

@@ -16,6 +16,7 @@ from builders_core import (
     without_pod,
     words,
 )
+from checkpointheal.contract.base import LONGEST
 from checkpointheal.contract.report import Flaw
 from checkpointheal_operator.core.decisions import Assign, Wait
 from checkpointheal_operator.core.donors import Case
@@ -136,6 +137,15 @@ def test_the_deadline_follows_the_size():
     assert isinstance(decisions[1], Assign)
     assert decisions[1].assignment.deadline == 120
     assert ASSIGNMENT.deadline == 30
+
+
+def test_a_floor_so_low_that_no_order_could_say_its_deadline_still_heals():
+    view = with_policy(replaced("1/0"), transfer_floor_bytes_per_second=1)
+    for each in ("0/0", "2/0"):
+        view = with_report(view, m(each), generations=(a_generation(m(each), 10, bytes=2_000_000_000),))
+    _, decisions = decided(view)
+    assert isinstance(decisions[1], Assign)
+    assert decisions[1].assignment.deadline == LONGEST
 
 
 def test_with_every_donor_at_rest_the_first_to_have_rested_is_waited_for():

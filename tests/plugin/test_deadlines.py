@@ -37,7 +37,13 @@ def test_what_a_script_is_told_covers_what_it_waits_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"), [(["--patience", "3"], "3 is not between 4 and 2400"), (["--state", "5GiB"], "not a quantity")]
+    ("argv", "told"),
+    [
+        (["--patience", "3"], "3 is not between 4 and 2400"),
+        (["--state", "5GiB"], "not a quantity"),
+        (["--rate", "0"], "0 is not between 1 and"),
+        (["--rate", "9Ei"], "9Ei is not between 1 and"),
+    ],
 )
 def test_what_makes_no_sense_is_refused_by_name(argv: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

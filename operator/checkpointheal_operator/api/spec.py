@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.alias_generators import to_camel
 
+from checkpointheal.contract.base import MOST
 from checkpointheal_operator.api.base import (
     Channel,
     Part,
@@ -19,6 +20,8 @@ from checkpointheal_operator.core.policy import MOST_MEMBERS
 
 Positive = Annotated[int, Field(ge=1, le=1_000_000)]
 Seconds = Annotated[int, Field(ge=1, le=86_400)]
+Rate = Annotated[int, Field(ge=1, le=MOST)]
+"""Bytes per second."""
 
 
 class Expression(Part):
@@ -101,10 +104,10 @@ class Donors(Part):
     }
 
     limit: Positive = Field(default=2, description="Recipients that one donor serves at a time.")
-    bytes_per_second: Annotated[int, Field(ge=1)] | None = Field(
+    bytes_per_second: Rate | None = Field(
         default=None, description="Cap on what a donor sends. Absent: as fast as it goes."
     )
-    floor_bytes_per_second: Annotated[int, Field(ge=1)] | None = Field(
+    floor_bytes_per_second: Rate | None = Field(
         default=None,
         description="A slower transfer is overdue, and another donor takes over. Absent: 50000000, or half of "
         "bytesPerSecond where that is less.",

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from checkpointheal.contract.base import Count, Frozen, Seconds
+from checkpointheal.contract.base import LONGEST, Count, Frozen, Seconds
 from checkpointheal.contract.identity import MemberId
 
 
@@ -76,8 +76,8 @@ class Policy(Frozen):
         return max(20.0, self.agent_silence + self.report_deadline + 4)
 
     def patience(self, size: int) -> float:
-        """Seconds that `size` bytes may take."""
-        return max(self.transfer_seconds_at_least, size / self.transfer_floor_bytes_per_second)
+        """Seconds that `size` bytes may take: as many as an order can say at most."""
+        return min(LONGEST, max(self.transfer_seconds_at_least, size / self.transfer_floor_bytes_per_second))
 
 
 @lru_cache(maxsize=256)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from checkpointheal.contract.base import MOST
 from checkpointheal_operator.api.policy import policy_of
 from checkpointheal_operator.api.spec import CheckpointHealSpec, Deadlines, Donors, Selector
 from checkpointheal_operator.core.deadlines import FIFTHS, PATIENCE
@@ -52,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         "--patience", type=_patience, default=PATIENCE, metavar="SECONDS", help="spec.deadlines.patienceSeconds (5)"
     )
     found.add_argument("--state", type=_bytes, default=0, metavar="SIZE", help="of one member, as in 40Gi (none)")
-    found.add_argument("--rate", type=_bytes, metavar="SIZE", help="bytes per second that the network surely gives")
+    found.add_argument("--rate", type=_rate, metavar="SIZE", help="bytes per second that the network surely gives")
     found.add_argument(
         "--pod-seconds",
         type=int,
@@ -130,3 +131,10 @@ def _bytes(text: str) -> int:
         return whole(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _rate(text: str) -> int:
+    found = _bytes(text)
+    if not 1 <= found <= MOST:
+        raise argparse.ArgumentTypeError(f"{text} is not between 1 and {MOST} bytes per second")
+    return found
