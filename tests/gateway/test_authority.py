@@ -19,6 +19,7 @@ from checkpointheal.contract.trust import CSR_LIMIT, Holder, pod_host
 from checkpointheal_operator.gateway.authority import Authority, Terms, UnreadableRoots, terms
 from checkpointheal_operator.gateway.authority.roots import public_pem, span
 from checkpointheal_operator.gateway.authority.terms import DAY, HOUR, Span
+from checkpointheal_operator.gateway.registrar import Registrar
 
 TERMS = Terms()
 FIRST = Authority.begin(build.GATEWAY, build.NOW)
@@ -270,3 +271,56 @@ def test_a_root_that_was_made_under_shorter_terms_has_its_successor_in_time() ->
     later = Authority.read(short.text(), build.GATEWAY)
     assert len(later.turned(build.NOW + 299).roots) == 1
     assert len(later.turned(build.NOW + 300).roots) == 2
+
+
+@pytest.mark.parametrize("made", [-731 * DAY, 30 * DAY, 12 * HOUR], ids=["over", "a month ahead", "hours ahead"])
+def test_where_no_root_counts_now_another_one_is_made_and_signs_at_once(made: float) -> None:
+    turned = Authority.begin(build.GATEWAY, build.NOW + made).turned(build.NOW)
+    assert len(turned.roots) == 2
+    assert build.greet(Registrar(turned, lambda: build.NOW).context, turned.trusted(build.NOW), "localhost")
+    assert turned.turned(build.NOW) is turned
+
+
+def test_a_root_that_is_over_vouches_for_nobody_and_is_no_longer_handed_out() -> None:
+    turned = Authority.begin(build.GATEWAY, build.NOW - 731 * DAY).turned(build.NOW)
+    assert turned.roots[-1].cross is None
+    assert turned.trusted(build.NOW) == public_pem(turned.roots[-1].certificate)
+    later = build.NOW + 3 * TERMS.overlap
+    assert turned.turned(later).roots == turned.roots[1:]
+
+
+def test_who_knows_only_the_root_that_was_made_ahead_believes_its_stand_in_as_soon_as_that_root_counts() -> None:
+    ahead = Authority.begin(build.GATEWAY, build.NOW + 30 * DAY)
+    then = build.NOW + 30 * DAY
+    now = ahead.turned(build.NOW).turned(then)
+    signing = now.roots[terms.signer([root.span for root in now.roots], then, TERMS)]
+    assert signing.certificate != ahead.roots[0].certificate
+    assert is_believed(build.issued(now, build.a_holder(), then).chain, ahead.trusted(build.NOW), then)
+
+
+def test_a_leader_whose_clock_is_behind_the_first_root_is_believed_by_whoever_knows_that_root() -> None:
+    known = FIRST.trusted(build.NOW)
+    behind = FIRST.turned(build.NOW - 3 * HOUR)
+    assert is_believed(build.issued(behind, build.a_holder(), build.NOW - 3 * HOUR).chain, known, build.NOW)
+    right = behind.turned(build.NOW)
+    assert is_believed(build.issued(right, build.a_holder(), build.NOW).chain, known, build.NOW)
+
+
+@pytest.mark.parametrize("wrong", [-(10**9), -40 * DAY, 900 * DAY, 3 * 365 * DAY, 10**10])
+def test_one_look_by_a_wrong_clock_makes_no_agent_a_stranger(wrong: float) -> None:
+    started = FIRST.turned(build.NOW + 30 * DAY)
+    after = started.turned(build.NOW + 30 * DAY + wrong).turned(build.NOW + 30 * DAY)
+    chain = build.issued(after, build.a_holder(), build.NOW + 30 * DAY).chain
+    assert is_believed(chain, started.trusted(build.NOW), build.NOW + 30 * DAY)
+
+
+@given(st.lists(st.floats(-3000 * DAY, 3000 * DAY), min_size=1, max_size=6))
+def test_wherever_clocks_jump_a_root_that_counts_signs(moments: list[float]) -> None:
+    authority = FIRST
+    for moment in moments:
+        now = build.NOW + moment
+        authority = authority.turned(now)
+        signing = authority.roots[terms.signer([root.span for root in authority.roots], now, TERMS)]
+        assert signing.span.made <= now < signing.span.until
+        assert authority.turned(now) is authority
+        assert build.issued(authority, build.a_holder(), now)

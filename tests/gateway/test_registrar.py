@@ -32,6 +32,17 @@ def test_the_gateways_certificate_is_new_at_two_thirds_of_its_life() -> None:
     assert shown(registrar.context, registrar.trusted) != first
 
 
+def test_a_certificate_that_was_made_by_a_clock_ahead_is_replaced_once_the_clock_is_right() -> None:
+    now = [build.NOW + 20 * HOUR]
+    registrar = Registrar(Authority.begin(build.GATEWAY, build.NOW - 10 * DAY), lambda: now[0])
+    now[0] = build.NOW
+    with pytest.raises(ssl.SSLCertVerificationError, match="not yet valid"):
+        shown(registrar.context, registrar.trusted)
+    assert registrar.refresh()
+    assert shown(registrar.context, registrar.trusted)
+    assert not registrar.refresh()
+
+
 def test_a_root_that_its_keeper_hands_over_is_in_use_at_once_for_who_knows_only_the_first() -> None:
     old = Authority.begin(build.GATEWAY, build.NOW - 367 * DAY)
     registrar = Registrar(old, lambda: build.NOW)

@@ -17,7 +17,7 @@ from checkpointheal.agent.credentials import OwnKey
 from checkpointheal.contract.trust import Issued
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.gateway.authority import Authority, UnreadableRoots
-from checkpointheal_operator.gateway.authority.terms import DAY
+from checkpointheal_operator.gateway.authority.terms import DAY, HOUR
 from checkpointheal_operator.shell import replica
 from checkpointheal_operator.shell.cluster import (
     CONFIG_MAPS,
@@ -212,6 +212,27 @@ def test_what_fails_is_done_the_next_time(error: Exception):
     desk.cluster.before = refuse(error)
     assert not run(trust.look())
     desk.cluster.before = lambda _number: None
+    assert run(trust.look())
+
+
+@pytest.mark.parametrize("made", [-731 * DAY, 30 * DAY, 12 * HOUR], ids=["over", "a month ahead", "hours ahead"])
+def test_a_leader_begins_whenever_its_roots_were_made_and_whoever_is_told_of_them_believes_it(made: float):
+    desk = Desk()
+    desk.now += made
+    assert run(desk.trust().look())
+    desk.now = build.NOW
+    registrar = run(desk.trust().begin())
+    assert build.greet(registrar.context, desk.trusted, GATEWAY[0])
+    assert build.greet(desk.shown(), desk.trusted, WEBHOOK[0])
+
+
+def test_a_clock_that_no_certificate_can_name_is_told_and_ends_no_leader(caplog: pytest.LogCaptureFixture):
+    desk = Desk()
+    desk.now = 1e15
+    trust = desk.trust()
+    assert not run(trust.look())
+    assert "is the clock right?" in caplog.text
+    desk.now = build.NOW
     assert run(trust.look())
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from checkpointheal.contract.trust import Holder, Issued
 from checkpointheal_operator.gateway.app import Caller
 from checkpointheal_operator.gateway.authority import Authority, Refused, Served
+from checkpointheal_operator.gateway.authority.terms import Span
 
 
 class Registrar:
@@ -21,7 +22,7 @@ class Registrar:
         self._authority, self._clock = authority, clock
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_3
-        self._renew_at = self._serve()
+        self._good = self._serve()
 
     @property
     def trusted(self) -> str:
@@ -41,19 +42,19 @@ class Registrar:
         """Go on with these roots: their keeper has written them down."""
         if authority.roots != self._authority.roots:
             self._authority = authority
-            self._renew_at = self._serve()
+            self._good = self._serve()
 
     def refresh(self) -> bool:
-        """Whether the gateway's own certificate was due, and is new."""
-        due = self._clock() >= self._renew_at
+        """Whether the gateway's own certificate was due, and is new. One that was made ahead of the clock is due."""
+        due = not self._good.made <= self._clock() < self._good.until
         if due:
-            self._renew_at = self._serve()
+            self._good = self._serve()
         return due
 
-    def _serve(self) -> float:
+    def _serve(self) -> Span:
         served = self._authority.serve(self._clock())
         _load(self.context, served)
-        return served.renew_at
+        return served.good
 
 
 def _load(context: ssl.SSLContext, served: Served) -> None:

@@ -90,6 +90,8 @@ class Trust:
             log.warning("certificates are not up to date: %s: %s", error.reason, error)
         except UnreadableRoots as error:
             log.error("%s: restore it; or delete it, and every agent has to be made anew", error)
+        except ValueError as error:  # of a clock that no certificate can name
+            log.error("certificates are not up to date: is the clock right? %s", error)
         else:
             return True
         return False

@@ -40,10 +40,10 @@ _SERVER, _CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_A
 
 @dataclass(frozen=True)
 class Served:
-    """A certificate with its key, for a server. `renew_at`: when the next one should take its place."""
+    """A certificate with its key, for a server. `good`: from when it counts until another should replace it."""
 
     chain: str
-    renew_at: float
+    good: Span
     key: str = field(repr=False)
 
 
@@ -71,9 +71,11 @@ class Authority:
 
     def turned(self, now: float) -> "Authority":
         """With a new root where one is due, without those that nobody needs; this very one where nothing changes."""
-        roots = [self.roots[index] for index in moments.believed(self._spans(), now, self.terms)]
-        if moments.new_root_due([root.span for root in roots], now, self.terms):
-            roots.append(make_root(now, self.terms, roots[-1]))
+        roots = [self.roots[index] for index in moments.kept(self._spans(), now, self.terms)]
+        spans = [root.span for root in roots]
+        if moments.new_root_due(spans, now, self.terms):
+            voucher = moments.voucher(spans, now, self.terms)
+            roots.append(make_root(now, self.terms, None if voucher is None else roots[voucher]))
         return self if tuple(roots) == self.roots else Authority(tuple(roots), self.gateway, self.terms)
 
     def trusted(self, now: float) -> str:
@@ -110,7 +112,9 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName(list(host_names(hosts)))
         certificate, chain = self._sign(key.public_key(), names, (_SERVER,), lives)
-        return Served(chain, moments.renewal(Span(lives.made, span(certificate).until)), private_pem(key))
+        counts = span(certificate)
+        good = Span(counts.made, moments.renewal(Span(lives.made, counts.until)))
+        return Served(chain, good, private_pem(key))
 
     def _sign(
         self,

@@ -50,7 +50,7 @@ def moment(seconds: float) -> datetime.datetime:
 
 
 def make_root(now: float, terms: Terms, predecessor: Root | None) -> Root:
-    """A new one with a key of its own."""
+    """A new one with a key of its own. `predecessor`: one that counts at some time of the new one's life, if any."""
     key = ec.generate_private_key(ec.SECP256R1())
     serial = x509.random_serial_number()
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"CheckpointHeal root {serial:x}"[:64])])
@@ -58,8 +58,8 @@ def make_root(now: float, terms: Terms, predecessor: Root | None) -> Root:
     certificate = _signed(own, key, key.public_key())
     if predecessor is None:
         return Root(certificate, key)
-    until = min(now + terms.root, predecessor.span.until)
-    crossed = _authority(name, key, Span(now - terms.skew, until)).issuer_name(predecessor.certificate.subject)
+    both = Span(max(now - terms.skew, predecessor.span.made), min(now + terms.root, predecessor.span.until))
+    crossed = _authority(name, key, both).issuer_name(predecessor.certificate.subject)
     cross = _signed(crossed.serial_number(x509.random_serial_number()), predecessor.key, predecessor.key.public_key())
     return Root(certificate, key, cross)
 

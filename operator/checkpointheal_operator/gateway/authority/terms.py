@@ -46,30 +46,53 @@ DEFAULT = Terms()
 def new_root_due(roots: Sequence[Span], now: float, terms: Terms) -> bool:
     """Half-way through the newest one's life: a pod that started a moment ago and knows only that one has as long.
 
-    One that was made under shorter terms than now's has the life that it was given.
+    One that was made under shorter terms than now's has the life that it was given. One that does not count yet, as
+    where a clock was ahead, or no more is no root that could sign now.
     """
-    newest = max(roots, key=lambda root: root.made, default=None)
+    newest = max((roots[index] for index in _living(roots, now)), key=lambda root: root.made, default=None)
     return newest is None or now >= newest.made + min(terms.root, newest.until - newest.made) / 2
+
+
+def voucher(roots: Sequence[Span], now: float, terms: Terms) -> int | None:
+    """Index of the root that speaks for a new one: the newest that lives, else the first that will; None: all are over.
+
+    A root that will live is believed by pods that were made while a clock was ahead, and where this clock is behind.
+    """
+    if living := _living(roots, now):
+        return max(living, key=lambda index: roots[index].made)
+    coming = [index for index, root in enumerate(roots) if now < root.made < now + terms.root]
+    return min(coming, key=lambda index: roots[index].made, default=None)
 
 
 def signer(roots: Sequence[Span], now: float, terms: Terms) -> int:
     """Index of the root that signs: the newest that everybody can know. `roots` is not empty."""
-    known = [index for index, root in enumerate(roots) if root.made + terms.overlap <= now < root.until]
+    living = _living(roots, now)
+    known = [index for index in living if roots[index].made + terms.overlap <= now]
     if known:
         return max(known, key=lambda index: roots[index].made)
-    living = [index for index, root in enumerate(roots) if now < root.until] or list(range(len(roots)))
-    return min(living, key=lambda index: roots[index].made)
+    return min(living or range(len(roots)), key=lambda index: roots[index].made)
+
+
+def kept(roots: Sequence[Span], now: float, terms: Terms) -> tuple[int, ...]:
+    """Indices of the roots that are not thrown away: those that are believed, and those that a wrong clock calls over.
+
+    The signing one is always among them.
+    """
+    signing = signer(roots, now, terms)
+    left = roots[signing].made + 2 * terms.overlap
+    return tuple(
+        index for index, root in enumerate(roots) if index == signing or root.made >= roots[signing].made or now < left
+    )
 
 
 def believed(roots: Sequence[Span], now: float, terms: Terms) -> tuple[int, ...]:
     """Indices of the roots under which a living certificate stands, or will. The signing one is always among them."""
     signing = signer(roots, now, terms)
-    left = roots[signing].made + 2 * terms.overlap
-    return tuple(
-        index
-        for index, root in enumerate(roots)
-        if index == signing or (now < root.until and (root.made >= roots[signing].made or now < left))
-    )
+    return tuple(index for index in kept(roots, now, terms) if index == signing or now < roots[index].until)
+
+
+def _living(roots: Sequence[Span], now: float) -> list[int]:
+    return [index for index, root in enumerate(roots) if root.made <= now < root.until]
 
 
 def renewal(span: Span) -> float:
