@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from checkpointheal_operator.shell import splice
+from checkpointheal_operator.shell.guests import Guests
 from checkpointheal_operator.shell.splice import Address, Entrance, Gateway, entrance
 
 HERE = Address("127.0.0.1", 0)
@@ -48,7 +49,7 @@ async def leading() -> AsyncIterator[Address]:
 
 @asynccontextmanager
 async def opened(leader: Callable[[], Address | None], here: Address = HERE) -> AsyncIterator[Entrance]:
-    with entrance(here, leader) as found:
+    with entrance(here, leader, Guests()) as found:
         running = asyncio.create_task(found.run())
         try:
             yield found

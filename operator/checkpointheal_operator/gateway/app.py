@@ -5,6 +5,7 @@ by the token, never by the body; which seat of its pod, by the path. Must not kn
 certificate.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -60,6 +61,9 @@ Authenticate = Callable[[str], Awaitable[Caller | None]]
 Certify = Callable[[Caller, str], Issued | Refused]
 """A caller and its PKCS #10 request in PEM to its certificate, or why it gets none."""
 
+Known = Callable[[asyncio.BaseProtocol], None]
+"""Told by which protocol a request came whose token is good."""
+
 
 @dataclass
 class _Served:
@@ -68,6 +72,7 @@ class _Served:
     hub: Hub
     authenticate: Authenticate
     certify: Certify | None
+    known: Known
 
     async def let_go(self, _app: web.Application) -> None:
         vars(self).clear()
@@ -76,9 +81,11 @@ class _Served:
 _CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 
 
-def make_app(hub: Hub, authenticate: Authenticate, certify: Certify | None = None) -> web.Application:
+def make_app(
+    hub: Hub, authenticate: Authenticate, certify: Certify | None = None, known: Known = lambda _protocol: None
+) -> web.Application:
     """The gateway as an aiohttp application; without `certify` it gives no certificates."""
-    served = _Served(hub, authenticate, certify)
+    served = _Served(hub, authenticate, certify, known)
 
     @web.middleware
     async def only_known(
@@ -88,6 +95,7 @@ def make_app(hub: Hub, authenticate: Authenticate, certify: Certify | None = Non
         caller = await served.authenticate(token) if scheme == "Bearer" and token else None
         if caller is None:
             raise web.HTTPUnauthorized(text="this token is no agent's: it is missing, expired or of another cluster")
+        served.known(request.protocol)
         local_rank = int(request.match_info.get("seat", "0"))
         seated = caller.at(local_rank)
         if seated is None:

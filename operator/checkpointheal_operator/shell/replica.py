@@ -27,6 +27,7 @@ from checkpointheal_operator.shell.access import Access
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, ClusterError, Kind, Ref
 from checkpointheal_operator.shell.counted import Counted, counting_certify
 from checkpointheal_operator.shell.gather import OPTED_IN
+from checkpointheal_operator.shell.guests import Guests
 from checkpointheal_operator.shell.kube import Kube, Selection
 from checkpointheal_operator.shell.late import LateAgents
 from checkpointheal_operator.shell.leases import LEASES, Clocks, Leadership, Terms
@@ -37,7 +38,7 @@ from checkpointheal_operator.shell.operating import Operator
 from checkpointheal_operator.shell.our_kinds import OurKinds
 from checkpointheal_operator.shell.settings import OperatorSettings
 from checkpointheal_operator.shell.slim import slim_heal, slim_pod, slim_policy
-from checkpointheal_operator.shell.splice import Address, Gateway, entrance
+from checkpointheal_operator.shell.splice import Address, Entrance, Gateway, entrance
 from checkpointheal_operator.shell.tokens import Tokens
 from checkpointheal_operator.shell.trust import trust_of
 from checkpointheal_operator.shell.watching import Watch
@@ -65,6 +66,7 @@ class Replica:
         self.leadership = Leadership(cluster, lease, settings.identity, Clocks(time.time, time.monotonic), terms)
         self._tokens = Tokens(cluster, self.mirrors[PODS], settings.audience, time.monotonic, self.metrics.reviewed)
         self._trust = trust_of(cluster, settings, time.time)
+        self._guests = Guests()
         self.operator: Operator | None = None
         self.gateway_port = self.health_port = 0
         """Where agents and probes come, once they can."""
@@ -73,7 +75,7 @@ class Replica:
     async def run(self) -> None:
         """Until cancelled. Raises what can only be a fault of ours."""
         here = Address(self.settings.listens, self.settings.gateway_port)
-        with entrance(here, self._leader) as self._entrance:
+        with entrance(here, self._leader, self._guests) as self._entrance:
             async with self._health(), asyncio.TaskGroup() as tasks:
                 self.gateway_port = self._entrance.port
                 tasks.create_task(self._entrance.run())
@@ -118,7 +120,8 @@ class Replica:
         self.metrics.leaderships.inc()
         self.operator = operator = Operator(around, self.mirrors)
         try:
-            async with self._gateway(operator, registrar), asyncio.TaskGroup() as tasks:
+            async with self._gateway(operator, registrar) as inner, asyncio.TaskGroup() as tasks:
+                tasks.create_task(inner.run())
                 tasks.create_task(operator.run())
                 if self._trust is not None:
                     tasks.create_task(self._trust.run())
@@ -143,17 +146,23 @@ class Replica:
                 return
 
     @contextlib.asynccontextmanager
-    async def _gateway(self, operator: Operator, registrar: Registrar | None) -> AsyncIterator[None]:
+    async def _gateway(self, operator: Operator, registrar: Registrar | None) -> AsyncIterator[Entrance]:
+        """With the entrance where other replicas come, to be run."""
         tls = registrar.context if registrar is not None else None
         certify = counting_certify(registrar.certify, self.metrics) if registrar is not None else None
-        app = make_app(operator.hub, self._authenticate, certify)
+        app = make_app(operator.hub, self._authenticate, certify, self._guests.known)
         app.middlewares.insert(0, self.metrics.counting())
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         try:
             await runner.setup()
-            await listen(web.TCPSite(runner, self.settings.listens, self.settings.leader_port, ssl_context=tls))
-            with self._entrance.leads_to(Gateway(cast("web.Server", runner.server), tls)):
-                yield
+            gateway = Gateway(cast("web.Server", runner.server), tls)
+            here = Address(self.settings.listens, self.settings.leader_port)
+            with (
+                entrance(here, lambda: None, self._guests) as inner,
+                inner.leads_to(gateway),
+                self._entrance.leads_to(gateway),
+            ):
+                yield inner
         finally:
             await runner.cleanup()
 

@@ -2,7 +2,8 @@
 
 Every replica listens where agents come; only the leader's inner port has a gateway behind it, so a connection takes one
 step and can never go in a circle. Who leads takes what comes here itself: a step more would cost the reading and
-writing of every byte twice. Must not know what is said: it is encrypted.
+writing of every byte twice. Who is not known yet is a guest, and goes when there are too many. Must not know what is
+said: it is encrypted.
 """
 
 import asyncio
@@ -11,7 +12,10 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
+
+from checkpointheal_operator.shell.guests import Guests
 
 log = logging.getLogger("checkpointheal.gateway")
 
@@ -43,8 +47,8 @@ class Gateway(NamedTuple):
 class Entrance:
     """Where agents come. `leader` tells who else leads, if anybody does."""
 
-    def __init__(self, listener: socket.socket, leader: Callable[[], Address | None]) -> None:
-        self._listener, self._leader = listener, leader
+    def __init__(self, listener: socket.socket, leader: Callable[[], Address | None], guests: Guests) -> None:
+        self._listener, self._leader, self._guests = listener, leader, guests
         self._gateway: Gateway | None = None
 
     @property
@@ -72,7 +76,15 @@ class Entrance:
                     log.warning("no connection can be accepted now: %s", error)
                     await asyncio.sleep(AGAIN_AFTER)
                 else:
+                    await self._room_for(came)
                     tasks.create_task(self._admit(came))
+
+    async def _room_for(self, came: socket.socket) -> None:
+        try:
+            await self._guests.room()
+        except asyncio.CancelledError:
+            came.close()
+            raise
 
     async def _admit(self, came: socket.socket) -> None:
         """What fails at a connection is its end, and nobody else's."""
@@ -80,7 +92,7 @@ class Entrance:
             if (gateway := self._gateway) is not None:
                 await self._serve(came, gateway)
             elif (where := self._leader()) is not None:
-                await _pass_on(came, where)
+                await self._pass_on(came, where)
             else:
                 came.close()
         except OSError as error:
@@ -88,31 +100,40 @@ class Entrance:
             log.debug("a connection ended before it began: %s", error)
 
     async def _serve(self, came: socket.socket, gateway: Gateway) -> None:
+        """Until it is known."""
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.connect_accepted_socket(gateway.protocol, came, ssl=gateway.tls)
-        if self._gateway is not gateway:  # it ended during the handshake: a hub that nobody feeds must answer nobody
-            transport.abort()
+        async with self._guests.greeting() as guest:
+            speaking = partial(self._guests.speaking, guest, gateway.protocol)
+            transport, _ = await loop.connect_accepted_socket(speaking, came, ssl=gateway.tls)
+            try:
+                if self._gateway is gateway:
+                    await guest.known.wait()
+                else:  # it ended during the handshake: a hub that nobody feeds must answer nobody
+                    transport.abort()
+            except asyncio.CancelledError:
+                transport.abort()
+                raise
+
+    async def _pass_on(self, came: socket.socket, where: Address) -> None:
+        """A guest until the leader takes it for its own."""
+        near = await asyncio.open_connection(sock=came)
+        with contextlib.closing(near[1]):
+            try:
+                async with self._guests.greeting(), asyncio.timeout(CONNECT_SECONDS):
+                    far = await asyncio.open_connection(*where)
+            except (OSError, TimeoutError) as error:
+                log.debug("the leader at %s:%d does not answer: %s", *where, error)
+                return
+            await _join(near, far)
 
 
 @contextlib.contextmanager
-def entrance(here: Address, leader: Callable[[], Address | None]) -> Iterator[Entrance]:
-    """Listen at `here`."""
+def entrance(here: Address, leader: Callable[[], Address | None], guests: Guests) -> Iterator[Entrance]:
+    """Listen at `here`. `guests` may be those of another entrance too."""
     family = socket.AF_INET6 if ":" in here.host else socket.AF_INET
     with socket.create_server(here, family=family, backlog=WAITING) as listener:
         listener.setblocking(False)
-        yield Entrance(listener, leader)
-
-
-async def _pass_on(came: socket.socket, where: Address) -> None:
-    near = await asyncio.open_connection(sock=came)
-    with contextlib.closing(near[1]):
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                far = await asyncio.open_connection(*where)
-        except (OSError, TimeoutError) as error:
-            log.debug("the leader at %s:%d does not answer: %s", *where, error)
-            return
-        await _join(near, far)
+        yield Entrance(listener, leader, guests)
 
 
 async def _join(near: Stream, far: Stream) -> None:
