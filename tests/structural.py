@@ -23,6 +23,7 @@ MIN_AND_ALL = "!has(self.minReplicas) || !has(self.replicas) || self.minReplicas
 CAP_AND_FLOOR = (
     "!has(self.bytesPerSecond) || !has(self.floorBytesPerSecond) || self.bytesPerSecond >= self.floorBytesPerSecond"
 )
+COMPARED = "(self.operator in ['In', 'NotIn']) == (size(self.values) > 0)"
 
 
 def deadline_rules() -> Iterator[tuple[str, Callable[[Any, Any], bool]]]:
@@ -51,6 +52,7 @@ CEL: dict[str, Callable[[Any, Any], bool]] = {
     MIN_AND_ALL: lambda new, _: new.get("minReplicas", 0) <= new.get("replicas", MANY),
     CAP_AND_FLOOR: lambda new, _: new.get("bytesPerSecond", MANY) >= new.get("floorBytesPerSecond", 0),
     **dict(deadline_rules()),
+    COMPARED: lambda new, _: (new["operator"] in ("In", "NotIn")) == bool(new["values"]),
     "size(self.matchLabels) + size(self.matchExpressions) > 0": lambda new, _: bool(
         new["matchLabels"] or new["matchExpressions"]
     ),

@@ -40,6 +40,15 @@ CHANGED = {
 }
 
 
+HALF_SAID = (
+    {"key": "app", "operator": "NotIn"},
+    {"key": "app", "operator": "NotIn", "values": []},
+    {"key": "app", "operator": "In"},
+    {"key": "app", "operator": "Exists", "values": ["a"]},
+    {"key": "app", "operator": "DoesNotExist", "values": ["a"]},
+)
+
+
 def read(**spec: object) -> CheckpointHeal:
     return CheckpointHeal.model_validate(admit(POLICY_SCHEMA, a_policy(**spec)))
 
@@ -115,11 +124,24 @@ def test_the_defaults_in_the_definition_are_those_of_the_models():
             {"selector": {"matchExpressions": [{"key": "a", "operator": "Is"}]}},
             r"spec.selector.matchExpressions\[0\].operator: 'Is' is none of",
         ),
+        *(
+            (
+                {"selector": {"matchExpressions": [each]}},
+                r"spec.selector.matchExpressions\[0\]: values must be said for",
+            )
+            for each in HALF_SAID
+        ),
     ],
 )
 def test_a_bad_policy_is_refused_by_the_fields_name(spec, named):
     with pytest.raises(Invalid, match=named):
         admit(POLICY_SCHEMA, a_policy(**spec))
+
+
+@pytest.mark.parametrize("expression", HALF_SAID)
+def test_a_requirement_that_says_half_is_not_read_either_where_an_older_definition_took_it(expression):
+    with pytest.raises(ValueError, match="values must be said for In and NotIn"):
+        Selector.model_validate({"matchExpressions": [expression]})
 
 
 @pytest.mark.parametrize(

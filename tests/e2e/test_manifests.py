@@ -11,8 +11,9 @@ import yaml
 from builders_cluster import Json, Refused, kubectl, one
 from builders_raw import DRY, Answer, Api, api_server
 from builders_schema import Trial, at_the_edge, beyond, changed, named, other, parts, sample
+from checkpointheal.contract.base import MOST
 from checkpointheal_operator.api.definitions import definitions
-from structural import CAP_AND_FLOOR, deadline_rules
+from structural import CAP_AND_FLOOR, COMPARED, deadline_rules
 
 CONFLICT, INVALID = 409, 422
 SCHEMAS = {
@@ -36,6 +37,7 @@ def with_less(rule: str) -> Callable[[Json, Json], Json]:
 
 BROKEN: dict[str, Callable[[Json, Any], Any]] = {
     "size(self.matchLabels) + size(self.matchExpressions) > 0": lambda _schema, _old: {},
+    COMPARED: lambda _schema, old: old | {"operator": "NotIn", "values": []},
     "self == oldSelf": other,
     "self == oldSelf || self.attempt > oldSelf.attempt": lambda _schema, old: old | {"message": "another"},
     "has(self.crashStep) == has(oldSelf.crashStep)": without("crashStep"),
@@ -53,6 +55,7 @@ BESIDE: dict[str, dict[str, int]] = {
     "spec.deadlines.stoppedTrainerSeconds": {"restoreBudgetSeconds": 86_400},
     "spec.deadlines.restoreBudgetSeconds": {"stoppedTrainerSeconds": 1},
     "spec.donors.bytesPerSecond": {"floorBytesPerSecond": 1},
+    "spec.donors.floorBytesPerSecond": {"bytesPerSecond": MOST},
 }
 """What has to stand beside a field at its edge, because a rule holds the two together."""
 

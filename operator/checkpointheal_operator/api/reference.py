@@ -109,6 +109,8 @@ def _rules(schema: Json, place: str) -> Iterator[tuple[str, str]]:
         yield place, rule["message"]
     for name, field in schema.get("properties", {}).items():
         yield from _rules(field, f"{place}.{name}")
+    if "items" in schema:
+        yield from _rules(schema["items"], f"{place}[]")
 
 
 def _cell(text: str) -> str:

@@ -4,9 +4,9 @@ Only the selector is required. `policy` says what it comes to; a default never c
 what became of it.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from checkpointheal.contract.base import MOST
@@ -24,14 +24,30 @@ Rate = Annotated[int, Field(ge=1, le=MOST)]
 """Bytes per second."""
 
 
+_COMPARED = (
+    "values must be said for In and NotIn, and for those alone: NotIn without any would take every pod of the namespace"
+)
+
+
 class Expression(Part):
     """One requirement on a label."""
+
+    model_config = Part.model_config | {
+        "json_schema_extra": rules(("(self.operator in ['In', 'NotIn']) == (size(self.values) > 0)", _COMPARED))
+    }
 
     key: Annotated[str, Field(max_length=317)] = Field(description="The label's name.")
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"] = Field(description="How values are compared.")
     values: tuple[Annotated[str, Field(max_length=63)], ...] = Field(
         default=(), max_length=64, description="What the label may or may not be; none for Exists and DoesNotExist."
     )
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        """Objects may be older than the definition."""
+        if (self.operator in ("In", "NotIn")) != bool(self.values):
+            raise ValueError(_COMPARED)
+        return self
 
 
 class Selector(Part):
