@@ -1,11 +1,14 @@
 """Who is lost to an epoch, from when on; and what is worth knowing though it decides nothing."""
 
+from dataclasses import replace
+
 import pytest
 
 from builders_core import (
     BEGAN,
     NOW,
     a_job,
+    a_pod,
     ended,
     m,
     with_crash,
@@ -18,10 +21,13 @@ from builders_core import (
     with_trainer,
     without_pod,
 )
+from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import TrainerExit
 from checkpointheal_operator.core.diagnosis import findings, how_it_ended, losses, stuck
-from checkpointheal_operator.core.moment import at
+from checkpointheal_operator.core.moment import Place, at
+from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.core.view import JobView
 
 MEMBER = m("1/0")
 FOREVER = float("-inf")
@@ -176,6 +182,29 @@ def test_a_trainer_that_does_not_end_with_its_epoch_is_killed_some_time_after_it
 def test_a_finding_says_what_is_amiss(view, expected):
     found = findings(at(view, NOW))
     assert [(each.member, each.reason) for each in found] == [(MEMBER, reason) for reason in expected]
+
+
+class Counted(dict[MemberId, Place]):
+    """Places, and how often one was asked for."""
+
+    asked = 0
+
+    def __getitem__(self, member: MemberId) -> Place:
+        self.asked += 1
+        return super().__getitem__(member)
+
+
+@pytest.mark.parametrize("holds_back", [False, True])
+def test_a_job_of_which_nobody_is_there_is_looked_through_once_not_once_for_each_member(holds_back):
+    first = a_pod(m("0/0"), holds_back=holds_back)
+    moment = at(JobView(job="demo", policy=Policy(replicas=300), leader_since=0, pods=(first,)), NOW)
+    counted = Counted(moment.places)
+    found = findings(replace(moment, places=counted))
+    assert {each.reason for each in found[1:]} == {
+        Reason.HELD_BY_ORDERED_READY if holds_back else Reason.MEMBER_MISSING
+    }
+    assert len(found) == 300
+    assert counted.asked <= 2 * 300
 
 
 @pytest.mark.parametrize(

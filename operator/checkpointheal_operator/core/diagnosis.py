@@ -58,10 +58,10 @@ def findings(moment: Moment) -> tuple[Finding, ...]:
 
 def missing(moment: Moment, member: MemberId) -> tuple[Reason, str]:
     """Nobody holds this place; where one before it may hold its pod back, which one."""
-    before = (moment.places[each].pod for each in moment.members if each < member)
-    if (pod := next((pod for pod in before if pod is not None and pod.holds_back), None)) is not None:
+    first = moment.holding_back
+    if first is not None and first.member < member:
         reason = Reason.HELD_BY_ORDERED_READY
-        return reason, reason.tell(member=member, pod=pod_name(pod.name))
+        return reason, reason.tell(member=member, pod=pod_name(first.name))
     return Reason.MEMBER_MISSING, Reason.MEMBER_MISSING.tell(member=member)
 
 

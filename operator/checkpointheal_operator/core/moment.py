@@ -167,6 +167,12 @@ class Moment:
         return {member: seat for seat, member in enumerate(sorted(self.enrolled))}
 
     @cached_property
+    def holding_back(self) -> PodFacts | None:
+        """The pod of the first place that may hold back those after it; asked for each place that nobody holds."""
+        pods = (self.places[member].pod for member in self.members)
+        return next((pod for pod in pods if pod is not None and pod.holds_back), None)
+
+    @cached_property
     def _given(self) -> Mapping[str, Identity]:
         """By pod, what its open heal has it receive."""
         return {heal.pod_uid: heal.assignment.identity for heal in self.view.heals if heal.is_open and heal.assignment}
