@@ -205,6 +205,19 @@ def test_a_warm_process_that_is_never_ready_keeps_nobody_waiting(run, tmp_path):
     assert (temperature, running.children()) == ("cold", {warm, second})
 
 
+@pytest.mark.parametrize("options", [(), ("--nproc-per-node", "2")])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_end_before_any_trainer_ran_it_leaves_as_one_that_the_signal_ended(run, tmp_path, number, options):
+    begun = tmp_path / "begun"
+    os.mkfifo(begun)
+    (tmp_path / "modules" / "endless.py").write_text(f"import time\nopen({str(begun)!r}, 'w').close()\ntime.sleep(600)")
+    running = run(*options, modules="endless")
+    begun.open().close()
+    running.process.send_signal(number)
+    assert running.process.wait(SECONDS) == 128 + number
+    assert running.process.stdout.read() == ""
+
+
 def test_a_process_that_must_not_be_forked_is_let_go_and_not_replaced(run, tmp_path):
     (tmp_path / "modules" / "busy.py").write_text(
         "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()"

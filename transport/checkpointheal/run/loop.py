@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from checkpointheal.contract.trainer import Exited, Hello
 from checkpointheal.run import trainer
 from checkpointheal.run.line import AgentLine
-from checkpointheal.run.restarts import Leave, Life, Limits, Start, after
+from checkpointheal.run.restarts import SIGNALLED, Leave, Life, Limits, Start, after
 from checkpointheal.run.waking import wait, wake_on
 from checkpointheal.run.warm import Warm
 
@@ -43,7 +43,8 @@ class Alive:
 class Ended:
     """The trainer that ran last, and when what it left behind is killed, and given up."""
 
-    status: int
+    status: int | None
+    """None before the first one has run."""
     kill_at: float
 
     @property
@@ -59,7 +60,7 @@ class Loop:
         """`lines`: to the agent of each seat that it starts trainers for, more than one where CMD is a launcher."""
         self._command, self._limits, self._lines, self._warm = command, limits, lines, warm
         self._alive: Alive | None = None
-        self._ended = Ended(0, kill_at=0.0)
+        self._ended = Ended(None, kill_at=0.0)
         self._next: Start | Leave = Start(0.0, (), "")
         self._failures: tuple[float, ...] = ()
         self._leaving = False
@@ -140,8 +141,10 @@ class Loop:
         if self._alive:
             trainer.send(self._alive.group, number)
             trainer.send(self._alive.group, signal.SIGCONT)
-        elif self._leaving:
-            self._next = Leave(self._ended.status, "told to end")
+        elif self._leaving and isinstance(self._next, Start):
+            ended = self._ended.status
+            # Where none has run yet, a 0 would say that training is over.
+            self._next = Leave(SIGNALLED + number if ended is None else ended, "told to end")
 
     def _take_orders(self) -> None:
         for order in [each for line in self._lines for each in line.hear()]:
