@@ -11,6 +11,19 @@ from checkpointheal.contract.trainer import SOCKET_NAME, TRAINER_SAYS
 
 SECONDS = 60.0
 PROMPT = ("--backoff", "0")
+DEAF = ("its reader is gone", "its disk is full", "it is closed")
+
+
+def deaf(why: str, fd: int) -> dict[str, object]:
+    """How a process is started whose `fd`, 1 or 2, nobody can be told on."""
+    stream = {1: "stdout", 2: "stderr"}[fd]
+    if why == "it is closed":
+        return {"preexec_fn": lambda: os.close(fd)}
+    if why == "its disk is full":
+        return {stream: os.open("/dev/full", os.O_WRONLY)}
+    reader, writer = os.pipe()
+    os.close(reader)
+    return {stream: writer}
 
 
 class Run:

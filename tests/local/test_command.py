@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from builders_local import SAFETY, a_trainer, alive
+from builders_run import DEAF, deaf
 from checkpointheal_operator.local import keeper, places
 from checkpointheal_operator.local.command import COMMAND_NOT_FOUND, main, parser, settings_of
 
@@ -102,6 +103,31 @@ def test_a_job_that_trains_to_its_end_is_a_success(start, tmp_path: Path) -> Non
     assert str(logs) in err
     assert (logs / "trainer-1-0.log").read_text() == "hello from 2\n"
     assert "AllDone" in (logs / "operator.log").read_text()
+
+
+@pytest.mark.parametrize("why", DEAF)
+@pytest.mark.parametrize("fd", [1, 2])
+def test_a_job_that_nobody_hears_ends_as_it_would(tmp_path: Path, why: str, fd: int) -> None:
+    command = [sys.executable, "-m", "checkpointheal.cli", "local", "--replicas", "1", "--cold", "--verbose", "--"]
+    trainer = a_trainer('leave("ran")')
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | deaf(why, fd)
+    environment = os.environ | {"OUT": str(tmp_path)}
+    done = subprocess.run([*command, *trainer], cwd=tmp_path, env=environment, timeout=SAFETY, check=False, **quiet)
+    assert done.returncode == 0
+    assert (tmp_path / "ran-0").exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--dir", "file"]])
+def test_logs_that_can_go_nowhere_are_one_sentence(
+    options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("file", "checkpointheal-local"):
+        (tmp_path / name).touch()
+    with pytest.raises(SystemExit) as ended:
+        main([*options, "--", "true"])
+    assert ended.value.code == 2
+    assert "name another folder with --dir" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -246,3 +247,38 @@ def test_trainers_that_speak_begin_together_and_a_killed_one_is_a_crash_that_is_
     during(settings, act, Hooks(told=told))
     assert decisions.count("BeginEpoch") >= 2
     assert "OpenHeal" in decisions
+
+
+def test_a_folder_of_logs_that_somebody_removed_is_made_anew(tmp_path: Path) -> None:
+    settings = a_job(tmp_path, a_trainer('print("hello", flush=True); ' + READY))
+
+    async def act(job: LocalJob) -> None:
+        await ready(tmp_path)
+        shutil.rmtree(settings.logs)
+        (tmp_path / "ready-0").unlink()
+        await job.supervisor.delete(FIRST)
+        await ready(tmp_path)
+        (tmp_path / "go").touch()
+        assert (await job.wait()).status == 0
+
+    during(settings, act)
+    assert (settings.logs / "trainer-0.log").read_text() == "hello\n"
+
+
+def test_a_pod_whose_logs_cannot_be_written_trains_without_and_says_so(tmp_path: Path) -> None:
+    settings = a_job(tmp_path, a_trainer(READY))
+    said: list[str] = []
+
+    async def act(job: LocalJob) -> None:
+        await ready(tmp_path)
+        shutil.rmtree(settings.logs)
+        settings.logs.touch()
+        (tmp_path / "ready-0").unlink()
+        await job.supervisor.delete(FIRST)
+        await ready(tmp_path)
+        (tmp_path / "go").touch()
+        assert (await job.wait()).status == 0
+
+    during(settings, act, Hooks(noted=said.append))
+    log = settings.logs / "trainer-0.log"
+    assert f"{log} cannot be written (File exists): what its run says is lost" in said

@@ -1,6 +1,7 @@
 """What is shown of a job: rows from the view, lines from the decisions."""
 
 import io
+import os
 from itertools import product
 from pathlib import Path
 
@@ -99,3 +100,27 @@ def test_the_log_keeps_every_decision_in_order(tmp_path: Path) -> None:
     log.close()
     told = [line.partition(" ")[2] for line in (tmp_path / "new" / "folder" / LOG).read_text().splitlines()]
     assert told == [f"{each}: {each.message}" for each in (ENDED, *QUIET)] + ["and this"]
+
+
+def test_a_log_that_cannot_be_written_is_complained_of_once_and_ends_nothing(tmp_path: Path) -> None:
+    (tmp_path / LOG).symlink_to("/dev/full")
+    complaints: list[str] = []
+    log = OperatorLog(tmp_path, complaints.append)
+    log.noted("one")
+    log.noted("two")
+    log.close()
+    assert complaints == [f"{tmp_path / LOG} cannot be written (No space left on device): the job goes on without it"]
+    quiet = OperatorLog(tmp_path)
+    quiet.noted("one")
+    quiet.close()
+
+
+def test_lines_that_nobody_reads_are_lost() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as stream:
+        lines = Lines(stream, verbose=False)
+        lines.noted("one")
+        lines.noted("two")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writer)
+    Lines(None, verbose=False).noted("three")

@@ -12,10 +12,12 @@ import sys
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TextIO, cast
 
 from pydantic import ValidationError
 from rich.console import Console
 
+from checkpointheal.saying import Saying, say
 from checkpointheal_operator.core.decisions import Decision, held_by
 from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.view import JobView
@@ -38,20 +40,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not command:
         parser().error("there is no command to start: checkpointheal local --replicas 3 -- python train.py")
     if shutil.which(command[0], path=search_path(os.environ)) is None:
-        sys.stderr.write(f"checkpointheal local: {command[0]}: no such command\n")
+        _tell(f"{command[0]}: no such command")
         return COMMAND_NOT_FOUND
     try:
         settings = settings_of(asked, command)
     except ValidationError as error:
         parser().error("; ".join(each["msg"].removeprefix("Value error, ") for each in error.errors()))
-    screen = (
-        LiveView(Console()) if sys.stdout.isatty() and not asked.plain else Lines(sys.stderr, verbose=asked.verbose)
+    screen = _screen(asked)
+    try:
+        log = OperatorLog(settings.logs, screen.noted)
+    except OSError as error:
+        parser().error(f"no logs can go to {settings.logs} ({error.strerror}): name another folder with --dir")
+    _tell(
+        f"{settings.job}, logs in {settings.logs}; training begins once every trainer has loaded its Python and asked "
+        "for a state"
     )
-    sys.stderr.write(
-        f"checkpointheal local: {settings.job}, logs in {settings.logs}; training begins once every trainer has loaded "
-        "its Python and asked for a state\n"
-    )
-    return asyncio.run(_train(settings, screen))
+    return asyncio.run(_train(settings, screen, log))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -132,9 +136,18 @@ def _policy(asked: argparse.Namespace) -> Policy:
     )
 
 
-async def _train(settings: LocalSettings, screen: Lines | LiveView) -> int:
-    log = OperatorLog(settings.logs)
+def _screen(asked: argparse.Namespace) -> Lines | LiveView:
+    out: TextIO | None = sys.stdout  # None where it was closed before we began
+    if out is None or asked.plain or not out.isatty():
+        return Lines(sys.stderr, verbose=asked.verbose)
+    return LiveView(Console(file=cast("TextIO", Saying(out))))
 
+
+def _tell(sentence: str) -> None:
+    say(f"checkpointheal local: {sentence}\n", sys.stderr)
+
+
+async def _train(settings: LocalSettings, screen: Lines | LiveView, log: OperatorLog) -> int:
     def noted(sentence: str) -> None:
         screen.noted(sentence)
         log.noted(sentence)
@@ -149,8 +162,8 @@ async def _train(settings: LocalSettings, screen: Lines | LiveView) -> int:
     job = LocalJob(settings, Hooks(told=told, noted=noted, looked=screen.looked))
     with screen:
         status, sentence = await _until_over(job, noted)
-    sys.stdout.write(summary(job.heals, is_well=status == 0))
-    sys.stderr.write(f"checkpointheal local: {sentence}\n")
+    say(summary(job.heals, is_well=status == 0), sys.stdout)
+    _tell(sentence)
     log.close()
     return status
 

@@ -130,7 +130,7 @@ class Pod:
 
     async def _open(self) -> Process:
         self.arena.mkdir(mode=0o700)
-        with self._site.log(self.claim.name, "agent").open("ab") as log:
+        with self._log("agent").open("ab") as log:
             return await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", keeper.__file__, tether(), str(self.arena)),
                 stdin=PIPE,
@@ -180,8 +180,19 @@ class Pod:
             name=name,
             command=self._site.command(name),
             environment=environment(self._site, self.claim, name),
-            log=str(self._site.log(self.claim.name, name)),
+            log=str(self._log(name)),
         )
+
+    def _log(self, name: str) -> Path:
+        """Where it writes: the folder of the logs may be gone meanwhile, or full, and it trains on without."""
+        log = self._site.log(self.claim.name, name)
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.open("ab").close()
+        except OSError as error:
+            self._told(f"{log} cannot be written ({error.strerror}): what its {name} says is lost")
+            return Path(os.devnull)
+        return log
 
     def _command(self, **said: object) -> None:
         if self._keeper is not None and self._keeper.stdin is not None and not self._keeper.stdin.is_closing():

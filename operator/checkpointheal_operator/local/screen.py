@@ -3,12 +3,14 @@
 Must not know what they mean. The live view is `live`'s.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
+from checkpointheal.saying import say
 from checkpointheal_operator.core.decisions import Decision, Nothing, Wait, held_by
 from checkpointheal_operator.core.view import JobView
 
@@ -25,7 +27,7 @@ def in_words(decision: Decision) -> str:
 class Lines:
     """Plain lines. With `verbose`, also what is waited for."""
 
-    def __init__(self, stream: TextIO, *, verbose: bool) -> None:
+    def __init__(self, stream: TextIO | None, *, verbose: bool) -> None:
         self._stream, self._verbose = stream, verbose
 
     def __enter__(self) -> Self:
@@ -44,19 +46,20 @@ class Lines:
 
     def noted(self, sentence: str) -> None:
         """One line."""
-        self._stream.write(f"{time.strftime('%H:%M:%S')}  {sentence}\n")
-        self._stream.flush()
+        say(f"{time.strftime('%H:%M:%S')}  {sentence}\n", self._stream)
 
     def looked(self, view: JobView) -> None:
         """Lines say what is decided, not how things stand."""
 
 
 class OperatorLog:
-    """Everything, with the date, in the folder of the logs."""
+    """Everything, with the date, in the folder of the logs. `complain` hears once that it cannot be written."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, complain: Callable[[str], None] = lambda _sentence: None) -> None:
+        """Raises OSError."""
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / LOG).open("a", buffering=1)
+        self._file, self._complain = (folder / LOG).open("a", buffering=1), complain
+        self._is_amiss = False
 
     def told(self, decision: Decision) -> None:
         """One line per decision, what is waited for included."""
@@ -64,11 +67,17 @@ class OperatorLog:
 
     def noted(self, sentence: str) -> None:
         """One line."""
-        self._file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {sentence}\n")
+        try:
+            self._file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {sentence}\n")
+        except OSError as error:
+            if not self._is_amiss:
+                self._complain(f"{self._file.name} cannot be written ({error.strerror}): the job goes on without it")
+            self._is_amiss = True
 
     def close(self) -> None:
         """Nothing more comes."""
-        self._file.close()
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 def both(first: Callable[[Decision], None], second: Callable[[Decision], None]) -> Callable[[Decision, JobView], None]:

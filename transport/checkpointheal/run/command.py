@@ -15,6 +15,7 @@ from checkpointheal.run.ranks import arenas, variables
 from checkpointheal.run.restarts import Limits
 from checkpointheal.run.warm import FIRST, MODULES, Warm
 from checkpointheal.run.warmable import cold_because
+from checkpointheal.saying import say
 
 COMMAND_NOT_FOUND, USAGE_ERROR = 127, 2
 
@@ -26,14 +27,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not command:
         parser().error("there is no command to start: checkpointheal run -- python train.py")
     if shutil.which(command[0]) is None:
-        sys.stderr.write(f"checkpointheal run: {command[0]}: no such command\n")
+        say(f"checkpointheal run: {command[0]}: no such command\n", sys.stderr)
         return COMMAND_NOT_FOUND
     try:
         if asked.nproc_per_node is None:
             return _one(asked, command)
         return Crew(variables(os.environ, asked.nproc_per_node), lambda: _one(asked, command)).run()
     except Misuse as error:
-        sys.stderr.write(f"checkpointheal run: {error}\n")
+        say(f"checkpointheal run: {error}\n", sys.stderr)
         return USAGE_ERROR
 
 
@@ -95,7 +96,7 @@ def _modules(asked: argparse.Namespace, command: Sequence[str]) -> tuple[str, ..
     if not asked.warm:
         return ()
     if (reason := cold_because(command, sys.executable)) is not None:
-        sys.stderr.write(f"checkpointheal run: all starts stay cold: {reason}\n")
+        say(f"checkpointheal run: all starts stay cold: {reason}\n", sys.stderr)
         return ()
     return tuple(asked.warm_modules)
 

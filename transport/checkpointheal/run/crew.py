@@ -16,6 +16,7 @@ from checkpointheal.run import trainer
 from checkpointheal.run.loop import FORWARDED
 from checkpointheal.run.restarts import SIGNALLED
 from checkpointheal.run.waking import wait, wake_on
+from checkpointheal.saying import say
 from checkpointheal.tether import PR_SET_PDEATHSIG
 
 GRACE = 30.0
@@ -61,9 +62,7 @@ class Crew:
         if os.getppid() != parent:  # it died before the kernel was told
             return SIGNALLED + signal.SIGKILL
         os.environ.update(variables)
-        status = self._one()
-        sys.stderr.flush()
-        return status
+        return self._one()
 
     def _send(self, number: int) -> None:
         trainer.send_each(list(self._alive), number)
@@ -74,6 +73,7 @@ class Crew:
         rank = self._alive.pop(change.pid)
         self._statuses[rank] = change.number + (SIGNALLED if change.what == "killed" else 0)
         if self._statuses[rank] and self._alive and self._kill_at is None:
-            sys.stderr.write(f"checkpointheal run: local rank {rank} has failed for good: the others are told to end\n")
+            why = f"local rank {rank} has failed for good: the others are told to end"
+            say(f"checkpointheal run: {why}\n", sys.stderr)
             self._kill_at = time.monotonic() + GRACE
             self._send(signal.SIGTERM)

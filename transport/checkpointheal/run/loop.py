@@ -17,6 +17,7 @@ from checkpointheal.run.line import AgentLine
 from checkpointheal.run.restarts import SIGNALLED, Leave, Life, Limits, Start, after
 from checkpointheal.run.waking import wait, wake_on
 from checkpointheal.run.warm import Warm
+from checkpointheal.saying import say
 
 INCARNATION = "CHECKPOINTHEAL_INCARNATION"
 ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
@@ -185,5 +186,4 @@ class Loop:
 
 
 def _tell(sentence: str) -> None:
-    sys.stderr.write(f"checkpointheal run: {sentence}\n")
-    sys.stderr.flush()
+    say(f"checkpointheal run: {sentence}\n", sys.stderr)
