@@ -7,8 +7,8 @@ arenas.
 
 import json
 import logging
+import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -19,10 +19,11 @@ import torch.distributed as dist
 from checkpointheal.errors import Misuse
 from checkpointheal.integrations.absent import without
 from checkpointheal.integrations.halves import halves
-from checkpointheal.integrations.transformers_folder import Restored, write
+from checkpointheal.integrations.transformers_folder import Restored, clear, new, write
 from checkpointheal.manifest import pack
 from checkpointheal.trainer import Heal, attach
 from checkpointheal.trainer.later import Later
+from checkpointheal.trainer.settings import TrainerSettings
 from checkpointheal.trainer.streams import as_restored, capture
 
 try:
@@ -76,6 +77,8 @@ class Healed:
         self.step: int | None = self.heal.restore(budget)
         self._streams = as_restored() if self._own.restored else None
         self._has_trained = False
+        settings = TrainerSettings.from_environment(os.environ)
+        self._place = f"{settings.job} {settings.member}"
         self._folder: Path | None = None
 
     def train(self, trainer: Trainer, resume_from_checkpoint: str | bool | None = None, **options: Any) -> Any:
@@ -89,6 +92,7 @@ class Healed:
             raise Misuse("this process has trained already: one train() for each restore()")
         self._has_trained = True
         self.heal.agree()
+        clear(self._place)
         trainer.add_callback(_Commits(self, trainer))
         if self.step is not None:
             resume_from_checkpoint = str(self._write(self.step))
@@ -109,7 +113,7 @@ class Healed:
         held = {name: part.held for name, part in self._parts.items()}
         held["model"] = {**held["model"], **self._buffers.held}
         restored = Restored(step=step, state=self._own.restored.get("state", ""), streams=self._streams, **held)
-        self._folder = Path(tempfile.mkdtemp(prefix="checkpointheal-"))
+        self._folder = new(self._place)
         write(restored, self._folder, dist.get_rank() if dist.is_initialized() else None)
         return self._folder
 
@@ -193,6 +197,7 @@ class _Own:
         if "_tr_loss" in self.restored.get("sums", {}):
             # The next entry is about every step since the last one; what `train()` returns, about its own steps only.
             trainer._total_loss_scalar = -trainer._tr_loss.item()  # noqa: SLF001 there is no other way to it
+        _put_back(trainer, json.loads(self.restored.get("state") or "{}").get("stateful_callbacks", {}))
 
 
 _SUMS = ("_tr_loss", "_globalstep_last_logged", "current_flos")
@@ -207,6 +212,19 @@ def _state_of(trainer: Trainer) -> str:
             callbacks.setdefault(type(each).__name__, []).append(each.state())
     state["stateful_callbacks"] = {name: each[0] if len(each) == 1 else each for name, each in callbacks.items()}
     return json.dumps(state, default=_plain)
+
+
+def _put_back(trainer: Trainer, saved: Mapping[str, Any]) -> None:
+    """What callbacks count, in place.
+
+    The Trainer itself reads it where `restore_callback_states_from_checkpoint=True` alone, and begins anew otherwise:
+    an EarlyStoppingCallback would end the run elsewhere.
+    """
+    for name, states in saved.items():
+        same = [each for each in trainer.callback_handler.callbacks if type(each).__name__ == name]
+        for callback, state in zip(same, states if isinstance(states, list) else [states], strict=False):
+            for attribute, value in state.get("attributes", {}).items():
+                setattr(callback, attribute, value)
 
 
 def _plain(logged: Any) -> Any:

@@ -1,9 +1,13 @@
 """How does a restored state become a directory from which `Trainer.train()` resumes?
 
-File by file as the Trainer saves them, so that it loads them by its own code. Must not know where the state came from.
+File by file as the Trainer saves them, so that it loads them by its own code; and that none is left behind. Must not
+know where the state came from.
 """
 
+import hashlib
 import json
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +30,22 @@ class Restored:
     state: str
     """`trainer_state.json`; empty where this rank has none of its own."""
     streams: Mapping[str, Any] | None
+
+
+def new(place: str) -> Path:
+    """An empty folder in TMPDIR, for whoever has this place in the job."""
+    return Path(tempfile.mkdtemp(prefix=_prefix(place)))
+
+
+def clear(place: str) -> None:
+    """Remove what processes of this place have left there, killed before their first step: a whole state each."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_prefix(place)}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _prefix(place: str) -> str:
+    """Others may share TMPDIR, and find their own place by it alone."""
+    return f"checkpointheal-{hashlib.sha256(place.encode()).hexdigest()[:16]}-"
 
 
 def write(restored: Restored, folder: Path, rank: int | None) -> None:
