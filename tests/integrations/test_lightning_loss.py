@@ -1,4 +1,4 @@
-"""A Lightning Trainer's commits tell the loss of their step."""
+"""A Lightning Trainer's commits tell the loss of their step, and end with the training."""
 
 from pathlib import Path
 from typing import Any
@@ -56,3 +56,18 @@ def test_each_step_is_committed_with_the_loss_that_it_returned(tmp_path: Path, n
     assert len(returned) == 2 * len(POINTS)
     assert hearing.told == [(step, returned[step]) for step, _ in hearing.told]
     assert {step for step, _ in hearing.told} == {*returned} - {len(returned)}, "after the last one nothing is kept"
+
+
+class Validated(Net):
+    def validation_step(self, batch: Any, number: int) -> None:
+        """Nothing is measured."""
+
+
+def test_a_validation_after_the_training_commits_nothing(tmp_path: Path) -> None:
+    healed, model = healing.restore(), Validated()
+    hearing = healed.heal = Hearing()  # type: ignore[assignment]
+    trainer = a_trainer(tmp_path, max_steps=3)
+    healed.fit(trainer, model, StatefulDataLoader(POINTS), StatefulDataLoader(POINTS))
+    told = [*hearing.told]
+    trainer.validate(model, StatefulDataLoader(POINTS), verbose=False)
+    assert hearing.told == told

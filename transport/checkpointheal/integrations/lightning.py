@@ -89,11 +89,15 @@ class Healed:
         if self._has_trained:
             raise Misuse("this process has trained already: one fit() for each restore()")
         self._has_trained = True
-        trainer.callbacks.append(_Commits(self))  # behind all others, whose state is then that of the same step
+        commits = _Commits(self)
+        trainer.callbacks.append(commits)  # behind all others, whose state is then that of the same step
         if self.step is not None:
             trainer.strategy.checkpoint_io = _FromMemory(self._checkpoint(), trainer.strategy.checkpoint_io)
             ckpt_path = _FROM_MEMORY
-        trainer.fit(model, *loaders, ckpt_path=ckpt_path, **options)
+        try:
+            trainer.fit(model, *loaders, ckpt_path=ckpt_path, **options)
+        finally:  # a later validate() of this Trainer is no part of the job
+            trainer.callbacks.remove(commits)
         self.heal.done()
 
     def _checkpoint(self) -> dict[str, Any]:
