@@ -170,6 +170,7 @@ def test_an_end_that_nobody_could_be_told_of_is_told_to_the_next_agent(run, tmp_
         ([], 2, "there is no command to start"),
         (["--"], 2, "there is no command to start"),
         (["--", "no-such-command"], 127, "no-such-command: no such command"),
+        (["--warm", "--", "python3", "-u", "no-such-script.py"], 127, "no-such-script.py: no such file"),
         (["--restarts", "-1", "--", "true"], 2, "0 or more, not '-1'"),
         (["--backoff", "soon", "--", "true"], 2, "0 or more, not 'soon'"),
         (["--backoff", "inf", "--", "true"], 2, "0 or more, not 'inf'"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from checkpointheal.run.warmable import cold_because
+from checkpointheal.run.warmable import cold_because, missing_script
 
 PYTHON = sys.executable
 HARMLESS = [[], ["-u"], ["-bBOOdqsvxP"], ["-W", "error"], ["-Werror"], ["-X", "dev"], ["-uXdev"], ["-uX", "-E"]]
@@ -54,3 +54,13 @@ def test_a_name_on_the_path_is_followed(monkeypatch, elsewhere):
     assert cold_because(["python", "train.py"], PYTHON) is None
     monkeypatch.setenv("PATH", os.pathsep.join((str(elsewhere.parent), str(Path(PYTHON).parent))))
     assert cold_because(["python", "train.py"], PYTHON) is not None
+
+
+@pytest.mark.parametrize("options", HARMLESS)
+def test_a_script_that_is_not_there_is_known_before_it_is_started(options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").touch()
+    assert missing_script(["python", *options, "trian.py", "train.py"]) == "trian.py"
+    for program in (["train.py", "trian.py"], ["-m", "trian"], ["-c", "pass"], ["-"], []):
+        assert missing_script(["python3.11", *options, *program]) is None
+    assert missing_script(["torchrun", "trian.py"]) is None

@@ -14,7 +14,7 @@ from checkpointheal.run.loop import Loop
 from checkpointheal.run.ranks import arenas, variables
 from checkpointheal.run.restarts import Limits
 from checkpointheal.run.warm import FIRST, MODULES, Warm
-from checkpointheal.run.warmable import cold_because
+from checkpointheal.run.warmable import cold_because, missing_script
 from checkpointheal.saying import say
 
 COMMAND_NOT_FOUND, USAGE_ERROR = 127, 2
@@ -28,6 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser().error("there is no command to start: checkpointheal run -- python train.py")
     if shutil.which(command[0]) is None:
         say(f"checkpointheal run: {command[0]}: no such command\n", sys.stderr)
+        return COMMAND_NOT_FOUND
+    if (script := missing_script(command)) is not None:
+        say(f"checkpointheal run: {script}: no such file\n", sys.stderr)
         return COMMAND_NOT_FOUND
     try:
         if asked.nproc_per_node is None:

@@ -1,7 +1,8 @@
-"""Can this command be forked from a warm process, or has every start of it to be cold?
+"""Can this command be forked from a warm process, or has every start of it to be cold? Is its script there at all?
 
-Pure but for the look at what a name on PATH is. A warm process is started with the very words of the command, so that
-the interpreter's options hold for it too; only those that keep it from importing our hook speak against it.
+Pure but for the look at what a name on PATH, or a script, is. A warm process is started with the very words of the
+command, so that the interpreter's options hold for it too; only those that keep it from importing our hook speak
+against it.
 """
 
 import os
@@ -36,19 +37,34 @@ def _folder(python: str) -> Path:
     return Path(python).parent.resolve()
 
 
+def missing_script(command: Sequence[str]) -> str | None:
+    """The file that a Python is to run and that is not there; None where it is, or where none is named."""
+    if not Path(command[0]).name.startswith("python"):
+        return None
+    _, program = _read(command[1:])
+    return program if program and not os.path.exists(program) else None
+
+
 def _option_against(words: Sequence[str]) -> str | None:
-    """Read as the interpreter reads them, up to its program."""
-    left = list(words)
+    told, program = _read(words)
+    for each in told:
+        if each.startswith("--") or each[1:] in _WITHOUT_HOOK | _ENDS_AT_ONCE:
+            return f"the interpreter is told {each}"
+    return None if program is not None else "the interpreter is given no program"
+
+
+def _read(words: Sequence[str]) -> tuple[list[str], str | None]:
+    """The options, and the program's file, as the interpreter reads them. Empty: a program that is no file."""
+    told, left = list[str](), list(words)
     while left and left[0].startswith("-") and left[0] != "-":
         word = left.pop(0)
         if word.startswith("--"):
-            return f"the interpreter is told {word}"
+            return [*told, word], None
         for at, letter in enumerate(word[1:], start=2):
             if letter in _PROGRAM:
-                return None
-            if letter in _WITHOUT_HOOK | _ENDS_AT_ONCE:
-                return f"the interpreter is told -{letter}"
+                return told, ""
+            told.append(f"-{letter}")
             if letter in _WITH_VALUE:
                 del left[: not word[at:]]
                 break
-    return None if left and left[0] != "-" else "the interpreter is given no program"
+    return told, left[0] if left and left[0] != "-" else None
