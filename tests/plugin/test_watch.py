@@ -165,6 +165,12 @@ def test_without_a_terminal_it_writes_lines_until_it_is_interrupted(desktop: Des
         assert process.stderr.read() == ""
 
 
+def test_in_an_empty_namespace_it_says_that_it_waits(desktop: Desktop):
+    with started(desktop) as process:
+        assert process.stdout is not None
+        assert "there is no CheckpointHeal here yet: waiting for one" in process.stdout.readline()
+
+
 @pytest.mark.parametrize("verb", ["list", "watch"])
 def test_a_missing_right_ends_it_and_is_named(desktop: Desktop, verb: str):
     desktop.has(a_training_job())
