@@ -80,6 +80,12 @@ def test_what_could_never_be_is_refused_before_anything_starts(said: list[str], 
     assert "error: " in capsys.readouterr().err
 
 
+def test_a_value_that_is_too_large_is_told_with_its_option(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["--local-ranks", "65", "--", "true"])
+    assert "error: --local-ranks: Input should be less than or equal to 64\n" in capsys.readouterr().err
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[object]:
     started: list[Local] = []
@@ -130,7 +136,7 @@ def test_logs_that_can_go_nowhere_are_one_sentence(
     assert "name another folder with --dir" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_lets_the_trainers_leave_and_nothing_stays(start, tmp_path: Path, number: signal.Signals) -> None:
     goodbye = 'signal.signal(signal.SIGTERM, lambda *_: (leave("goodbye"), sys.exit(0)));'
     local = start(a_trainer(goodbye + READY), "--replicas", "2")
@@ -141,6 +147,19 @@ def test_a_signal_lets_the_trainers_leave_and_nothing_stays(start, tmp_path: Pat
     assert alive(pids) == []
     assert not local.memory().exists()
     assert len(list(tmp_path.glob("goodbye-*"))) == 2
+
+
+def test_one_that_was_started_by_nohup_goes_on_without_its_terminal(
+    start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    local = start(a_trainer(READY), "--replicas", "1", "--cold")
+    signal.signal(signal.SIGHUP, before)
+    local.ready(1)
+    local.process.send_signal(signal.SIGHUP)
+    (tmp_path / "go").touch()
+    _, err = local.process.communicate(timeout=SAFETY)
+    assert local.process.returncode == 0, err
 
 
 def test_a_second_signal_waits_for_nobody(start) -> None:

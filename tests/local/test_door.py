@@ -1,8 +1,10 @@
 """A job of this machine is asked for a drill from another terminal, by its socket and by nothing else."""
 
 import asyncio
+import os
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -168,3 +170,28 @@ def test_a_drill_that_takes_too_long_is_not_waited_for(root: Path, capsys: pytes
 
     running(story())
     assert "the drill of local-1 did not end within 0.1 s" in capsys.readouterr().err
+
+
+def test_a_drill_that_passed_says_so_by_its_status_though_nobody_reads_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w", buffering=1) as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        assert asked(root, PASSED) == 0
+        monkeypatch.undo()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writer)
+
+
+def test_a_drill_without_any_standard_output_has_a_status_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert asked(root, REFUSED) == 1
+
+
+@pytest.mark.parametrize("seconds", ["nan", "-1", "0", "inf", "soon"])
+def test_a_wait_for_no_time_or_for_ever_is_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        drill_command.main(["--timeout", seconds])
+    assert refused.value.code == 2
+    assert f"more than 0 seconds, not '{seconds}'" in capsys.readouterr().err

@@ -65,6 +65,18 @@ def test_an_agent_finds_all_that_it_reads(tmp_path: Path) -> None:
     assert (read.arena, read.slots, read.report_every) == (site.arena("u1"), 4, 0.5)
 
 
+@pytest.mark.parametrize("spare", [0, 1])
+def test_what_an_agent_leaves_in_tmpdir_goes_with_its_pod_unless_a_socket_there_had_too_long_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spare: int
+) -> None:
+    site = a_site(tmp_path, environment={"TMPDIR": "theirs"})
+    arena = str(site.arena("u1"))
+    socket_path = arena + "/pymp-12345678/listener-12345678"
+    monkeypatch.setattr(places, "_LONGEST_PATH", len(socket_path) - spare)
+    assert environment(site, a_claim(), "agent")["TMPDIR"] == (arena if spare == 0 else "theirs")
+    assert environment(site, a_claim(), "run")["TMPDIR"] == "theirs"
+
+
 def test_a_trainer_finds_all_that_it_reads(tmp_path: Path) -> None:
     site, claim = a_site(tmp_path), a_claim(MemberId(replica=1))
     read = TrainerSettings.from_environment(environment(site, claim, "run"), private_limit=1)

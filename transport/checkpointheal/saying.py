@@ -26,7 +26,7 @@ def say(text: str, stream: TextIO | None) -> None:
 class Saying:
     """A stream that raises nothing, for those who write by themselves; in all else it is like the one it is made of."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:

@@ -30,6 +30,8 @@ from checkpointheal_operator.local.places import free_port
 from checkpointheal_operator.local.settings import LocalSettings
 
 RANKS = 3
+REFERENCE, HEALED, RESTART = "reference", "healed", "restart"
+"""Folders of the three runs."""
 SCRIPT = "checkpointheal.demo.train"
 CHECKPOINT_EVERY = 8
 STEPS_AT_LEAST = 16
@@ -44,8 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(argv)
     os.environ.update(QUIET)
     with tempfile.TemporaryDirectory(prefix="checkpointheal-demo-") as temporary:
-        folder = asked.keep or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = _kept(asked.keep) if asked.keep else Path(temporary)
         console = Console(highlight=False)
         result = asyncio.run(Demo(folder, asked.steps, console).run())
     console.print(heal_table(result))
@@ -68,19 +69,19 @@ class Demo:
         """Everything. Raises plain.Failed where there is nothing to compare with."""
         with self._screen as screen:
             screen.begin(f"1  {RANKS} replicas of a small GPT train {self._steps} steps; nothing happens to them")
-            reference = self._launch("reference")
+            reference = self._launch(REFERENCE)
             await self._watched(train(reference), reference.progress)
             screen.begin("2  the same training, healed, in a bad hour")
             scenes, progress = await self._heal()
             screen.begin("3  the usual way: one is killed, all start again from the last torch.save checkpoint")
-            launch = self._launch("restart")
+            launch = self._launch(RESTART)
             recovering = recover_from_checkpoint(launch, every=CHECKPOINT_EVERY, kill_at=2 * CHECKPOINT_EVERY - 4)
             restarted = await self._watched(recovering, launch.progress)
-        verdict = compare(reference.folder, self._folder / "healed", RANKS)
+        verdict = compare(reference.folder, self._folder / HEALED, RANKS)
         return conclude(scenes, verdict, restarted, progress.computed_again())
 
     async def _heal(self) -> tuple[tuple[SceneResult, ...], Progress]:
-        folder = self._folder / "healed"
+        folder = self._folder / HEALED
         folder.mkdir()
         progress = Progress(folder, RANKS)
         settings = LocalSettings(
@@ -128,6 +129,17 @@ class Demo:
             for refusal in decision.refusals:
                 self._screen.say(f"    not {refusal.pod or refusal.member}: {refusal.reason}, {refusal.message}")
         del view
+
+
+def _kept(folder: Path) -> Path:
+    """The folder, made where it is missing; an end with a sentence where it cannot be used."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _parser().error(f"--keep {folder}: {error.strerror}")
+    if any((folder / name).exists() for name in (REFERENCE, HEALED, RESTART)):
+        _parser().error(f"--keep {folder} holds an earlier demo: name another folder, or remove it")
+    return folder
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TextIO, cast
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from rich.console import Console
 
 from checkpointheal.saying import Saying, say
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = settings_of(asked, command)
     except ValidationError as error:
-        parser().error("; ".join(each["msg"].removeprefix("Value error, ") for each in error.errors()))
+        parser().error("; ".join(map(_named, error.errors())))
     screen = _screen(asked)
     try:
         log = OperatorLog(settings.logs, screen.noted)
@@ -136,6 +137,12 @@ def _policy(asked: argparse.Namespace) -> Policy:
     )
 
 
+def _named(error: ErrorDetails) -> str:
+    """What is wrong, and with which option where it is the value of one."""
+    sentence = error["msg"].removeprefix("Value error, ")
+    return ": ".join([*(f"--{str(field).replace('_', '-')}" for field in error["loc"]), sentence])
+
+
 def _screen(asked: argparse.Namespace) -> Lines | LiveView:
     out: TextIO | None = sys.stdout  # None where it was closed before we began
     if out is None or asked.plain or not out.isatty():
@@ -169,9 +176,13 @@ async def _train(settings: LocalSettings, screen: Lines | LiveView, log: Operato
 
 
 async def _until_over(job: LocalJob, noted: Callable[[str], None]) -> tuple[int, str]:
-    """A first signal lets the trainers leave; a second one ends everything at once. SIGUSR1 only lets go of a hold."""
+    """A first signal lets the trainers leave; a second one ends everything at once. SIGUSR1 only lets go of a hold.
+
+    A terminal that hangs up is such a signal, but not to one that was started by `nohup`.
+    """
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    hangs_up = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+    for number in (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hangs_up else ())):
         asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, job.let_fall_back)
     async with job:

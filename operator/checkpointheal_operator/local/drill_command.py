@@ -7,7 +7,9 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from typing import TextIO, cast
 
+from checkpointheal.saying import Saying, say
 from checkpointheal_operator.api.drill_record import drill_status
 from checkpointheal_operator.core.view import DrillRecord
 from checkpointheal_operator.local import door
@@ -48,17 +50,27 @@ def parser() -> argparse.ArgumentParser:
         "job", nargs="?", default="", metavar="JOB", help="as `local` calls it, where there are several"
     )
     parser.add_argument(
-        "--timeout", type=float, default=300.0, metavar="SECONDS", help="how long to wait for its end (%(default)g)"
+        "--timeout", type=_seconds, default=300.0, metavar="SECONDS", help="how long to wait for its end (%(default)g)"
     )
     return parser
 
 
 def _tell(drill: DrillRecord) -> int:
     status = drill_status(drill)
-    write(console_on(sys.stdout), told(status) if status is not None else ())
+    write(console_on(cast("TextIO", Saying(sys.stdout))), told(status) if status is not None else ())
     return PASSED if drill.passed else NOT_PASSED
 
 
 def _complain(*sentences: str) -> int:
-    sys.stderr.write(f"checkpointheal drill: {': '.join(sentences)}\n")
+    say(f"checkpointheal drill: {': '.join(sentences)}\n", sys.stderr)
     return USAGE_ERROR
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"more than 0 seconds, not {text!r}")
+    return seconds

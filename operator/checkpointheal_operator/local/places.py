@@ -24,6 +24,9 @@ LOOPBACK = "127.0.0.1"
 SECRETS = frozenset({"CHECKPOINTHEAL_TOKEN", "CHECKPOINTHEAL_PEER_KEY", "CHECKPOINTHEAL_GATEWAY"})
 FOLDERS = "checkpointheal-"
 """How the folder of each job's memory begins."""
+_LONGEST_PATH = 107
+"""Characters of a socket's path."""
+_SOCKETS = len("/pymp-12345678/listener-12345678")
 _PORTS = range(10_000, 65_536)
 
 
@@ -113,7 +116,13 @@ def _agents(site: Site, claim: Claim) -> dict[str, str]:
         "CHECKPOINTHEAL_PORT": "0",
         "CHECKPOINTHEAL_SLOTS": str(site.settings.slots),
         "CHECKPOINTHEAL_REPORT_EVERY": str(site.settings.report_every),
+        **_scratch(site.arena(claim.uid)),
     }
+
+
+def _scratch(arena: Path) -> dict[str, str]:
+    """An agent is killed, and what it made to speak with its children would stay: here it goes with the pod."""
+    return {"TMPDIR": str(arena)} if len(str(arena)) + _SOCKETS <= _LONGEST_PATH else {}
 
 
 def _trainers(site: Site, claim: Claim) -> dict[str, str]:

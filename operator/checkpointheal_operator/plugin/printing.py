@@ -35,7 +35,7 @@ def write(console: Console, page: Page) -> None:
         return
     with console.capture() as captured:
         _draw(console, page)
-    console.file.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+    console.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
 def _draw(console: Console, page: Page) -> None:
