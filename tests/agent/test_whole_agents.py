@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +16,7 @@ import torch
 import builders_agent as agents
 import builders_transfer
 import builders_trust as build
-from checkpointheal.agent import flaws
+from checkpointheal.agent import again, flaws
 from checkpointheal.agent.agent import Agent
 from checkpointheal.arena import room
 from checkpointheal.contract.base import Message
@@ -40,6 +41,7 @@ from checkpointheal.contract.trainer import (
     Wait,
     Waiting,
 )
+from checkpointheal.errors import ArenaDoesNotFit
 from checkpointheal_operator.gateway.authority import Authority
 
 AUTHORITY = Authority.begin(build.GATEWAY, build.NOW)
@@ -444,6 +446,90 @@ def test_the_first_steps_of_an_epoch_are_reported_with_what_the_loop_told_and_th
             report = await cluster.once(0, lambda report: bool(report.passed) and bool(report.passed[0].state_digest))
             assert report.passed == (Passed(epoch=1, signals=told, **dict(identity)),)
             writer.close()
+
+    asyncio.run(story())
+
+
+class Room:
+    """Of an arena's medium: while there is none, what is handed here fails as a write there would."""
+
+    def __init__(self, is_left: bool) -> None:
+        self.is_left = is_left
+
+    def fails_without(self, owner: object, name: str, error: Exception) -> None:
+        does = getattr(owner, name)
+
+        def write(*said: object, **named: object) -> object:
+            if not self.is_left:
+                raise error
+            return does(*said, **named)
+
+        setattr(owner, name, write)
+
+
+async def a_waiting_trainer(cluster: Cluster) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_unix_connection(cluster.home / "arena-0" / SOCKET_NAME)
+    for word in (Hello(role="trainer", incarnation="t1", pid=1), Wait(request=1, budget=180)):
+        writer.write(word.model_dump_json().encode() + b"\n")
+    await cluster.once(0, lambda report: report.trainer.state == "waiting")
+    return reader, writer
+
+
+def test_an_answer_that_cannot_be_remembered_for_want_of_room_is_given_once_there_is_room(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(again, "PAUSE", 0.01)
+
+    async def story() -> None:
+        async with a_cluster(home) as cluster, cluster.agent(0) as agent:
+            reader, writer = await a_waiting_trainer(cluster)
+            room = Room(is_left=False)
+            room.fails_without(agent._remembered, "grow", OSError(errno.ENOSPC, "No space left on device"))
+            cluster.gateway.hub.order({"uid-0": Orders(revision=1, epoch=EpochOrder(epoch=1, over=False))})
+            told = await cluster.once(0, lambda report: report.conditions != ())
+            assert told.conditions == ("ArenaUnusable",)
+            room.is_left = True
+            assert isinstance(AGENT_SAYS.validate_json(await reader.readline()), Restored)
+            writer.close()
+
+    asyncio.run(story())
+    assert caplog.text.count("what is due cannot be done now") == 1, "however often it is tried"
+
+
+def test_a_private_part_that_came_back_to_no_room_is_a_flaw_and_is_fetched_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(again, "PAUSE", 0.01)
+    identity, _ = builders_transfer.put(home / "arena-0", builders_transfer.a_state(20))
+
+    async def story() -> None:
+        async with a_cluster(home) as cluster, cluster.agent(0) as agent, cluster.agent(2) as buddy:
+            reader, writer = await a_waiting_trainer(cluster)
+            buddy._peer_door._keep.put(agents.a_member(0), identity.step, b"stream", ())
+            holder = peer_of(await cluster.once(2, lambda report: report.private_held != ()))
+            agent._arena.keep_private(())
+            room = Room(is_left=False)
+            room.fails_without(agent._arena, "write_private", ArenaDoesNotFit("no room for private part"))
+            order = EpochOrder(epoch=1, over=False, step=identity.step)
+            cluster.gateway.hub.order({"uid-0": Orders(revision=1, epoch=order, private_from=(holder,))})
+            told = await cluster.once(0, lambda report: report.conditions != ())
+            assert told.conditions == ("ArenaDoesNotFit",)
+            room.is_left = True
+            assert isinstance(AGENT_SAYS.validate_json(await reader.readline()), Restored)
+            assert agent._arena.read_private(identity.step) == b"stream"
+            writer.close()
+
+    asyncio.run(story())
+
+
+def test_a_look_that_is_still_to_come_ends_with_its_agent(home: Path) -> None:
+    async def story() -> None:
+        async with a_cluster(home) as cluster:
+            async with cluster.agent(0) as agent:
+                agent._again.failed(OSError(errno.ENOSPC, "No space left on device"))
+                coming = agent._again._next
+                assert coming is not None
+            assert coming.cancelled()
 
     asyncio.run(story())
 

@@ -5,13 +5,13 @@ again. It never ends because of a transfer or a peer. Must not know torch.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 
 import aiohttp
 
+from checkpointheal.agent.again import Again
 from checkpointheal.agent.background import Background
 from checkpointheal.agent.credentials import Credentials, GatewayAccess, Renewal
 from checkpointheal.agent.drilling import Drilling
@@ -29,7 +29,7 @@ from checkpointheal.agent.duties import (
     duties,
 )
 from checkpointheal.agent.fetching import Fetching
-from checkpointheal.agent.flaws import Flaws, flaw_of
+from checkpointheal.agent.flaws import Flaws
 from checkpointheal.agent.gateway_link import GatewayLink
 from checkpointheal.agent.giving import Giving
 from checkpointheal.agent.keep import Keep
@@ -55,8 +55,6 @@ from checkpointheal.contract.orders import NOT_KNOWN, Orders
 from checkpointheal.contract.report import Flaw
 from checkpointheal.errors import CheckpointHealError
 
-log = logging.getLogger("checkpointheal.agent")
-
 
 class Agent:
     """One seat's. `run()` returns only when cancelled."""
@@ -69,6 +67,7 @@ class Agent:
         self._remembered = Remembered(settings.arena)
         self._seen = TrainerSeen(self._remembered)
         self._flaws = Flaws(time.monotonic)
+        self._again = Again(self._look_again, self._flaws)
         keep = Keep()
         self._passed = PassedSteps()
         self._access = GatewayAccess(settings)
@@ -117,6 +116,7 @@ class Agent:
             stack.callback(self._transfers.close)
             stack.callback(self._drilling.close)
             stack.callback(self._shelf.close)
+            stack.callback(self._again.close)
             stack.push_async_callback(self._peer_door.close)
             stack.push_async_callback(self._trainer_door.close)
             self._reporting.endpoint = await self._peer_door.open(self._settings.host, self._settings.port)
@@ -157,10 +157,9 @@ class Agent:
         try:
             for duty in duties(self._sight(), self._orders):
                 self._do(duty)
-            self._flaws.over("duties")
+            self._again.done()
         except (CheckpointHealError, OSError) as error:
-            log.error("what is due cannot be done now: %s", error)
-            self._flaws.found("duties", flaw_of(error))
+            self._again.failed(error)
 
     def _sight(self) -> Sight:
         return Sight(
@@ -200,8 +199,12 @@ class Agent:
                 self._background.begin(self._then_look(self._private.fetch(step, holders)))
 
     async def _then_look(self, work: Coroutine[None, None, None]) -> None:
-        await work
-        self._look_again()
+        try:
+            await work
+        except (CheckpointHealError, OSError) as error:
+            self._again.failed(error)
+        else:
+            self._look_again()
 
     async def _hear(self, hello: words.Hello, said: words.TrainerSays) -> None:
         self._seen.hear(hello, said)
