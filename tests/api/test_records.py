@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,8 +17,9 @@ from checkpointheal_operator.api.epoch_record import epoch_record, epoch_status,
 from checkpointheal_operator.api.heal import TOLD_CANDIDATES, Heal
 from checkpointheal_operator.api.heal_record import assignment_spec, heal_record, heal_spec, heal_status, with_epoch
 from checkpointheal_operator.api.job_status import CheckpointHealStatus
-from checkpointheal_operator.api.told import told
+from checkpointheal_operator.api.told import is_said_otherwise, told
 from checkpointheal_operator.core.reasons import Cause, Reason, Rung
+from checkpointheal_operator.core.status import Condition as Fact
 from checkpointheal_operator.core.status import heal_conditions
 from checkpointheal_operator.core.view import (
     EpochMember,
@@ -254,3 +256,18 @@ def test_of_a_heal_that_an_older_operator_assigned_the_refusals_stand_in_the_sta
     bare = heal.spec.assignment.model_copy(update={"candidates": ()})
     older = heal.model_copy(update={"spec": heal.spec.model_copy(update={"assignment": bare})})
     assert heal_record(older).refusals == heal_record(heal).refusals != ()
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "differs"),
+    [
+        ("1/0 was last heard 7.0 s ago", "1/0 was last heard 12 s ago", False),
+        ("no buddy takes the part of step 7: x", "no buddy takes the part of step 8: x", False),
+        ("no pod holds the place of 1/0", "no pod holds the place of 2/0", True),
+        ("2 of 3 replicas", "3 of 3 replicas", True),
+    ],
+)
+def test_a_sentence_is_another_one_if_more_than_ages_and_steps_differ(before, now, differs):
+    (first,) = told([Fact(type="Degraded", status=True, reason="X", message=before)], (), NOW, 1)
+    (second,) = told([Fact(type="Degraded", status=True, reason="X", message=now)], (first,), NOW, 1)
+    assert is_said_otherwise((second,), (first,)) == differs

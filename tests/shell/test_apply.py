@@ -8,7 +8,18 @@ import pytest
 from builders_absence import LATER as MUCH_LATER
 from builders_absence import a_short_job, back
 from builders_api import JOB, WHERE, a_policy, set_pods
-from builders_core import NOW, a_job, ended, m, replaced, with_received, with_report, with_trainer, with_transfer
+from builders_core import (
+    NOW,
+    a_job,
+    ended,
+    m,
+    replaced,
+    with_heard,
+    with_received,
+    with_report,
+    with_trainer,
+    with_transfer,
+)
 from checkpointheal.contract.report import Passed
 from checkpointheal.contract.signals import Signals
 from checkpointheal_operator.api.epoch_record import epoch_status
@@ -33,6 +44,7 @@ from checkpointheal_operator.shell.cluster import (
 from checkpointheal_operator.shell.gather import Reader, policy_label
 from checkpointheal_operator.shell.look import LATER, REFUSED, SOON, pause
 from checkpointheal_operator.shell.objects import Listening, view_of
+from checkpointheal_operator.shell.telling import TOLD_EVERY
 from fake_cluster import FakeCluster
 
 
@@ -273,6 +285,50 @@ def test_a_job_is_told_once_while_nothing_changes():
         over = ended(VIEW, "2/0", reason="TrainerGone", message="gone")
         await desk.tell(over, NOW + 3)
         assert {each["type"]: each["lastTransitionTime"] for each in _conditions(cluster)} == before
+
+    asyncio.run(go())
+
+
+def speaking(view: JobView, now: float) -> JobView:
+    for each in view.heard:
+        view = with_heard(view, each.report.member, at=now)
+    return view
+
+
+def test_of_whom_a_job_waits_for_it_is_told_again_though_not_at_every_look():
+    def without(view: JobView, *members: str) -> JobView:
+        pods = tuple(each for each in view.pods if str(each.member) not in members)
+        heard = tuple(each for each in view.heard if str(each.report.member) not in members)
+        return view.model_copy(update={"pods": pods, "heard": heard})
+
+    def degraded(cluster: FakeCluster) -> str:
+        return next(each["message"] for each in _conditions(cluster) if each["type"] == "Degraded")
+
+    async def go() -> None:
+        cluster, view = a_cluster(a_job(3)), a_job(3)
+        for after, gone, told in [
+            (0, ("1/0",), ["1/0"]),
+            (1, ("1/0", "2/0"), ["1/0"]),
+            (TOLD_EVERY, ("1/0", "2/0"), ["1/0", "2/0"]),
+            (TOLD_EVERY + 1, ("2/0",), ["1/0", "2/0"]),
+            (2 * TOLD_EVERY, ("2/0",), ["2/0"]),
+            (9 * TOLD_EVERY, ("2/0",), ["2/0"]),
+        ]:
+            await (await desk_of(cluster)).tell(without(speaking(view, NOW + after), *gone), NOW + after)
+            assert [each for each in ("1/0", "2/0") if f"place of {each}" in degraded(cluster)] == told
+        assert cluster.calls == [("patch status of", "checkpointheals")] * 3
+
+    asyncio.run(go())
+
+
+def test_an_age_alone_is_worth_no_write():
+    async def go() -> None:
+        cluster, view = a_cluster(a_job()), a_job()
+        for after in range(0, 100, 7):
+            silent = with_heard(speaking(view, NOW + after), m("1/0"), at=NOW - 100)
+            await (await desk_of(cluster)).tell(silent, NOW + after)
+        assert "was last heard 100.0 s ago" in _conditions(cluster)[2]["message"]
+        assert cluster.calls == [("patch status of", "checkpointheals")]
 
     asyncio.run(go())
 

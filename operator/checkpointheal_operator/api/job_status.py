@@ -173,3 +173,4 @@ class CheckpointHealStatus(Part):
         default=(), max_length=16384, description="What lost pods last held.", json_schema_extra=by_key("member")
     )
     drill: DrillStatus | None = Field(default=None, description="The latest drill.")
+    told_at: MicroTime | None = Field(default=None, description="When this was written.")

@@ -4,6 +4,7 @@ A condition keeps the time of its last change; an open heal is not unhealed, it 
 condition is derived from.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 
 from checkpointheal_operator.api.base import Condition, second
@@ -29,9 +30,21 @@ def told(
 
 
 def is_news(found: Sequence[Condition], before: Sequence[Condition]) -> bool:
-    """Whether people would learn anything: messages may hold an age, which changes at every look."""
+    """Whether people would learn at once that something else is so, or so for another reason."""
 
     def gist(each: Condition) -> tuple[str, str, str, int | None]:
         return each.type, each.status, each.reason, each.observed_generation
 
     return list(map(gist, found)) != list(map(gist, before))
+
+
+def is_said_otherwise(found: Sequence[Condition], before: Sequence[Condition]) -> bool:
+    """Whether the sentences differ by more than ages and steps, which are others at every look."""
+
+    def gist(each: Condition) -> str:
+        return _COUNTED.sub("", each.message)
+
+    return list(map(gist, found)) != list(map(gist, before))
+
+
+_COUNTED = re.compile(r"\b[0-9]+(\.[0-9]+)? s\b|\bstep [0-9]+\b")

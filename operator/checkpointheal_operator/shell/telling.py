@@ -15,7 +15,7 @@ from checkpointheal_operator.api.epoch_record import epoch_status, witness
 from checkpointheal_operator.api.heal import Heal, HealStatus
 from checkpointheal_operator.api.heal_record import HEALED, heal_status
 from checkpointheal_operator.api.job_status import CheckpointHealStatus
-from checkpointheal_operator.api.told import is_news, told
+from checkpointheal_operator.api.told import is_news, is_said_otherwise, told
 from checkpointheal_operator.core.diagnosis import Finding
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.status import Condition as Fact
@@ -27,7 +27,10 @@ COMPONENT = "checkpointheal"
 LONGEST = 1024
 """Characters of an Event's message that the API takes."""
 TOLD_EVERY = 5.0
-"""Seconds between two writes of an open heal's progress; a shorter heal is told once, at its end."""
+"""Seconds between two writes of an open heal's progress; a shorter heal is told once, at its end.
+
+And those until a job is told again that is as it was, in another sentence: of whom it waits for.
+"""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def job_status(said: Told, stored: CheckpointHeal) -> CheckpointHealStatus:
 def standing_back_status(found: tuple[Fact, ...], now: float, stored: CheckpointHeal) -> CheckpointHealStatus:
     """Why the job is left alone; what its policy remembers stays as it is."""
     conditions = told(found, stored.status.conditions, now, stored.metadata.generation)
-    update = {"conditions": conditions, "observed_generation": stored.metadata.generation}
+    update = {"conditions": conditions, "observed_generation": stored.metadata.generation, "told_at": now}
     return stored.status.model_copy(update=update)
 
 
@@ -63,7 +66,7 @@ def is_job_due(said: Told, stored: CheckpointHeal) -> bool:
 def is_job_news(status: CheckpointHealStatus, stored: CheckpointHealStatus) -> bool:
     """Whether it is worth a write though nothing was decided."""
     told_anew = (status.job, status.remembered) != (stored.job, stored.remembered)
-    return told_anew or is_news(status.conditions, stored.conditions)
+    return told_anew or is_news(status.conditions, stored.conditions) or _is_told_otherwise(status, stored)
 
 
 def progress(said: Told, record: HealRecord, stored: Heal) -> HealStatus:
@@ -101,10 +104,9 @@ def is_progress_due(said: Told, record: HealRecord, stored: Heal) -> bool:
 
 def is_progress_news(status: HealStatus, stored: HealStatus) -> bool:
     """Whether it says anything else than what stands there."""
-    return is_news(status.conditions, stored.conditions) or (status.transfer, status.candidates) != (
-        stored.transfer,
-        stored.candidates,
-    )
+    told_anew = (status.transfer, status.candidates) != (stored.transfer, stored.candidates)
+    conditions = status.conditions, stored.conditions
+    return told_anew or is_news(*conditions) or is_said_otherwise(*conditions)
 
 
 def is_told_held(status: HealStatus) -> bool:
@@ -203,7 +205,14 @@ def _job_news(said: Told, stored: CheckpointHeal) -> CheckpointHealStatus:
         job=said.view.job,
         remembered=tuple(map(witness, said.view.remembered)),
         drill=drill_status(said.view.drill),
+        told_at=said.now,
     )
+
+
+def _is_told_otherwise(status: CheckpointHealStatus, stored: CheckpointHealStatus) -> bool:
+    """Where many come and go at once the sentence changes at every look: once in a while is enough."""
+    is_due = (status.told_at or 0.0) >= (stored.told_at or 0.0) + TOLD_EVERY
+    return is_due and is_said_otherwise(status.conditions, stored.conditions)
 
 
 def _open(condition: Condition) -> Condition:
