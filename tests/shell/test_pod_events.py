@@ -16,7 +16,7 @@ from checkpointheal_operator.shell import pod_events
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, EVENTS, PODS, Refused, Unreachable
 from checkpointheal_operator.shell.look import Surroundings
 from checkpointheal_operator.shell.mirror import Mirror
-from checkpointheal_operator.shell.pod_events import ALONE_AFTER, ROUND_EVERY, PodEvents
+from checkpointheal_operator.shell.pod_events import ALONE_AFTER, AT_WORK, ROUND_EVERY, PodEvents
 from checkpointheal_operator.shell.slim import slim_pod
 from fake_cluster import FakeCluster
 
@@ -29,7 +29,8 @@ class Desk:
         self.mirrors = {CHECKPOINTHEALS: Mirror(lambda *_: None), PODS: Mirror(lambda *_: None, slim_pod)}
         around = Surroundings(self.cluster, lambda: NOW + self.now, self.metrics)
         self.heard: list[Heard] = []
-        self.events = PodEvents(around, self.mirrors, lambda: self.heard, lambda: self.now)
+        self.asked = 0
+        self.events = PodEvents(around, self.mirrors, self._hear, lambda: self.now)
 
     def add_policy(self) -> None:
         self.mirrors[CHECKPOINTHEALS].put(self.cluster.put(CHECKPOINTHEALS, a_policy()))
@@ -47,6 +48,10 @@ class Desk:
         asyncio.run(self.events.look())
         return [(each["involvedObject"]["uid"], each["reason"]) for each in self.cluster.all(EVENTS)]
 
+    def _hear(self) -> list[Heard]:
+        self.asked += 1
+        return self.heard
+
     def troubled(self, reason: str) -> float | None:
         return self.metrics.registry.get_sample_value("checkpointheal_pods_in_trouble", {"reason": reason})
 
@@ -58,6 +63,11 @@ def without_agent(pod: Json) -> None:
 def without_image(pod: Json) -> None:
     waiting = {"waiting": {"reason": "ImagePullBackOff"}}
     pod["status"]["initContainerStatuses"] = [{"name": AGENT, "image": "registry/agent:1", "state": waiting}]
+
+
+def that_was_out_of_memory(pod: Json) -> None:
+    last = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
+    pod["status"]["initContainerStatuses"] = [{"name": AGENT, "image": "i", "state": {"running": {}}, "lastState": last}]
 
 
 @pytest.mark.parametrize(
@@ -198,3 +208,33 @@ def test_a_pod_that_is_gone_is_forgotten():
     desk.mirrors[PODS].drop(uid)
     desk.after(ROUND_EVERY)
     assert (desk.events._told, desk.events._alone, desk.troubled("NotInjected")) == (set(), {}, None)
+
+
+def test_a_pod_whose_agent_speaks_again_is_in_trouble_no_more_though_its_object_tells_of_the_end_before():
+    desk = Desk()
+    desk.add_policy()
+    uid = desk.add_pod("0/0", that_was_out_of_memory)
+    assert desk.after(0) == [(uid, "AgentOutOfMemory")]
+    assert desk.troubled("AgentOutOfMemory") == 1
+    desk.heard = [heard(a_report(m("0/0"), 10, pod_uid=uid), NOW + ROUND_EVERY)]
+    desk.after(ROUND_EVERY)
+    assert desk.troubled("AgentOutOfMemory") is None
+    desk.after(AT_WORK + 1)
+    assert desk.troubled("AgentOutOfMemory") == 1, "it has fallen silent again"
+
+
+def test_an_agent_at_work_does_not_select_its_pod():
+    desk = Desk()
+    uid = desk.add_pod()
+    desk.after(0)
+    desk.heard = [heard(a_report(m("0/0"), 10, pod_uid=uid), NOW + ALONE_AFTER)]
+    desk.after(ALONE_AFTER)
+    assert desk.troubled("NoPolicy") == 1
+
+
+def test_reports_are_put_in_order_once_however_many_namespaces_there_are():
+    desk = Desk()
+    for number in range(5):
+        desk.add_pod(f"{number}/0", lambda pod, number=number: pod["metadata"].update(namespace=f"team-{number}"))
+    desk.after(0)
+    assert desk.asked == 1

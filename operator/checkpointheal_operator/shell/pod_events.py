@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from checkpointheal.contract.log_lines import about
-from checkpointheal.contract.report import AgentReport
 from checkpointheal.contract.seats import local_rank_of, pod_of, seat_name
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.policy import matches
 from checkpointheal_operator.core.pod_trouble import is_over, no_policy, trouble
 from checkpointheal_operator.core.protection import flaws_of
 from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.core.status import NO_AGENT
 from checkpointheal_operator.core.view import Heard, Trouble
 from checkpointheal_operator.shell.cluster import (
     CHECKPOINTHEALS,
@@ -42,10 +42,14 @@ RESTS = 20
 """Times as long as it looked: healing needs the time more."""
 AT_ONCE = 50
 """Events in a row: where a webhook was down for a thousand pods, healing goes first."""
+AT_WORK = 15.0
+"""Seconds for which an agent that was heard is at work, whatever its pod's object still says of how it ended once."""
 BREATH = 500
 """Pods that are looked at before anybody else may go on."""
 
 Found = tuple[Json, Trouble]
+Agents = Mapping[str, list[Heard]]
+"""Of each pod all its seats', the first one's first."""
 
 
 class PodEvents:
@@ -87,31 +91,36 @@ class PodEvents:
         self._beat = self._steady()
         everywhere = self._beat >= self._round_at + ROUND_EVERY
         namespaces, self._noticed = self._pods.namespaces() if everywhere else self._noticed, set()
-        found = [each for namespace in sorted(namespaces) for each in await self._troubles(namespace)]
+        agents = _by_pod(self._heard())
+        found = [each for namespace in sorted(namespaces) for each in await self._troubles(namespace, agents)]
         if everywhere:
             self._round_at = self._beat
-            self._around.metrics.troubled(Counter(said.reason for _, said in found))
+            standing = (said.reason for pod, said in found if not self._is_past(said, agents.get(_uid(pod), ())))
+            self._around.metrics.troubled(Counter(standing))
             self._told = {each for each in self._told if self._pods.by_uid(each[0])}
             self._alone = {uid: since for uid, since in self._alone.items() if self._pods.by_uid(uid)}
         await self._tell([each for each in found if _mark(each) not in self._told][:AT_ONCE])
 
-    async def _troubles(self, namespace: str) -> list[Found]:
+    async def _troubles(self, namespace: str, agents: Agents) -> list[Found]:
         policies = [selector for _, selector in selectors(self._policies.inside(namespace))]
         found: list[Found] = []
-        reports = _by_pod(each.report for each in self._heard())
         for number, pod in enumerate(self._pods.inside(namespace), start=1):
             labels = pod["metadata"].get("labels", {})
             alone = self._is_alone(pod, not any(matches(each, labels) for each in policies))
             said = trouble(pod) or (no_policy(pod) if alone else None)
             if said is not None:
                 found.append((pod, said))
-            found += [(pod, flaw) for flaw in _flaws(pod, reports.get(pod["metadata"]["uid"], ()))]
+            found += [(pod, flaw) for flaw in _flaws(pod, agents.get(_uid(pod), ()))]
             if number % BREATH == 0:
                 await asyncio.sleep(0)
         return found
 
+    def _is_past(self, said: Trouble, agents: Iterable[Heard]) -> bool:
+        """An object tells of an agent's last end for as long as it stands, however well the next one is."""
+        return said.reason in NO_AGENT and any(each.at >= self._around.clock() - AT_WORK for each in agents)
+
     def _is_alone(self, pod: Json, unselected: bool) -> bool:
-        uid = pod["metadata"]["uid"]
+        uid = _uid(pod)
         if not unselected:
             self._alone.pop(uid, None)
             return False
@@ -136,19 +145,19 @@ class PodEvents:
             self._beat = self._steady()
 
 
-def _by_pod(reports: Iterable[AgentReport]) -> dict[str, list[AgentReport]]:
-    """Of all its seats, the first one's first."""
-    found: dict[str, list[AgentReport]] = {}
-    for each in sorted(reports, key=lambda report: local_rank_of(report.pod_uid)):
-        found.setdefault(pod_of(each.pod_uid), []).append(each)
+def _by_pod(heard: Iterable[Heard]) -> Agents:
+    found: dict[str, list[Heard]] = {}
+    for each in sorted(heard, key=lambda heard: local_rank_of(heard.report.pod_uid)):
+        found.setdefault(pod_of(each.report.pod_uid), []).append(each)
     return found
 
 
-def _flaws(pod: Json, reports: Iterable[AgentReport]) -> tuple[Trouble, ...]:
+def _flaws(pod: Json, agents: Iterable[Heard]) -> tuple[Trouble, ...]:
     """The same flaw of several seats is told once: its remedy is the pod's."""
     if is_over(pod):
         return ()
     name = pod["metadata"]["name"]
+    reports = (each.report for each in agents)
     seats = ((seat_name(name, local_rank_of(each.pod_uid), each.local_ranks), each) for each in reports)
     first: dict[Reason, Trouble] = {}
     for seat, report in seats:
@@ -157,5 +166,9 @@ def _flaws(pod: Json, reports: Iterable[AgentReport]) -> tuple[Trouble, ...]:
     return tuple(first.values())
 
 
+def _uid(pod: Json) -> str:
+    return str(pod["metadata"]["uid"])
+
+
 def _mark(found: Found) -> tuple[str, Reason]:
-    return found[0]["metadata"]["uid"], found[1].reason
+    return _uid(found[0]), found[1].reason
