@@ -1,6 +1,7 @@
 """Private parts reach the buddies over HTTP, come back from whoever has them, and survive buddies that are gone."""
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from checkpointheal.agent.peer_trust import ByKey
 from checkpointheal.agent.private_parts import PrivateParts
 from checkpointheal.agent.settings import AgentSettings
 from checkpointheal.arena import Arena
+from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.orders import Peer
 from checkpointheal.contract.trainer import PRIVATE_AT_MOST
 from checkpointheal.errors import PeerLost
@@ -66,7 +68,11 @@ def test_a_buddy_that_is_gone_does_not_keep_the_other_from_counting(tmp_path: Pa
     asyncio.run(story())
 
 
-def test_what_is_still_here_is_handed_on_to_buddies_that_are_new_and_nobody_counts_it(tmp_path: Path) -> None:
+def test_what_is_still_here_is_handed_on_to_buddies_that_are_new_and_nobody_counts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(private_parts, "RETRY_SECONDS", 0)
+
     async def story() -> None:
         arena = Arena.create(tmp_path)
         for step in (4, 5):
@@ -77,6 +83,108 @@ def test_what_is_still_here_is_handed_on_to_buddies_that_are_new_and_nobody_coun
             await parts.hand_on([gone, there])
         assert told == []
         assert [keep.get(build.a_member(0), step) for step in (4, 5)] == [b"stream 4", b"stream 5"]
+
+    asyncio.run(story())
+
+
+def test_a_buddy_that_cannot_take_it_yet_and_an_arena_that_cannot_be_read_now_are_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(private_parts, "RETRY_SECONDS", 0)
+
+    async def story() -> None:
+        arena, line = Arena.create(tmp_path), Line()
+        arena.write_private(4, b"stream")
+        look = arena.private_steps
+        troubles = [OSError(errno.EMFILE, "Too many open files")]
+
+        def steps() -> tuple[int, ...]:
+            if troubles:
+                raise troubles.pop()
+            return look()
+
+        monkeypatch.setattr(arena, "private_steps", steps)
+        line.refuses = 2
+        await line.parts_of(arena).hand_on([build.a_peer(1)])
+        assert line.asked == [("1/0", 4)] * 3
+
+    asyncio.run(story())
+
+
+class Line(Peers):
+    """To buddies that take what they are given once they are let."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+        self.told: list[tuple[int, int]] = []
+        self.refuses = 0
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
+
+    def parts_of(self, arena: Arena) -> PrivateParts:
+        return PrivateParts(build.a_member(0), arena, self, lambda step, kept: self.told.append((step, kept)))
+
+    async def put_private(self, buddy: Peer, member: MemberId, step: int, blob: bytes) -> bool:
+        self.asked.append((str(buddy.member), step))
+        await self.goes_on.wait()
+        self.refuses -= 1
+        return self.refuses < 0
+
+
+def test_a_buddy_takes_one_part_at_a_time_and_the_latest_next_and_only_what_it_has_counts(tmp_path: Path) -> None:
+    async def story() -> None:
+        arena, line = Arena.create(tmp_path), Line()
+        parts = line.parts_of(arena)
+        line.goes_on.clear()
+        for step in (4, 5, 6):
+            arena.write_private(step, b"stream")
+        async with asyncio.TaskGroup() as tasks:
+            for step in (4, 5, 6):
+                tasks.create_task(parts.hand_over(step, [build.a_peer(1), build.a_peer(2)]))
+            while len(line.asked) < 2:
+                await asyncio.sleep(0)
+            assert line.asked == [("1/0", 4), ("2/0", 4)]
+            line.goes_on.set()
+        assert line.asked[2:] == [("1/0", 6), ("2/0", 6)]
+        assert line.told == [(4, 1), (6, 1)]
+
+    asyncio.run(story())
+
+
+def test_what_waits_for_a_buddy_is_not_what_no_buddy_takes(tmp_path: Path) -> None:
+    async def story() -> None:
+        arena, line = Arena.create(tmp_path), Line()
+        parts = line.parts_of(arena)
+        line.goes_on.clear()
+        for step in range(9):
+            arena.write_private(step, b"stream")
+        async with asyncio.TaskGroup() as tasks:
+            for step in range(8):
+                tasks.create_task(parts.hand_over(step, [build.a_peer(1)]))
+            while not line.asked:
+                await asyncio.sleep(0)
+            line.refuses = 1
+            line.goes_on.set()
+        assert (line.asked, line.told, parts.flaw) == ([("1/0", 0), ("1/0", 7)], [(7, 1)], None)
+        line.refuses = 1
+        await parts.hand_over(8, [build.a_peer(1)])
+        assert parts.flaw is None, "a part was taken in between"
+
+    asyncio.run(story())
+
+
+def test_a_part_that_cannot_be_read_is_one_that_no_buddy_takes(tmp_path: Path) -> None:
+    async def story() -> None:
+        arena, line = Arena.create(tmp_path), Line()
+        for step in (4, 5):
+            (tmp_path / arena.write_private(step, b"stream")).unlink()
+            (tmp_path / f"private-{step}.bin").mkdir()
+        parts = line.parts_of(arena)
+        for step in (4, 5):
+            await parts.hand_over(step, [build.a_peer(1)])
+        assert parts.flaw is not None
+        assert "private-5.bin is not a regular file" in parts.flaw.message
+        assert line.asked == line.told == []
 
     asyncio.run(story())
 
