@@ -85,7 +85,8 @@ async def a_cluster(home: Path) -> AsyncIterator[Cluster]:
 
 
 def peer_of(report: AgentReport) -> Peer:
-    return Peer(member=report.member, pod=report.pod, pod_uid=report.pod_uid, endpoint=report.endpoint)
+    known = {"member": report.member, "pod": report.pod, "pod_uid": report.pod_uid, "endpoint": report.endpoint}
+    return Peer(**known, start=report.agent)
 
 
 @pytest.mark.parametrize("channel", ["tls", "gloo"])
@@ -258,6 +259,24 @@ def test_a_pod_that_is_new_is_left_what_its_neighbours_hold_of_their_own(home: P
             await cluster.once(
                 2, lambda report: report.private_held == (PrivateHeld(member=agents.a_member(0), steps=(7,)),)
             )
+
+    asyncio.run(story())
+
+
+def test_a_buddy_whose_agent_was_started_again_in_its_pod_is_left_it_all_again(home: Path) -> None:
+    kept = (PrivateHeld(member=agents.a_member(0), steps=(7,)),)
+
+    async def story() -> None:
+        async with a_cluster(home) as cluster, cluster.agent(0) as own, cluster.agent(2) as buddy:
+            own._arena.write_private(7, b"stream")
+            before = peer_of(await cluster.once(2, lambda report: True))
+            cluster.gateway.hub.order({"uid-0": Orders(revision=1, buddies=(before,))})
+            await cluster.once(2, lambda report: report.private_held == kept)
+            buddy._peer_door._keep.forget_after(None)
+            await cluster.once(2, lambda report: report.private_held == ())
+            again = before.model_copy(update={"start": "another"})
+            cluster.gateway.hub.order({"uid-0": Orders(revision=2, buddies=(again,))})
+            await cluster.once(2, lambda report: report.private_held == kept)
 
     asyncio.run(story())
 

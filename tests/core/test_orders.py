@@ -180,6 +180,13 @@ def test_a_buddy_whose_agent_nobody_has_heard_is_passed_over():
     assert buddies(with_policy(view, buddies=1), "1/0") == ["3/0"]
 
 
+def test_a_buddy_is_named_by_the_very_start_of_its_agent_and_nobody_else_is():
+    view = a_job()
+    again = with_report(view, m("2/0"), agent="another start")
+    assert {str(each.member): each.start for each in order_of(again, "0/0").buddies}["2/0"] == "another start"
+    assert at(again, NOW).places[m("2/0")].peer == at(view, NOW).places[m("2/0")].peer
+
+
 @pytest.mark.parametrize(("layout", "most"), [((5, 1), 2), ((4, 2), 2), ((3, 3), 2)])
 def test_private_parts_are_spread_evenly(layout, most):
     view = a_job(*layout)

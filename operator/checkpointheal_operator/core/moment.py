@@ -158,8 +158,12 @@ class Moment:
 
     @cached_property
     def peers(self) -> Mapping[MemberId, Peer]:
-        """Who can be named in an order."""
-        return {member: peer for member, place in self.places.items() if (peer := place.peer) is not None}
+        """Who can keep something for others, each by the very start of its agent: the next one keeps nothing."""
+        return {
+            member: peer.model_copy(update={"start": place.report.agent})
+            for member, place in self.places.items()
+            if (peer := place.peer) is not None and place.report is not None
+        }
 
     @cached_property
     def seats(self) -> Mapping[MemberId, int]:

@@ -136,8 +136,7 @@ class Agent:
         self._link.changed()
 
     def _take_orders(self, orders: Orders) -> None:
-        known = {each.pod_uid for each in self._orders.buddies}
-        if new := [each for each in orders.buddies if each.pod_uid not in known]:
+        if new := [each for each in orders.buddies if each not in self._orders.buddies]:
             self._background.begin(self._private.hand_on(new))
         self._orders = orders
         self._passed.want(orders.epoch)

@@ -20,6 +20,9 @@ class Peer(Message):
     pod: str
     pod_uid: str
     endpoint: Endpoint
+    start: str = Field(
+        default="", description="Which start of its agent: said of buddies, for the next start keeps nothing any more."
+    )
 
 
 class Assignment(Message):
