@@ -1,5 +1,7 @@
 """What memory holds of a future that will not come goes; what somebody may still need stays."""
 
+import contextlib
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 
 import builders_agent as agents
 import builders_arena as build
-from checkpointheal.agent.flaws import Flaws
+from checkpointheal.agent.flaws import LINGER, Flaws
 from checkpointheal.agent.keep import Keep
 from checkpointheal.agent.shelf import Shelf
 from checkpointheal.agent.upkeep import Upkeep
@@ -21,7 +23,9 @@ class Place:
     """An arena with generations of steps 7 and 8, sealed in epoch 1, and private parts up to step 9."""
 
     def __init__(self, home: Path) -> None:
-        self.arena, self.keep, flaws = build.an_arena(home, SCHEMA), Keep(), Flaws(lambda: 0.0)
+        self.arena, self.keep = build.an_arena(home, SCHEMA), Keep()
+        self.now = 0.0
+        self.flaws = flaws = Flaws(lambda: self.now)
         for step in (7, 8):
             build.commit(self.arena, SCHEMA, step)
         for step in range(10):
@@ -98,3 +102,26 @@ def test_an_old_part_that_cannot_go_is_told_once_and_stops_nobody(
     assert [record.message for record in caplog.records] == [
         f"old private parts stay: {file.name} cannot be removed: Is a directory"
     ]
+
+
+@contextlib.contextmanager
+def no_descriptor_to_spare() -> Iterator[None]:
+    """As where a process has as many files open as it may."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_an_arena_that_cannot_be_read_now_is_a_flaw_and_ends_no_agent(place: Place) -> None:
+    before = place.upkeep.private_steps
+    with no_descriptor_to_spare():
+        assert place.upkeep.private_steps == before == {*range(10)}
+        place.upkeep.tidy(None)
+        assert [each.reason for each in place.flaws.standing()] == ["ArenaUnusable"]
+    place.arena.keep_private({9})
+    assert place.upkeep.private_steps == {9}
+    place.now = LINGER
+    assert place.flaws.standing() == ()

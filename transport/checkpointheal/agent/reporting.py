@@ -51,7 +51,8 @@ class Reporting:
         if self.endpoint is None:
             raise RuntimeError("the peer door is opened before the first report")
         self._sequence += 1
-        flaws, private_steps = self.unprotected.flaws(), self.upkeep.private_steps
+        private_steps = self.upkeep.private_steps
+        flaws = self.unprotected.flaws()
         return AgentReport(
             job=self.settings.job,
             member=self.settings.member,

@@ -27,11 +27,18 @@ class Upkeep:
     def __init__(self, arena: Arena, shelf: Shelf, keep: Keep, flaws: Flaws) -> None:
         self._arena, self._shelf, self._keep, self._flaws = arena, shelf, keep, flaws
         self._untidy = False
+        self._private_steps: frozenset[int] = frozenset()
 
     @property
     def private_steps(self) -> frozenset[int]:
-        """Steps whose own private part is here."""
-        return frozenset(self._arena.private_steps())
+        """Steps whose own private part is here; as they were last seen, where the arena cannot be read now."""
+        try:
+            self._private_steps = frozenset(self._arena.private_steps())
+        except OSError as error:  # as where the process has no descriptor to spare
+            self._flaws.found("private parts", flaw_of(error))
+        else:
+            self._flaws.over("private parts")
+        return self._private_steps
 
     async def reserve(self, slot_bytes: int) -> Flaw | None:
         """Make the trainer's slots; None, or why there are none."""
@@ -62,7 +69,7 @@ class Upkeep:
             if order is not None and order.private_step is not None:
                 needed.add(order.private_step)  # the epoch's own step may be gone back to again
             self._arena.keep_private(sorted({*sorted(self._arena.private_steps())[-LATEST:], *needed}))
-        except CheckpointHealError as error:
+        except (CheckpointHealError, OSError) as error:
             if not self._untidy:
                 log.warning("old private parts stay: %s", error)
             self._untidy = True
