@@ -208,6 +208,22 @@ def test_a_heal_that_was_edited_into_nonsense_is_left_out_alone_and_gives_way(ca
     assert "cannot be read" in caplog.text
 
 
+@pytest.mark.parametrize("status", [{}, {"concludedAt": "1970-01-01T00:16:40.000000Z"}], ids=["open", "over"])
+def test_a_heal_that_a_deleted_policy_left_behind_gives_way_to_that_of_the_one_that_came_after_it(status):
+    async def go() -> None:
+        cluster = a_cluster(VIEW)
+        await (await desk_of(cluster)).apply(first(VIEW), VIEW, NOW)
+        (left,) = cluster.all(HEALS)
+        del left["metadata"]["ownerReferences"]
+        left["status"] = status
+        await (await desk_of(cluster)).apply(first(VIEW), VIEW, NOW + 1)
+        after = stored_heal(cluster)
+        assert (after.metadata.name, after.spec.opened_at) == (left["metadata"]["name"], NOW + 1)
+        assert after.metadata.uid != left["metadata"]["uid"]
+
+    asyncio.run(go())
+
+
 def test_a_heal_of_another_policy_is_not_touched():
     async def go() -> None:
         cluster = a_cluster(VIEW)

@@ -155,12 +155,15 @@ class Desk:
         self._heals[record.name] = Heal.model_validate(stored)
 
     async def _clear_way(self, name: str) -> None:
-        """An open heal of that name is the same one; a concluded one of ours, or one that cannot be read, gives way."""
+        """An open heal of that name is the same one; a concluded one of ours, or one that cannot be read, gives way.
+
+        So does one that is nobody's: whoever deletes a CheckpointHeal and lets its heals stay leaves them without one.
+        """
         found = await self._cluster.get(self._ref(name))
-        owners = {owner.get("uid") for owner in found["metadata"].get("ownerReferences", ())}
-        if self._policy.metadata.uid not in owners:
+        owners = {owner.get("uid") for owner in found["metadata"].get("ownerReferences") or ()}
+        if owners and self._policy.metadata.uid not in owners:
             raise Conflict(f"heal {name} belongs to another CheckpointHeal, or to one that was deleted")
-        if _is_open(found):
+        if owners and _is_open(found):
             raise Conflict(f"heal {name} is open already")
         await self._cluster.delete(self._ref(name), found["metadata"]["uid"])
         self._heals.pop(name, None)
