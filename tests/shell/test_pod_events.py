@@ -67,7 +67,9 @@ def without_image(pod: Json) -> None:
 
 def that_was_out_of_memory(pod: Json) -> None:
     last = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
-    pod["status"]["initContainerStatuses"] = [{"name": AGENT, "image": "i", "state": {"running": {}}, "lastState": last}]
+    pod["status"]["initContainerStatuses"] = [
+        {"name": AGENT, "image": "i", "state": {"running": {}}, "lastState": last}
+    ]
 
 
 @pytest.mark.parametrize(
