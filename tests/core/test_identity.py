@@ -170,8 +170,10 @@ def test_a_place_in_a_job_that_no_job_can_be_as_large_as_is_none(marks: dict[str
     assert isinstance(found, Unplaced)
     assert (found.reason, found.message) == (
         "BadAnnotation",
-        f"the pod's place is {last}, not one in a job of 2048 members at most: look at checkpointheal.dev/replica, "
-        "checkpointheal.dev/rank and checkpointheal.dev/ranks",
+        (
+            f"the pod's place is {last}, not one in a job of 2048 members at most: look at checkpointheal.dev/replica, "
+            "checkpointheal.dev/rank and checkpointheal.dev/ranks"
+        ),
     )
 
 

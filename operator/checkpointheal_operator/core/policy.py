@@ -11,7 +11,6 @@ from pydantic import Field
 from checkpointheal.contract.base import LONGEST, Count, Frozen, Seconds
 from checkpointheal.contract.identity import MemberId
 
-
 MOST_MEMBERS = 2048
 """Of one job. What is kept of more of them does not fit into one object of etcd."""
 
