@@ -104,20 +104,32 @@ def test_a_buddy_that_cannot_take_it_yet_and_an_arena_that_cannot_be_read_now_ar
             return look()
 
         monkeypatch.setattr(arena, "private_steps", steps)
-        line.refuses = 2
+        line.silent = 2
         await line.parts_of(arena).hand_on([build.a_peer(1)])
         assert line.asked == [("1/0", 4)] * 3
 
     asyncio.run(story())
 
 
+def test_a_buddy_that_refuses_what_is_still_here_is_not_asked_again(tmp_path: Path) -> None:
+    async def story() -> None:
+        arena, line = Arena.create(tmp_path), Line()
+        arena.write_private(4, b"stream")
+        line.takes = False
+        await line.parts_of(arena).hand_on([build.a_peer(1)])
+        assert line.asked == [("1/0", 4)]
+
+    asyncio.run(story())
+
+
 class Line(Peers):
-    """To buddies that take what they are given once they are let."""
+    """To buddies that answer once they are let, but not the first times that they are asked."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
         self.told: list[tuple[int, int]] = []
-        self.refuses = 0
+        self.silent = 0
+        self.takes = True
         self.goes_on = asyncio.Event()
         self.goes_on.set()
 
@@ -127,8 +139,10 @@ class Line(Peers):
     async def put_private(self, buddy: Peer, member: MemberId, step: int, blob: bytes) -> bool:
         self.asked.append((str(buddy.member), step))
         await self.goes_on.wait()
-        self.refuses -= 1
-        return self.refuses < 0
+        self.silent -= 1
+        if self.silent >= 0:
+            raise PeerLost(f"{buddy.pod} does not answer")
+        return self.takes
 
 
 def test_a_buddy_takes_one_part_at_a_time_and_the_latest_next_and_only_what_it_has_counts(tmp_path: Path) -> None:
@@ -143,9 +157,9 @@ def test_a_buddy_takes_one_part_at_a_time_and_the_latest_next_and_only_what_it_h
                 tasks.create_task(parts.hand_over(step, [build.a_peer(1), build.a_peer(2)]))
             while len(line.asked) < 2:
                 await asyncio.sleep(0)
-            assert line.asked == [("1/0", 4), ("2/0", 4)]
+            assert sorted(line.asked) == [("1/0", 4), ("2/0", 4)]
             line.goes_on.set()
-        assert line.asked[2:] == [("1/0", 6), ("2/0", 6)]
+        assert sorted(line.asked[2:]) == [("1/0", 6), ("2/0", 6)]
         assert line.told == [(4, 1), (6, 1)]
 
     asyncio.run(story())
@@ -163,12 +177,27 @@ def test_what_waits_for_a_buddy_is_not_what_no_buddy_takes(tmp_path: Path) -> No
                 tasks.create_task(parts.hand_over(step, [build.a_peer(1)]))
             while not line.asked:
                 await asyncio.sleep(0)
-            line.refuses = 1
+            line.silent = 1
             line.goes_on.set()
         assert (line.asked, line.told, parts.flaw) == ([("1/0", 0), ("1/0", 7)], [(7, 1)], None)
-        line.refuses = 1
+        line.silent = 1
         await parts.hand_over(8, [build.a_peer(1)])
         assert parts.flaw is None, "a part was taken in between"
+
+    asyncio.run(story())
+
+
+def test_that_no_buddy_takes_it_is_over_where_there_is_none_to_be_had(tmp_path: Path) -> None:
+    async def story() -> None:
+        arena, line = Arena.create(tmp_path), Line()
+        parts, line.takes = line.parts_of(arena), False
+        for step in (4, 5, 6):
+            arena.write_private(step, b"stream")
+        for step in (4, 5):
+            await parts.hand_over(step, [build.a_peer(1)])
+        assert parts.flaw is not None
+        await parts.hand_over(6, [])
+        assert (parts.flaw, line.told) == (None, [(6, 0)])
 
     asyncio.run(story())
 

@@ -13,8 +13,8 @@ from checkpointheal.errors import CheckpointHealError
 
 log = logging.getLogger("checkpointheal.agent")
 
-PAUSE = 0.5
-"""Seconds until the next look: a job waits for it, and what fails may write much before it does."""
+PAUSE = 1.0
+"""Seconds until the next look: a job waits for it, and what fails may have brought megabytes before it did."""
 WHERE = "duties"
 
 

@@ -25,7 +25,7 @@ NOT_KEPT_AFTER = 2
 RETRY_SECONDS = 0.5
 """Between two rounds over holders none of which had the part, or a buddy that took none: one may be restarting."""
 ROUNDS = 30
-"""Times that a buddy which is new is asked to take what is still here: it is known before it can open its door."""
+"""Times that a buddy which is new is asked to take what is still here: it is known before its door is open."""
 
 
 class _Way:
@@ -40,7 +40,9 @@ class _Asked(NamedTuple):
     """What a buddy made of a part."""
 
     taken: bool
-    why: str = ""
+    why: str
+    again: bool = False
+    """It did not answer, and may in a moment."""
 
 
 class PrivateParts:
@@ -67,7 +69,7 @@ class PrivateParts:
         A buddy that is still being left an earlier part is left this one next, unless a later one is handed over first.
         """
         if not buddies and self._arena.read_private(step) is not None:
-            self._kept(step, 0)
+            self._count(step, 0)
         refusals, told = list[str](), False
         for leaving in asyncio.as_completed([self._leave_latest(buddy, step) for buddy in buddies]):
             asked = await leaving
@@ -77,13 +79,19 @@ class PrivateParts:
                 refusals.append(asked.why)
             elif not told:
                 told = True
-                self._not_taken = {}
-                self._kept(step, 1)
+                self._count(step, 1)
         if refusals and not told:
             self._not_taken = dict(sorted((self._not_taken | {step: "; ".join(refusals)}).items())[-NOT_KEPT_AFTER:])
 
+    def _count(self, step: int, buddies: int) -> None:
+        self._not_taken = {}
+        self._kept(step, buddies)
+
     async def hand_on(self, buddies: Sequence[Peer]) -> None:
-        """Leave every part that is still here with buddies that are new: the ones before them took theirs along."""
+        """Leave every part that is still here with buddies that are new: the ones before them took theirs along.
+
+        One that does not answer yet is asked again for a while.
+        """
         await asyncio.gather(*(self._hand_on(buddy) for buddy in buddies))
 
     async def _hand_on(self, buddy: Peer) -> None:
@@ -135,7 +143,7 @@ class PrivateParts:
         way = self._ways.setdefault(buddy, _Way())
         async with way.turn:
             asked = await self._leave(buddy, step)
-        return asked is None or asked.taken
+        return asked is None or not asked.again
 
     async def _leave(self, buddy: Peer, step: int) -> _Asked | None:
         """None where it is not here: it was dropped meanwhile."""
@@ -146,7 +154,7 @@ class PrivateParts:
             taken = await self._peers.put_private(buddy, self._member, step, blob)
         except (CheckpointHealError, OSError) as error:
             log.info("a buddy does not take the private part of step %d: %s", step, error)
-            return _Asked(taken=False, why=f"{buddy.member}: {error}")
+            return _Asked(taken=False, why=f"{buddy.member}: {error}", again=True)
         return _Asked(taken, f"{buddy.member} refuses it")
 
     async def _take(self, holder: Peer, step: int) -> bytes | None:
