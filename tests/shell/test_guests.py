@@ -197,11 +197,23 @@ def agent_of(stage: Stage, replica: Replica) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(replica.settings.pod_ip, replica.gateway_port, timeout=20)
 
 
-def status(agent: http.client.HTTPConnection) -> int:
-    agent.request("GET", "/v1/orders?seen=no-number", headers={"Authorization": "Bearer secret"})
+def status(agent: http.client.HTTPConnection, token: str = "secret") -> int:
+    agent.request("GET", "/v1/orders?seen=no-number", headers={"Authorization": f"Bearer {token}"})
     answer = agent.getresponse()
     answer.read()
     return answer.status
+
+
+def test_whose_token_is_nobodys_is_told_so_and_sent_away(monkeypatch):
+    monkeypatch.setattr(room, "GREETING_SECONDS", 0.5)
+    with Stage() as stage:
+        replica = stage.start("operator-0")
+        stage.until(lambda: replica.operator is not None)
+        stranger = agent_of(stage, replica)
+        assert status(stranger, "nobody's") == 401
+        assert stranger.sock is not None
+        assert stranger.sock.recv(1) == b""
+        stranger.close()
 
 
 @pytest.mark.parametrize("comes_to", ["the leader", "a follower"])
