@@ -87,6 +87,13 @@ def a_forged_csr() -> str:
     return f"-----BEGIN CERTIFICATE REQUEST-----\n{text}-----END CERTIFICATE REQUEST-----\n"
 
 
+def changed(pem: str, before: bytes, after: bytes) -> str:
+    """The same with other bytes at the first place where these are."""
+    first, *lines, last = pem.splitlines()
+    text = base64.encodebytes(base64.b64decode("".join(lines)).replace(before, after, 1)).decode()
+    return f"{first}\n{text}{last}\n"
+
+
 def an_rsa_csr(bits: int) -> str:
     key = rsa.generate_private_key(65537, bits)
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
@@ -99,6 +106,7 @@ BAD = {
     "words": ("please", "UnreadableRequest"),
     "no ASCII": ("\u2603" * 9, "UnreadableRequest"),
     "half of one": (GOOD[: len(GOOD) // 2], "UnreadableRequest"),
+    "of a version that there is not": (changed(GOOD, b"\x02\x01\x00", b"\x02\x01\x08"), "UnreadableRequest"),
     "a certificate": (FIRST.trusted(build.NOW), "UnreadableRequest"),
     "an empty body": (
         "-----BEGIN CERTIFICATE REQUEST-----\n-----END CERTIFICATE REQUEST-----\n",
@@ -180,6 +188,8 @@ def test_what_is_kept_is_read_back_and_shows_its_keys_to_nobody() -> None:
 KEPT = FIRST.text()
 OTHER = Authority.begin(build.GATEWAY, build.NOW).text()
 END = "-----END CERTIFICATE-----\n"
+VERSION = b"\xa0\x03\x02\x01"
+ODD = changed(KEPT.partition(END)[0] + END, VERSION + b"\x02", VERSION + b"\x08")
 
 
 @pytest.mark.parametrize(
@@ -190,8 +200,9 @@ END = "-----END CERTIFICATE-----\n"
         KEPT.partition(END)[2],
         KEPT.replace("M", "!"),
         KEPT.partition(END)[0] + END + OTHER.partition(END)[2],
+        ODD + KEPT.partition(END)[2],
     ],
-    ids=["nothing", "no key", "no certificate", "damaged", "another root's key"],
+    ids=["nothing", "no key", "no certificate", "damaged", "another root's key", "of a version that there is not"],
 )
 def test_roots_that_cannot_be_read_are_refused_without_being_shown(text: str) -> None:
     with pytest.raises(UnreadableRoots) as refused:
@@ -324,3 +335,10 @@ def test_wherever_clocks_jump_a_root_that_counts_signs(moments: list[float]) -> 
         assert signing.span.made <= now < signing.span.until
         assert authority.turned(now) is authority
         assert build.issued(authority, build.a_holder(), now)
+
+
+def test_a_servers_certificate_of_a_version_that_there_is_not_is_replaced() -> None:
+    served = FIRST.serve_others(build.GATEWAY, build.NOW)
+    odd = changed(served.chain, VERSION + b"\x02", VERSION + b"\x08")
+    assert not FIRST.is_due(served.chain, served.key, build.GATEWAY, build.NOW)
+    assert FIRST.is_due(odd, served.key, build.GATEWAY, build.NOW)

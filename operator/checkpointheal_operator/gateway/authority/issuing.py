@@ -40,7 +40,7 @@ def key_of(csr: str) -> PublicKey | Refused:
     try:
         request = x509.load_pem_x509_csr(csr.encode())
         key = request.public_key()
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
         return Refused("UnreadableRequest", "this is no PKCS #10 request in PEM")
     if not isinstance(key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) or not _on_p256(key):
         return Refused("KeyNotAllowed", "the key must be on the curve P-256, or Ed25519")

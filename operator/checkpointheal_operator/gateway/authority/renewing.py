@@ -12,6 +12,16 @@ from cryptography.hazmat.primitives import serialization
 from checkpointheal_operator.gateway.authority.roots import span
 from checkpointheal_operator.gateway.authority.terms import renewal
 
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    InvalidSignature,
+    x509.ExtensionNotFound,
+    x509.InvalidVersion,
+)
+"""What reading and verifying it may raise."""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -28,7 +38,7 @@ def is_good(pair: Pair, names: frozenset[x509.GeneralName], signer: x509.Certifi
         key = serialization.load_pem_private_key(pair.key.encode(), None)
         certificate.verify_directly_issued_by(signer)
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.ExtensionNotFound):
+    except UNREADABLE:
         return False
     matches = key.public_key() == certificate.public_key() and frozenset(found) == names
     return matches and span(certificate).made <= now < renewal(span(certificate))

@@ -139,7 +139,7 @@ def read_roots(text: str) -> tuple[Root, ...]:
             else:
                 roots.append(_root(certificates, block[0]))
                 certificates = []
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, x509.InvalidVersion) as error:
         raise UnreadableRoots("a root that was kept cannot be read") from error
     if not roots or certificates:
         raise UnreadableRoots("no root was kept, or one without its key")
