@@ -11,7 +11,7 @@ import torch
 
 from checkpointheal.contract.layout import Identity
 from checkpointheal.ends import Sink
-from checkpointheal.errors import CheckpointHealError, DonorsDisagree
+from checkpointheal.errors import DonorsDisagree
 from checkpointheal.session import Pool, elected, require_elected
 from checkpointheal.wire import Offer
 
@@ -64,9 +64,7 @@ class Gathering:
         with self._changed:
             if self._pool is None or self._error is not None:
                 return False
-            fresh = self._pool.arrive(rank, index, same, time.monotonic())
-            if fresh:
-                self._keep(index, places)
+            fresh = self._pool.arrive(rank, index, same, time.monotonic()) and self._keep(index, places)
             if self._pool.whole or not same:
                 self._changed.notify_all()
             return fresh
@@ -150,11 +148,14 @@ class Gathering:
     def _is_whole(self) -> bool:
         return self._pool is not None and self._pool.whole
 
-    def _keep(self, index: int, places: Sequence[torch.Tensor]) -> None:
+    def _keep(self, index: int, places: Sequence[torch.Tensor]) -> bool:
+        """Whether it lies in the sink. Where it cannot, no donor is to blame, and none can help: it ends for all."""
         try:
             for final, place in zip(self._sink.places(index), places, strict=True):
                 final.copy_(place)
             self._sink.keep(index)
-        except CheckpointHealError as error:
+        except Exception as error:  # torch's own too; who gathers raises it
             self.fail(error)
+            return False
         self.bytes_here += sum(place.numel() for place in places)
+        return True

@@ -399,13 +399,14 @@ def test_an_error_of_who_watches_is_raised_as_it_is() -> None:
         raise LookupError("no such bar")
 
     gave = build.side_by_side(
-        *[giving(each) for each in table.donors], lambda: _breaks_down(lambda: table.take(progress=break_down))
+        *[giving(each) for each in table.donors],
+        lambda: _breaks_down(LookupError("no such bar"), lambda: table.take(progress=break_down)),
     )
     assert [each.refusal for each in gave[:2]] == ["LookupError", "LookupError"]
 
 
-def _breaks_down(act: Callable[[], Any]) -> None:
-    with pytest.raises(LookupError, match="no such bar"):
+def _breaks_down(error: Exception, act: Callable[[], Any]) -> None:
+    with pytest.raises(type(error), match=str(error)):
         act()
 
 
@@ -418,6 +419,23 @@ def test_a_sink_that_breaks_in_the_middle_ends_it_for_all() -> None:
     *gave, took = build.side_by_side(*[giving(each) for each in table.donors], lambda: table.take(Breaking()))
     assert isinstance(took, ArenaDoesNotFit)
     assert [each.refusal for each in gave] == ["ArenaDoesNotFit", "ArenaDoesNotFit"]
+
+
+@pytest.mark.parametrize("which", [0, COUNT - 1])
+def test_one_chunk_that_the_target_cannot_take_ends_it_for_all_whichever_it_is(which: int) -> None:
+    broken = RuntimeError("the device is out of memory")
+
+    class BreakingOnce(build.BytesSink):
+        def keep(self, index: int) -> None:
+            if index == which:
+                raise broken
+
+    table, sink = a_table(2), BreakingOnce()
+    gave = build.side_by_side(
+        *[giving(each) for each in table.donors], lambda: _breaks_down(broken, lambda: table.take(sink))
+    )
+    assert [each.refusal for each in gave[:2]] == ["RuntimeError", "RuntimeError"]
+    assert not sink.sealed
 
 
 @pytest.mark.parametrize("donors", [1, 2, 4, 7])
