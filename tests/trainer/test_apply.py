@@ -227,3 +227,12 @@ def test_a_state_across_many_chunks_and_regions_has_one_digest(monkeypatch, chun
     chunks = digest.chunk_digests(data, chunk * 64)
     schema_digest = digest.schema_digest(described.schema)
     assert state_digest(described) == digest.state_digest(schema_digest, described.values, chunks)
+
+
+def test_a_generation_is_applied_where_tensors_are_made_elsewhere_by_default():
+    generation = given(box=Box({"w": torch.ones(3), "v": torch.ones(5)}))
+    box = Box({"w": torch.zeros(3), "v": torch.zeros(5)})
+    with torch.device("meta"):
+        applied = apply(declare({"box": box}, {}), generation)
+    assert applied == digest_of(generation)
+    assert torch.equal(box.held["v"], torch.ones(5))

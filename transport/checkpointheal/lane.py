@@ -137,7 +137,7 @@ class Lane:
 
     def _places(self, index: int) -> tuple[torch.Tensor, ...]:
         if len(self._buffers) < self._ahead:
-            self._buffers.append(torch.empty(self._cut.longest, dtype=torch.uint8))
+            self._buffers.append(torch.empty(self._cut.longest, dtype=torch.uint8, device="cpu"))
         buffer = self._buffers[self._turn % self._ahead]
         self._turn += 1
         return tuple(buffer[part.in_chunk :][: part.nbytes] for part in self._cut.parts(index))

@@ -56,7 +56,7 @@ class Patient:
             thread = self._thread
         if thread is not None:
             with contextlib.suppress(Exception):  # that it fails is what it is for
-                self._channel.receive(torch.empty(1, dtype=torch.uint8)).wait(0.001)
+                self._channel.receive(torch.empty(1, dtype=torch.uint8, device="cpu")).wait(0.001)
             thread.join(_AT_EXIT)
 
     def _await(self, pending: Pending) -> "Owed":

@@ -24,7 +24,7 @@ class Excuse:
         """In place of a chunk whose parts have these lengths."""
         reason = b"" if self._is_said else instead(refusal(why), sum(lengths))
         if not reason:
-            return [torch.zeros(length if self._whole else 1, dtype=torch.uint8) for length in lengths]
+            return [torch.zeros(length if self._whole else 1, dtype=torch.uint8, device="cpu") for length in lengths]
         self._is_said = True
         chunk = torch.frombuffer(bytearray(reason.ljust(sum(lengths), b"\0")), dtype=torch.uint8)
         return [chunk[end - length : end] for end, length in zip(accumulate(lengths), lengths, strict=True)]

@@ -92,10 +92,10 @@ def _maker(form: Form) -> tuple[int, Callable[[], torch.Tensor]]:
     """How many bytes tensors of this form have, and what makes one; -1: it is made by way of its region."""
     if form.kind != "tensor" or form.requires_grad or 0 in form.shape or reach(form) >= LARGE:
         return -1, torch.Tensor
-    first = torch.empty_strided(form.shape, form.stride, dtype=BY_NAME[form.dtype])
+    first = torch.empty_strided(form.shape, form.stride, dtype=BY_NAME[form.dtype], device="cpu")
     if torch.empty_like(first).stride() == form.stride:
         return reach(form), partial(torch.empty_like, first)
-    return reach(form), partial(torch.empty_strided, form.shape, form.stride, dtype=first.dtype)
+    return reach(form), partial(torch.empty_strided, form.shape, form.stride, dtype=first.dtype, device="cpu")
 
 
 class _New(Giver):
@@ -150,6 +150,6 @@ def view_of(entry: TensorEntry, region: torch.Tensor) -> torch.Tensor:
     """The tensor as a view of its staged region, which may lie behind others in one storage."""
     dtype = BY_NAME[entry.dtype]
     if 0 in entry.shape:
-        return torch.empty_strided(entry.shape, entry.stride, dtype=dtype)
+        return torch.empty_strided(entry.shape, entry.stride, dtype=dtype, device="cpu")
     start = (region.storage_offset() + entry.offset) // dtype.itemsize
-    return torch.empty(0, dtype=dtype).set_(region.untyped_storage(), start, entry.shape, entry.stride)
+    return torch.empty(0, dtype=dtype, device="cpu").set_(region.untyped_storage(), start, entry.shape, entry.stride)

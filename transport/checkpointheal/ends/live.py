@@ -60,7 +60,7 @@ def _laid(
 ) -> tuple[torch.Tensor, ...]:
     """Each part in memory of its own, else in the chunk's bucket, which is taken only where a part needs it."""
     found = [(part, own(part.piece) if part.piece else None) for part in parts]
-    chunk = bucket() if any(lies is None for _, lies in found) else torch.empty(0)
+    chunk = bucket() if any(lies is None for _, lies in found) else torch.empty(0, device="cpu")
     return tuple(chunk[part.in_chunk :][: part.nbytes] if lies is None else lies for part, lies in found)
 
 

@@ -51,7 +51,7 @@ def is_taken_back(balloons: Path = BALLOONS) -> bool:
 
 def new(nbytes: int) -> torch.Tensor:
     """1-D, uint8, not initialised. Raises RuntimeError where there is not so much."""
-    memory = torch.empty(nbytes, dtype=torch.uint8)
+    memory = torch.empty(nbytes, dtype=torch.uint8, device="cpu")
     if nbytes >= WORTH and not is_taken_back():
         start = -(-memory.data_ptr() // HUGE) * HUGE
         length = (memory.data_ptr() + nbytes - start) // HUGE * HUGE

@@ -139,6 +139,6 @@ def _casts(given: torch.dtype, own: torch.dtype) -> bool:
         return False
     with warnings.catch_warnings(), contextlib.suppress(RuntimeError):  # NotImplementedError is one
         warnings.simplefilter("ignore")  # torch's remark on dtypes that are experimental
-        torch.empty(1, dtype=own).copy_(torch.zeros(16, dtype=torch.uint8).view(given)[:1])
+        torch.empty(1, dtype=own, device="cpu").copy_(torch.zeros(16, dtype=torch.uint8, device="cpu").view(given)[:1])
         return True
     return False

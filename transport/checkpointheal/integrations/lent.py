@@ -51,7 +51,7 @@ class Lent:
 
 
 def _room(tensor: torch.Tensor) -> torch.Tensor:
-    room = torch.empty(tensor.shape, dtype=tensor.dtype)
+    room = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
     room.share_memory_()  # type: ignore[no-untyped-call]
     return room
 

@@ -37,7 +37,7 @@ class Described:
         A view of live memory where one region of the CPU's covers the piece, else copied into a buffer.
         """
         cut = Cut(self.schema, chunk_bytes)
-        scratch = torch.empty(cut.longest, dtype=torch.uint8)
+        scratch = torch.empty(cut.longest, dtype=torch.uint8, device="cpu")
         for index in range(cut.count):
             yield self._piece(cut, index, scratch).numpy().data
 

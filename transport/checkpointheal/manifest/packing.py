@@ -56,7 +56,7 @@ def clear(bucket: torch.Tensor, gaps: Sequence[tuple[int, int]]) -> None:
     """Zeros there: from where on, and how many; ascending."""
     if gaps and sum(gaps[-1]) > bucket.numel():
         raise Misuse(f"bytes up to {sum(gaps[-1])} are cleared in a buffer of {bucket.numel()}")
-    base = bucket.data_ptr()
+    base = _base(bucket)
     for at, count in gaps:
         _set(base + at, 0, count)
 
@@ -69,5 +69,12 @@ def _in(bucket: torch.Tensor, pieces: Pieces) -> list[int]:
     """Their addresses in it."""
     if pieces.regions and pieces.in_chunk[-1] + pieces.nbytes[-1] > bucket.numel():  # they ascend
         raise Misuse(f"a chunk of {pieces.in_chunk[-1] + pieces.nbytes[-1]} bytes has a buffer of {bucket.numel()}")
-    base = bucket.data_ptr()
+    base = _base(bucket)
     return [base + at for at in pieces.in_chunk]
+
+
+def _base(bucket: torch.Tensor) -> int:
+    """Its address. Another device's would end the process."""
+    if not bucket.is_cpu:
+        raise Misuse(f"a chunk is packed in CPU memory, this buffer is on {bucket.device}")
+    return bucket.data_ptr()

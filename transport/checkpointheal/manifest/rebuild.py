@@ -74,7 +74,7 @@ def as_bytes(data: Data) -> torch.Tensor:
     if isinstance(data, torch.Tensor):
         return data
     if len(data) == 0:
-        return torch.empty(0, dtype=torch.uint8)
+        return torch.empty(0, dtype=torch.uint8, device="cpu")
     with warnings.catch_warnings():
         # torch has no read-only tensors; what maps read-only memory here only reads it.
         warnings.filterwarnings("ignore", message="The given buffer is not writable")

@@ -24,7 +24,9 @@ class Standing(NamedTuple):
         """int64[5]: protected, epoch, step or -1, and the digest's two halves."""
         halves = [int(self.schema_digest[i : i + 16], 16) - (1 << 63) for i in (0, 16)]
         return torch.tensor(
-            [self.protected, self.epoch, -1 if self.step is None else self.step, *halves], dtype=torch.int64
+            [self.protected, self.epoch, -1 if self.step is None else self.step, *halves],
+            dtype=torch.int64,
+            device="cpu",
         )
 
 
@@ -42,7 +44,7 @@ def agree_by_coordinate(standing: Standing, coordinate: int) -> list[int]:
 
     Where the collective was lost the rows mean nothing: ask for faults before this is called a disagreement.
     """
-    rows = _gathered(torch.cat([standing.numbers(), torch.tensor([coordinate])]), None)
+    rows = _gathered(torch.cat([standing.numbers(), torch.tensor([coordinate], device="cpu")]), None)
     schemas: dict[int, set[tuple[int, ...]]] = {}
     for row in rows:
         schemas.setdefault(row[5], set()).add(row[3:5])

@@ -60,7 +60,7 @@ def _empty(parameter: torch.Tensor) -> torch.Tensor:
     """A gradient of nothing, for an optimizer of embeddings that takes no dense one."""
     nowhere = torch.empty((1, 0), dtype=torch.long, device=parameter.device)
     nothing = parameter.new_empty((0, *parameter.shape[1:]))
-    return torch.sparse_coo_tensor(nowhere, nothing, parameter.shape, check_invariants=True)
+    return torch.sparse_coo_tensor(nowhere, nothing, parameter.shape, device=parameter.device, check_invariants=True)
 
 
 def _parameters(optimizer: Optimizer) -> Iterator[torch.Tensor]:

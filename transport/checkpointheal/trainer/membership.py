@@ -72,7 +72,7 @@ class Membership:
             return
         told = self._line.latest("leave_epoch")
         is_told = isinstance(told, LeaveEpoch) and told.epoch == epoch.number
-        someone = torch.tensor([is_told], dtype=torch.uint8)
+        someone = torch.tensor([is_told], dtype=torch.uint8, device="cpu")
         dist.all_reduce(someone, dist.ReduceOp.MAX)
         if someone.item() and not epoch.faults.is_lost:
             epoch.recall()
