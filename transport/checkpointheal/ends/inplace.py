@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from checkpointheal.contract.cut import Piece
+from checkpointheal.contract.cut import Piece, Pieces
 from checkpointheal.ends import mixed
 from checkpointheal.ends.live import LiveSource, StagedSink
 from checkpointheal.ends.spoil import spoil
@@ -48,6 +48,12 @@ class LiveSink(StagedSink):
     def _own(self, piece: Piece) -> torch.Tensor | None:
         """None in place: live memory is written once it is verified."""
         return None if self._is_in_place else super()._own(piece)
+
+    def _scatter(self, bucket: torch.Tensor, pieces: Pieces) -> None:
+        if self._is_in_place:
+            self._target.owned.scatter(bucket, pieces, self.regions)
+        else:
+            super()._scatter(bucket, pieces)
 
     def keep(self, index: int) -> None:
         """Verified: into live memory. Raises Abandoned where nobody waits for it any more."""

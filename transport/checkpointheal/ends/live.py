@@ -16,6 +16,7 @@ from checkpointheal.contract.cut import LARGE, Cut, Part, Piece, Pieces
 from checkpointheal.contract.layout import Manifest, Regions, Schema
 from checkpointheal.ends import memory, mixed
 from checkpointheal.ends.ends import WINDOW
+from checkpointheal.ends.owned import Owned
 from checkpointheal.ends.section import Section
 from checkpointheal.errors import BadFrame
 from checkpointheal.manifest.check import check
@@ -88,7 +89,7 @@ class LiveSource:
 
     def __init__(self, described: Given, chunk_bytes: int = digest.CHUNK_BYTES) -> None:
         self._described = described
-        self._cut = Cut(described.schema, chunk_bytes)
+        self._cut, self._owned = Cut(described.schema, chunk_bytes), Owned(described.schema)
         self._buckets = _Buckets(self._cut.longest)
 
     @property
@@ -111,7 +112,7 @@ class LiveSource:
 
     def _own(self, piece: Piece) -> torch.Tensor | None:
         """Its live memory, where it is given as it lies."""
-        if not piece.is_large:
+        if not piece.is_large or piece.region in self._owned.gapped:
             return None
         live = _of(self._described.regions, piece)
         return live if live.device.type == "cpu" else None
@@ -124,6 +125,7 @@ class LiveSource:
         bucket, pieces = self._buckets.take(index)[:length], self._cut.columns(index)
         clear(bucket, pieces.gaps(length))
         gather(bucket, pieces.without(lambda large: self._own(large) is not None), self._described.regions)
+        self._owned.clear(bucket, pieces)
         return bucket
 
 
@@ -203,7 +205,10 @@ class StagedSink:
         """Empty the bucket into its regions."""
         bucket = self._landing.pop(index, None)
         if bucket is not None:
-            scatter(bucket, self._in_bucket(index), self.regions)
+            self._scatter(bucket, self._in_bucket(index))
+
+    def _scatter(self, bucket: torch.Tensor, pieces: Pieces) -> None:
+        scatter(bucket, pieces, self.regions)
 
     def _in_bucket(self, index: int) -> Pieces:
         pieces = self._cut.columns(index)

@@ -12,6 +12,7 @@ from checkpointheal import digest
 from checkpointheal.contract.cut import Cut
 from checkpointheal.contract.layout import Manifest, Schema
 from checkpointheal.ends import memory
+from checkpointheal.ends.owned import Owned
 from checkpointheal.manifest import Described
 from checkpointheal.manifest.packing import clear, gather
 from checkpointheal.manifest.places import Places
@@ -45,6 +46,7 @@ class Snapshot:
         held, pieces = memory.new(schema.data_bytes), Cut(schema, max(schema.data_bytes, 1)).columns(0)
         clear(held, pieces.gaps(schema.data_bytes))
         gather(held, pieces, described.regions)
+        Owned(schema).clear(held, pieces)
         self._section, self._chunk_bytes = Section(held, schema, chunk_bytes), chunk_bytes
 
     def digests(self) -> tuple[str, ...]:

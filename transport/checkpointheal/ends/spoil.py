@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from checkpointheal.contract.cut import Piece
 from checkpointheal.contract.layout import TensorEntry
+from checkpointheal.ends.owned import is_solid, mask
 from checkpointheal.manifest import Described
 from checkpointheal.manifest.dtypes import BY_NAME
 from checkpointheal.manifest.reach import reach
@@ -33,7 +34,11 @@ def _fill(live: Described, lacking: Mapping[int, Sequence[_Range]]) -> bool:
     found = False
     for entry in live.schema.each_tensor:
         for start, end in _shared(entry, lacking.get(entry.region, ())) if _has_nan(entry) else ():
-            live.regions[entry.region][start:end].fill_(0x80 if entry.dtype in _NEGATIVE_ZERO else 0xFF)
+            memory, number = live.regions[entry.region][start:end], 0x80 if entry.dtype in _NEGATIVE_ZERO else 0xFF
+            if is_solid(entry):
+                memory.fill_(number)
+            else:
+                memory.masked_fill_(mask([entry], entry.offset + reach(entry))[start:end].to(memory.device), number)
             found = True
     return found
 

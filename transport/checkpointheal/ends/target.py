@@ -13,6 +13,7 @@ import torch
 
 from checkpointheal.contract.layout import Difference, Manifest, Schema, TensorEntry
 from checkpointheal.ends.leaves import view_of
+from checkpointheal.ends.owned import Owned, elements, is_solid
 from checkpointheal.errors import SchemaDiffers
 from checkpointheal.manifest import Described, around, compare, describe, lie_alike, values, write_over
 from checkpointheal.manifest.dtypes import BY_NAME
@@ -29,6 +30,7 @@ class Target:
     def __init__(self, state: Any) -> None:
         """Raises UnsupportedLeaf that names a leaf that cannot be filled."""
         self.live: Described = describe(state)
+        self.owned = Owned(self.live.schema)
 
     @property
     def filled(self) -> Sequence[torch.Tensor]:
@@ -52,7 +54,7 @@ class Target:
         plain = [values.decode(value) for value in manifest.values]
         if regions is self.live.regions:
             pass
-        elif self.lies_like(manifest.schema_):
+        elif self.lies_like(manifest.schema_) and not self.owned.gapped:
             write_over(self.live, regions)
         else:
             for index, entry in enumerate(manifest.schema_.each_tensor):
@@ -124,8 +126,11 @@ class LenientTarget:
 
 def _copy_bytes(live: Described, index: int, offered: TensorEntry, regions: Sequence[torch.Tensor]) -> None:
     own = live.schema.each_tensor[index]
-    count = reach(own)
-    live.regions[own.region][own.offset :][:count].copy_(regions[offered.region][offered.offset :][:count])
+    into, given, count = live.regions[own.region], regions[offered.region], reach(own)
+    if is_solid(own):
+        into[own.offset :][:count].copy_(given[offered.offset :][:count])
+    else:
+        elements(own, into).copy_(elements(offered, given))
 
 
 def _differ(own: TensorEntry, what: str, offered: str, target: str) -> Difference:

@@ -21,12 +21,12 @@ def reach(entry: Form | TensorEntry) -> int:
     return (last + 1) * BY_NAME[entry.dtype].itemsize
 
 
-def is_dense(entry: TensorEntry) -> bool:
+def is_dense(entry: Form | TensorEntry) -> bool:
     """Whether its elements, where they do not overlap, leave nothing out between its first and its last one."""
     return reach(entry) == math.prod(entry.shape) * BY_NAME[entry.dtype].itemsize
 
 
-def may_overlap_itself(entry: TensorEntry) -> bool:
+def may_overlap_itself(entry: Form | TensorEntry) -> bool:
     """Whether two of its elements may lie at one place."""
     behind = 1
     for stride, size in sorted(pair for pair in zip(entry.stride, entry.shape, strict=True) if pair[1] > 1):
