@@ -160,7 +160,7 @@ class PGTransport:
             taken = self._take(givers, takers, sink, Expected(_HEAL, _ATTEMPT, None, step=step))
             state = end.fill(taken.offer.manifest, sink.regions)
         except BaseException as error:  # an interrupt leaves a mixture, too
-            self._spoiled = sink.give_up(error) or self._spoiled
+            self._spoiled = sink.give_up(error) or end.give_up(error) or self._spoiled
             raise
         mixed.healed(end.filled)
         self._spoiled, self._differences = (), end.bridged

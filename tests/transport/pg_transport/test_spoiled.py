@@ -1,6 +1,7 @@
 """A target that could not be completed is no state, and everybody is told until it is one again."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ import builders_ends
 import builders_pg as build
 from checkpointheal import digest
 from checkpointheal.ends import mixed
+from checkpointheal.ends import target as filling
 from checkpointheal.errors import BytesDiffer, Misuse, PeerRefused, TargetInvalid
+from checkpointheal.manifest import Described, describe
 
 CHUNK = digest.CHUNK_BYTES
 OLD, NEW = 97.0, 103.0
@@ -229,6 +232,49 @@ def test_an_error_after_the_last_chunk_spoils_too() -> None:
     assert isinstance(took, Misuse)
     assert target["a"].isnan().all()
     assert target["z"].isnan().all()
+
+
+def interrupted(target: Any, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Any:
+    """A transport that was left while it copied what had come into the target: the first tensor is there."""
+
+    def copy(live: Described, regions: Sequence[torch.Tensor]) -> None:
+        live.regions[0].copy_(regions[0])
+        raise KeyboardInterrupt
+
+    def copy_one(live: Described, index: int, offered: Any, regions: Sequence[torch.Tensor]) -> None:
+        copy(live, regions)
+
+    monkeypatch.setattr(filling, "write_over", copy)
+    monkeypatch.setattr(filling, "_copy_bytes", copy_one)
+    giving, taking = builders_ends.gloo_groups()
+    receiver = build.a_receiver(taking, target, 20, **options)
+
+    def receive() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            receiver.recv_checkpoint(0)
+
+    gave, _ = builders_ends.side_by_side(lambda: build.a_transport(giving).send_checkpoint([1], a_state(NEW)), receive)
+    assert gave is None
+    monkeypatch.undo()
+    return receiver
+
+
+@pytest.mark.parametrize("options", [{"staged": True}, {"strict": False}], ids=str)
+def test_who_is_interrupted_while_what_came_is_copied_has_a_mixture_and_is_told(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = {**a_state(OLD), "only": torch.full((3,), OLD)} if "strict" in options else a_state(OLD)
+    receiver = interrupted(target, monkeypatch, **options)
+    assert target["a"].isnan().all()
+    assert target["z"].isnan().all()
+    assert "only" not in target or numbers(target["only"]) == {"97.0"}, "nothing came for it"
+    receiver.guard(module := torch.nn.Linear(1, 1))
+    for act in (lambda: module(torch.ones(1)), lambda: mixed.require_whole(describe(target).regions)):
+        with pytest.raises(TargetInvalid, match="KeyboardInterrupt"):
+            act()
+    receiver.declare_whole()
+    module(torch.ones(1))
+    mixed.require_whole(describe(target).regions)
 
 
 def test_memory_that_is_gone_is_in_no_mixture() -> None:

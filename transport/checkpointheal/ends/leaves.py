@@ -12,7 +12,7 @@ import torch
 
 from checkpointheal.contract.cut import LARGE
 from checkpointheal.contract.layout import Difference, Form, Manifest, Outer, Schema, Sharding, TensorEntry
-from checkpointheal.ends import memory
+from checkpointheal.ends import memory, mixed
 from checkpointheal.ends.placements import Meshes
 from checkpointheal.ends.shards import shard_again
 from checkpointheal.manifest import values
@@ -70,6 +70,10 @@ class NewState:
             for at, made in enumerate(self._made or [None] * len(schema.tensors))
         ]
         return grow(schema.tree, _New(tensors, plain, self._meshes))
+
+    def give_up(self, error: BaseException) -> mixed.Memory:
+        """Nothing live was touched."""
+        return ()
 
 
 def _alone(schema: Schema) -> list[torch.Tensor | None]:

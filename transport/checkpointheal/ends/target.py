@@ -6,14 +6,17 @@ From regions that are whole and verified: the live ones themselves, or staged on
 import contextlib
 import functools
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 
+from checkpointheal.contract.cut import Piece
 from checkpointheal.contract.layout import Difference, Manifest, Schema, TensorEntry
+from checkpointheal.ends import mixed
 from checkpointheal.ends.leaves import view_of
 from checkpointheal.ends.owned import Owned, elements, is_solid
+from checkpointheal.ends.spoil import spoil
 from checkpointheal.errors import SchemaDiffers
 from checkpointheal.manifest import Described, around, compare, describe, lie_alike, values, write_over
 from checkpointheal.manifest.dtypes import BY_NAME
@@ -31,6 +34,7 @@ class Target:
         """Raises UnsupportedLeaf that names a leaf that cannot be filled."""
         self.live: Described = describe(state)
         self.owned = Owned(self.live.schema)
+        self._is_touched = False
 
     @property
     def filled(self) -> Sequence[torch.Tensor]:
@@ -52,7 +56,8 @@ class Target:
     def fill(self, manifest: Manifest, regions: Sequence[torch.Tensor]) -> Any:
         """Copy verified regions into live memory, where they are not it; the state dict with the target's tensors."""
         plain = [values.decode(value) for value in manifest.values]
-        if regions is self.live.regions:
+        self._is_touched = regions is not self.live.regions
+        if not self._is_touched:
             pass
         elif self.lies_like(manifest.schema_) and not self.owned.gapped:
             write_over(self.live, regions)
@@ -60,6 +65,10 @@ class Target:
             for index, entry in enumerate(manifest.schema_.each_tensor):
                 _copy_bytes(self.live, index, entry, regions)
         return around(self.live, manifest.schema_.tree, plain)
+
+    def give_up(self, error: BaseException) -> mixed.Memory:
+        """Spoil what `fill` had begun to write to; the memory that is a mixture now."""
+        return _spoiled(self.live, range(len(self.live.schema.tensors)), error) if self._is_touched else ()
 
 
 class LenientTarget:
@@ -69,6 +78,7 @@ class LenientTarget:
         """Raises UnsupportedLeaf that names a leaf that cannot be filled."""
         self._live: Described = describe(state)
         self._plan = Plan((), (), (), ())
+        self._is_touched = False
 
     @property
     def bridged(self) -> tuple[Difference, ...]:
@@ -100,10 +110,15 @@ class LenientTarget:
         plain = [values.decode(value) for value in self._live.values]
         for theirs, ours in self._plan.values:
             plain[ours] = values.decode(manifest.values[theirs])
+        self._is_touched = True
         with torch.no_grad():
             for theirs, ours in self._plan.tensors:
                 self._write(ours, manifest.schema_.each_tensor[theirs], regions)
         return around(self._live, self._live.schema.tree, plain)
+
+    def give_up(self, error: BaseException) -> mixed.Memory:
+        """Spoil what `fill` had begun to write to; the memory that is a mixture now."""
+        return _spoiled(self._live, [ours for _, ours in self._plan.tensors], error) if self._is_touched else ()
 
     def _write(self, index: int, offered: TensorEntry, regions: Sequence[torch.Tensor]) -> None:
         own = self._live.schema.each_tensor[index]
@@ -131,6 +146,18 @@ def _copy_bytes(live: Described, index: int, offered: TensorEntry, regions: Sequ
         into[own.offset :][:count].copy_(given[offered.offset :][:count])
     else:
         elements(own, into).copy_(elements(offered, given))
+
+
+def _spoiled(live: Described, tensors: Iterable[int], error: BaseException) -> mixed.Memory:
+    """Nobody knows how far it came: none of it counts."""
+    entries = [live.schema.each_tensor[index] for index in tensors]
+    memory = mixed.mark(
+        [live.regions[region] for region in dict.fromkeys(entry.region for entry in entries)],
+        f"the live state was being filled when that ended ({type(error).__name__}: {str(error)[:200]}): it is NaN. "
+        "Receive into it again; or fill it otherwise and say so by declare_whole()",
+    )
+    spoil(live, (Piece(entry.region, entry.offset, 0, reach(entry)) for entry in entries))
+    return memory
 
 
 def _differ(own: TensorEntry, what: str, offered: str, target: str) -> Difference:
