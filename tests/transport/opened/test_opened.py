@@ -1,6 +1,7 @@
 """`checkpointheal open` shows what lies in an arena, proves that it is whole, and says what is wrong if it is not."""
 
 import json
+import tracemalloc
 
 import pytest
 import torch
@@ -204,3 +205,14 @@ def test_opening_does_not_keep_a_trainer_from_committing(arena, folder):
     keep(arena, 2)
     slots = opened._read_whole(Arena.open(folder), 1, lambda reading: [keep(arena, 3)])
     assert slots == [0]
+
+
+def test_a_state_is_read_into_memory_once(arena, folder):
+    keep(arena, 4, {"model": {"w": torch.ones(12 << 20)}})
+    tracemalloc.start()
+    try:
+        opened.load(folder)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.5 * (48 << 20)
