@@ -214,3 +214,16 @@ def test_what_a_donor_says_in_place_of_a_chunk_is_why_it_has_none_and_its_first_
     error = verdict.error()
     assert isinstance(error, PeerRefused)
     assert str(error) == "PeerLost: gone"
+
+
+@pytest.mark.parametrize("name", ["Stop2", "stop", "_Stop", "Gestört", "S" * 65, "S\udce9"])
+def test_an_error_whose_name_is_no_reason_is_told_all_the_same(name: str) -> None:
+    told = refusal(type(name, (Exception,), {})("the disk is full"))
+    assert told.reason == "Misuse"
+    assert told.message == f"{name.encode('ascii', 'backslashreplace').decode()}: the disk is full"
+
+
+def test_a_reason_that_cannot_be_written_as_text_is_told_in_escapes() -> None:
+    told = refusal(FileNotFoundError("no model in /data/caf\udce9, naïve"))
+    assert (told.reason, told.message) == ("FileNotFoundError", r"no model in /data/caf\udce9, naïve")
+    assert len(refusal(ValueError("\udce9" * 4000)).message) == 4000

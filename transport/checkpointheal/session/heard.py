@@ -3,13 +3,16 @@
 Must not know what is decided.
 """
 
+import re
 from typing import TypeVar
 
 from checkpointheal.errors import BadFrame, PeerRefused
 from checkpointheal.session.table import Walk
-from checkpointheal.wire import MESSAGE_LIMIT, Frame, Refuse
+from checkpointheal.wire import MESSAGE_LIMIT, REASON, Frame, Refuse
 
 F = TypeVar("F", bound=Frame)
+_UNNAMED = "Misuse"
+"""The reason of an error whose own name does not fit in a Refuse, as one of the user's may be."""
 
 
 def expect(walk: Walk, frame: Frame, kind: type[F]) -> F:
@@ -28,5 +31,9 @@ def told(heal: str, attempt: int) -> str:
 
 
 def refusal(error: Exception) -> Refuse:
-    """An error in the words of the wire."""
-    return Refuse(reason=type(error).__name__, message=str(error)[:MESSAGE_LIMIT])
+    """An error in the words of the wire, whatever it is called and says: who is told no must not wait for the reason."""
+    name, said = type(error).__name__, str(error).encode("utf-8", "backslashreplace").decode()
+    if re.fullmatch(REASON, name):
+        return Refuse(reason=name, message=said[:MESSAGE_LIMIT])
+    shown = name.encode("ascii", "backslashreplace").decode()
+    return Refuse(reason=_UNNAMED, message=f"{shown}: {said}"[:MESSAGE_LIMIT])

@@ -25,6 +25,8 @@ CHUNK_LIMIT = 256 << 20
 
 MESSAGE_LIMIT = 4000
 
+REASON = r"^[A-Z][A-Za-z]{0,63}$"
+
 HealName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
@@ -116,7 +118,7 @@ class Receipt(Frozen):
 class Refuse(Frozen):
     """No, and why. Its layout is that of version 1 for ever."""
 
-    reason: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z]{0,63}$")]
+    reason: Annotated[str, StringConstraints(pattern=REASON)]
     message: Annotated[str, StringConstraints(max_length=MESSAGE_LIMIT)]
 
 
