@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -241,3 +242,11 @@ def test_quantised_tensors_are_refused_by_name() -> None:
     quantised = torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)
     with pytest.raises(PeerRefused, match=r"w is a Tensor of torch\.strided torch\.qint8 on cpu, which cannot cross"):
         build.cross({"w": quantised})
+
+
+@pytest.mark.parametrize("count", [100, 2 << 20])
+@pytest.mark.parametrize("names", ["ab", "ba"], ids=["the shorter first", "the longer first"])
+def test_two_storages_of_one_memory_cross_whichever_is_longer(names: str, count: int) -> None:
+    memory = np.arange(count, dtype=np.float32)
+    state = dict(sorted(zip(names, (torch.from_numpy(memory[: count // 2]), torch.from_numpy(memory)), strict=True)))
+    assert build.same(build.cross(state), state)

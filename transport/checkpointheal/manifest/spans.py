@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from checkpointheal.manifest.dtypes import Element
 from checkpointheal.manifest.looks import Seen
@@ -95,9 +96,14 @@ def _together(seen: Seen, spans: Sequence[_Span]) -> Laid:
             of[at], starts[at] = number, span.start
     lengths = tuple(span.end - span.start for span in spans)
     elements = ({seen.looks[seen.of[at]].element for at in span.members} for span in spans)
-    storages = [seen.storages[span.first] for span in spans]
+    storages = [max((seen.storages[at] for at in span.members), key=_nbytes) for span in spans]
     places = _places(seen, storages, [span.start for span in spans], lengths)
     return Laid(places, tuple(map(_base, elements, lengths)), lengths, tuple(of), _offsets(seen, starts))
+
+
+def _nbytes(storage: torch.UntypedStorage) -> int:
+    """Several begin at one address where each was made of another's memory, as numpy's is: the longest has it all."""
+    return storage.nbytes()
 
 
 def _offsets(seen: Seen, starts: Sequence[int]) -> tuple[int, ...]:

@@ -31,9 +31,8 @@ def told(heal: str, attempt: int) -> str:
 
 
 def refusal(error: Exception) -> Refuse:
-    """An error in the words of the wire, whatever it is called and says: who is told no must not wait for the reason."""
+    """An error in the words of the wire, whatever it is called and says: who is told no need not wait for it."""
     name, said = type(error).__name__, str(error).encode("utf-8", "backslashreplace").decode()
     if re.fullmatch(REASON, name):
         return Refuse(reason=name, message=said[:MESSAGE_LIMIT])
-    shown = name.encode("ascii", "backslashreplace").decode()
-    return Refuse(reason=_UNNAMED, message=f"{shown}: {said}"[:MESSAGE_LIMIT])
+    return Refuse(reason=_UNNAMED, message=f"{name}: {said}"[:MESSAGE_LIMIT])
