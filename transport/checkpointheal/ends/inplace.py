@@ -50,10 +50,8 @@ class LiveSink(StagedSink):
         return None if self._is_in_place else super()._own(piece)
 
     def _scatter(self, bucket: torch.Tensor, pieces: Pieces) -> None:
-        if self._is_in_place:
-            self._target.owned.scatter(bucket, pieces, self.regions)
-        else:
-            super()._scatter(bucket, pieces)
+        """Only in place: what is staged lands where it stays."""
+        self._target.owned.scatter(bucket, pieces, self.regions)
 
     def keep(self, index: int) -> None:
         """Verified: into live memory. Raises Abandoned where nobody waits for it any more."""
