@@ -21,3 +21,6 @@ class Counting:
 
     def rank(self) -> int:
         return int(self._group.rank())
+
+    def size(self) -> int:
+        return int(self._group.size())

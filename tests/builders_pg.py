@@ -35,18 +35,27 @@ class Recording:
     def rank(self) -> int:
         return self._group.rank()
 
+    def size(self) -> int:
+        return self._group.size()
+
 
 class Exchange:
     """One rank of a process group in memory, whose tensors may lie on any device: `devices` tells on which they did."""
 
-    def __init__(self, mine: "SimpleQueue[torch.Tensor]", theirs: "SimpleQueue[torch.Tensor]") -> None:
-        self._mine, self._theirs = mine, theirs
+    def __init__(self, rank: int, mine: "SimpleQueue[torch.Tensor]", theirs: "SimpleQueue[torch.Tensor]") -> None:
+        self._rank, self._mine, self._theirs = rank, mine, theirs
         self.devices: set[str] = set()
 
     @staticmethod
     def pair() -> "tuple[Exchange, Exchange]":
         queues: list[SimpleQueue[torch.Tensor]] = [SimpleQueue(), SimpleQueue()]
-        return Exchange(queues[0], queues[1]), Exchange(queues[1], queues[0])
+        return Exchange(0, queues[0], queues[1]), Exchange(1, queues[1], queues[0])
+
+    def rank(self) -> int:
+        return self._rank
+
+    def size(self) -> int:
+        return 2
 
     def send(self, tensors: list[torch.Tensor], peer: int, tag: int) -> Any:
         self.devices.update(tensor.device.type for tensor in tensors)

@@ -19,6 +19,7 @@ from checkpointheal.channel.group import GroupChannel
 from checkpointheal.channel.patient import Patient
 from checkpointheal.ends import Terms
 from checkpointheal.lane import Peer
+from checkpointheal.ranks import others
 from checkpointheal.standing import Standing
 from checkpointheal.underway import Part, Progress, Underway, Watch
 
@@ -37,6 +38,10 @@ class Peers:
     def ends_messages_early(self) -> bool:
         """Whether a message may be shorter than the room for it."""
         return self._device.type == "cpu"
+
+    def others(self, named: object) -> tuple[int, ...]:
+        """The ranks that a call names, each once. Raises Misuse where one is none, or this process's own."""
+        return others(self._group, named)
 
     def reach(self, rank: int, timeout: timedelta | None, *, patient: bool = False) -> Peer:
         """The way to a rank. `patient`: it outlives a wait that is given up, and so do the ways to the others.

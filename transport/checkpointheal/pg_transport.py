@@ -17,10 +17,10 @@ from torch.distributed import ProcessGroup
 from torch.distributed.device_mesh import DeviceMesh
 from torch.utils.hooks import RemovableHandle
 
-from checkpointheal import digest, donor, recipient, several
+from checkpointheal import donor, recipient, several
 from checkpointheal.channel import tell
 from checkpointheal.channel.patient import Patient
-from checkpointheal.contract.layout import Difference, Identity
+from checkpointheal.contract.layout import Difference
 from checkpointheal.ends import Sink, mixed
 from checkpointheal.ends.inplace import LiveSink
 from checkpointheal.ends.leaves import NewState
@@ -31,15 +31,12 @@ from checkpointheal.ends.target import LenientTarget, Target
 from checkpointheal.errors import CheckpointHealError, Misuse, WorldFailed
 from checkpointheal.lane import Peer
 from checkpointheal.manifest import describe
+from checkpointheal.offering import ATTEMPT, HEAL, offer_of, require_step
 from checkpointheal.peers import Peers, calling, whom_to_tell
 from checkpointheal.recipient import Taken
 from checkpointheal.relay import Relay, all_of
 from checkpointheal.session import Expected, refusal
 from checkpointheal.underway import Part, Progress
-from checkpointheal.wire import Offer
-
-_HEAL, _ATTEMPT = "library", 1
-"""A process group has no attempts."""
 
 
 class PGTransport:
@@ -104,17 +101,17 @@ class PGTransport:
         Nobody may change the tensors meanwhile: a recipient that sees it refuses. With `snapshot` they are copied
         first, and free as soon as the first progress is told. `step` is the state's, for recipients that ask for one.
 
-        Raises UnsupportedLeaf or TargetInvalid (and tells the recipients), PeerRefused, PeerLost or Overdue: the first
-        one's error, after all have ended; or Abandoned.
+        Raises UnsupportedLeaf, TargetInvalid or Misuse of `step` (and tells the recipients), PeerRefused, PeerLost or
+        Overdue: the first one's error, after all have ended; or Abandoned. Misuse for what is no other rank.
         """
-        ranks = tuple(dict.fromkeys(dst_ranks))
+        ranks = self._peers.others(dst_ranks)
         if not ranks:
             return
         try:
             described = describe(state_dict)
             mixed.require_whole(described.regions, self._spoiled)
             first = Snapshot(described) if snapshot else LiveSource(described)
-            offer = _offer(first, step)
+            offer = offer_of(first, step)
         except Exception as error:
             with suppress(CheckpointHealError):  # who cannot be told finds out by its own timeout
                 self._peers.serve(ranks, timeout, partial(_decline, _named(error)))
@@ -144,11 +141,13 @@ class PGTransport:
         those that had not come. With `step`, a donor that sends another one is refused, before a byte crosses.
 
         Raises SchemaDiffers, UnknownClass or, for another step, Abandoned (and tells the donors), PeerRefused,
-        BytesDiffer, DonorsDisagree, BadFrame, UnknownVersion, PeerLost, Overdue or Abandoned.
+        BytesDiffer, DonorsDisagree, BadFrame, UnknownVersion, PeerLost, Overdue or Abandoned. Misuse for what is no
+        other rank, or no step.
         """
         self._peers.underway.require_whole()
-        sources = tuple(dict.fromkeys(src_rank)) if isinstance(src_rank, Sequence) else (src_rank,)
-        following = tuple(dict.fromkeys(relay_to))
+        if step is not None:
+            require_step(step)
+        sources, following = self._peers.others(src_rank), self._peers.others(relay_to)
         _require_distinct(sources, following)
         patient = len(sources) + len(following) > 1
         givers, takers = (
@@ -157,7 +156,7 @@ class PGTransport:
         end = self._end(givers, takers)
         sink = self._sink(end, delta, relayed=bool(following))
         try:
-            taken = self._take(givers, takers, sink, Expected(_HEAL, _ATTEMPT, None, step=step))
+            taken = self._take(givers, takers, sink, Expected(HEAL, ATTEMPT, None, step=step))
             state = end.fill(taken.offer.manifest, sink.regions)
         except BaseException as error:  # an interrupt leaves a mixture, too
             self._spoiled = sink.give_up(error) or end.give_up(error) or self._spoiled
@@ -261,18 +260,3 @@ def _require_distinct(sources: Sequence[int], relay_to: Sequence[int]) -> None:
         raise Misuse("no rank is named to receive from")
     if twice := set(sources) & set(relay_to):
         raise Misuse(f"rank {min(twice)} is to give the state and to be passed it")
-
-
-def _offer(source: LiveSource | Snapshot, step: int) -> Offer:
-    manifest = source.manifest
-    schema, chunks = digest.schema_digest(manifest.schema_), source.digests()
-    return Offer(
-        heal=_HEAL,
-        attempt=_ATTEMPT,
-        identity=Identity(
-            step=step, schema_digest=schema, state_digest=digest.state_digest(schema, manifest.values, chunks)
-        ),
-        manifest=manifest,
-        chunk_bytes=digest.CHUNK_BYTES,
-        chunks=chunks,
-    )

@@ -169,7 +169,7 @@ def test_a_rank_that_stands_still_is_waited_for_by_the_next_transfer_with_it() -
 
 
 def test_no_rank_at_all_and_one_that_is_on_both_sides_are_refused() -> None:
-    receiver = build.a_transport(None)
+    receiver = build.a_transport(torch.distributed.ProcessGroup(3, 4))
     with pytest.raises(Misuse, match="no rank is named"):
         receiver.recv_checkpoint([])
     with pytest.raises(Misuse, match="rank 1 is to give the state and to be passed it"):

@@ -7,11 +7,19 @@ the child. Its pipe answers one question at a time: nobody else may use the grou
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Protocol
 
 import torch
 from torch.distributed.distributed_c10d import Work
 
 from checkpointheal.channel.group import Group
+from checkpointheal.ranks import Seated
+
+NOT_KNOWN = -1
+
+
+class Lendable(Group, Seated, Protocol):
+    """A group in a child, whose rank the child alone is told."""
 
 
 class LentWork:
@@ -33,8 +41,16 @@ class LentWork:
 class Lent:
     """Such a group, as a channel over a group wants it."""
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: Lendable) -> None:
         self._group = group
+
+    def rank(self) -> int:
+        """Not known on this side."""
+        return NOT_KNOWN
+
+    def size(self) -> int:
+        """How many ranks there are."""
+        return self._group.size()
 
     def send(self, tensors: list[torch.Tensor], peer: int, tag: int, /) -> LentWork:
         """Start sending a copy. Raises RuntimeError."""
