@@ -53,6 +53,14 @@ class Peers:
         channel = GroupChannel(self._group, rank, _indexed(self._device))
         return Peer(rank, Patient(channel, rank) if patient else channel, terms, Beside(terms.stall))
 
+    def reach_all(
+        self, sources: Sequence[int], following: Sequence[int], timeout: timedelta | None
+    ) -> tuple[list[Peer], list[Peer]]:
+        """The ways to those that give and to those that are passed it on. Raises as `reach`."""
+        patient = len(sources) + len(following) > 1
+        reach = partial(self.reach, timeout=timeout, patient=patient)
+        return list(map(reach, sources)), list(map(reach, following))
+
     def serve(self, ranks: Sequence[int], timeout: timedelta | None, act: Callable[[Peer], object]) -> None:
         """Do it for each, side by side: nobody's timeout runs while another one is served."""
 

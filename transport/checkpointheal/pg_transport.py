@@ -4,7 +4,7 @@ A drop-in for `torch.distributed.checkpoint._pg_transport.PGTransport`, over the
 each storage once, nothing believed before its digest. Must not know the arena.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -37,6 +37,7 @@ from checkpointheal.recipient import Taken
 from checkpointheal.relay import Relay, all_of
 from checkpointheal.session import Expected, refusal
 from checkpointheal.underway import Part, Progress
+from checkpointheal.wire import Offer
 
 
 class PGTransport:
@@ -107,19 +108,14 @@ class PGTransport:
         ranks = self._peers.others(dst_ranks)
         if not ranks:
             return
-        try:
-            described = describe(state_dict)
-            mixed.require_whole(described.regions, self._spoiled)
-            first = Snapshot(described) if snapshot else LiveSource(described)
-            offer = offer_of(first, step)
-        except Exception as error:
-            with suppress(CheckpointHealError):  # who cannot be told finds out by its own timeout
-                self._peers.serve(ranks, timeout, partial(_decline, _named(error)))
-            raise
-        # One recipient's is the very one that was digested: what it packed then it need not pack again.
-        others = repeat(first) if snapshot else iter(partial(LiveSource, described), None)
-        sources = chain([first], others)
-        self._peers.serve(ranks, timeout, lambda peer: donor.give(peer.channel, next(sources), offer, peer.terms))
+        with self._peers.standing.engaged(ranks):
+            try:
+                offer, sources = self._offer(state_dict, step, snapshot=snapshot)
+            except Exception as error:
+                with suppress(CheckpointHealError):  # who cannot be told finds out by its own timeout
+                    self._peers.serve(ranks, timeout, partial(_decline, _named(error)))
+                raise
+            self._peers.serve(ranks, timeout, lambda peer: donor.give(peer.channel, next(sources), offer, peer.terms))
 
     def recv_checkpoint(
         self,
@@ -149,21 +145,9 @@ class PGTransport:
             require_step(step)
         sources, following = self._peers.others(src_rank), self._peers.others(relay_to)
         _require_distinct(sources, following)
-        patient = len(sources) + len(following) > 1
-        givers, takers = (
-            [self._peers.reach(rank, timeout, patient=patient) for rank in ranks] for ranks in (sources, following)
-        )
-        end = self._end(givers, takers)
-        sink = self._sink(end, delta, relayed=bool(following))
-        try:
-            taken = self._take(givers, takers, sink, Expected(HEAL, ATTEMPT, None, step=step))
-            state = end.fill(taken.offer.manifest, sink.regions)
-        except BaseException as error:  # an interrupt leaves a mixture, too
-            self._spoiled = sink.give_up(error) or end.give_up(error) or self._spoiled
-            raise
-        mixed.healed(end.filled)
-        self._spoiled, self._differences = (), end.bridged
-        return state
+        with self._peers.standing.engaged((*sources, *following)):
+            givers, takers = self._peers.reach_all(sources, following, timeout)
+            return self._receive(givers, takers, Expected(HEAL, ATTEMPT, None, step=step), delta=delta)
 
     @property
     def spoiled(self) -> mixed.Memory:
@@ -192,6 +176,28 @@ class PGTransport:
         The peers are told at once. The process group is good for nothing more, and the transport says so.
         """
         self._peers.underway.cancel()
+
+    def _offer(self, state_dict: Any, step: int, *, snapshot: bool) -> tuple[Offer, Iterator[LiveSource | Snapshot]]:
+        """What is given, and where each recipient has it from."""
+        described = describe(state_dict)
+        mixed.require_whole(described.regions, self._spoiled)
+        first = Snapshot(described) if snapshot else LiveSource(described)
+        # One recipient's is the very one that was digested: what it packed then it need not pack again.
+        others = repeat(first) if snapshot else iter(partial(LiveSource, described), None)
+        return offer_of(first, step), chain([first], others)
+
+    def _receive(self, givers: Sequence[Peer], takers: Sequence[Peer], expected: Expected, *, delta: bool) -> Any:
+        end = self._end(givers, takers)
+        sink = self._sink(end, delta, relayed=bool(takers))
+        try:
+            taken = self._take(givers, takers, sink, expected)
+            state = end.fill(taken.offer.manifest, sink.regions)
+        except BaseException as error:  # an interrupt leaves a mixture, too
+            self._spoiled = sink.give_up(error) or end.give_up(error) or self._spoiled
+            raise
+        mixed.healed(end.filled)
+        self._spoiled, self._differences = (), end.bridged
+        return state
 
     def _take(self, givers: Sequence[Peer], takers: Sequence[Peer], sink: StagedSink, expected: Expected) -> Taken:
         relay = Relay()

@@ -1,10 +1,14 @@
 """Is a rank of the group free for another transfer?
 
-A wait that was given up leaves its message under way: whatever came next would be taken for it. Must not know what
-crosses.
+A wait that was given up leaves its message under way: whatever came next would be taken for it. So would the messages
+of two calls at once. Must not know what crosses.
 """
 
-from checkpointheal.errors import PeerLost, WorldFailed
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+from checkpointheal.errors import Misuse, PeerLost, WorldFailed
 from checkpointheal.lane import Lane
 
 
@@ -15,6 +19,24 @@ class Standing:
         self.lanes: dict[int, Lane] = {}
         """Donors that may still be busy with what they were asked for."""
         self._given_up: dict[int, WorldFailed] = {}
+        self._lock = threading.Lock()
+        self._engaged: set[int] = set()
+
+    @contextmanager
+    def engaged(self, ranks: Collection[int]) -> Iterator[None]:
+        """They are a call's, until it has ended. Raises Misuse where another call has one of them."""
+        with self._lock:
+            if both := self._engaged.intersection(ranks):
+                raise Misuse(
+                    f"rank {min(both)} is in a transfer over this transport already: wait for that call, or make another "
+                    "group, and a transport on it"
+                )
+            self._engaged.update(ranks)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._engaged.difference_update(ranks)
 
     def give_up(self, rank: int, error: WorldFailed) -> None:
         """Nothing more is said to this rank over this group."""

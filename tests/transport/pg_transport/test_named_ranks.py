@@ -1,4 +1,4 @@
-"""Whoever names a rank or a step that cannot be is told so, before anything is said over the group."""
+"""Whoever names a rank or a step that cannot be is told so, and nothing is said over the group."""
 
 from typing import Any
 
@@ -9,7 +9,8 @@ from torch.distributed import ProcessGroup
 
 import builders_ends
 import builders_pg as build
-from checkpointheal.errors import Misuse, PeerRefused
+from checkpointheal import PGTransport, Progress
+from checkpointheal.errors import Misuse, PeerRefused, SchemaDiffers
 
 STATE = {"n": 1}
 
@@ -85,3 +86,48 @@ def test_what_is_no_step_is_refused_by_name_and_frees_who_waits(step: Any) -> No
     assert f"step {step!r} is none" in str(took)
     with pytest.raises(Misuse, match="is none"):
         build.a_transport(taking).recv_checkpoint(0, step=step)
+
+
+def test_a_rank_is_in_one_transfer_at_a_time_and_free_again_once_that_has_ended_however() -> None:
+    giving, taking = builders_ends.gloo_groups()
+    refused: list[str] = []
+
+    def again(_: Progress) -> None:
+        for act in (lambda: sender.send_checkpoint([1], STATE), lambda: sender.recv_checkpoint(1)):
+            with pytest.raises(Misuse, match="rank 1 is in a transfer over this transport already") as raised:
+                act()
+            refused.append(str(raised.value))
+
+    sender = PGTransport(giving, build.timedelta(seconds=20), build.CPU, progress=again)
+    receiver = build.a_transport(taking, {"n": torch.zeros(1)})
+    gave, took = builders_ends.side_by_side(
+        lambda: sender.send_checkpoint([1], {"n": torch.ones(2)}), lambda: receiver.recv_checkpoint(0)
+    )
+    assert isinstance(gave, PeerRefused)
+    assert isinstance(took, SchemaDiffers)
+    assert not refused, "nothing crossed"
+    for _ in range(2):
+        gave, took = builders_ends.side_by_side(
+            lambda: sender.send_checkpoint([1], {"n": torch.ones(1)}), lambda: receiver.recv_checkpoint(0)
+        )
+        assert gave is None
+        assert took["n"] == 1
+    assert len(refused) == 8
+
+
+def test_a_call_with_another_rank_goes_on_meanwhile() -> None:
+    groups = builders_ends.gloo_groups(3)
+
+    def pass_on(progress: Progress) -> None:
+        if not progress.done:
+            middle.send_checkpoint([2], STATE)
+
+    middle = PGTransport(groups[1], build.timedelta(seconds=20), build.CPU, progress=lambda told: acts.pop()(told))
+    acts = [lambda _: None, lambda _: None, pass_on]
+    _, received, sent = builders_ends.side_by_side(
+        lambda: build.a_transport(groups[0]).send_checkpoint([1], {"w": torch.ones(1)}),
+        lambda: middle.recv_checkpoint(0),
+        lambda: build.a_transport(groups[2]).recv_checkpoint(1),
+    )
+    assert received["w"] == 1
+    assert sent == STATE
