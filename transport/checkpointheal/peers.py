@@ -15,9 +15,11 @@ import torch
 from torch.distributed import ProcessGroup
 
 from checkpointheal.channel.beside import Beside, Lost
+from checkpointheal.channel.channel import FOR_GOOD
 from checkpointheal.channel.group import GroupChannel
 from checkpointheal.channel.patient import Patient
 from checkpointheal.ends import Terms
+from checkpointheal.errors import Misuse
 from checkpointheal.lane import Peer
 from checkpointheal.ranks import others
 from checkpointheal.standing import Standing
@@ -30,8 +32,8 @@ class Peers:
     """The ways of one transport. `standing` is what is known of the ranks, `underway` the calls that use them."""
 
     def __init__(self, group: ProcessGroup, timeout: timedelta, device: torch.device, told: Told | None) -> None:
-        """`timeout`: the longest silence, where a call says nothing else. `told`: of every chunk."""
-        self._group, self._timeout, self._device, self._told = group, timeout, device, told
+        """`timeout`: the longest silence, where a call says nothing else. `told`: of every chunk. Raises Misuse."""
+        self._group, self._seconds, self._device, self._told = group, _seconds(timeout), device, told
         self.standing, self.underway = Standing(), Underway()
 
     @property
@@ -43,35 +45,38 @@ class Peers:
         """The ranks that a call names, each once. Raises Misuse where one is none, or this process's own."""
         return others(self._group, named)
 
-    def reach(self, rank: int, timeout: timedelta | None, *, patient: bool = False) -> Peer:
+    def seconds(self, timeout: timedelta | None) -> float:
+        """A call's longest silence. Raises Misuse where there is no time in it."""
+        return self._seconds if timeout is None else _seconds(timeout)
+
+    def reach(self, rank: int, seconds: float, *, patient: bool = False) -> Peer:
         """The way to a rank. `patient`: it outlives a wait that is given up, and so do the ways to the others.
 
         Raises PeerLost where the rank was given up, or stays busy.
         """
-        terms = self._terms(rank, timeout)
+        terms = self._terms(rank, seconds)
         self.standing.require_free(rank, terms.stall)
         channel = GroupChannel(self._group, rank, _indexed(self._device))
         return Peer(rank, Patient(channel, rank) if patient else channel, terms, Beside(terms.stall))
 
     def reach_all(
-        self, sources: Sequence[int], following: Sequence[int], timeout: timedelta | None
+        self, sources: Sequence[int], following: Sequence[int], seconds: float
     ) -> tuple[list[Peer], list[Peer]]:
         """The ways to those that give and to those that are passed it on. Raises as `reach`."""
         patient = len(sources) + len(following) > 1
-        reach = partial(self.reach, timeout=timeout, patient=patient)
+        reach = partial(self.reach, seconds=seconds, patient=patient)
         return list(map(reach, sources)), list(map(reach, following))
 
-    def serve(self, ranks: Sequence[int], timeout: timedelta | None, act: Callable[[Peer], object]) -> None:
+    def serve(self, ranks: Sequence[int], seconds: float, act: Callable[[Peer], object]) -> None:
         """Do it for each, side by side: nobody's timeout runs while another one is served."""
 
         def serve(peer: Peer, part: Part) -> None:
             with calling(peer, part) as called:
                 act(called)
 
-        self.underway.run([partial(serve, self.reach(rank, timeout)) for rank in ranks])
+        self.underway.run([partial(serve, self.reach(rank, seconds)) for rank in ranks])
 
-    def _terms(self, peer: int, timeout: timedelta | None) -> Terms:
-        seconds = (timeout or self._timeout).total_seconds()
+    def _terms(self, peer: int, seconds: float) -> Terms:
         watch = Watch(self._told, peer, self.underway.left)
         return Terms(math.inf, seconds, watch.crossed, frame=seconds, expect=watch.expect)
 
@@ -88,6 +93,16 @@ def calling(peer: Peer, part: Part) -> Iterator[Peer]:
 def whom_to_tell(peer: Peer, part: Part) -> Lost:
     """Of a peer's end: the channel, where its waits can be ended, else whoever waits for all of it."""
     return peer.channel.lose if isinstance(peer.channel, Patient) else part.give_up
+
+
+def _seconds(timeout: timedelta) -> float:
+    seconds = timeout.total_seconds()
+    if seconds <= 0:
+        raise Misuse(
+            f"a timeout of {seconds:g} s leaves no time for an answer: give the longest silence that you bear, as "
+            "timedelta(seconds=30), or None in a call for the transport's own"
+        )
+    return min(seconds, FOR_GOOD)
 
 
 def _indexed(device: torch.device) -> torch.device:

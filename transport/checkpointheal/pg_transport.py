@@ -46,6 +46,7 @@ class PGTransport:
     Args:
         pg: any c10d process group that has point-to-point operations.
         timeout: the longest silence: no chunk, or no answer, for this long raises Overdue. A gloo group is then closed.
+            More than three years count as three years.
         device: where the group wants its tensors; others are staged.
         state_dict: called once per receive; its tensors are filled in place. Without it, tensors arrive on the CPU.
         mesh: where received DTensors are laid out if there is no `state_dict`. Without it, those of a mesh as long as
@@ -103,9 +104,10 @@ class PGTransport:
         first, and free as soon as the first progress is told. `step` is the state's, for recipients that ask for one.
 
         Raises UnsupportedLeaf, TargetInvalid or Misuse of `step` (and tells the recipients), PeerRefused, PeerLost or
-        Overdue: the first one's error, after all have ended; or Abandoned. Misuse for what is no other rank.
+        Overdue: the first one's error, after all have ended; or Abandoned. Misuse for what is no other rank, and for
+        a timeout that is none.
         """
-        ranks = self._peers.others(dst_ranks)
+        ranks, seconds = self._peers.others(dst_ranks), self._peers.seconds(timeout)
         if not ranks:
             return
         with self._peers.standing.engaged(ranks):
@@ -113,9 +115,9 @@ class PGTransport:
                 offer, sources = self._offer(state_dict, step, snapshot=snapshot)
             except Exception as error:
                 with suppress(CheckpointHealError):  # who cannot be told finds out by its own timeout
-                    self._peers.serve(ranks, timeout, partial(_decline, _named(error)))
+                    self._peers.serve(ranks, seconds, partial(_decline, _named(error)))
                 raise
-            self._peers.serve(ranks, timeout, lambda peer: donor.give(peer.channel, next(sources), offer, peer.terms))
+            self._peers.serve(ranks, seconds, lambda peer: donor.give(peer.channel, next(sources), offer, peer.terms))
 
     def recv_checkpoint(
         self,
@@ -138,15 +140,16 @@ class PGTransport:
 
         Raises SchemaDiffers, UnknownClass or, for another step, Abandoned (and tells the donors), PeerRefused,
         BytesDiffer, DonorsDisagree, BadFrame, UnknownVersion, PeerLost, Overdue or Abandoned. Misuse for what is no
-        other rank, or no step.
+        other rank, no step or no timeout.
         """
         self._peers.underway.require_whole()
         if step is not None:
             require_step(step)
         sources, following = self._peers.others(src_rank), self._peers.others(relay_to)
         _require_distinct(sources, following)
+        seconds = self._peers.seconds(timeout)
         with self._peers.standing.engaged((*sources, *following)):
-            givers, takers = self._peers.reach_all(sources, following, timeout)
+            givers, takers = self._peers.reach_all(sources, following, seconds)
             return self._receive(givers, takers, Expected(HEAL, ATTEMPT, None, step=step), delta=delta)
 
     @property

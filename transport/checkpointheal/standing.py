@@ -28,8 +28,8 @@ class Standing:
         with self._lock:
             if both := self._engaged.intersection(ranks):
                 raise Misuse(
-                    f"rank {min(both)} is in a transfer over this transport already: wait for that call, or make another "
-                    "group, and a transport on it"
+                    f"rank {min(both)} is in a transfer over this transport already: wait for that call, or "
+                    "make another group, and a transport on it"
                 )
             self._engaged.update(ranks)
         try:

@@ -1,7 +1,9 @@
 """Two processes that share a process group hear of one another's end over a connection of its own."""
 
 import contextlib
+import errno
 import ipaddress
+import math
 import resource
 import socket
 import threading
@@ -11,9 +13,11 @@ from queue import SimpleQueue
 
 import pytest
 
+import builders_ends
 from checkpointheal.channel.beside import Beside, own_address
+from checkpointheal.channel.lifeline import Lifeline
 from checkpointheal.errors import BytesDiffer, CheckpointHealError, Overdue, PeerLost
-from checkpointheal.wire import Lifeline
+from checkpointheal.wire import Lifeline as Where
 
 SAFETY = 20.0
 LONG = 60.0
@@ -26,12 +30,12 @@ class Side:
         self.lost: SimpleQueue[CheckpointHealError] = SimpleQueue()
         self.beside = Beside(stall)
 
-    def listen(self) -> Lifeline:
+    def listen(self) -> Where:
         told = self.beside.listen(self.lost.put)
         assert told
         return told
 
-    def call(self, told: Lifeline) -> None:
+    def call(self, told: Where) -> None:
         self.beside.call(self.lost.put, told)
 
     def connected(self) -> bool:
@@ -82,6 +86,30 @@ def test_silence_is_overdue() -> None:
         assert isinstance(taking.lost.get(timeout=SAFETY), Overdue)
     taking.beside.cut()
     giving.beside.cut()
+
+
+def test_a_side_that_bears_years_of_silence_hears_of_an_end_at_once() -> None:
+    taking, giving = Side(stall=1e8), Side(stall=1e8)
+    connect(taking, giving)
+    taking.beside.cut()
+    assert isinstance(giving.lost.get(timeout=SAFETY), PeerLost)
+    giving.beside.cut()
+
+
+class Cut(socket.socket):
+    """A connection whose way is gone: nothing can be said, and nothing comes."""
+
+    def send(self, *_: object) -> int:
+        raise OSError(errno.EHOSTUNREACH, "No route to host")
+
+
+def test_a_way_that_is_gone_is_told_like_any_silence() -> None:
+    lost: SimpleQueue[CheckpointHealError] = SimpleQueue()
+    here, there = builders_ends.connected()
+    with there:
+        lifeline = Lifeline(Cut(fileno=here.detach()), 0.2, math.inf, lost.put)
+        assert isinstance(lost.get(timeout=SAFETY), Overdue)
+        lifeline.cut()
 
 
 def test_a_sign_of_life_is_answered_once_and_an_answer_never() -> None:
@@ -144,8 +172,8 @@ def test_nobody_where_the_recipient_should_wait_changes_nothing() -> None:
     assert giving.lost.empty()
 
 
-def told(port: int) -> Lifeline:
-    return Lifeline(host=ipaddress.ip_address("127.0.0.1"), port=port, call="a" * 32, answer="b" * 32)
+def told(port: int) -> Where:
+    return Where(host=ipaddress.ip_address("127.0.0.1"), port=port, call="a" * 32, answer="b" * 32)
 
 
 def test_a_host_that_lets_nobody_listen_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

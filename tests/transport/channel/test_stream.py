@@ -171,6 +171,13 @@ def beside_a_raw_peer(stall: float = 20) -> Iterator[tuple[Stream, socket.socket
     stream.abort()
 
 
+def test_a_side_that_bears_years_of_silence_carries_as_well() -> None:
+    here, there = build.stream_pair(stall=1e8)
+    cross(here, there, [3, 1 << 20])
+    here.abort()
+    there.abort()
+
+
 def test_a_peer_that_stands_still_is_overdue() -> None:
     with beside_a_raw_peer(0.2) as (stream, _), pytest.raises(Overdue, match=r"has not been heard for 0\.2 s"):
         stream.receive(nothing(1)).wait(20)

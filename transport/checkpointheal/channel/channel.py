@@ -13,6 +13,9 @@ import torch
 from checkpointheal import wire
 from checkpointheal.errors import WorldFailed
 
+FOR_GOOD = 1e8
+"""Seconds: three years, the longest that every channel takes for an answer."""
+
 
 class Pending(Protocol):
     """Bytes on their way."""

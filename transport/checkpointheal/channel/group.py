@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch.distributed.distributed_c10d import Work
 
+from checkpointheal.channel.channel import FOR_GOOD
 from checkpointheal.errors import Overdue, PeerLost
 
 TAG = 0x4348
@@ -71,7 +72,7 @@ class GroupPending:
         """Until it is over. Raises Overdue or PeerLost: torch tells both by words alone, so the clock decides."""
         end = time.monotonic() + seconds
         try:
-            self._work.wait(timedelta(seconds=max(seconds, 0.001)))
+            self._work.wait(timedelta(seconds=min(max(seconds, 0.001), FOR_GOOD)))
         except RuntimeError as error:
             if time.monotonic() >= end - 0.01:
                 raise Overdue(f"nothing came from or went to rank {self._peer} for {seconds:.1f} s") from error

@@ -17,6 +17,8 @@ from checkpointheal.errors import CheckpointHealError, Overdue, PeerLost
 _ALIVE, _TOO, _BYE = b".", b",", b"!"
 _BEATS = 5
 """Words per stall limit."""
+LONGEST_POLL = 1e6
+"""Seconds; poll() counts milliseconds in 31 bits."""
 
 
 class Lifeline:
@@ -63,7 +65,7 @@ class Lifeline:
                 self._say(_ALIVE)
                 due = now + self._stall / _BEATS
             # The socket is asked before the clock: who was stopped itself must not blame the peer.
-            if awaited.poll(max(0.0, due - time.monotonic()) * 1000):
+            if awaited.poll(min(max(0.0, due - time.monotonic()), LONGEST_POLL) * 1000):
                 said = self._read()
                 if not said or _BYE in said:
                     return self._peer_left(said)
@@ -83,7 +85,7 @@ class Lifeline:
         return None if self._closed.wait(self._stall) else PeerLost("the peer left before this side was done")
 
     def _say(self, word: bytes) -> None:
-        with contextlib.suppress(BlockingIOError, ConnectionError):
+        with contextlib.suppress(OSError):  # a way that is gone is noticed by its silence
             self._connection.send(word, socket.MSG_DONTWAIT)
 
     def _read(self) -> bytes:

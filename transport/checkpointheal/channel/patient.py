@@ -13,11 +13,9 @@ from weakref import WeakSet
 
 import torch
 
-from checkpointheal.channel.channel import Channel, Pending
+from checkpointheal.channel.channel import FOR_GOOD, Channel, Pending
 from checkpointheal.errors import CheckpointHealError, Overdue
 
-_FOR_GOOD = 1e8
-"""Three years: the longest that every channel takes for an answer."""
 _AT_EXIT = 1.0
 
 
@@ -97,7 +95,7 @@ class Owed:
     def finish(self) -> None:
         """In the thread: wait for as long as it takes."""
         try:
-            self._pending.wait(_FOR_GOOD)
+            self._pending.wait(FOR_GOOD)
         except BaseException as error:  # the outermost of this thread: whoever waits raises it
             self.end(error)
         self._over.set()

@@ -18,6 +18,7 @@ import torch
 
 from checkpointheal.channel import framed
 from checkpointheal.channel.framed import Connection
+from checkpointheal.channel.lifeline import LONGEST_POLL
 from checkpointheal.errors import Abandoned, BadFrame, CheckpointHealError, Overdue, PeerLost
 
 BEATS = 5
@@ -235,7 +236,7 @@ def _called(seconds: float, *watched: tuple[int, int]) -> bool:
     events = select.poll()
     for descriptor, wanted in watched:
         events.register(descriptor, wanted)
-    return bool(events.poll(max(seconds, 0) * 1000))
+    return bool(events.poll(min(max(seconds, 0), LONGEST_POLL) * 1000))
 
 
 def again(error: CheckpointHealError) -> CheckpointHealError:
