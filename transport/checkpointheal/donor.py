@@ -6,13 +6,33 @@ The shell around the donor's session: it waits, sends and counts, and decides no
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 from checkpointheal.channel import Channel, Pending, receive_frame, send_frame, tell
 from checkpointheal.channel.pace import Pace
 from checkpointheal.ends import WINDOW, Source, Terms
 from checkpointheal.errors import Abandoned, CheckpointHealError, Overdue, UnknownVersion
+from checkpointheal.excused import Excused
 from checkpointheal.session import DonorSession, refusal
 from checkpointheal.wire import Offer
+
+
+def give_or_excuse(channel: Channel, source: Source, offer: Offer, terms: Terms, *, whole: bool) -> int:
+    """Give it, and tell the recipient where that fails on this side; the error is raised unchanged once that was told.
+
+    `whole`: the channel cannot end a message early.
+    """
+    excused = Excused(source, offer, whole=whole)
+    told = replace(terms, progress=excused.telling(terms.progress), expect=excused.telling(terms.expect))
+    crossed = 0
+    try:
+        crossed = give(channel, excused, offer, told)
+    except CheckpointHealError:
+        if excused.error is None:
+            raise
+    if excused.error is not None:
+        raise excused.error
+    return crossed
 
 
 def give(channel: Channel, source: Source, offer: Offer, terms: Terms) -> int:

@@ -59,6 +59,11 @@ class Misuse(CheckpointHealError):
     """The caller asks for what cannot be."""
 
 
+def as_told(error: BaseException) -> CheckpointHealError:
+    """An error of anybody's as a peer is told of it."""
+    return error if isinstance(error, CheckpointHealError) else Misuse(f"{type(error).__name__}: {error}")
+
+
 class PeerBroke(CheckpointHealError):
     """The other side broke the protocol."""
 

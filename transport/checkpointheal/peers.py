@@ -19,7 +19,7 @@ from checkpointheal.channel.channel import FOR_GOOD
 from checkpointheal.channel.group import GroupChannel
 from checkpointheal.channel.patient import Patient
 from checkpointheal.ends import Terms
-from checkpointheal.errors import Misuse
+from checkpointheal.errors import Abandoned, Misuse
 from checkpointheal.lane import Peer
 from checkpointheal.ranks import others
 from checkpointheal.standing import Standing
@@ -56,8 +56,14 @@ class Peers:
         """
         terms = self._terms(rank, seconds)
         self.standing.require_free(rank, terms.stall)
-        channel = GroupChannel(self._group, rank, _indexed(self._device))
-        return Peer(rank, Patient(channel, rank) if patient else channel, terms, Beside(terms.stall))
+        beside = Beside(terms.stall)
+        channel = GroupChannel(self._group, rank, _indexed(self._device), partial(self._break_off, rank, beside))
+        return Peer(rank, Patient(channel, rank) if patient else channel, terms, beside)
+
+    def _break_off(self, rank: int, beside: Beside) -> None:
+        """What is under way with this rank stays so: nothing that came after it would be understood."""
+        beside.cut()
+        self.standing.give_up(rank, Abandoned("a transfer with it was broken off here"))
 
     def reach_all(
         self, sources: Sequence[int], following: Sequence[int], seconds: float

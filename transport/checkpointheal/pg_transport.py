@@ -28,7 +28,7 @@ from checkpointheal.ends.live import LiveSource, StagedSink
 from checkpointheal.ends.placements import Meshes
 from checkpointheal.ends.section import Snapshot
 from checkpointheal.ends.target import LenientTarget, Target
-from checkpointheal.errors import CheckpointHealError, Misuse, WorldFailed
+from checkpointheal.errors import CheckpointHealError, Misuse, WorldFailed, as_told
 from checkpointheal.lane import Peer
 from checkpointheal.manifest import describe
 from checkpointheal.offering import ATTEMPT, HEAL, offer_of, require_step
@@ -115,9 +115,9 @@ class PGTransport:
                 offer, sources = self._offer(state_dict, step, snapshot=snapshot)
             except Exception as error:
                 with suppress(CheckpointHealError):  # who cannot be told finds out by its own timeout
-                    self._peers.serve(ranks, seconds, partial(_decline, _named(error)))
+                    self._peers.serve(ranks, seconds, partial(_decline, as_told(error)))
                 raise
-            self._peers.serve(ranks, seconds, lambda peer: donor.give(peer.channel, next(sources), offer, peer.terms))
+            self._peers.serve(ranks, seconds, lambda peer: self._give(next(sources), offer, peer))
 
     def recv_checkpoint(
         self,
@@ -189,6 +189,10 @@ class PGTransport:
         others = repeat(first) if snapshot else iter(partial(LiveSource, described), None)
         return offer_of(first, step), chain([first], others)
 
+    def _give(self, source: LiveSource | Snapshot, offer: Offer, peer: Peer) -> None:
+        whole = not self._peers.ends_messages_early
+        donor.give_or_excuse(peer.channel, source, offer, peer.terms, whole=whole)
+
     def _receive(self, givers: Sequence[Peer], takers: Sequence[Peer], expected: Expected, *, delta: bool) -> Any:
         end = self._end(givers, takers)
         sink = self._sink(end, delta, relayed=bool(takers))
@@ -249,15 +253,18 @@ class PGTransport:
             live = self._state_dict()
             return Target(live) if self._strict else LenientTarget(live)
         except Exception as error:
-            told = _named(error)
-            for giver in givers:
-                tell(giver.channel, refusal(told), giver.terms.stall)
-            self._peers.underway.run([partial(_decline, told, taker) for taker in takers])
+            self._tell_all(as_told(error), givers, takers)
             raise
 
+    def _tell_all(self, error: CheckpointHealError, givers: Sequence[Peer], takers: Sequence[Peer]) -> None:
+        """Side by side: whoever is not there costs its timeout, and no more however many there are."""
+        telling = [partial(_refuse, error, giver) for giver in givers]
+        with suppress(CheckpointHealError):
+            self._peers.underway.run([*telling, *(partial(_decline, error, taker) for taker in takers)])
 
-def _named(error: Exception) -> CheckpointHealError:
-    return error if isinstance(error, CheckpointHealError) else Misuse(f"{type(error).__name__}: {error}")
+
+def _refuse(error: CheckpointHealError, giver: Peer, *_part: Part) -> None:
+    tell(giver.channel, refusal(error), giver.terms.stall)
 
 
 def _decline(error: CheckpointHealError, peer: Peer, *_part: Part) -> None:

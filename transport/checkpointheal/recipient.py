@@ -14,7 +14,7 @@ import torch
 
 from checkpointheal.channel import Channel, Pending, receive_answer, send_frame, tell
 from checkpointheal.ends import WINDOW, Sink, Terms, memory
-from checkpointheal.errors import CheckpointHealError, Overdue, PeerLost, PeerRefused
+from checkpointheal.errors import Overdue, PeerLost, PeerRefused, WorldFailed, as_told
 from checkpointheal.session import Expected, RecipientSession, refusal
 from checkpointheal.wire import LONGEST, Offer, Refuse, Want
 
@@ -51,13 +51,18 @@ def take(channel: Channel, sink: Sink, expected: Expected, terms: Terms) -> Take
     offer, want = _judge(channel, session, sink, terms)
     offered = time.monotonic()
     send_frame(channel, want, terms.left(offered), session.version)
-    terms.expect(offer.bytes_of(session.due))
     try:
+        terms.expect(offer.bytes_of(session.due))
         crossed = _receive(channel, session, sink, terms)
     except PeerLost as error:
         if session.cause is None:
             raise
         raise PeerLost(f"{session.cause.reason}: {session.cause.message}") from error
+    except WorldFailed:
+        raise
+    except Exception as error:
+        _break_off(channel, session, terms, error)
+        raise
     arrived = time.monotonic()
     _conclude(channel, session, sink, terms)
     return Taken(offer, crossed, offered - began, arrived - offered, time.monotonic() - arrived)
@@ -69,9 +74,17 @@ def _judge(channel: Channel, session: RecipientSession, sink: Sink, terms: Terms
         return offer, session.compare(sink.prepare(offer))
     except (PeerRefused, PeerLost, Overdue):
         raise
-    except CheckpointHealError as error:
-        tell(channel, refusal(error), terms.stall)
+    except Exception as error:
+        tell(channel, refusal(as_told(error)), terms.stall)
         raise
+
+
+def _break_off(channel: Channel, session: RecipientSession, terms: Terms, error: Exception) -> None:
+    """The donor hears why, where it listens: once it has sent what it was asked for."""
+    if session.due:
+        channel.close()
+    else:
+        tell(channel, refusal(as_told(error)), terms.stall, session.version)
 
 
 def _receive(channel: Channel, session: RecipientSession, sink: Sink, terms: Terms) -> int:
@@ -108,7 +121,7 @@ def _conclude(channel: Channel, session: RecipientSession, sink: Sink, terms: Te
         raise verdict.error()
     try:
         sink.seal(session.offer)
-    except CheckpointHealError as error:
-        tell(channel, refusal(error), terms.stall)
+    except Exception as error:
+        tell(channel, refusal(as_told(error)), terms.stall)
         raise
     tell(channel, verdict.frame, terms.stall, session.version)

@@ -17,7 +17,7 @@ from checkpointheal.contract.layout import Manifest, Schema
 from checkpointheal.ends import Sink
 from checkpointheal.ends.excuse import Excuse
 from checkpointheal.ends.live import LiveSource
-from checkpointheal.errors import CheckpointHealError, Misuse
+from checkpointheal.errors import CheckpointHealError, PeerLost, as_told
 from checkpointheal.lane import Peer
 from checkpointheal.recipient import Taken
 from checkpointheal.wire import Offer
@@ -68,13 +68,13 @@ class Relay:
             return _outcome(lambda: donor.decline(peer.channel, peer.terms, offered))
         offer, landed = offered
         source = _Source(self, LiveSource(landed, offer.chunk_bytes), whole)
-        return _outcome(lambda: donor.give(peer.channel, source, offer, peer.terms))
+        return _outcome(lambda: donor.give_or_excuse(peer.channel, source, offer, peer.terms, whole=whole))
 
     def offered(self) -> tuple[Offer, _Landed] | CheckpointHealError:
         """The offer that was accepted here, once it was; or why there is none."""
         with self._changed:
             self._changed.wait_for(lambda: self._accepted is not None or self._error is not None)
-            return self._accepted or _named(self._error)
+            return self._accepted or self._why_not()
 
     def arrived(self, index: int) -> bool:
         """Once this chunk is here, verified: True; False where it will never be. The receive is bounded, so this is."""
@@ -85,7 +85,10 @@ class Relay:
     def why_not(self) -> CheckpointHealError:
         """Why the rest will never be here."""
         with self._changed:
-            return _named(self._error)
+            return self._why_not()
+
+    def _why_not(self) -> CheckpointHealError:
+        return as_told(self._error or PeerLost("nothing more arrives"))
 
     def accept(self, offer: Offer, regions: Sequence[torch.Tensor], present: Sequence[str]) -> None:
         """It was found fitting, and this much of it lies here."""
@@ -146,10 +149,6 @@ class _Source:
         if self._relay.arrived(index):
             return self._landed.parts(index)
         return self._excuse.parts(self._relay.why_not(), self._landed.lengths(index))
-
-
-def _named(error: BaseException | None) -> CheckpointHealError:
-    return error if isinstance(error, CheckpointHealError) else Misuse(f"{type(error).__name__}: {error}")
 
 
 def _outcome(act: Callable[[], object]) -> CheckpointHealError | None:

@@ -50,8 +50,9 @@ class Beside:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """A goodbye, but where the world failed: then nothing was told to the peer, and it need not wait."""
-        self._end(Lifeline.cut if isinstance(error, WorldFailed) else Lifeline.close)
+        """A goodbye, but where nothing was told to the peer, which need not wait: the world failed, or a bug."""
+        is_told = error is None or (isinstance(error, CheckpointHealError) and not isinstance(error, WorldFailed))
+        self._end(Lifeline.close if is_told else Lifeline.cut)
 
     def cut(self) -> None:
         """Nobody waits for this transfer any more."""

@@ -37,7 +37,7 @@ class Channel(Protocol):
         ...
 
     def close(self) -> None:
-        """Hang up, where the channel belongs to the transfer alone."""
+        """Hang up: nothing more is said here. What the channel goes over, and is another's, stays."""
         ...
 
 

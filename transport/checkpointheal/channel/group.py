@@ -36,10 +36,16 @@ class Group(Protocol):
 
 
 class GroupChannel:
-    """A way to one rank of a process group. `device` is where the group wants its tensors."""
+    """A way to one rank of a process group. `device` is where the group wants its tensors.
 
-    def __init__(self, group: Group, peer: int, device: torch.device = _CPU) -> None:
+    `hang_up` is called where a transfer is broken off without a word: the group itself cannot say so.
+    """
+
+    def __init__(
+        self, group: Group, peer: int, device: torch.device = _CPU, hang_up: Callable[[], None] = lambda: None
+    ) -> None:
         self._group, self._peer, self._device = group, peer, device
+        self.close = hang_up
 
     def send(self, buffer: torch.Tensor) -> "GroupPending":
         """Start sending, staged through the group's device where that is not the CPU."""
@@ -50,9 +56,6 @@ class GroupChannel:
         if self._device.type == "cpu":
             return self._start(self._group.recv, into, None)
         return self._start(self._group.recv, torch.empty_like(into, device=self._device), into)
-
-    def close(self) -> None:
-        """The group is its maker's: it stays."""
 
     def _start(self, verb: _Verb, moved: torch.Tensor, final: torch.Tensor | None) -> "GroupPending":
         try:
