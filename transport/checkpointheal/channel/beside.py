@@ -122,14 +122,18 @@ class Beside:
 
 
 @functools.cache
-def own_address(interface: str) -> str:
-    """An IPv4 address of this host, as gloo chooses it: of the interface, else of the host's name, else loopback."""
-    with contextlib.suppress(OSError):
-        if not interface:
-            return socket.gethostbyname(socket.gethostname())
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+def own_address(interfaces: str) -> str:
+    """An IPv4 address of this host, as gloo chooses it: of an interface, else of the host's name, else loopback.
+
+    `interfaces`: one, or several between commas, of which the first that is there counts.
+    """
+    for interface in filter(None, interfaces.split(",")):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
             wanted = struct.pack("256s", interface.encode()[:15])
             return socket.inet_ntoa(fcntl.ioctl(asking.fileno(), _SIOCGIFADDR, wanted)[20:24])
+    with contextlib.suppress(OSError):
+        if not interfaces:
+            return socket.gethostbyname(socket.gethostname())
     return "127.0.0.1"
 
 
