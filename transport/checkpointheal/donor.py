@@ -11,7 +11,7 @@ from dataclasses import replace
 from checkpointheal.channel import Channel, Pending, receive_frame, send_frame, tell
 from checkpointheal.channel.pace import Pace
 from checkpointheal.ends import WINDOW, Source, Terms
-from checkpointheal.errors import Abandoned, CheckpointHealError, Overdue, UnknownVersion
+from checkpointheal.errors import Abandoned, CheckpointHealError, Misuse, Overdue, UnknownVersion
 from checkpointheal.excused import Excused
 from checkpointheal.session import DonorSession, refusal
 from checkpointheal.wire import Offer
@@ -49,7 +49,11 @@ def give(channel: Channel, source: Source, offer: Offer, terms: Terms) -> int:
         tell(channel, refusal(error), terms.stall)
         raise
     terms.lifeline(session.lifeline)
-    send_frame(channel, answer, terms.left(time.monotonic()), session.version)
+    try:
+        send_frame(channel, answer, terms.left(time.monotonic()), session.version)
+    except Misuse as error:  # it is too long for any peer
+        tell(channel, refusal(error), terms.stall)
+        raise
     stream = _Stream(channel, source, terms)
     while (wanted := session.asked(receive_frame(channel, terms.left(time.monotonic())))) is not None:
         stream.expect(offer.bytes_of(wanted))

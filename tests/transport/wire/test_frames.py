@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 import builders_wire as build
 from checkpointheal import wire
-from checkpointheal.errors import BadFrame, UnknownVersion
+from checkpointheal.errors import BadFrame, Misuse, UnknownVersion
 from checkpointheal.wire import framing
 
 DIGESTS = any_.text("0123456789abcdef", min_size=32, max_size=32)
@@ -144,8 +144,10 @@ def test_an_offer_beyond_its_limits_is_refused(changes: dict[str, object]) -> No
 
 def test_a_frame_too_long_for_any_peer_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(framing, "HEADER_LIMIT", 100)
-    with pytest.raises(BadFrame, match="over 100: merge tensors"):
+    with pytest.raises(Misuse, match="over 100: merge tensors"):
         wire.encode(build.an_offer())
+    with pytest.raises(Misuse, match="the Refuse takes 535 bytes, over 100: say less"):
+        wire.encode(wire.Refuse(reason="Overdue", message="x" * 500))
 
 
 @pytest.mark.parametrize(("theirs", "agreed"), [((1,), 1), ((1, 2), 1), ((3, 1, 2), 1)])

@@ -11,6 +11,7 @@
 Rules that live here: whatever one frame can say wrong by itself. Must not know how frames travel, nor torch.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Self
 
@@ -26,6 +27,7 @@ CHUNK_LIMIT = 256 << 20
 MESSAGE_LIMIT = 4000
 
 REASON = r"^[A-Z][A-Za-z]{0,63}$"
+_NAMED = 3
 
 HealName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
@@ -80,6 +82,16 @@ class Offer(Frozen):
     def missing(self, present: Sequence[Digest]) -> list[int]:
         """Chunks that do not lie where these digests were taken, ascending; there may be fewer digests than chunks."""
         return [i for i, chunk in enumerate(self.chunks) if i >= len(present) or present[i] != chunk]
+
+    def remedy(self) -> str:
+        """What would make it shorter: its plain values are part of it, the bytes of tensors are not."""
+        paths, values = self.manifest.schema_.value_paths, self.manifest.values
+        sizes = {path: len(json.dumps(value)) for path, value in zip(paths, values, strict=True)}
+        largest = sorted(sizes, key=lambda path: -sizes[path])[:_NAMED]
+        if sum(sizes.values()) < len(self.manifest.schema_.model_dump_json()):
+            return "merge tensors"
+        told = ", ".join(f"{path or 'the state itself'} ({sizes[path]} bytes)" for path in largest)
+        return f"make a tensor of what is large in it: {told}"
 
     def bytes_of(self, chunks: Iterable[int]) -> int:
         """How many bytes these chunks have."""

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from checkpointheal.errors import BadFrame, UnknownVersion
+from checkpointheal.errors import BadFrame, Misuse, UnknownVersion
 from checkpointheal.wire.frames import Frame, Hello, Offer, Receipt, Refuse, Want
 
 MAGIC = b"CKHW"
@@ -43,10 +43,11 @@ class Prefix(NamedTuple):
 
 
 def encode(frame: Frame, version: int = FIRST) -> bytes:
-    """Prefix and header, in a version that both speak. Raises BadFrame where the header is too long for any peer."""
+    """Prefix and header, in a version that both speak. Raises Misuse where the header is too long for any peer."""
     header = frame.model_dump_json(by_alias=True).encode()
     if len(header) > HEADER_LIMIT:
-        raise BadFrame(f"the {_name(type(frame))} takes {len(header)} bytes, over {HEADER_LIMIT}: merge tensors")
+        remedy = frame.remedy() if isinstance(frame, Offer) else "say less"
+        raise Misuse(f"the {_name(type(frame))} takes {len(header)} bytes, over {HEADER_LIMIT}: {remedy}")
     written_in = FIRST if isinstance(frame, _TIMELESS) else version
     return _PREFIX.pack(MAGIC, written_in, _NUMBERS[type(frame)], len(header)) + header
 
