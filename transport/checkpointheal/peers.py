@@ -14,6 +14,7 @@ from functools import partial
 import torch
 from torch.distributed import ProcessGroup
 
+from checkpointheal.channel import at_exit
 from checkpointheal.channel.beside import Beside, Lost
 from checkpointheal.channel.channel import FOR_GOOD
 from checkpointheal.channel.group import GroupChannel
@@ -91,7 +92,7 @@ class Peers:
 def calling(peer: Peer, part: Part) -> Iterator[Peer]:
     """The peer, whose lifeline is called as soon as it says where."""
     part.when_left(peer.beside.cut)
-    with peer.beside:
+    with peer.beside, at_exit.ended(peer.channel):
         call = partial(peer.beside.call, whom_to_tell(peer, part))
         yield peer._replace(terms=replace(peer.terms, lifeline=call))
 

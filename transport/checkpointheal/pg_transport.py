@@ -18,7 +18,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.utils.hooks import RemovableHandle
 
 from checkpointheal import donor, recipient, several
-from checkpointheal.channel import tell
+from checkpointheal.channel import at_exit, tell
 from checkpointheal.channel.patient import Patient
 from checkpointheal.contract.layout import Difference
 from checkpointheal.ends import Sink, mixed
@@ -223,7 +223,7 @@ class PGTransport:
         rank, channel, terms, beside = givers[0]
         part.when_left(beside.cut)
         try:
-            with beside:
+            with beside, at_exit.ended(channel):
                 listening = replace(expected, lifeline=beside.listen(whom_to_tell(givers[0], part)))
                 return recipient.take(channel, sink, listening, terms)
         except WorldFailed as error:

@@ -61,7 +61,7 @@ class Underway:
     """The calls of one transport. Once one of them was left, the transport's group is good for nothing more."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may cancel while its own thread is in here
         self._waiting: list[SimpleQueue[Any]] = []
         self.left = threading.Event()
 

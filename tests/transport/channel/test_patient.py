@@ -58,20 +58,38 @@ def test_to_close_it_closes_the_channel() -> None:
         there.receive(a_message(0)).wait(1)
 
 
-PROGRAM = """
-import builders_ends, builders_pg, torch
+GAVE_UP = """
+import builders_ends, torch
 from checkpointheal.channel.group import GroupChannel
 from checkpointheal.channel.patient import Patient
 groups = builders_ends.gloo_groups(2)
 Patient(GroupChannel(groups[0], 1), 1).receive(torch.empty(8, dtype=torch.uint8))
 print("done")
 """
+CANCELLED = """
+import builders_ends, builders_pg, os, signal, threading
+from checkpointheal.errors import Abandoned
+groups = builders_ends.gloo_groups(2, seconds=60)
+receiver = builders_pg.a_transport(builders_pg.Recording(groups[0], lambda number: number and began.set()), seconds=60)
+began = threading.Event()
+def stop(*_):
+    receiver.cancel()
+    print("done", flush=True)
+    raise SystemExit(0)
+signal.signal(signal.SIGTERM, stop)
+def terminate():
+    began.wait(60)
+    os.kill(os.getpid(), signal.SIGTERM)
+threading.Thread(target=terminate).start()
+receiver.recv_checkpoint(1)
+"""
 
 
-def test_a_program_that_gave_up_a_rank_ends_as_it_would_without() -> None:
+@pytest.mark.parametrize("program", [GAVE_UP, CANCELLED], ids=["gave up a rank", "cancelled a call"])
+def test_a_program_that_left_a_wait_ends_as_it_would_without(program: str) -> None:
     """Its groups are taken down while a thread waits inside torch."""
     tests = Path(__file__).parents[2]
     folders = [str(tests), str(tests.parent / "transport"), str(tests.parent / "operator")]
-    program = f"import sys; sys.path[:0] = {folders!r}\n{PROGRAM}"
+    program = f"import sys; sys.path[:0] = {folders!r}\n{program}"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
     assert (ended.returncode, ended.stdout) == (0, "done\n"), ended.stderr

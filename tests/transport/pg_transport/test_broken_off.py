@@ -1,9 +1,12 @@
 """Whatever ends a transfer on one side is told to the other at once, and raised unchanged where it happened."""
 
+import re
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +14,7 @@ import builders_ends
 import builders_pg as build
 from checkpointheal import PGTransport, Progress
 from checkpointheal.errors import Misuse, PeerLost, PeerRefused
+from checkpointheal.wire import framing
 
 LONG = 300.0
 SOON = 60.0
@@ -130,3 +134,60 @@ def test_one_of_several_recipients_that_breaks_off_does_not_keep_the_others_from
     assert isinstance(gave, PeerLost)
     assert type(left) is Enough
     assert build.same(took, STATE)
+
+
+def test_a_state_whose_values_are_too_much_for_an_offer_names_the_largest_on_both_sides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(framing, "HEADER_LIMIT", 1 << 16)
+    groups = builders_ends.gloo_groups(seconds=LONG)
+    sender, receiver = transport(groups[0]), transport(groups[1])
+    gave, took = crossed(sender, receiver, state={"w": torch.ones(3), "index": np.arange(7_000), "lr": 0.1})
+    assert isinstance(gave, Misuse)
+    assert re.search(r"over 65536: make a tensor of what is large in it: index \(\d{5} bytes\), lr \(", str(gave))
+    assert isinstance(took, PeerRefused)
+    assert str(gave) in str(took)
+    assert crossed(sender, receiver, state={"n": 1}) == [None, {"n": 1}]
+
+
+def test_an_error_of_the_target_costs_one_timeout_however_many_donors_are_absent() -> None:
+    groups = builders_ends.gloo_groups(7, seconds=LONG)
+
+    def broken() -> Any:
+        raise Enough("no such model")
+
+    receiver = PGTransport(groups[6], build.timedelta(seconds=2), build.CPU, broken)
+    began = time.monotonic()
+    with pytest.raises(Enough):
+        receiver.recv_checkpoint([0, 1, 2, 3, 4], relay_to=[5])
+    assert time.monotonic() - began < 8
+    assert build.same(crossed(transport(groups[0]), transport(groups[1]), state={"n": 1})[1], {"n": 1})
+
+
+def test_a_last_word_that_nobody_takes_in_time_costs_no_group() -> None:
+    groups = builders_ends.gloo_groups(3, seconds=LONG)
+    received, passed_on = threading.Event(), threading.Event()
+
+    def wait(progress: Progress) -> None:
+        if progress.done == progress.total:
+            passed_on.wait(SOON)
+
+    sender = transport(groups[0], progress=wait)
+    receiver = PGTransport(groups[1], build.timedelta(seconds=1), build.CPU)
+
+    def receive_and_pass_on() -> Any:
+        found = receiver.recv_checkpoint(0)
+        received.set()
+        receiver.send_checkpoint([2], {"n": 1}, timeout=build.timedelta(seconds=LONG))
+        passed_on.set()
+        return found
+
+    def receive_later() -> Any:
+        received.wait(SOON)
+        return transport(groups[2]).recv_checkpoint(1)
+
+    gave, took, last = builders_ends.side_by_side(
+        lambda: sender.send_checkpoint([1], {"w": torch.ones(1)}), receive_and_pass_on, receive_later
+    )
+    assert gave is None, "the word came once it was taken"
+    assert (took["w"], last) == (1, {"n": 1})

@@ -5,13 +5,11 @@ same lengths, in the same order. Must not know what the bytes mean, beyond the f
 alike.
 """
 
-import contextlib
 from typing import Protocol
 
 import torch
 
 from checkpointheal import wire
-from checkpointheal.errors import WorldFailed
 
 FOR_GOOD = 1e8
 """Seconds: three years, the longest that every channel takes for an answer."""
@@ -52,12 +50,6 @@ def post_frame(channel: Channel, frame: wire.Frame, version: int = wire.FIRST) -
     raw = torch.frombuffer(bytearray(wire.encode(frame, version)), dtype=torch.uint8)
     parts = [part for part in (raw[: wire.PREFIX_BYTES], raw[wire.PREFIX_BYTES :]) if part.numel()]
     return [channel.send(part) for part in parts]
-
-
-def tell(channel: Channel, frame: wire.Frame, seconds: float, version: int = wire.FIRST) -> None:
-    """Say the last word. Nothing depends on it here: a peer that is gone, or does not listen, need not hear it."""
-    with contextlib.suppress(WorldFailed):
-        send_frame(channel, frame, seconds, version)
 
 
 def receive_frame(channel: Channel, seconds: float) -> wire.Frame:

@@ -5,18 +5,19 @@ it takes, and who asked waits for the thread as long as it likes. What is given 
 said to that peer before it is over. Must not know what the bytes mean.
 """
 
-import atexit
 import contextlib
 import threading
 from collections import deque
-from weakref import WeakSet
 
 import torch
 
-from checkpointheal.channel.channel import FOR_GOOD, Channel, Pending
-from checkpointheal.errors import CheckpointHealError, Overdue
+from checkpointheal import wire
+from checkpointheal.channel import at_exit
+from checkpointheal.channel.channel import FOR_GOOD, Channel, Pending, send_frame
+from checkpointheal.errors import CheckpointHealError, Overdue, WorldFailed
 
-_AT_EXIT = 1.0
+_WHOEVER = -1
+"""No error names the peer of a last word."""
 
 
 class Patient:
@@ -53,9 +54,7 @@ class Patient:
         with self._lock:
             thread = self._thread
         if thread is not None:
-            with contextlib.suppress(Exception):  # that it fails is what it is for
-                self._channel.receive(torch.empty(1, dtype=torch.uint8, device="cpu")).wait(0.001)
-            thread.join(_AT_EXIT)
+            at_exit.end(self._channel, thread)
 
     def _await(self, pending: Pending) -> "Owed":
         owed = Owed(pending, self._peer)
@@ -66,7 +65,7 @@ class Patient:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, daemon=True, name="checkpointheal-patient")
                 self._thread.start()
-                _waiting.add(self)
+                at_exit.register(self)
         return owed
 
     def _run(self) -> None:
@@ -114,11 +113,11 @@ class Owed:
             raise self._error
 
 
-_waiting: "WeakSet[Patient]" = WeakSet()
+def tell(channel: Channel, frame: wire.Frame, seconds: float, version: int = wire.FIRST) -> None:
+    """Say the last word. Nothing depends on it here: a peer that is gone, or does not listen, need not hear it.
 
-
-@atexit.register
-def _end_all() -> None:
-    """A thread that woke up inside torch while Python goes down would take the process with it, by an abort."""
-    for patient in list(_waiting):
-        patient.end()
+    One that does not listen yet hears it later: to give up waiting costs no group.
+    """
+    patient = channel if isinstance(channel, Patient) else Patient(channel, _WHOEVER)
+    with contextlib.suppress(WorldFailed):
+        send_frame(patient, frame, seconds, version)
