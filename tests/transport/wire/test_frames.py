@@ -146,7 +146,7 @@ def test_a_frame_too_long_for_any_peer_is_not_sent(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(framing, "HEADER_LIMIT", 100)
     with pytest.raises(Misuse, match="over 100: merge tensors"):
         wire.encode(build.an_offer())
-    with pytest.raises(Misuse, match="the Refuse takes 535 bytes, over 100: say less"):
+    with pytest.raises(Misuse, match="the Refuse takes 533 bytes, over 100: say less"):
         wire.encode(wire.Refuse(reason="Overdue", message="x" * 500))
 
 
