@@ -14,7 +14,7 @@ from checkpointheal import PGTransport, manifest, wire
 from checkpointheal.contract.layout import Identity
 from checkpointheal.ends.leaves import NewState
 from checkpointheal.ends.placements import Meshes
-from checkpointheal.errors import BadFrame, CheckpointHealError, Misuse, UnsupportedLeaf
+from checkpointheal.errors import BadFrame, CheckpointHealError, TargetInvalid, UnsupportedLeaf
 from fuzz import states
 
 SECONDS = 60.0
@@ -45,8 +45,8 @@ def require(holds: bool) -> None:
 def refuses_to_send(transport: PGTransport, live: object) -> bool:
     """What is neither the old state nor the new one must not be passed on."""
     try:
-        transport.send_checkpoint([1], live)
-    except Misuse:
+        transport.send_checkpoint([0], live)
+    except TargetInvalid:
         return True
     except CheckpointHealError:
         return False

@@ -15,7 +15,7 @@ from checkpointheal import wire
 
 
 class Scripted:
-    """A group of two ranks, the other of which speaks by a script."""
+    """A group of two ranks, the first of which speaks by a script."""
 
     def __init__(self, messages: Iterable[bytes]) -> None:
         self._messages = iter(messages)
@@ -39,7 +39,7 @@ class Scripted:
         return Done()
 
     def rank(self) -> int:
-        return 0
+        return 1
 
     def size(self) -> int:
         return 2
