@@ -1,5 +1,6 @@
 """`checkpointheal local` at a terminal: bad input is one sentence, a Ctrl-C leaves nothing behind."""
 
+import io
 import os
 import signal
 import subprocess
@@ -13,7 +14,8 @@ import pytest
 from builders_local import SAFETY, a_trainer, alive
 from builders_run import DEAF, deaf
 from checkpointheal_operator.local import keeper, places
-from checkpointheal_operator.local.command import COMMAND_NOT_FOUND, main, parser, settings_of
+from checkpointheal_operator.local.command import COMMAND_NOT_FOUND, _screen, main, parser, settings_of
+from checkpointheal_operator.local.live import LiveView
 
 READY = 'leave("ready", str(os.getpid())); wait_for("go")'
 STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal(signal.SIGINT, signal.SIG_IGN); " + READY
@@ -109,6 +111,26 @@ def test_a_job_that_trains_to_its_end_is_a_success(start, tmp_path: Path) -> Non
     assert str(logs) in err
     assert (logs / "trainer-1-0.log").read_text() == "hello from 2\n"
     assert "AllDone" in (logs / "operator.log").read_text()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("out", "options", "is_live"),
+    [(Terminal(), [], True), (Terminal(), ["--plain"], False), (io.StringIO(), [], False), (None, [], False)],
+    ids=["a terminal", "told to be plain", "a file", "closed"],
+)
+def test_a_terminal_alone_has_a_live_view(
+    out: io.StringIO | None, options: list[str], is_live: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = parser().parse_args([*options, "--", "true"])
+    monkeypatch.setattr(sys, "stdout", out)
+    screen = _screen(asked)
+    monkeypatch.undo()
+    assert isinstance(screen, LiveView) == is_live
 
 
 @pytest.mark.parametrize("why", DEAF)
