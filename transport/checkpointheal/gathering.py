@@ -57,6 +57,7 @@ class Gathering:
                 if (left := end - time.monotonic()) <= 0:
                     return ()
                 self._changed.wait(min(left, LOOK))
+            self._require_wanted(rank)  # it may have come when all was over
         return None
 
     def arrive(self, rank: int, index: int, places: Sequence[torch.Tensor], same: bool) -> bool:
