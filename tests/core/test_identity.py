@@ -9,6 +9,7 @@ from checkpointheal.contract.seats import Seats, seat_name
 from checkpointheal_operator.core import identity
 from checkpointheal_operator.core.identity import RANKS, Placed, Unplaced, place
 from checkpointheal_operator.core.pod_manifest import Metadata
+from checkpointheal_operator.core.policy import Policy
 
 JOBSET = {
     "jobset.sigs.k8s.io/jobset-name": "gpt",
@@ -249,3 +250,10 @@ def test_a_pod_of_several_seats_needs_a_name_that_each_of_them_can_bear() -> Non
         found = place(marked(EXPLICIT | {LOCAL: count}, name=name))
         assert isinstance(found, Placed)
         assert len(seat_name(name, int(count) - 1, int(count))) == 253
+
+
+@pytest.mark.parametrize(("replicas", "ranks", "is_too_large"), [(256, 8, False), (2048, 1, False), (2049, 1, True)])
+def test_a_job_of_more_members_than_can_be_is_told_by_its_two_numbers(
+    replicas: int, ranks: int, is_too_large: bool
+) -> None:
+    assert Policy(replicas=replicas, ranks=ranks).is_too_large == is_too_large

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 import builders_wire as build
 from checkpointheal import wire
+from checkpointheal.contract.layout import Manifest
 from checkpointheal.errors import BadFrame, Misuse, UnknownVersion
 from checkpointheal.wire import framing
 
@@ -201,3 +202,13 @@ def test_there_is_no_reason_where_there_is_no_room_for_one() -> None:
 )
 def test_a_chunk_that_merely_differs_holds_no_reason(chunk: bytes) -> None:
     assert wire.found_in(chunk) is None
+
+
+def test_an_offer_that_is_too_long_says_which_values_would_be_better_tensors() -> None:
+    schema = build.a_schema().model_copy(update={"value_paths": ("", "table", "lr", "names", "step")})
+    values = ("x" * 9000, "y" * 8000, 0.1, "z" * 7000, 5)
+    offer = build.an_offer(manifest=Manifest(schema=schema, values=values))
+    assert offer.remedy() == (
+        "make a tensor of what is large in it: the state itself (9002 bytes), table (8002 bytes), names (7002 bytes)"
+    )
+    assert build.an_offer().remedy() == "merge tensors"
