@@ -13,7 +13,9 @@ from builders_raw import DRY, Answer, Api, api_server
 from builders_schema import Trial, at_the_edge, beyond, changed, named, other, parts, sample
 from checkpointheal.contract.base import MOST
 from checkpointheal_operator.api.definitions import definitions
-from structural import CAP_AND_FLOOR, COMPARED, deadline_rules
+from checkpointheal_operator.core.policy import MOST_MEMBERS
+from structural import CAP_AND_FLOOR, COMPARED, MIN_AND_ALL, deadline_rules
+from structural import MOST as MOST_OF_ALL
 
 CONFLICT, INVALID = 409, 422
 SCHEMAS = {
@@ -37,6 +39,8 @@ def with_less(rule: str) -> Callable[[Json, Json], Json]:
 
 BROKEN: dict[str, Callable[[Json, Any], Any]] = {
     "size(self.matchLabels) + size(self.matchExpressions) > 0": lambda _schema, _old: {},
+    MIN_AND_ALL: lambda _schema, old: old | {"replicas": 1, "minReplicas": 2},
+    MOST_OF_ALL: lambda _schema, old: old | {"replicas": MOST_MEMBERS, "ranks": 2},
     COMPARED: lambda _schema, old: old | {"operator": "NotIn", "values": []},
     "self == oldSelf": other,
     "self == oldSelf || self.attempt > oldSelf.attempt": lambda _schema, old: old | {"message": "another"},
@@ -49,6 +53,9 @@ BROKEN: dict[str, Callable[[Json, Any], Any]] = {
 
 
 BESIDE: dict[str, dict[str, int]] = {
+    "spec.layout.replicas": {"ranks": 1, "minReplicas": 1},
+    "spec.layout.ranks": {"replicas": 1, "minReplicas": 1},
+    "spec.layout.minReplicas": {"replicas": MOST_MEMBERS, "ranks": 1},
     "spec.deadlines.agentSilenceSeconds": {"reportSeconds": 86_400, "transferSeconds": 86_400},
     "spec.deadlines.reportSeconds": {"agentSilenceSeconds": 1},
     "spec.deadlines.transferSeconds": {"agentSilenceSeconds": 1},

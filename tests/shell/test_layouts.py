@@ -233,7 +233,7 @@ def test_nor_are_they_counted_where_an_older_policy_has_its_pods(monkeypatch: py
 
 def test_a_layout_of_more_members_than_there_can_be_is_refused_when_it_is_written() -> None:
     cluster = FakeCluster()
-    for layout in ({"replicas": 2049}, {"ranks": 2049}, {"replicas": 1024, "ranks": 3}):
+    for layout in ({"replicas": 2048, "ranks": 2}, {"replicas": 1024, "ranks": 3}):
         with pytest.raises(Refused, match="a job has 2048 members at most: replicas times ranks"):
             cluster.put(CHECKPOINTHEALS, a_policy(layout=layout))
     cluster.put(CHECKPOINTHEALS, a_policy(layout={"replicas": 256, "ranks": 8}))

@@ -23,6 +23,9 @@ from checkpointheal_operator.api.base import (
 from checkpointheal_operator.api.rules import by_key, rules
 from checkpointheal_operator.core.reasons import Rung
 
+KEPT = 4096
+"""Members at most, twice as many as a job may have: more would not fit into what keeps the object."""
+
 
 class Enrolled(Part):
     """Who was in an epoch: this life of a member."""
@@ -81,20 +84,20 @@ class EpochStatus(Part):
     begin_reason: Word = Field(default="", description="Why it began, in one word.")
     begin_message: Sentence = Field(default="", description="Why it began, in a sentence.")
     members: tuple[Enrolled, ...] = Field(
-        default=(), max_length=16384, description="Who was in it.", json_schema_extra=by_key("member")
+        default=(), max_length=KEPT, description="Who was in it.", json_schema_extra=by_key("member")
     )
     left_out: tuple[Absent, ...] = Field(
-        default=(), max_length=16384, description="Whom it began without.", json_schema_extra=by_key("member")
+        default=(), max_length=KEPT, description="Whom it began without.", json_schema_extra=by_key("member")
     )
     leaving: bool = Field(
         default=False, description="Its members are to leave it at their next commit: who was left out is back."
     )
-    lost: tuple[Member, ...] = Field(default=(), max_length=16384, description="Whose loss ended it.")
+    lost: tuple[Member, ...] = Field(default=(), max_length=KEPT, description="Whose loss ended it.")
     sound: Whole | None = Field(
         default=None, description="Where a probation ended it: the last step before. Later ones are not restored."
     )
     restarts: tuple[Uid, ...] = Field(
-        default=(), max_length=16384, description="Incarnations of trainers that stand still and are restarted."
+        default=(), max_length=KEPT, description="Incarnations of trainers that stand still and are restarted."
     )
 
 
@@ -170,7 +173,7 @@ class CheckpointHealStatus(Part):
     )
     epoch: EpochStatus | None = Field(default=None, description="The latest membership.")
     remembered: tuple[Witness, ...] = Field(
-        default=(), max_length=16384, description="What lost pods last held.", json_schema_extra=by_key("member")
+        default=(), max_length=KEPT, description="What lost pods last held.", json_schema_extra=by_key("member")
     )
     drill: DrillStatus | None = Field(default=None, description="The latest drill.")
     told_at: MicroTime | None = Field(default=None, description="When this was written.")

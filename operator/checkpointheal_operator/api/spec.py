@@ -19,6 +19,8 @@ from checkpointheal_operator.core.deadlines import FIFTHS, ORDERS, PATIENCE, Ord
 from checkpointheal_operator.core.policy import MOST_MEMBERS
 
 Positive = Annotated[int, Field(ge=1, le=1_000_000)]
+Members = Annotated[int, Field(ge=1, le=1_000_000, json_schema_extra={"maximum": MOST_MEMBERS})]
+"""An object that an older definition took is read, so that its job can be told what is wrong with it."""
 Seconds = Annotated[int, Field(ge=1, le=86_400)]
 Rate = Annotated[int, Field(ge=1, le=MOST)]
 """Bytes per second."""
@@ -86,17 +88,17 @@ class Layout(Part):
         )
     }
 
-    replicas: Positive | None = Field(
+    replicas: Members | None = Field(
         default=None,
         description="Complete copies of the training state; replicas times ranks are "
         f"{MOST_MEMBERS} at most. Absent: as many as pods were ever seen to hold.",
     )
-    ranks: Positive | None = Field(
+    ranks: Members | None = Field(
         default=None,
         description="Members of each replica; each holds one coordinate. It must be what the pods' annotation "
         "checkpointheal.dev/ranks says, which agents go by; absent: it is that, else 1.",
     )
-    min_replicas: Positive | None = Field(
+    min_replicas: Members | None = Field(
         default=None,
         description="Where a member was lost and has not come back in deadlines.goOnWithoutSeconds, so many whole "
         "replicas or more go on without its replica, and take it in at a later commit. Gradients are averaged over "
