@@ -12,6 +12,7 @@ import checkpointheal
 from builders_trainer import FAR, SECONDS, Training
 from checkpointheal import errors
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver, LeaveEpoch, Restored
+from checkpointheal.trainer import devices
 
 pytestmark = pytest.mark.usefixtures("world_of_one")
 
@@ -111,6 +112,101 @@ def test_nothing_is_updated_or_kept_of_a_lost_collective(attach, agent):
                 attempt()
         assert torch.equal(training.model[0].weight, before)
         break
+    assert agent.arena.seals() == {}
+
+
+class Device:
+    """One that runs behind the program. `behind`: what comes to pass while it is waited for; `is_recorded`: for a graph."""
+
+    def __init__(self):
+        self.behind, self.is_recorded, self.waited = lambda: None, False, 0
+
+    def wait_for(self, tensors):
+        assert all(isinstance(each, nn.Parameter) for each in tensors)
+        assert not self.is_recorded
+        self.waited += 1
+        self.behind()
+
+
+@pytest.fixture
+def device(monkeypatch):
+    here = Device()
+    monkeypatch.setattr(devices, "are_in_use", lambda: True)
+    monkeypatch.setattr(devices, "are_recorded", lambda: here.is_recorded)
+    monkeypatch.setattr(devices, "wait_for", here.wait_for)
+    return here
+
+
+@pytest.mark.parametrize("how", ["heal.may_step()", "optimizer.step()"])
+def test_an_update_that_a_device_would_make_of_an_aborted_collective_is_refused(attach, agent, device, how):
+    training = Training()
+    agent.answer = met()
+    heal = attach(training)
+    epoch = next(heal.epochs())
+    epoch.faults.is_queued = True
+    device.behind = lambda: over(heal, agent, epoch=1)
+    before = training.model[0].weight.clone()
+    training.model(torch.rand(4, 8)).sum().backward()
+    with pytest.raises(errors.EpochOver, match="went on behind an aborted collective"):
+        heal.may_step() if how == "heal.may_step()" else training.optimizer.step()
+    assert torch.equal(training.model[0].weight, before)
+    assert device.waited == 1
+
+
+def test_a_survivor_whose_device_ran_on_gives_its_last_commit_on_demand(attach, agent, device):
+    training = Training()
+    agent.answer = met()
+    heal = attach(training, on_demand=True)
+    epoch = next(heal.epochs())
+    for step in range(2):
+        training.step()
+        heal.commit(step + 1)
+    device.behind = lambda: over(heal, agent, epoch=1)
+    with epoch:
+        training.step()
+    heal._membership.leave(epoch)
+    heal._keeping.publish()
+    assert [seal.step for seal in agent.arena.seals().values()] == [2]
+
+
+def test_a_commit_is_kept_where_the_word_came_after_its_update_was_let_through(attach, agent, device):
+    training = Training()
+    agent.answer = met()
+    heal = attach(training)
+    epoch = next(heal.epochs())
+    epoch.faults.is_queued = True
+    training.step()
+    device.behind = lambda: over(heal, agent, epoch=1)
+    with pytest.raises(errors.EpochOver, match="epoch 1 is over"):
+        heal.commit(1)
+    assert [seal.step for seal in agent.arena.seals().values()] == [1]
+
+
+@pytest.mark.parametrize("why", ["a collective after the update", "an update of a graph"])
+def test_a_commit_of_what_an_aborted_collective_may_have_written_is_not_kept(attach, agent, device, why):
+    training = Training()
+    agent.answer = met()
+    heal = attach(training)
+    epoch = next(heal.epochs())
+    device.is_recorded = why == "an update of a graph"
+    training.step()
+    device.is_recorded = False
+    epoch.faults.is_queued = why == "a collective after the update"
+    device.behind = lambda: over(heal, agent, epoch=1)
+    with pytest.raises(errors.EpochOver, match="went on behind"):
+        heal.commit(1)
+    assert agent.arena.seals() == {}
+
+
+def test_an_update_of_no_optimizer_ends_what_could_be_given_on_demand(attach, agent):
+    training = Training()
+    agent.answer = met()
+    heal = attach(training, on_demand=True)
+    next(heal.epochs())
+    training.step()
+    heal.commit(1)
+    heal.may_step()
+    heal._keeping.publish()
     assert agent.arena.seals() == {}
 
 

@@ -15,6 +15,7 @@ from checkpointheal.trainer.faults import Faults
 from checkpointheal.trainer.groups import Groups, require_torch
 from checkpointheal.trainer.inside import make_inside
 from checkpointheal.trainer.stable_group import StableGroup, can_be_smaller
+from checkpointheal.trainer.work import Lenient
 
 SAFETY = 60.0
 
@@ -132,6 +133,33 @@ def test_what_an_epoch_that_is_over_would_have_computed_is_worth_nothing() -> No
     a_group(inner, faults).barrier()
     assert inner.carried == []
     assert isinstance(faults.noted, EpochOver)
+
+
+class OnDevice(torch.Tensor):
+    """One whose collective is over for whoever waits before it is carried out."""
+
+    is_cuda = True
+
+
+def on_device() -> torch.Tensor:
+    return torch.ones(2).as_subclass(OnDevice)
+
+
+def test_what_a_device_has_yet_to_carry_out_is_known_until_a_gate_has_waited() -> None:
+    faults = Faults()
+    group = a_group(Inner(), faults)
+    group.allreduce([torch.ones(2)]).wait()
+    assert not faults.is_queued
+    group.allreduce([on_device()])
+    assert faults.is_queued
+
+
+def test_what_is_waited_for_in_a_later_step_is_of_that_step() -> None:
+    faults = Faults()
+    work = Lenient(Inner(), [on_device()], faults)
+    assert not faults.is_queued
+    work.wait()
+    assert faults.is_queued
 
 
 def test_what_is_refused_as_it_is_asked_is_the_callers_mistake() -> None:

@@ -4,6 +4,10 @@ One small fact for all groups, gates and commits of a process: an epoch that is 
 lost in it. Must not know process groups.
 """
 
+from collections.abc import Iterable
+
+import torch
+
 
 class Faults:
     """What went wrong in the epoch that is under way. Groups note, gates ask; a new epoch begins with a new one."""
@@ -15,6 +19,8 @@ class Faults:
         self.over = False
         self.refusal: Exception | None = None
         """Why there is nobody to speak with."""
+        self.is_queued = False
+        """Whether a device has collectives to carry out since the last gate. Their waiters are not told of a loss."""
 
     @property
     def is_lost(self) -> bool:
@@ -24,3 +30,7 @@ class Faults:
     def note(self, error: Exception) -> None:
         """The first one counts: those after it follow from it."""
         self.noted = self.noted or error
+
+    def queue(self, written: Iterable[torch.Tensor]) -> None:
+        """A collective writes these: on a device some time later, whoever has waited for it."""
+        self.is_queued = self.is_queued or any(each.is_cuda for each in written)

@@ -160,9 +160,10 @@ class Heal:
 
         It runs before every `step()` of an optimizer that `attach` was given; call it before any other update.
         """
-        self._settle()
         if self._membership is not None:
             self._membership.may_step()
+        if self._line is not None:
+            self._keeping.update_begins()
 
     def agree(self, group: dist.ProcessGroup | None = None) -> None:
         """All ranks of the group restored the same thing, or RestoreDisagrees on every one of them. A collective."""
@@ -190,7 +191,10 @@ class Heal:
             raise NotRestored("commit() came before restore(): call restore() once, before the training loop")
         step = as_step(step)
         self._place.has_joined.set()
-        self.may_step()
+        if self._line is not None:
+            self._keeping.settle()
+        if self._membership is not None:
+            self._membership.may_step(updates=False)
         if self._place.is_behind(step):
             self._say_behind_once(step)
         elif self._place.is_ahead(step):
@@ -229,10 +233,6 @@ class Heal:
                 step,
                 self._place.step,
             )
-
-    def _settle(self) -> None:
-        if self._line is not None:
-            self._keeping.settle()
 
     def _hello(self) -> Hello:
         return Hello(

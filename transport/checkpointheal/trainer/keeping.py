@@ -95,7 +95,13 @@ class Keeping:
         """From now on an update ends what could be kept on demand. To be called once whoever may refuse it is there."""
         if self._on_demand is not None:
             for optimizer in self._parts.optimizers.values():
-                optimizer.register_step_pre_hook(lambda *_: self._update_begins())
+                optimizer.register_step_pre_hook(lambda *_: self.update_begins())
+
+    def update_begins(self) -> None:
+        """What is copied in the background is, before this returns; and the last commit cannot be kept any more."""
+        self.settle()
+        if self._on_demand is not None:
+            self._on_demand.withdraw()
 
     def publish(self) -> None:
         """Keep the last commit now, where it is kept on demand and no update has begun since."""
@@ -133,11 +139,6 @@ class Keeping:
             self._on_demand.withdraw()
         self._resources.close()
         self._arena = None
-
-    def _update_begins(self) -> None:
-        self.settle()
-        if self._on_demand is not None:
-            self._on_demand.withdraw()
 
     def _keep_now(self, commit: Commit) -> None:
         described = self._ready(commit.step, self._parts.replicated_state(), self._parts.private_state())

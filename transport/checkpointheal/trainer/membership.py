@@ -5,6 +5,7 @@ with them, and at a fresh start takes the first replica's tensors. Must not know
 """
 
 import logging
+from collections.abc import Iterator
 
 import torch
 import torch.distributed as dist
@@ -13,6 +14,7 @@ from checkpointheal import digest, errors
 from checkpointheal.contract.trainer import EpochOver, LeaveEpoch, Restored
 from checkpointheal.errors import AgentGone, PeersDone, RestoreDisagrees
 from checkpointheal.manifest import describe
+from checkpointheal.trainer import devices
 from checkpointheal.trainer.agent_store import AgentStore
 from checkpointheal.trainer.agreement import Standing, agree_by_coordinate
 from checkpointheal.trainer.epoch import Epoch
@@ -32,6 +34,7 @@ class Membership:
         self._epoch: Epoch | None = None
         self.has_updated = False
         """Whether an update was made in this process, kept or not."""
+        self._is_recorded = False
         for optimizer in self._parts.optimizers.values():
             optimizer.register_step_pre_hook(lambda *_: self.may_step())
 
@@ -40,12 +43,15 @@ class Membership:
         """The one that this trainer is in."""
         return self._epoch
 
-    def may_step(self) -> None:
-        """Raise EpochOver where the gradients at hand may be worth nothing. On a device: once they are there."""
-        if self._epoch is not None:
-            if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-                torch.cuda.current_stream().synchronize()
-            self._epoch.require_whole()
+    def may_step(self, *, updates: bool = True) -> None:
+        """Raise EpochOver where the gradients at hand may be worth nothing. On a device: once they are there.
+
+        `updates`: an update follows, else a commit of one that was let through, which the word alone does not spoil.
+        """
+        if (epoch := self._epoch) is not None:
+            if devices.are_in_use():
+                self._see_devices(epoch, updates=updates)
+            epoch.require_whole()
             self.has_updated = True
 
     def enter(self, answer: Restored) -> Epoch:
@@ -121,6 +127,28 @@ class Membership:
         """That was the last one: from now on the groups are as torch's, and an error is an error."""
         epoch.faults.swallows = False
         epoch.leave()
+
+    def _see_devices(self, epoch: Epoch, *, updates: bool) -> None:
+        """Note it where a device went on behind an aborted collective: whoever waits there hears of no loss.
+
+        A collective that is not over when the word comes is aborted, and that word comes first. So what was done before
+        it is whole, and so is a state that no collective was asked for since an update was let through; but an update
+        that a CUDA graph makes is let through before its own collectives.
+        """
+        faults = epoch.faults
+        was_queued = faults.is_queued
+        if devices.are_recorded():
+            self._is_recorded = True
+        else:
+            faults.is_queued = False  # first: other threads may ask for more meanwhile
+            devices.wait_for(self._updated())
+        if faults.over and (updates or was_queued or self._is_recorded):
+            faults.note(errors.EpochOver("a device went on behind an aborted collective"))
+
+    def _updated(self) -> Iterator[torch.Tensor]:
+        for optimizer in self._parts.optimizers.values():
+            for group in optimizer.param_groups:
+                yield from group["params"]
 
     def _present(self, store: AgentStore, answer: Restored) -> list[int]:
         """The world's ranks that are in the epoch. An operator knows places, not ranks: they tell each other theirs."""

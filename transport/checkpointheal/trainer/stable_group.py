@@ -125,6 +125,7 @@ class StableGroup(dist.ProcessGroup):
         if faults.is_lost:
             faults.note(EpochOver(f"{collective} was not carried out: the epoch is over"))
             return finished(written, collective)
+        faults.queue(written)
         return self._try(lambda: getattr(inner, collective)(*arguments, **named), written, collective)
 
     def _try(self, begin: Callable[[], Work | None], written: list[torch.Tensor], collective: str = "") -> Work:

@@ -61,7 +61,8 @@ class Lenient(Work):
         self._inner, self._result, self._faults = inner, result, faults
 
     def wait(self, timeout: timedelta | None = None) -> bool:
-        """Returns when the inner work is over, however it ended."""
+        """Returns when the inner work is over, however it ended; NCCL's, when the device will wait for it."""
+        self._faults.queue(self._result)  # one of an earlier step comes to be used in this one
         try:
             self._inner.wait(*(() if timeout is None else (timeout,)))
         except RuntimeError as error:
