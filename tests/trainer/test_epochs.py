@@ -116,7 +116,7 @@ def test_nothing_is_updated_or_kept_of_a_lost_collective(attach, agent):
 
 
 class Device:
-    """One that runs behind the program. `behind`: what comes to pass while it is waited for; `is_recorded`: for a graph."""
+    """One that runs behind the program. `behind`: what comes to pass meanwhile; `is_recorded`: for a graph."""
 
     def __init__(self):
         self.behind, self.is_recorded, self.waited = lambda: None, False, 0
@@ -151,6 +151,21 @@ def test_an_update_that_a_device_would_make_of_an_aborted_collective_is_refused(
         heal.may_step() if how == "heal.may_step()" else training.optimizer.step()
     assert torch.equal(training.model[0].weight, before)
     assert device.waited == 1
+
+
+def test_an_update_behind_a_communicator_that_failed_by_itself_is_refused(attach, agent, device, monkeypatch):
+    training = Training()
+    agent.answer = met()
+    heal = attach(training)
+    epoch = next(heal.epochs())
+    epoch.word_within = 0.0
+    training.step()
+    heal.commit(1)
+    monkeypatch.setattr(heal._membership._groups, "is_broken", lambda: True)
+    before = training.model[0].weight.clone()
+    with pytest.raises(errors.EpochOver, match="communicator of NCCL has failed"), epoch:
+        training.step()
+    assert torch.equal(training.model[0].weight, before)
 
 
 def test_a_survivor_whose_device_ran_on_gives_its_last_commit_on_demand(attach, agent, device):

@@ -12,7 +12,7 @@
     │   ├── AppliedStateDiffers    the loaded objects do not hold the bytes that they were given
     │   ├── TargetInvalid          a live state is used that a broken transfer left half filled
     │   ├── NotRestored            commit before restore
-    │   ├── WatchdogKills          NCCL is told to end the process when a peer is lost, and survivors are to go on
+    │   ├── WatchdogKills          NCCL is told to end the process, or to abort by itself, and survivors are to go on
     │   ├── GroupElsewhere         a process group that was made without us, where ours must be the default one
     │   ├── BucketsRebuilt         a DDP that gives its gradients other buckets after its first step
     │   └── TorchTooOld            this torch lacks what a survivor needs
@@ -135,7 +135,7 @@ class NotRestored(Misuse):
 
 
 class WatchdogKills(Misuse):
-    """NCCL is told to end the process when a peer is lost, and survivors are to go on."""
+    """NCCL is told to end the process, or to abort by itself, and survivors are to go on."""
 
 
 class GroupElsewhere(Misuse):

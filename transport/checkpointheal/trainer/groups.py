@@ -15,7 +15,7 @@ from torch.distributed import HashStore, PrefixStore, Store  # type: ignore[attr
 from checkpointheal.errors import GroupElsewhere, Misuse, TorchTooOld
 from checkpointheal.trainer.deadline import unless
 from checkpointheal.trainer.faults import Faults
-from checkpointheal.trainer.inside import Connections, make_inside
+from checkpointheal.trainer.inside import Connections, is_broken, make_inside
 from checkpointheal.trainer.stable_group import BACKEND, StableGroup
 from checkpointheal.trainer.watchdog import calmed
 
@@ -81,6 +81,10 @@ class Groups:
         connections = self._connections  # `shut` may take them away meanwhile
         if connections is not None:
             connections.end(self._inside)
+
+    def is_broken(self) -> bool:
+        """Whether a communicator has failed by itself: collectives that are queued behind that come to nothing."""
+        return any(map(is_broken, self._inside))
 
     def shut(self) -> None:
         """Take every inside out; the groups are mirrors until the next epoch.

@@ -16,6 +16,8 @@ from checkpointheal.trainer.collectives import Baseline, end_collectives, end_co
 CUDA = torch.device("cuda")
 GLOO_TIMEOUT = timedelta(minutes=30)
 """torch's own for CPU: a step may take that long, and who is lost is told by the agent, not by it."""
+NCCL_TIMEOUT = timedelta(days=30)
+"""Never, but for torch's arithmetic. Gloo's raises; this one would let the device go on with what is incomplete."""
 
 
 def make_inside(store: Store, rank: int, size: int) -> dist.ProcessGroup:
@@ -31,9 +33,19 @@ def make_inside(store: Store, rank: int, size: int) -> dist.ProcessGroup:
     if torch.cuda.is_available() and dist.is_nccl_available():
         from torch.distributed import ProcessGroupNCCL  # noqa: PLC0415 not in every build of torch
 
-        nccl = ProcessGroupNCCL(PrefixStore("nccl", store), rank, size, ProcessGroupNCCL.Options())
+        options = ProcessGroupNCCL.Options()
+        options._timeout = NCCL_TIMEOUT  # noqa: SLF001 torch has no public word for it
+        nccl = ProcessGroupNCCL(PrefixStore("nccl", store), rank, size, options)
         inside._register_backend(CUDA, kinds.NCCL, nccl)  # noqa: SLF001
     return inside
+
+
+def is_broken(inside: dist.ProcessGroup) -> bool:
+    """Whether its NCCL has failed or timed out, whatever has become of the collectives. An older torch never says."""
+    if CUDA not in inside._device_types:  # noqa: SLF001
+        return False
+    backend = inside._get_backend(CUDA)  # noqa: SLF001
+    return hasattr(backend, "get_error") and backend.get_error().name != "SUCCESS"
 
 
 class Connections:

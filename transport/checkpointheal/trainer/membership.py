@@ -142,8 +142,12 @@ class Membership:
         else:
             faults.is_queued = False  # first: other threads may ask for more meanwhile
             devices.wait_for(self._updated())
-        if faults.over and (updates or was_queued or self._is_recorded):
+        if not (updates or was_queued or self._is_recorded):
+            return
+        if faults.over:
             faults.note(errors.EpochOver("a device went on behind an aborted collective"))
+        elif self._groups.is_broken():
+            faults.note(errors.EpochOver("a communicator of NCCL has failed, and the device went on behind it"))
 
     def _updated(self) -> Iterator[torch.Tensor]:
         for optimizer in self._parts.optimizers.values():
