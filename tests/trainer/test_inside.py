@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from checkpointheal.trainer import groups as group_room
 from checkpointheal.trainer import inside as room
 from checkpointheal.trainer.groups import Groups
 from checkpointheal.trainer.inside import is_broken, make_inside
@@ -59,6 +60,48 @@ def test_one_broken_communicator_among_them_is_found(error: str) -> None:
     assert not groups.is_broken()
     groups._inside.append(saying(error))
     assert groups.is_broken()
+
+
+class Aborted:
+    """A group over NCCL that writes down what it is told."""
+
+    _device_types = (CPU, CUDA)
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: self.told.append(name) or self
+
+    def _get_backend(self, _device: torch.device) -> Any:
+        return self
+
+
+@pytest.fixture
+def between(monkeypatch: pytest.MonkeyPatch) -> tuple[Groups, Aborted]:
+    """A group for a moment, and all that there are."""
+    monkeypatch.setattr(group_room, "make_inside", lambda *_: Aborted())
+    groups = Groups(0, 2)
+    groups.open(dist.HashStore(), groups._faults, [0, 1])
+    return groups, groups.between("begin/0", [0, 1])
+
+
+def test_a_group_for_a_moment_is_ended_with_the_others(between: tuple[Groups, Aborted]) -> None:
+    groups, inside = between
+    groups.met()
+    groups.end()
+    assert inside.told == ["abort"]
+
+
+def test_a_group_for_a_moment_lets_go_of_the_device_once_all_are_through(between: tuple[Groups, Aborted]) -> None:
+    groups, inside = between
+    groups.part(inside)
+    groups.end()
+    assert inside.told == ["barrier", "wait", "abort"]
+
+
+def test_where_there_is_no_device_parting_asks_nobody() -> None:
+    room.part(Inside())  # type: ignore[arg-type]
 
 
 def test_a_torch_that_does_not_say_is_not_asked() -> None:

@@ -15,7 +15,7 @@ from torch.distributed import HashStore, PrefixStore, Store  # type: ignore[attr
 from checkpointheal.errors import GroupElsewhere, Misuse, TorchTooOld
 from checkpointheal.trainer.deadline import unless
 from checkpointheal.trainer.faults import Faults
-from checkpointheal.trainer.inside import Connections, is_broken, make_inside
+from checkpointheal.trainer.inside import Connections, is_broken, make_inside, part
 from checkpointheal.trainer.stable_group import BACKEND, StableGroup
 from checkpointheal.trainer.watchdog import calmed
 
@@ -65,11 +65,24 @@ class Groups:
             self._connections.all_made()
 
     def between(self, name: str, ranks: list[int]) -> Any:
-        """A group of this epoch alone, of these of its ranks; None where this one is not among them."""
+        """A group of this epoch alone, of these of its ranks; None where this one is not among them.
+
+        `part` with it once it has done what it was made for.
+        """
         own = self._present.index(self.rank)
         if self._store is None or own not in ranks:
             return None
-        return self._make(PrefixStore(name, self._store), ranks.index(own), len(ranks))
+        inside = self._make(PrefixStore(name, self._store), ranks.index(own), len(ranks))
+        self._inside.append(inside)  # a peer may be lost in it
+        return inside
+
+    def part(self, inside: Any) -> None:
+        """Let go of what `between` made, once this one is through with it. Raises RuntimeError where a peer is lost.
+
+        Else its communicator would hold its memory on a device for as long as the process lives.
+        """
+        part(inside)
+        self._inside = [each for each in self._inside if each is not inside]
 
     def refuse(self, faults: Faults) -> None:
         """There is nobody to speak with in this epoch; `faults.refusal` says why."""

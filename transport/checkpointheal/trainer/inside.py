@@ -48,6 +48,22 @@ def is_broken(inside: dist.ProcessGroup) -> bool:
     return hasattr(backend, "get_error") and backend.get_error().name != "SUCCESS"
 
 
+def abort(inside: dist.ProcessGroup) -> None:
+    """End its kernels, and let go of what it has taken on the device; gloo has no word for it."""
+    if CUDA in inside._device_types:  # noqa: SLF001
+        inside._get_backend(CUDA).abort()  # noqa: SLF001
+
+
+def part(inside: dist.ProcessGroup) -> None:
+    """The same where all its members are through with it. Raises RuntimeError where one of them is lost.
+
+    NCCL's abort asks no peer: what this one gave may still lie here, and is read by another.
+    """
+    if CUDA in inside._device_types:  # noqa: SLF001
+        inside.barrier().wait()
+        abort(inside)
+
+
 class Connections:
     """The connections that collectives of one epoch wait on."""
 
@@ -62,8 +78,7 @@ class Connections:
     def end(self, groups: Iterable[dist.ProcessGroup]) -> None:
         """Make every blocked collective of these groups raise. Again and again: ranks connect late."""
         for group in groups:
-            if CUDA in group._device_types:  # noqa: SLF001
-                group._get_backend(CUDA).abort()  # noqa: SLF001
+            abort(group)
         if self._own is None:
             end_collectives(Baseline(self._before))
         else:

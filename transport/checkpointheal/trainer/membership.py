@@ -5,7 +5,7 @@ with them, and at a fresh start takes the first replica's tensors. Must not know
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.distributed as dist
@@ -50,7 +50,7 @@ class Membership:
         """
         if (epoch := self._epoch) is not None:
             if devices.are_in_use():
-                self._see_devices(epoch, updates=updates)
+                self._see_devices(epoch, self._updated(), updates=updates)
             epoch.require_whole()
             self.has_updated = True
 
@@ -128,8 +128,8 @@ class Membership:
         epoch.faults.swallows = False
         epoch.leave()
 
-    def _see_devices(self, epoch: Epoch, *, updates: bool) -> None:
-        """Note it where a device went on behind an aborted collective: whoever waits there hears of no loss.
+    def _see_devices(self, epoch: Epoch, written: Iterable[torch.Tensor], *, updates: bool) -> None:
+        """Note it where a device of these went on behind an aborted collective: whoever waits there hears of no loss.
 
         A collective that is not over when the word comes is aborted, and that word comes first. So what was done before
         it is whole, and so is a state that no collective was asked for since an update was let through; but an update
@@ -141,7 +141,7 @@ class Membership:
             self._is_recorded = True
         else:
             faults.is_queued = False  # first: other threads may ask for more meanwhile
-            devices.wait_for(self._updated())
+            devices.wait_for(written)
         if not (updates or was_queued or self._is_recorded):
             return
         if faults.over:
@@ -170,17 +170,21 @@ class Membership:
             raise
         epoch.require_whole()
         if answer.step is None:
-            self._spread([rank for rank, each in enumerate(coordinates) if each == self._coordinate])
+            self._spread(epoch, [rank for rank, each in enumerate(coordinates) if each == self._coordinate])
 
-    def _spread(self, peers: list[int]) -> None:
+    def _spread(self, epoch: Epoch, peers: list[int]) -> None:
         """At a start that comes from nobody's memory all replicas begin with the first one's tensors, as under DDP."""
-        inside = self._groups.between(f"begin/{self._coordinate}", peers)
-        if inside is None or len(peers) == 1:
+        if len(peers) == 1 or (inside := self._groups.between(f"begin/{self._coordinate}", peers)) is None:
             return
         options = dist.BroadcastOptions()
         options.rootRank, options.rootTensor = 0, 0
-        for region in describe(self._parts.replicated_state()).regions:
+        regions = describe(self._parts.replicated_state()).regions
+        for region in regions:
             inside.broadcast([region], options).wait()
+        if devices.are_in_use():
+            self._see_devices(epoch, regions, updates=True)
+            epoch.require_whole()
+        self._groups.part(inside)
 
 
 def _wait_for_all() -> None:
