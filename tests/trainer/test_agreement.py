@@ -2,6 +2,7 @@
 
 import os
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -70,3 +71,34 @@ def test_each_coordinate_has_a_schema_of_its_own_and_all_have_one_epoch_and_step
     behind = standing._replace(step=39).numbers().tolist()
     with pytest.raises(RestoreDisagrees, match=r"step 40.*step 39"):
         rows([*mine, 0], [*behind, 1])
+
+
+FIRST, SECOND, THIRD = (torch.device("cuda", index) for index in range(3))
+
+
+def bound(device):
+    return SimpleNamespace(bound_device_id=device)
+
+
+@pytest.mark.parametrize(
+    ("world", "group", "expected"),
+    [
+        (bound(None), None, FIRST),
+        (bound(None), bound(None), FIRST),
+        (bound(SECOND), None, SECOND),
+        (bound(SECOND), bound(None), SECOND),
+        (bound(SECOND), bound(THIRD), THIRD),
+    ],
+)
+def test_over_nccl_each_rank_asks_on_its_own_gpu_which_need_not_be_the_current_one(monkeypatch, world, group, expected):
+    asked = []
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_backend", lambda _: "nccl")
+    monkeypatch.setattr(dist, "get_world_size", lambda _: 2)
+    monkeypatch.setattr(dist.distributed_c10d, "_get_default_group", lambda: world)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: FIRST.index)
+    monkeypatch.setattr(torch, "empty_like", lambda _, device: asked.append(device) or torch.zeros(5))
+    monkeypatch.setattr(torch.Tensor, "to", lambda mine, device: asked.append(device) or mine)
+    monkeypatch.setattr(dist, "all_gather", lambda gathered, mine, group: [each.copy_(mine) for each in gathered])
+    agree(USUAL, group)
+    assert asked == [expected] * 3

@@ -54,12 +54,21 @@ def agree_by_coordinate(standing: Standing, coordinate: int) -> list[int]:
 
 
 def _gathered(mine: torch.Tensor, group: dist.ProcessGroup | None) -> list[tuple[int, ...]]:
-    device = (
-        torch.device("cuda", torch.cuda.current_device()) if dist.get_backend(group) == "nccl" else torch.device("cpu")
-    )
+    device = _device(group)
     gathered = [torch.empty_like(mine, device=device) for _ in range(dist.get_world_size(group))]
     dist.all_gather(gathered, mine.to(device), group=group)
     return [tuple(row.tolist()) for row in gathered]
+
+
+def _device(group: dist.ProcessGroup | None) -> torch.device:
+    """Where this group's tensors lie; over NCCL that is this rank's own GPU, which need not be the current one."""
+    if dist.get_backend(group) != "nccl":
+        return torch.device("cpu")
+    world = dist.distributed_c10d._get_default_group()  # noqa: SLF001 `dist.group.WORLD`, which is None in torch 2.6
+    for each in (group or world, world):
+        if each.bound_device_id is not None:
+            return each.bound_device_id
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def _disagreement(rows: list[tuple[int, ...]]) -> RestoreDisagrees:
