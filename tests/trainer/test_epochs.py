@@ -435,6 +435,7 @@ def test_without_an_agent_the_loop_is_a_plain_one(monkeypatch):
         with epoch:
             for step in range(epoch.step, 3):
                 training.step()
+                heal.may_step()
                 steps.append(heal.commit(step + 1))
     assert steps == [True] * 3
     assert heal.process_group() is checkpointheal.process_group()

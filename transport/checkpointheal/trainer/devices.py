@@ -10,7 +10,7 @@ import torch
 
 def are_in_use() -> bool:
     """Whether this process computes on one."""
-    return torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
 def are_recorded() -> bool:
@@ -24,5 +24,6 @@ def wait_for(tensors: Iterable[torch.Tensor]) -> None:
     Not of the current one in any case: who names a device at every call never makes it that, and asking the first one
     for its stream would take memory there.
     """
-    for device in {each.device for each in tensors if each.is_cuda} or {None}:
+    updated: set[torch.device | None] = {each.device for each in tensors if each.is_cuda}
+    for device in updated or {None}:
         torch.cuda.current_stream(device).synchronize()
