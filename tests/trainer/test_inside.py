@@ -100,6 +100,11 @@ def test_a_group_for_a_moment_lets_go_of_the_device_once_all_are_through(between
     assert inside.told == ["barrier", "wait", "abort"]
 
 
+def test_who_is_not_among_them_has_no_group_for_a_moment(between: tuple[Groups, Aborted]) -> None:
+    groups, _ = between
+    assert groups.between("begin/1", [1]) is None
+
+
 def test_where_there_is_no_device_parting_asks_nobody() -> None:
     room.part(Inside())  # type: ignore[arg-type]
 

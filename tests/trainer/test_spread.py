@@ -44,6 +44,15 @@ def spread(moment: Moment, epoch: Epoch, peers: list[int]) -> list[str]:
     return list(dict.fromkeys(moment.told))
 
 
+def test_before_the_first_epoch_an_update_is_the_programs_own(moment: Moment) -> None:
+    groups: Any = moment
+    line: Any = None
+    training = Training()
+    membership = Membership(declare({"optimizer": training.optimizer}, {}), line, groups, 0)
+    training.optimizer.step()
+    assert not membership.has_updated
+
+
 def an_epoch() -> Epoch:
     return Epoch(1, lambda: None, lambda: None)
 
