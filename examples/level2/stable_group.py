@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import Work
 
@@ -86,6 +87,9 @@ class Faults:
     def note(self, error: Exception) -> None:
         """The first one counts: those after it follow from it."""
         self.noted = self.noted or error
+
+    def queue(self, written: list[torch.Tensor]) -> None:
+        """Where a device has collectives to carry out, a gate asks; there is no device here."""
 
 
 class StableGroups:
