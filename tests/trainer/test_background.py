@@ -12,6 +12,7 @@ from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver
 from checkpointheal.errors import ArenaDoesNotFit, Misuse
 from checkpointheal.manifest import describe
 from checkpointheal.trainer import generation
+from checkpointheal.trainer.background import Background
 from checkpointheal.trainer.parts import declare
 from checkpointheal.trainer.resting import Resting
 
@@ -221,3 +222,40 @@ def test_a_weight_that_shares_memory_with_a_buffer_does_not_rest():
     model.register_buffer("shared", model.weight.detach())
     rests = rests_of(model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
     assert rests == {"model.weight": False, "model.bias": True, "model.shared": False}
+
+
+class FakeStreams:
+    """Stands for CUDA's: which were made, what they wait for, and which each thread makes its own."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.made, self.waits, self.begun_under = [], [], []
+        monkeypatch.setattr(torch.cuda, "Stream", self._make)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"the loop's on {device}")
+        monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: self.begun_under.append(stream.device))
+
+    def _make(self, device):
+        made = FakeStream(device, self.waits)
+        self.made.append(device)
+        return made
+
+
+class FakeStream:
+    def __init__(self, device, waits) -> None:
+        self.device, self._waits = device, waits
+
+    def wait_stream(self, other) -> None:
+        self._waits.append((self.device, other))
+
+
+ONE, TWO, HOST = torch.device("cuda", 1), torch.device("cuda", 2), torch.device("cpu")
+
+
+def test_each_device_has_one_stream_for_good_and_the_thread_never_goes_back_to_another_device(monkeypatch):
+    """A thread begins on the device 0: what puts its stream back there makes a context on another rank's."""
+    fakes, background = FakeStreams(monkeypatch), Background()
+    for _ in range(2):
+        background.start(lambda: fakes.begun_under.append("work"), (HOST, ONE, TWO))
+        background.wait()
+    assert fakes.made == [ONE, TWO]
+    assert fakes.waits == [(ONE, "the loop's on cuda:1"), (TWO, "the loop's on cuda:2")] * 2
+    assert fakes.begun_under == [ONE, TWO, "work"] * 2

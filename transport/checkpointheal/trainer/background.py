@@ -3,8 +3,7 @@
 In the next `step()` of an optimizer, and not in `commit`. Must not know what it is.
 """
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
@@ -17,6 +16,8 @@ class Background:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, "checkpointheal-commit")
         self._under_way: Future[None] | None = None
+        # Kept for good: of the pool's few streams each new one may be one that the program or its collectives use.
+        self._streams: dict[torch.device, torch.cuda.Stream] = {}
 
     def hold_up(self, optimizers: Iterable[Optimizer]) -> None:
         """From now on their steps wait for it."""
@@ -28,7 +29,7 @@ class Background:
 
         What it raises is raised where the loop waits for it.
         """
-        self._under_way = self._pool.submit(_beside, work, list(_streams(devices)))
+        self._under_way = self._pool.submit(_beside, work, self._behind(devices))
 
     def wait(self) -> None:
         """Until what is under way is done, or was given up."""
@@ -36,17 +37,19 @@ class Background:
         if under_way is not None:
             under_way.result()
 
-
-def _streams(devices: Iterable[torch.device]) -> Iterator[torch.cuda.Stream]:
-    for device in devices:
-        if device.type == "cuda":
-            stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-            stream.wait_stream(torch.cuda.current_stream(device))
-            yield stream
+    def _behind(self, devices: Iterable[torch.device]) -> list[torch.cuda.Stream]:
+        streams = []
+        for device in devices:
+            if device.type == "cuda":
+                if device not in self._streams:
+                    self._streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+                self._streams[device].wait_stream(torch.cuda.current_stream(device))
+                streams.append(self._streams[device])
+        return streams
 
 
 def _beside(work: Callable[[], None], streams: Iterable[torch.cuda.Stream]) -> None:
-    with contextlib.ExitStack() as stack:
-        for stream in streams:
-            stack.enter_context(torch.cuda.stream(stream))
-        work()
+    """Nothing is put back, for the thread is ours; it would make a context on the device 0, where a thread begins."""
+    for stream in streams:
+        torch.cuda.set_stream(stream)
+    work()
