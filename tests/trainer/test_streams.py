@@ -80,3 +80,48 @@ def test_a_bit_generator_that_was_chosen_too_late_is_named_before_any_stream_is_
 
 def test_pythons_position_is_as_python_has_it() -> None:
     assert streams.python_position(streams.capture()["python"]) == random.getstate()
+
+
+class Gpus:
+    """Stand for CUDA's devices: until it is in use, what is asked of a stream waits, and seeds come last."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+        self.positions, self._in_use = [0] * count, False
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "init", self._init)
+        monkeypatch.setattr(torch.cuda, "set_rng_state_all", self._put)
+
+    def _init(self) -> None:
+        self._in_use = True
+
+    def _put(self, positions: list[torch.Tensor]) -> None:
+        if self._in_use:
+            for at, position in enumerate(positions):
+                self.positions[at] = int(position)
+
+
+def kept_with(gpus: int) -> dict[str, Any]:
+    return streams.capture() | {"cuda": [torch.tensor(each) for each in range(5, 5 + gpus)]}
+
+
+@pytest.mark.parametrize(
+    ("now", "positions"), [(2, [5, 6]), (3, [5, 6, 0]), (0, [])], ids=["as many", "one more", "none at all"]
+)
+def test_streams_of_devices_that_nobody_uses_yet_go_on_too(
+    now: int, positions: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that has seeded before restore() seeds its devices once it begins to use them."""
+    gpus = Gpus(monkeypatch, now)
+    streams.put_back(kept_with(gpus=2))
+    assert gpus.positions == positions
+
+
+def test_fewer_gpus_than_then_are_told_before_any_stream_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus = Gpus(monkeypatch, 1)
+    kept = kept_with(gpus=2)
+    random.random()
+    before = random.getstate()
+    with pytest.raises(Misuse, match=r"^2 GPUs were visible when .* and 1 here: .* CUDA_VISIBLE_DEVICES"):
+        streams.put_back(kept)
+    assert (random.getstate(), gpus.positions) == (before, [0])

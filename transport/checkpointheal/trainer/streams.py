@@ -35,23 +35,35 @@ def as_restored() -> dict[str, Any]:
 def put_back(streams: Mapping[str, Any]) -> None:
     """Continue every captured stream where it was. Shapes are those of `capture`.
 
-    Raises Misuse where numpy draws by another bit generator than it did.
+    Devices go by their numbers: of those beyond the captured ones the streams stay as they are, and where no device is
+    at all, nobody draws from one. Raises Misuse as `check` does.
     """
     check(streams)
     random.setstate(python_position(streams["python"]))
     np.random.set_state(streams["numpy"])
     torch.set_rng_state(streams["torch"].clone())
-    if "cuda" in streams:
+    if "cuda" in streams and torch.cuda.is_available():
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # or what the program has seeded so far comes behind this
         torch.cuda.set_rng_state_all([state.clone() for state in streams["cuda"]])
 
 
 def check(streams: Mapping[str, Any]) -> None:
-    """Raise Misuse where numpy's stream cannot be continued here; its own `set_state` says no more than ValueError."""
+    """Raise Misuse where a stream cannot be continued here.
+
+    Where numpy draws by another bit generator than it did: its own `set_state` says no more than ValueError. Where some
+    GPUs are visible, but fewer than then: whose stream a device is to have cannot be told.
+    """
     then, now = _bit_generator(streams["numpy"]), _bit_generator(_numpy_position())
     if then != now:
         raise Misuse(
             f"numpy drew by {then} when its stream was kept, and draws by {now} here: let the program choose its bit "
             "generator (numpy.random.set_bit_generator) before restore(), the same one each time"
+        )
+    kept, visible = len(streams.get("cuda", ())), torch.cuda.device_count()
+    if 0 < visible < kept:
+        raise Misuse(
+            f"{kept} GPUs were visible when their random streams were kept, and {visible} here: let the trainer see as "
+            "many as it did (the pod's limits, CUDA_VISIBLE_DEVICES)"
         )
 
 
