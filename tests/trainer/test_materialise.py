@@ -143,3 +143,28 @@ def test_hooks_come_back_where_that_step_fails(hooked):
     assert calls == []
     optimizer.step()
     assert calls == [1]
+
+
+class Failing(torch.optim.SGD):
+    """Raises at its step."""
+
+    def __init__(self, error) -> None:
+        super().__init__(nn.Linear(3, 2).parameters(), lr=0.1)
+        self._error = error
+
+    def step(self):
+        raise self._error
+
+
+@pytest.mark.parametrize("name", [each for each in ("OutOfMemoryError", "AcceleratorError") if hasattr(torch, each)])
+def test_a_device_that_fails_is_no_optimizer_that_takes_no_gradients(name):
+    error = getattr(torch, name)("CUDA has no more of it")
+    with pytest.raises(type(error), match="no more of it"):
+        materialise(Failing(error), ARRIVING)
+
+
+@pytest.mark.parametrize("error", [TypeError("closure"), RuntimeError("does not support dense gradients")])
+def test_what_an_optimizer_does_not_take_is_left_to_the_comparison(error):
+    optimizer = Failing(error)
+    materialise(optimizer, ARRIVING)
+    assert not any(optimizer.state.values())

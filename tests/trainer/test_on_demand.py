@@ -1,6 +1,7 @@
 """Nothing is copied while all is well; a survivor gives its last commit once somebody needs it, or nothing."""
 
 import atexit
+import dataclasses
 import threading
 
 import pytest
@@ -11,6 +12,8 @@ import checkpointheal
 from builders_trainer import FAR, SECONDS, Training
 from checkpointheal import errors
 from checkpointheal.contract.trainer import EpochOver, Restored, Wait
+from checkpointheal.manifest import describe, write_out
+from checkpointheal.trainer import on_demand
 from checkpointheal.trainer.private_way import PrivateWay
 
 pytestmark = pytest.mark.usefixtures("world_of_one")
@@ -266,3 +269,29 @@ def test_it_needs_an_optimizer_and_no_second_way_to_copy():
         checkpointheal.attach(model=model, on_demand=True)
     with pytest.raises(errors.Misuse, match="background=True and on_demand=True"):
         checkpointheal.attach(model=model, background=True, on_demand=True)
+
+
+class OnFullDevice(torch.Tensor):
+    """Memory of a device that has no more of it."""
+
+    is_cpu = False
+
+    def clone(self):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor).clone()
+
+
+def test_what_does_not_rest_on_a_device_is_held_in_the_hosts_memory_and_given_with_what_rests_there():
+    held_by = {"w": torch.arange(40.0), "average": torch.ones(5)}
+    described = describe(held_by)
+    expected = bytearray(described.schema.data_bytes)
+    write_out(described, expected)
+    there = dataclasses.replace(described, regions=[each.as_subclass(OnFullDevice) for each in described.regions])
+    held = on_demand._Steady(there, [path == "w" for path in described.schema.tensors.paths], []).hold()
+    held_by["average"].zero_()
+    given = bytearray(described.schema.data_bytes)
+    write_out(dataclasses.replace(described, regions=held.regions), given)
+    assert given == expected
+    assert [each.is_cpu for each in held.regions].count(False) == 1

@@ -5,7 +5,6 @@ Whatever that step changes is overwritten by the restore that follows; hooks, wh
 it has made since is taken away: a layer that was still frozen then. Must not know the arena.
 """
 
-import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,8 @@ from torch.optim import optimizer as of_all
 
 _HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 _HOOKS_OF_ALL = ("_global_optimizer_pre_hooks", "_global_optimizer_post_hooks")
+_DEVICE_FAILED = tuple(vars(torch)[name] for name in ("OutOfMemoryError", "AcceleratorError") if hasattr(torch, name))
+"""RuntimeErrors that say nothing of the optimizer; an older torch has not both."""
 
 
 def materialise(optimizer: Optimizer, offered: Mapping[int, Mapping[str, Any]]) -> None:
@@ -32,12 +33,21 @@ def materialise(optimizer: Optimizer, offered: Mapping[int, Mapping[str, Any]]) 
                 for parameter in missing:
                     parameter.grad = gradient(parameter)
                 # One that takes neither, or must be given a closure: what it lacks is named by the comparison to come.
-                with contextlib.suppress(TypeError, RuntimeError):
-                    optimizer.step()
+                if _steps(optimizer):
                     break
     for index, state in offered.items():
         if index < len(parameters):
             _widen(optimizer.state[parameters[index]], state)
+
+
+def _steps(optimizer: Optimizer) -> bool:
+    try:
+        optimizer.step()
+    except (TypeError, RuntimeError) as error:
+        if isinstance(error, _DEVICE_FAILED):
+            raise
+        return False
+    return True
 
 
 def _widen(held: dict[str, Any], offered: Mapping[str, Any]) -> None:

@@ -125,8 +125,9 @@ class _Steady:
         self._watch = Watch.of(described, rests)
 
     def hold(self) -> Held:
-        """All of it, now."""
+        """All of it, now. Copies lie in the host's memory: a device's may be full."""
         regions = self.regions.copy()
         for at in self._moving:
-            regions[at] = regions[at].clone()
+            region = regions[at]
+            regions[at] = region.clone() if region.is_cpu else region.cpu()
         return Held(regions, self._watch.anew())
