@@ -251,7 +251,11 @@ class PGTransport:
             return NewState(self._meshes)
         try:
             live = self._state_dict()
-            return Target(live) if self._strict else LenientTarget(live)
+            if not self._strict:
+                return LenientTarget(live)
+            target = Target(live)
+            target.settle()
+            return target
         except Exception as error:
             self._tell_all(as_told(error), givers, takers)
             raise

@@ -9,7 +9,9 @@ import torch
 import builders_classes as a
 import builders_ends
 import builders_pg as build
+from checkpointheal.ends import target as filling
 from checkpointheal.errors import PeerRefused, SchemaDiffers
+from checkpointheal.manifest import describe
 
 
 def received_into(target: object, state: object) -> list[Any]:
@@ -151,3 +153,36 @@ def test_a_target_that_cannot_be_filled_frees_the_sender_at_once() -> None:
     assert type(took).__name__ == "UnsupportedLeaf"
     assert isinstance(gave, PeerRefused)
     assert gave.refusal == "UnsupportedLeaf"
+
+
+class Queued:
+    """Stands for what a program has queued on a device's stream: it writes when somebody waits for it, or too late."""
+
+    def __init__(self, into: torch.Tensor, devices: list[str], device: torch.device) -> None:
+        self._into, self._devices, self._device = into, devices, device
+
+    def synchronize(self) -> None:
+        self._devices.append(str(self._device))
+        self._into.fill_(9)
+
+
+@pytest.mark.parametrize("staged", [False, True])
+def test_what_the_program_has_queued_on_a_target_s_devices_is_waited_for_before_anything_is_written(
+    staged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, waited = {"w": torch.zeros(3)}, list[str]()
+
+    def on_a_device(state: Any) -> Any:
+        described = describe(state)
+        described.seen.devices.update({torch.device("cuda", 1), torch.device("xpu", 0)})
+        return described
+
+    monkeypatch.setattr(filling, "describe", on_a_device)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Queued(target["w"], waited, device))
+    giving, taking = builders_ends.gloo_groups()
+    builders_ends.side_by_side(
+        lambda: build.a_transport(giving).send_checkpoint([1], {"w": torch.ones(3)}),
+        lambda: build.a_receiver(taking, target, 20, staged=staged).recv_checkpoint(0),
+    )
+    assert waited == ["cuda:1"]
+    assert target["w"].tolist() == [1.0, 1.0, 1.0]

@@ -41,6 +41,15 @@ class Target:
         """The live memory that holds what came, once it is filled: all of it."""
         return self.live.regions
 
+    def settle(self) -> None:
+        """Let all that this thread has queued on its devices come to an end: another one writes there from now on.
+
+        On a stream that nothing but a wait puts behind one that the program has chosen.
+        """
+        for device in self.live.seen.devices:
+            if device.type == "cuda":
+                torch.cuda.current_stream(device).synchronize()
+
     def lies_like(self, offered: Schema) -> bool:
         """Whether region by region is tensor by tensor."""
         return lie_alike(offered, self.live.schema)
