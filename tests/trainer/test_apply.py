@@ -11,6 +11,7 @@ import builders_classes as classes
 from checkpointheal import digest
 from checkpointheal.errors import AppliedStateDiffers, SchemaDiffers
 from checkpointheal.manifest import describe, write_out
+from checkpointheal.trainer import apply as applying
 from checkpointheal.trainer.apply import Given, apply, state_digest
 from checkpointheal.trainer.parts import declare
 
@@ -73,6 +74,22 @@ def test_an_object_that_does_not_keep_what_it_was_given_is_named():
     box = Box({"w": torch.zeros(3), "n": 1}, give=copies, take=lambda box, state: None)
     with pytest.raises(AppliedStateDiffers, match=r"box\.w, box\.n: after load_state_dict"):
         apply(declare({"box": box}, {}), given(box=Box({"w": torch.ones(3), "n": 2})))
+
+
+@pytest.mark.parametrize("name", ["first", "last"])
+def test_of_many_chunks_the_one_that_was_not_kept_is_named(monkeypatch, name):
+    monkeypatch.setattr(digest, "CHUNK_BYTES", 64)
+    held = {"first": torch.zeros(30), "middle": torch.zeros(30), "last": torch.zeros(30)}
+    box = Box(held, give=copies, take=lambda box, state: None)
+    with pytest.raises(AppliedStateDiffers, match=rf"^box\.{name}: after load_state_dict"):
+        apply(declare({"box": box}, {}), given(box=Box({**held, name: torch.ones(30)})))
+
+
+def test_what_is_held_as_it_was_given_is_read_back_once(monkeypatch):
+    """A device's memory crosses to the host for it: for the digest alone, which every restore tells."""
+    monkeypatch.delattr(applying, "differing")
+    generation = given(box=Box({"w": torch.ones(100), "n": 1}))
+    assert apply(declare({"box": Box({"w": torch.zeros(100), "n": 2})}, {}), generation) == digest_of(generation)
 
 
 def test_an_object_that_casts_what_it_is_given_is_named():

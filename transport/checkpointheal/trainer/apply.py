@@ -20,7 +20,7 @@ from checkpointheal.contract.layout import Schema
 from checkpointheal.errors import SchemaDiffers
 from checkpointheal.manifest import Described, around, compare, describe, glance, rebuild, remake, values, write_into
 from checkpointheal.manifest.rebuild import as_bytes
-from checkpointheal.trainer.exact import differing, other_values, require_none
+from checkpointheal.trainer.exact import differing, other_values, require_form, require_none
 from checkpointheal.trainer.later import Later
 from checkpointheal.trainer.materialise import materialise
 from checkpointheal.trainer.owning import own_tensors
@@ -52,12 +52,14 @@ def apply(parts: Parts, given: Given) -> Digest:
         filled = around(live, given.schema.tree, [values.decode(value) for value in given.values])
         for name in _owners(parts, others):
             _load_values(parts.replicated[name], offered[name], filled[name])
-    if wrong := _differing(parts, given):
+    wrong, applied = _read_back(parts, given)
+    if wrong:
         # An object may answer state_dict() with copies: only its own load_state_dict() reaches what it really holds.
         for name in _owners(parts, wrong):
             _load(parts.replicated[name], offered[name])
-        require_none(_differing(parts, given), "after load_state_dict() this is not what was given")
-    return state_digest(describe(parts.replicated_state()))
+        wrong, applied = _read_back(parts, given)
+        require_none(wrong, "after load_state_dict() this is not what was given")
+    return applied
 
 
 def _materialise(parts: Parts, given: Given) -> None:
@@ -73,15 +75,29 @@ def _materialise(parts: Parts, given: Given) -> None:
 
 def state_digest(described: Described) -> Digest:
     """The digest of a live state: the same as its generation's."""
-    chunk_digests = [digest.digest_bytes(chunk) for chunk in described.chunks(digest.CHUNK_BYTES)]
+    return _digest_of(described, [digest.digest_bytes(chunk) for chunk in described.chunks(digest.CHUNK_BYTES)])
+
+
+def _digest_of(described: Described, chunk_digests: Sequence[Digest]) -> Digest:
     return digest.state_digest(digest.schema_digest(described.schema), described.values, chunk_digests)
 
 
-def _differing(parts: Parts, given: Given) -> list[str]:
-    """Paths of what the live objects do not hold as it was given. Raises AppliedStateDiffers for another form."""
-    section = as_bytes(given.data)
+def _read_back(parts: Parts, given: Given) -> tuple[list[str], Digest]:
+    """Paths of what the live objects do not hold as it was given, and the digest of what they hold.
+
+    One pass over a device's memory while all is well. Raises AppliedStateDiffers for another form.
+    """
+    held, section = describe(parts.replicated_state()), as_bytes(given.data)
+    require_form(given.schema, held)
+    chunk_digests, at, is_same = [], 0, True
+    for chunk in held.chunks(digest.CHUNK_BYTES):
+        chunk_digests.append(digest.digest_bytes(chunk))
+        is_same = is_same and torch.equal(section[at : at + len(chunk)], as_bytes(chunk))
+        at += len(chunk)
+    if is_same:
+        return other_values(given.schema, given.values, held), _digest_of(held, chunk_digests)
     regions = (section[each.offset : each.offset + each.nbytes] for each in given.schema.each_region)
-    return differing(given.schema, regions, given.values, describe(parts.replicated_state()))
+    return differing(given.schema, regions, given.values, held), _digest_of(held, chunk_digests)
 
 
 def _owners(parts: Parts, paths: Collection[str]) -> list[str]:

@@ -22,8 +22,7 @@ def differing(
 
     Raises AppliedStateDiffers for another form.
     """
-    if differences := compare(wanted, live.schema):
-        raise AppliedStateDiffers(f"loading changed the state's form: {SchemaDiffers(differences)}")
+    require_form(wanted, live)
     wrong = {
         index
         for index, (given, held) in enumerate(zip(regions, live.regions, strict=True))
@@ -31,6 +30,12 @@ def differing(
     }
     tensors = [entry.path for entry in wanted.each_tensor if entry.region in wrong]
     return [*tensors, *other_values(wanted, values, live)]
+
+
+def require_form(wanted: Schema, live: Described) -> None:
+    """Raise AppliedStateDiffers where it has another form."""
+    if differences := compare(wanted, live.schema):
+        raise AppliedStateDiffers(f"loading changed the state's form: {SchemaDiffers(differences)}")
 
 
 def other_values(wanted: Schema, values: Sequence[JsonValue], live: Described) -> list[str]:
