@@ -1,6 +1,7 @@
 """A trainer from a warm process is seen, by itself and from outside, to be what a cold start is."""
 
 import json
+import os
 import sys
 import textwrap
 
@@ -166,19 +167,62 @@ def test_processes_of_the_program_s_own_work(folder):
     assert told == (0, "fork 0 True\nspawn 0 True\nforkserver 0 True\n", "")
 
 
+def importable(module):
+    paths = (str(module.parent), os.environ.get("PYTHONPATH"))
+    return {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+@pytest.fixture
+def heavy(folder):
+    """A module of the user's, to be written."""
+    (folder / "modules").mkdir()
+    return folder / "modules" / "heavy.py"
+
+
+ASKED_CUDA = """
+import os, sys
+from types import SimpleNamespace as Object
+def is_forked(mine=os.getpid()): return os.getpid() != mine
+cuda = Object(is_initialized=lambda: False, device_count=lambda: DEVICES)
+generator = Object(seed=lambda: None)
+sys.modules["torch"] = Object(cuda=cuda, _C=Object(_cuda_isInBadFork=is_forked), default_generator=generator)
+"""
+"""A module that leaves a torch that was asked for its devices: it is of no use in a forked process."""
+
+
 @pytest.mark.parametrize(
     ("module", "sentence"),
     [
+        (ASKED_CUDA.replace("DEVICES", "2"), "the imports asked CUDA for its devices"),
         ("import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()", "1 thread"),
         ("import subprocess\nchild = subprocess.Popen(['sleep', '0'])", "the imports started a process"),
         ("raise ValueError('broken\\nin two')", "importing heavy failed: broken in two"),
     ],
 )
-def test_what_a_fork_would_lose_keeps_starts_cold(folder, module, sentence):
-    (folder / "modules").mkdir()
-    (folder / "modules" / "heavy.py").write_text(module)
+def test_what_a_fork_would_lose_keeps_starts_cold(folder, heavy, module, sentence):
+    heavy.write_text(module)
     with pytest.raises(SystemExit, match=f"all starts stay cold: .*{sentence}"):
-        warm(["look"], ["python", "look.py"], folder, "heavy", PYTHONPATH=str(folder / "modules"))
+        warm(["look"], ["python", "look.py"], folder, "heavy", **importable(heavy))
+
+
+@pytest.mark.parametrize("without", ["DEVICES", "_cuda_isInBadFork"])
+def test_where_there_is_no_device_to_lose_starts_are_warm_whatever_was_asked(folder, heavy, without):
+    heavy.write_text(ASKED_CUDA.replace(without, {"DEVICES": "0"}.get(without, "no_CUDA")).replace("DEVICES", "2"))
+    (folder / "ask.py").write_text("print('trains')")
+    told = warm(["ask"], ["python", "ask.py"], folder, "heavy", **importable(heavy))
+    assert told["ask"].out == "trains\n"
+
+
+@pytest.mark.parametrize(("users", "seen"), [({}, "1 None\n"), ({"PYTORCH_NVML_BASED_CUDA_CHECK": "0"}, "0 0\n")])
+def test_imports_ask_for_devices_from_afar_unless_the_user_says_how_and_trainers_find_what_the_user_said(
+    folder, heavy, users, seen
+):
+    heavy.write_text("import os\nasked = os.environ.get('PYTORCH_NVML_BASED_CUDA_CHECK')")
+    (folder / "ask.py").write_text(
+        "import heavy, os; print(heavy.asked, os.environ.get('PYTORCH_NVML_BASED_CUDA_CHECK'))"
+    )
+    told = warm(["ask"], ["python", "ask.py"], folder, "heavy", **importable(heavy), **users)
+    assert told["ask"].out == seen
 
 
 @pytest.mark.parametrize(("form", "where"), [("a script", "."), ("a module", "."), ("a folder", "package")])

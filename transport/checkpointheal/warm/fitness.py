@@ -8,6 +8,7 @@ import importlib.machinery
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 
 
 def unfit_because(cold: frozenset[str]) -> str | None:
@@ -34,7 +35,23 @@ def _children() -> str | None:
 
 def _device() -> str | None:
     torch = sys.modules.get("torch")
-    return "the imports began to use the device" if torch and torch.cuda.is_initialized() else None
+    if torch is None:
+        return None
+    if torch.cuda.is_initialized():
+        return "the imports began to use the device"
+    # Who asked for devices where there are none has lost none; asking once more does no more harm.
+    if _is_lost_by_a_fork(torch) and torch.cuda.device_count():
+        return "the imports asked CUDA for its devices, and no process that is forked then can use them"
+    return None
+
+
+def _is_lost_by_a_fork(torch: ModuleType) -> bool:
+    """A process cannot see it of itself: torch marks what is forked from it."""
+    if not hasattr(torch._C, "_cuda_isInBadFork"):  # noqa: SLF001 - a torch without CUDA
+        return False
+    if (trial := os.fork()) == 0:
+        os._exit(bool(torch._C._cuda_isInBadFork()))  # noqa: SLF001
+    return os.waitpid(trial, 0)[1] != 0
 
 
 def _shadows(cold: frozenset[str], folder: str | None) -> str | None:

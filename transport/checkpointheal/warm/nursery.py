@@ -12,6 +12,7 @@ import importlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 
 from checkpointheal.contract.process import WARM
 from checkpointheal.warm import COLD, ORDERS, PATIENT, READY
@@ -19,6 +20,8 @@ from checkpointheal.warm.fitness import unfit_because
 
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 CALLED_OFF = 127
+FROM_AFAR = "PYTORCH_NVML_BASED_CUDA_CHECK"
+"""Has `torch.cuda.is_available()` ask the driver's manager: asked itself, CUDA is lost to whatever is forked later."""
 PATIENCE = 10
 """Nice value of the imports: they go on beside a busy trainer, but it comes first."""
 _WORD_LIMIT = 4096
@@ -34,7 +37,8 @@ def keep(cold: frozenset[str], hook: str) -> bool:
     own_name = _be_named(WARM)
     hidden = _import_hidden()
     ordinary = _be_patient() if manner == PATIENT else os.getpriority(os.PRIO_PROCESS, 0)
-    missing = _bring(modules)
+    with _cuda_is_asked_from_afar():
+        missing = _bring(modules)
     _be_ordinary(ordinary)
     reason = missing or unfit_because(cold)
     if reason:
@@ -94,6 +98,16 @@ def _bring(modules: list[str]) -> str | None:
         except Exception as error:  # whatever a module of somebody else's raises
             return f"importing {name} failed: {error}"
     return None
+
+
+@contextlib.contextmanager
+def _cuda_is_asked_from_afar() -> Iterator[None]:
+    """Unless the user has said how; trainers find what the user has said."""
+    users = os.environ.get(FROM_AFAR)
+    os.environ.setdefault(FROM_AFAR, "1")
+    yield
+    if users is None:
+        os.environ.pop(FROM_AFAR, None)
 
 
 def _be_named(name: str) -> str:
