@@ -102,5 +102,6 @@ def asked_and_died(after: float, command, cwd: Path) -> bytes:
 
 def _environment(variables) -> dict[str, str]:
     folder = str(Path(sys.executable).parent)
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("CHECKPOINTHEAL_", "COV"))}
+    ours = ("CHECKPOINTHEAL_", "COV", "PYTORCH_NVML_")
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     return inherited | {"PATH": os.pathsep.join((folder, inherited.get("PATH", os.defpath)))} | variables

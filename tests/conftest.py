@@ -1,6 +1,7 @@
 """What every test of ours runs under."""
 
 import logging
+import os
 import shutil
 import signal
 import tempfile
@@ -13,6 +14,9 @@ from hypothesis import settings
 # A slow machine is no failure: nothing here is asked how long it took.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+# Tests are collected by whether there is a GPU, and fork ranks: had torch asked CUDA itself, none of those could use it.
+os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 
 # A shell that starts us in the background has us ignore the keyboard's signals, and all that we start would.
 for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
