@@ -15,7 +15,7 @@ from hypothesis import settings
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-# Tests are collected by whether there is a GPU, and fork ranks: had torch asked CUDA itself, none of those could use it.
+# Tests are collected by whether there is a GPU, and fork ranks: had torch asked CUDA itself, no rank could use it.
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 
 # A shell that starts us in the background has us ignore the keyboard's signals, and all that we start would.

@@ -59,8 +59,8 @@ def check(streams: Mapping[str, Any]) -> None:
             f"numpy drew by {then} when its stream was kept, and draws by {now} here: let the program choose its bit "
             "generator (numpy.random.set_bit_generator) before restore(), the same one each time"
         )
-    kept, visible = len(streams.get("cuda", ())), torch.cuda.device_count()
-    if 0 < visible < kept:
+    kept = len(streams.get("cuda", ()))
+    if kept and 0 < (visible := torch.cuda.device_count()) < kept:
         raise Misuse(
             f"{kept} GPUs were visible when their random streams were kept, and {visible} here: let the trainer see as "
             "many as it did (the pod's limits, CUDA_VISIBLE_DEVICES)"
