@@ -111,3 +111,19 @@ def test_where_there_is_no_device_parting_asks_nobody() -> None:
 
 def test_a_torch_that_does_not_say_is_not_asked() -> None:
     assert not is_broken(Inside(SimpleNamespace()))  # type: ignore[arg-type]
+
+
+def test_backends_outlive_their_group() -> None:
+    gone: list[str] = []
+
+    class Mortal:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __del__(self) -> None:
+            gone.append(self.name)
+
+    inside = room.Inside(Mortal("group"), [Mortal("backend")])  # type: ignore[arg-type]
+    assert inside.name == "group"
+    del inside
+    assert gone == ["group", "backend"]

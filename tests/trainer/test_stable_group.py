@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ from checkpointheal.trainer.groups import Groups, require_torch
 from checkpointheal.trainer.inside import make_inside
 from checkpointheal.trainer.stable_group import StableGroup, can_be_smaller
 from checkpointheal.trainer.work import Lenient
+from children import fork, wait
 
 SAFETY = 60.0
 
@@ -336,3 +338,21 @@ def test_a_torch_that_nobody_has_tried_is_refused_by_name(version: str) -> None:
 @pytest.mark.parametrize("version", ["2.6.0", "2.15.0+cu132", "2.16.0a0+git1234", "3.0.0"])
 def test_a_newer_torch_is_not_refused(version: str) -> None:
     require_torch(version)
+
+
+def meet_again_and_again(folder: Path, rank: int) -> None:
+    """As in epoch after epoch: what was inside is let go of while threads of it may still put tensors away."""
+    torch.set_num_threads(1)
+    store, options = dist.FileStore(str(folder / "store"), 3), dist.BroadcastOptions()
+    options.rootRank, options.rootTensor = 0, 0
+    for epoch in range(30):
+        inside = make_inside(dist.PrefixStore(f"{epoch}", store), rank, 3)
+        for _ in range(20):
+            inside.broadcast([torch.ones(20_000)], options).wait()
+        del inside
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_what_was_inside_goes_without_waiting_for_whoever_waits_for_python(tmp_path: Path) -> None:
+    ranks = [fork(lambda rank=rank: meet_again_and_again(tmp_path, rank)) for rank in range(3)]  # type: ignore[misc]
+    assert [wait(rank) for rank in ranks] == [0, 0, 0]
