@@ -8,9 +8,9 @@ import operator
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from torch.distributed import ProcessGroup
-
 from checkpointheal.errors import Misuse
+
+_WHOSE_WORD_COUNTS = ("torch", "checkpointheal")
 
 
 class Seated(Protocol):
@@ -55,6 +55,5 @@ def _other(group: Seated, named: Any) -> int:
 
 
 def _own(group: Seated) -> int | None:
-    """None: it is not known. A group that is made before its ranks are, as torchft's, tells its size alone."""
-    made_before = isinstance(group, ProcessGroup) and type(group).rank is ProcessGroup.rank
-    return None if made_before and type(group).size is not ProcessGroup.size else group.rank()
+    """None: it is not known. One that is made around another, as torchft's, may be told its ranks later, and say 0."""
+    return group.rank() if type(group).__module__.partition(".")[0] in _WHOSE_WORD_COUNTS else None

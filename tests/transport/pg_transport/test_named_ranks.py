@@ -61,8 +61,9 @@ def test_whole_numbers_of_every_kind_name_a_rank(kind: Any) -> None:
     assert received == STATE
 
 
-def test_a_group_that_was_made_before_its_ranks_is_believed_its_size_and_not_its_rank() -> None:
-    giving, taking = map(Configured, builders_ends.gloo_groups())
+@pytest.mark.parametrize("kind", [Configured, lambda group: build.Recording(Configured(group), lambda _count: None)])
+def test_a_group_that_was_made_before_its_ranks_is_believed_its_size_and_not_its_rank(kind: Any) -> None:
+    giving, taking = map(kind, builders_ends.gloo_groups())
     assert (taking.rank(), taking.size()) == (0, 2)
     _, received = builders_ends.side_by_side(
         lambda: build.a_transport(giving).send_checkpoint([1], STATE),
