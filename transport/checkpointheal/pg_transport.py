@@ -46,7 +46,7 @@ class PGTransport:
     Args:
         pg: any c10d process group that has point-to-point operations.
         timeout: the longest silence: no chunk, or no answer, for this long raises Overdue. A gloo group is then closed.
-            More than three years count as three years.
+            More than 23 days count as 23 days.
         device: where the group wants its tensors; others are staged.
         state_dict: called once per receive; its tensors are filled in place. Without it, tensors arrive on the CPU.
         mesh: where received DTensors are laid out if there is no `state_dict`. Without it, those of a mesh as long as

@@ -57,3 +57,4 @@ def test_a_timeout_that_leaves_no_time_is_refused_wherever_it_is_given(seconds: 
 def test_what_is_not_said_is_the_transports_own() -> None:
     peers = build.a_transport(None, seconds=7)._peers
     assert [peers.seconds(each) for each in (None, timedelta(seconds=3), timedelta.max)] == [7, 3, FOR_GOOD]
+    assert FOR_GOOD * 1000 < 1 << 31, "groups of torchft's in a child process poll for so many milliseconds"
