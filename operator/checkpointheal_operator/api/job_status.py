@@ -21,9 +21,10 @@ from checkpointheal_operator.api.base import (
     Word,
 )
 from checkpointheal_operator.api.rules import by_key, rules
+from checkpointheal_operator.core.policy import MOST_MEMBERS
 from checkpointheal_operator.core.reasons import Rung
 
-KEPT = 4096
+KEPT = 2 * MOST_MEMBERS
 """Members at most, twice as many as a job may have: more would not fit into what keeps the object."""
 
 

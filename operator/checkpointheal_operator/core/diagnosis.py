@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import AgentReport, TrainerExit
 from checkpointheal.contract.seats import pod_name
-from checkpointheal_operator.core.moment import Moment, Place, has_finished
+from checkpointheal_operator.core.moment import Moment, Place
 from checkpointheal_operator.core.probation import differences
 from checkpointheal_operator.core.protection import flaws_of
 from checkpointheal_operator.core.reasons import Reason
@@ -95,8 +95,7 @@ def _loss(moment: Moment, known: EpochMember) -> Loss | None:
     Whose pod is made anew once it was done is let wait while others have steps to do.
     """
     place, heard = moment.places[known.member], moment.heard.get(known.pod_uid)
-    was_done = heard is not None and has_finished(heard.report.trainer) and not moment.has_begun_anew
-    if place.is_done or was_done:
+    if place.is_done or moment.said_done(known):
         return None
     if place.pod is None:
         at = heard.at + moment.view.policy.agent_silence if heard else float("-inf")

@@ -95,6 +95,11 @@ class Moment:
         """Until when the agent of a live pod may take to report to this leader for the first time."""
         return max(self.view.leader_since, pod.seen_since) + self.view.policy.report_deadline
 
+    def said_done(self, known: EpochMember) -> bool:
+        """Whether the last word of that pod was that training is over, and still counts."""
+        heard = self.heard.get(known.pod_uid)
+        return heard is not None and has_finished(heard.report.trainer) and not self.has_begun_anew
+
     @cached_property
     def has_begun_anew(self) -> bool:
         """All of the latest epoch were done, and one of their places has another pod, which is at work.
@@ -236,8 +241,7 @@ def _place(moment: Moment, member: MemberId, claims: list[PodFacts]) -> Place:
 def _was_done(moment: Moment, member: MemberId) -> bool:
     """Whether the last word of the pod that is gone was that training is over: then nobody is missed."""
     known = moment.enrolled.get(member)
-    heard = moment.heard.get(known.pod_uid) if known else None
-    return heard is not None and has_finished(heard.report.trainer) and not moment.has_begun_anew
+    return known is not None and moment.said_done(known)
 
 
 def _is_over(view: JobView) -> bool:

@@ -115,7 +115,8 @@ def placed(objects: JobObjects) -> tuple[str, tuple[tuple[Placed, KnownPod], ...
     found = [(pod.where, pod) for pod in objects.pods if not _has_failed(pod.object)]
     known_places = [(where, pod) for where, pod in found if isinstance(where, Placed)]
     known = objects.policy.status.job
-    standing = [(where, pod) for where, pod in known_places if not (was_done(objects) and lies_there(pod.object))]
+    is_over = was_done(objects)
+    standing = [(where, pod) for where, pod in known_places if not (is_over and lies_there(pod.object))]
     if not any(where.job == known for where, _ in standing):
         oldest = min(standing, key=lambda each: (_made_at(each[1].object), each[0].job), default=None)
         known = oldest[0].job if oldest else known

@@ -64,9 +64,8 @@ def receive_answer(channel: Channel, seconds: float) -> tuple[wire.Frame, int]:
 
 
 def _receive(channel: Channel, count: int, seconds: float) -> bytes:
-    buffer = torch.zeros(
-        count, dtype=torch.uint8, device="cpu"
-    )  # a process group lets a message end early without a word
+    # Zeros: a process group lets a message end early without a word.
+    buffer = torch.zeros(count, dtype=torch.uint8, device="cpu")
     if count:
         channel.receive(buffer).wait(seconds)
     return buffer.numpy().tobytes()

@@ -12,13 +12,12 @@ import threading
 import time
 from collections.abc import Callable
 
+from checkpointheal.channel.channel import FOR_GOOD
 from checkpointheal.errors import CheckpointHealError, Overdue, PeerLost
 
 _ALIVE, _TOO, _BYE = b".", b",", b"!"
 _BEATS = 5
 """Words per stall limit."""
-LONGEST_POLL = 1e6
-"""Seconds; poll() counts milliseconds in 31 bits."""
 
 
 class Lifeline:
@@ -65,7 +64,7 @@ class Lifeline:
                 self._say(_ALIVE)
                 due = now + self._stall / _BEATS
             # The socket is asked before the clock: who was stopped itself must not blame the peer.
-            if awaited.poll(min(max(0.0, due - time.monotonic()), LONGEST_POLL) * 1000):
+            if awaited.poll(min(max(0.0, due - time.monotonic()), FOR_GOOD) * 1000):
                 said = self._read()
                 if not said or _BYE in said:
                     return self._peer_left(said)

@@ -17,8 +17,8 @@ from collections import deque
 import torch
 
 from checkpointheal.channel import framed
+from checkpointheal.channel.channel import FOR_GOOD
 from checkpointheal.channel.framed import Connection
-from checkpointheal.channel.lifeline import LONGEST_POLL
 from checkpointheal.errors import Abandoned, BadFrame, CheckpointHealError, Overdue, PeerLost
 
 BEATS = 5
@@ -236,7 +236,7 @@ def _called(seconds: float, *watched: tuple[int, int]) -> bool:
     events = select.poll()
     for descriptor, wanted in watched:
         events.register(descriptor, wanted)
-    return bool(events.poll(min(max(seconds, 0), LONGEST_POLL) * 1000))
+    return bool(events.poll(min(max(seconds, 0), FOR_GOOD) * 1000))
 
 
 def again(error: CheckpointHealError) -> CheckpointHealError:

@@ -85,6 +85,9 @@ class Owned:
             into.masked_scatter_(own.to(into.device), bucket[at : at + count][own].to(into.device))
 
     def _of_gapped(self, pieces: Pieces) -> Pieces:
+        """Asked for every chunk: where nothing has gaps, no piece is looked at."""
+        if not self.gapped:
+            return Pieces([], [], [], [])
         return pieces.only([region in self.gapped for region in pieces.regions])
 
     def _mask(self, region: int) -> torch.Tensor:
