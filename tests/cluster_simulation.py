@@ -28,6 +28,8 @@ class ClusterSimulation(Simulation):
         self.leader_since = self.now
         self.errors: list[ClusterError] = []
         self.owed: dict[str, Json] = {}
+        self.unlisted: frozenset[str] = frozenset()
+        """Pods that speak though no list holds them."""
 
     def look(self) -> list[core.Decision]:
         self.put_pods()
@@ -61,7 +63,8 @@ class ClusterSimulation(Simulation):
 
     async def _look(self):
         around = Surroundings(self.cluster, lambda: self.now, owed=self.owed)
-        return await look(around, (WHERE, JOB), Listening(self.leader_since, tuple(self.heard.values())))
+        listening = Listening(self.leader_since, tuple(self.heard.values()), self.unlisted)
+        return await look(around, (WHERE, JOB), listening)
 
     def restart_operator(self, *, with_records: bool = True) -> None:
         super().restart_operator(with_records=with_records)

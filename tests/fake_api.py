@@ -110,6 +110,14 @@ class WatchedCluster(FakeCluster):
         found["metadata"]["resourceVersion"] = str(self._version)
         self._note("DELETED", ref.kind, found)
 
+    def hide(self, ref: Ref, label: str) -> None:
+        """Somebody takes away the label by which watches are narrowed: they tell of what was there as deleted."""
+        found = self.objects[ref]
+        self._version += 1
+        found["metadata"]["resourceVersion"] = str(self._version)
+        self._note("DELETED", ref.kind, found)
+        del found["metadata"]["labels"][label]
+
     def swallow(self, ref: Ref) -> None:
         """As `remove`, but no stream will ever tell."""
         told, self.streams = self.streams, []

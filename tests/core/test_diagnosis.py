@@ -45,8 +45,8 @@ CLEAN = TrainerExit(incarnation="t1/0", epoch=1, code=0)
         pytest.param(without_pod(JOB, MEMBER), [(Reason.POD_LOST, NOW + 6)], id="a pod is gone and was just heard"),
         pytest.param(
             without_pod(JOB, MEMBER).model_copy(update={"heard": ()}),
-            [(Reason.POD_LOST, FOREVER)],
-            id="a pod is gone, nobody heard it",
+            [(Reason.POD_LOST, 700.0 + 10)],
+            id="a pod is not told of, and its agent has not had its first word with this leader yet",
         ),
         pytest.param(with_new_pod(JOB, MEMBER), [(Reason.POD_REPLACED, FOREVER)], id="another pod has the place"),
         pytest.param(with_trainer(JOB, MEMBER, state="absent"), [(Reason.TRAINER_GONE, FOREVER)], id="a trainer ended"),

@@ -11,6 +11,7 @@ from checkpointheal_operator.core.identity import JOB as JOB_MARK
 from checkpointheal_operator.core.identity import REPLICA
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, PODS, Ref
+from checkpointheal_operator.shell.gather import INJECT
 from cluster_simulation import ClusterSimulation
 
 MEMBER = m("1/0")
@@ -54,6 +55,10 @@ def unlabel(pod: Json) -> None:
     del pod["metadata"]["labels"]["app"]
 
 
+def opt_out(pod: Json) -> None:
+    del pod["metadata"]["labels"][INJECT]
+
+
 def unplace(pod: Json) -> None:
     del pod["metadata"]["annotations"][REPLICA]
 
@@ -67,6 +72,37 @@ EDITS = [
     pytest.param(unplace, "its marks were edited: nothing on the pod tells its place", id="its place"),
     pytest.param(rename, "its marks were edited: its place is 1/0 of job another; put them back", id="its job"),
 ]
+
+
+def test_one_that_the_next_leader_is_not_told_of_has_its_time_to_speak() -> None:
+    """Its opt-in label was taken away, so no list holds it."""
+    job = training()
+    job.edit = opt_out
+    job.look()
+    job.restart_operator()
+    assert [each.reason for each in job.look()] == [Reason.POD_LOST]
+    assert job.status["epoch"]["open"] is True
+    job.now += job.policy.report_deadline
+    assert Reason.POD_LOST in [each.reason for each in job.look()]
+    assert job.status["epoch"]["open"] is False, "it never spoke: it is gone"
+
+
+def test_one_that_speaks_without_its_opt_in_label_ends_nothing_and_is_named_until_it_is_silent() -> None:
+    job = training()
+    job.edit, job.unlisted = opt_out, frozenset({job.pods[MEMBER].uid})
+    assert [each.reason for each in job.look()] == [Reason.LAYOUT_DIFFERS]
+    said = f"pod {job.pods[MEMBER].name} holds 1/0 in epoch 1, and its label {INJECT} is not"
+    assert said in job.told("Degraded")[2]
+    job.now += job.policy.agent_silence
+    assert Reason.POD_LOST in [each.reason for each in job.look()]
+
+
+def test_one_that_is_done_without_its_opt_in_label_is_not_missed() -> None:
+    job = training()
+    job.finish(MEMBER)
+    job.go_round()
+    job.edit, job.unlisted = opt_out, frozenset({job.pods[MEMBER].uid})
+    assert Reason.LAYOUT_DIFFERS not in [each.reason for each in job.look()]
 
 
 @pytest.mark.parametrize(("edit", "said"), EDITS)

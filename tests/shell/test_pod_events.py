@@ -10,13 +10,13 @@ from builders_core import NOW, a_pod, a_report, heard, m
 from checkpointheal.contract.report import Flaw, TrainerFacts
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.injection_parts import AGENT
-from checkpointheal_operator.core.view import Heard
+from checkpointheal_operator.core.view import Heard, Stranger
 from checkpointheal_operator.measures.operating import OperatorMetrics
 from checkpointheal_operator.shell import pod_events
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, EVENTS, PODS, Refused, Unreachable
 from checkpointheal_operator.shell.look import Surroundings
 from checkpointheal_operator.shell.mirror import Mirror
-from checkpointheal_operator.shell.pod_events import ALONE_AFTER, AT_WORK, ROUND_EVERY, PodEvents
+from checkpointheal_operator.shell.pod_events import ALONE_AFTER, AT_WORK, ROUND_EVERY, Known, PodEvents
 from checkpointheal_operator.shell.slim import slim_pod
 from fake_cluster import FakeCluster
 
@@ -30,7 +30,8 @@ class Desk:
         around = Surroundings(self.cluster, lambda: NOW + self.now, self.metrics)
         self.heard: list[Heard] = []
         self.asked = 0
-        self.events = PodEvents(around, self.mirrors, self._hear, lambda: self.now)
+        self.strangers: list[Stranger] = []
+        self.events = PodEvents(around, self.mirrors, Known(self._hear, lambda: self.strangers), lambda: self.now)
 
     def add_policy(self) -> None:
         self.mirrors[CHECKPOINTHEALS].put(self.cluster.put(CHECKPOINTHEALS, a_policy()))
@@ -153,6 +154,23 @@ def test_a_pod_that_no_policy_selects_is_told_when_none_has_come_for_a_while():
     desk.add_policy()
     desk.after(ROUND_EVERY)
     assert desk.troubled("NoPolicy") is None
+
+
+def test_a_pod_of_another_job_than_its_policys_is_told_when_it_has_been_one_for_a_while():
+    desk = Desk()
+    desk.add_policy()
+    uid = desk.add_pod()
+    desk.strangers = [Stranger(pod=a_pod(m("0/0"), uid=uid), job="second", ours="first")]
+    assert desk.after(0) == []
+    assert desk.after(ALONE_AFTER) == [(uid, "OtherJob")]
+    (told,) = desk.cluster.all(EVENTS)
+    assert (
+        "pod pod-0-0 is of job second, and the CheckpointHeal that selects it looks after job first" in told["message"]
+    )
+    assert desk.troubled("OtherJob") == 1
+    desk.strangers = []
+    desk.after(ROUND_EVERY)
+    assert desk.troubled("OtherJob") is None
 
 
 def test_a_policy_that_was_there_in_between_begins_the_wait_anew():

@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from builders_api import WHERE, a_policy, pod_object
-from builders_core import a_pod, m
+from builders_core import a_pod, a_report, m
 from checkpointheal.contract.orders import Orders
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.gateway import app
-from checkpointheal_operator.shell import keeping, our_kinds, replica
+from checkpointheal_operator.shell import keeping, our_kinds, pod_events, replica
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, EVENTS, PODS, Ref
+from checkpointheal_operator.shell.gather import INJECT
 from checkpointheal_operator.shell.leases import LEASES
+from fake_api import pod_token
 from replicas import POLICY, HttpSimulation, Stage
 
 
@@ -131,6 +133,49 @@ def test_a_replica_gives_memory_back_again_and_again_whether_or_not_it_leads(sta
     monkeypatch.setattr(replica, "give_back", lambda: given.append("some"))
     stage.start("operator-0")
     stage.until(lambda: len(given) > 2)
+
+
+def test_a_pod_that_loses_its_opt_in_label_ends_nothing_under_whoever_leads_and_is_named(stage):
+    job = HttpSimulation(stage)
+    follower = stage.start("operator-1")
+    trained(job)
+    hidden = job.pods[m("1/0")]
+
+    def is_named() -> bool:
+        job.go_round()
+        (policy,) = stage.cluster.all(CHECKPOINTHEALS)
+        assert policy["status"]["epoch"]["open"], policy["status"]["epoch"]["message"]
+        told = {each["message"] for each in policy["status"]["conditions"] if each["reason"] == "LayoutDiffers"}
+        return any(f"pod {hidden.name} holds 1/0 in epoch 1, and its label {INJECT}" in each for each in told)
+
+    stage.call(lambda: stage.cluster.hide(Ref(PODS, WHERE, hidden.name), INJECT))
+    stage.until(is_named)
+    stage.stop("operator-0")
+    stage.call(lambda: stage.cluster.objects[POLICY]["status"].update(conditions=[]))
+    job.replica = follower
+    stage.until(is_named)
+    assert job.is_training
+
+
+def test_the_pod_of_a_second_job_under_one_policy_is_told_whose_the_policy_is(stage, monkeypatch):
+    monkeypatch.setattr(pod_events, "ALONE_AFTER", 0.1)
+    monkeypatch.setattr(pod_events, "ROUND_EVERY", 0.1)
+    job = HttpSimulation(stage)
+    trained(job)
+    body = json.loads(json.dumps(pod_object(a_pod(m("0/0"), name="second-0", uid="second"), job="second")))
+    stage.call(lambda: stage.cluster.put(PODS, body))
+    stage.api.tokens["second"] = pod_token(WHERE, "second-0", "second")
+    report = a_report(m("0/0"), 0, pod="second-0", pod_uid="second", job="second").model_dump_json()
+
+    def is_told() -> bool:
+        job.exchange("second", "POST", "/v1/report", report)
+        said = job.exchange("second", "GET", "/v1/orders?seen=-1", None)
+        return said is not None and Orders.model_validate_json(said).reason == "OtherJob"
+
+    stage.until(is_told)
+    stage.until(lambda: [each["reason"] for each in stage.cluster.all(EVENTS)] == ["OtherJob"])
+    stage.call(lambda: stage.cluster.remove(POLICY))
+    stage.until(lambda: not is_told())
 
 
 def test_agents_reach_the_leader_through_a_follower(stage):

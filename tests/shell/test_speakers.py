@@ -29,6 +29,26 @@ def test_a_pod_that_speaks_before_the_watch_has_told_of_it_is_found_once_it_has(
     assert found.inside("n") == ("u1",)
 
 
+def test_a_pod_that_no_watch_tells_of_lives_where_its_token_proves_until_it_is_told_of() -> None:
+    found, mirror = speakers()
+    found.spoke("u1", "n")
+    assert (found.inside("n"), found.unlisted("n"), found.unlisted("other")) == (("u1",), {"u1"}, set())
+    mirror.put(a_pod("u1"))
+    found.spoke("u1", "n")
+    assert (found.namespace("u1"), found.unlisted("n")) == ("n", set())
+
+
+def test_a_pod_whose_opt_in_label_is_taken_away_is_unlisted_once_it_has_spoken_since() -> None:
+    found, mirror = speakers(a_pod("u1"))
+    found.spoke("u1", "n")
+    mirror.drop("u1", "2")
+    assert found.unlisted("n") == set(), "it may be gone"
+    found.spoke("u1", "n")
+    assert found.unlisted("n") == {"u1"}
+    found.keep_only(set())
+    assert (found.unlisted("n"), found.inside("n")) == (set(), ())
+
+
 def test_a_pod_that_is_gone_stays_where_it_lived_until_it_is_forgotten() -> None:
     found, mirror = speakers(a_pod("u1"), a_pod("u2"))
     for uid in ("u1", "u2", "never seen"):

@@ -14,7 +14,7 @@ from checkpointheal_operator.core.moment import Moment, Place
 from checkpointheal_operator.core.probation import differences
 from checkpointheal_operator.core.protection import flaws_of
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import EpochMember, Heard, PodFacts
+from checkpointheal_operator.core.view import EpochMember, Heard, PodFacts, Stranger
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ def findings(moment: Moment) -> tuple[Finding, ...]:
     """What is amiss though it decides nothing, in order of members."""
     found = [finding for member in moment.members for finding in _findings(moment, moment.places[member])]
     found += [Finding(each.member, Reason.NO_ROOM, message) for each, message in beyond(moment)]
+    found += [Finding(each.pod.member, Reason.OTHER_JOB, strange(each)) for each in moment.view.strangers]
     apart = (Finding(member, Reason.PROBATION_DIFFERS, message) for member, message in differences(moment))
     return tuple(sorted((*found, *apart), key=lambda finding: finding.member))
 
@@ -80,6 +81,11 @@ def beyond(moment: Moment) -> Iterator[tuple[PodFacts, str]]:
             yield place.pod, Reason.NO_ROOM.tell(replicas=moment.view.policy.replicas, **names)
 
 
+def strange(found: Stranger) -> str:
+    """Whose pod it is, and what helps."""
+    return Reason.OTHER_JOB.tell(pod=pod_name(found.pod.name), theirs=found.job, job=found.ours)
+
+
 def how_it_ended(exit_: TrainerExit | None) -> str:
     """The end of a trainer, in words."""
     if exit_ is None:
@@ -92,13 +98,15 @@ def how_it_ended(exit_: TrainerExit | None) -> str:
 def _loss(moment: Moment, known: EpochMember) -> Loss | None:
     """The trainer of a `known` member left, or its pod did. A silent agent alone is no loss: training goes on.
 
-    Whose pod is made anew once it was done is let wait while others have steps to do.
+    Whose pod is made anew once it was done is let wait while others have steps to do. A pod that is not told of may be
+    there and train, without the label by which it was: its agent has its time to have its first word with this leader.
     """
     place, heard = moment.places[known.member], moment.heard.get(known.pod_uid)
     if place.is_done or moment.said_done(known):
         return None
     if place.pod is None:
-        at = heard.at + moment.view.policy.agent_silence if heard else float("-inf")
+        policy = moment.view.policy
+        at = heard.at + policy.agent_silence if heard else moment.view.leader_since + policy.report_deadline
         return Loss(known.member, Reason.POD_LOST, Reason.POD_LOST.tell(member=known.member), at)
     if place.pod.uid != known.pod_uid:
         message = Reason.POD_REPLACED.tell(member=known.member, pod=place.pod.name)

@@ -14,7 +14,7 @@ from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.orders import Assignment, EpochOrder, Orders, Peer
 from checkpointheal.contract.seats import pod_of
 from checkpointheal_operator.core.decisions import Decision, asked_by, held_by
-from checkpointheal_operator.core.diagnosis import beyond, taken
+from checkpointheal_operator.core.diagnosis import beyond, strange, taken
 from checkpointheal_operator.core.drills import drill_order
 from checkpointheal_operator.core.moment import Moment, Place, at
 from checkpointheal_operator.core.reasons import Reason, Rung
@@ -55,6 +55,11 @@ def of_supernumeraries(view: JobView) -> Mapping[str, Orders]:
     """For pods whose place the layout does not have: why they wait in vain."""
     told = beyond(at(view, float("-inf")))
     return {pod.uid: withdrawn(Reason.NO_ROOM, message) for pod, message in told}
+
+
+def of_strangers(view: JobView) -> Mapping[str, Orders]:
+    """For pods of another job: why they wait in vain."""
+    return {each.pod.uid: withdrawn(Reason.OTHER_JOB, strange(each)) for each in view.strangers}
 
 
 def withdrawn(reason: Reason, message: str, *, hold: bool = False) -> Orders:

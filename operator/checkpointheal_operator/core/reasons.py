@@ -263,6 +263,13 @@ class Reason(StrEnum):
             "the pod's labels"
         ),
     )
+    OTHER_JOB = (
+        "OtherJob",
+        (
+            "pod {pod} is of job {theirs}, and the CheckpointHeal that selects it looks after job {job} alone: give "
+            "each job a CheckpointHeal whose selector takes only its own pods"
+        ),
+    )
     PLACE_TAKEN = "PlaceTaken", "pods {older} and {newer} both claim the place of {member}: the newer one has it"
     NO_ROOM = (
         "NoRoom",

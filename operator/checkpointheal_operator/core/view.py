@@ -54,6 +54,14 @@ class PodFacts(Frozen):
         return tuple(self.model_copy(update=each) for each in own)
 
 
+class Stranger(Frozen):
+    """A seat that the policy selects too, of another job than the one that it looks after."""
+
+    pod: PodFacts
+    job: str
+    ours: str = Field(description="The job that is looked after.")
+
+
 class Heard(Frozen):
     """The latest report of a pod's agent to this leader. `hearing.hear` makes it."""
 
@@ -258,6 +266,7 @@ class JobView(Frozen):
     policy: Policy
     leader_since: float = Field(description="Since when the operator that asks has led.")
     pods: tuple[PodFacts, ...] = ()
+    strangers: tuple[Stranger, ...] = Field(default=(), description="While a pod of the job itself is at work.")
     heard: tuple[Heard, ...] = Field(default=(), description="At most one per pod; pods that are gone included.")
     epoch: EpochRecord = EpochRecord()
     heals: tuple[HealRecord, ...] = Field(default=(), description="Open ones, and a history of concluded ones.")

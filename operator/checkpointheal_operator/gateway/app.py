@@ -110,7 +110,7 @@ def make_app(
             raise web.HTTPBadRequest(text=str(error)) from error
         if (said.job, said.pod_uid) != request[_CALLER][:2]:
             raise _forbidden(request[_CALLER], said)
-        served.hub.take(said)
+        served.hub.take(said, request[_CALLER].namespace)
         return web.Response(body=b'{"taken": %d}' % said.sequence, content_type="application/json")
 
     async def orders(request: web.Request) -> web.Response:

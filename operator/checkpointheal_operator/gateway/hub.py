@@ -35,8 +35,8 @@ class Hub:
         """That pod's."""
         return self._heard.get(pod_uid)
 
-    def take(self, report: AgentReport) -> None:
-        """Keep a report, unless a later one of the same start is here."""
+    def take(self, report: AgentReport, namespace: str = "") -> None:
+        """Keep a report, unless a later one of the same start is here. `namespace`: where its token proved to live."""
         self._heard[report.pod_uid] = hear(self._heard.get(report.pod_uid), report, self._clock())
         self._noticed()
 

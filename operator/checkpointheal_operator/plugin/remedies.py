@@ -10,6 +10,8 @@ BY_ITSELF = "nothing: a heal is under way; `kubectl checkpointheal watch` shows 
 
 REMEDIES: dict[str, str] = {
     Reason.PLACE_TAKEN: "let each pod have a place of its own, by the annotation checkpointheal.dev/replica if need be",
+    Reason.OTHER_JOB: "give each job a CheckpointHeal whose selector takes only its own pods: two that take one pod "
+    "conflict",
     Reason.NO_ROOM: "raise spec.layout.replicas, or delete the pods that are too many",
     Reason.MEMBER_MISSING: "look why no pod is there: kubectl describe of its owner (StatefulSet, JobSet …); "
     "if the job was made smaller, set spec.layout.replicas",

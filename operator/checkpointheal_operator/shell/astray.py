@@ -5,12 +5,14 @@ end a healthy epoch for one wrong word. A pod whose place another one has is rep
 place for is let go. Pure; must not know what follows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from checkpointheal.contract.identity import MemberId
-from checkpointheal.contract.seats import pod_of
+from checkpointheal.contract.report import AgentReport
+from checkpointheal.contract.seats import pod_name, pod_of
 from checkpointheal_operator.api.job_status import EpochStatus
 from checkpointheal_operator.core.identity import Placed, Unplaced
+from checkpointheal_operator.shell.gather import INJECT
 from checkpointheal_operator.shell.objects import JobObjects, KnownPod, lies_there, placed, was_done
 
 FOR_GOOD = "or delete it, where it is to leave for good"
@@ -18,10 +20,14 @@ NOT_SELECTED = (
     "spec.selector does not select it any more: put the selector or the pod's labels back, "
     f"{FOR_GOOD}, or lower spec.layout.replicas if its place is the last"
 )
+NOT_OPTED_IN = f'its label {INJECT} is not "true" any more, so nobody sees it: put the label back, {FOR_GOOD}'
 
 
-def astray(objects: JobObjects) -> Iterator[tuple[str, str]]:
-    """The name of each, and what was edited and helps. Of a run that is done, none is missed."""
+def astray(objects: JobObjects, hidden: Iterable[AgentReport] = ()) -> Iterator[tuple[str, str]]:
+    """The name of each, and what was edited and helps. Of a run that is done, none is missed.
+
+    `hidden`: what the agents say of those that are there, and did not opt in.
+    """
     epoch, (_job, pods) = objects.policy.status.epoch, placed(objects)
     if epoch is None or was_done(objects):
         return
@@ -30,11 +36,21 @@ def astray(objects: JobObjects) -> Iterator[tuple[str, str]]:
     if known.keys() <= here:
         return
     held = {facts.member for _, pod in pods if not lies_there(pod.object) for facts in pod.facts}
-    selected = tuple((pod, _marks(pod.where)) for pod in objects.pods)
-    for pod, edited in (*((pod, NOT_SELECTED) for pod in objects.strays), *selected):
-        member = None if _uid(pod) in here or lies_there(pod.object) else known.get(_uid(pod))
+    for uid, name, edited in (
+        *_seen(objects),
+        *((pod_of(each.pod_uid), pod_name(each.pod), NOT_OPTED_IN) for each in hidden),
+    ):
+        member = None if uid in here else known.get(uid)
         if member is not None and member not in held:
-            yield pod.object["metadata"]["name"], f"holds {member} in epoch {epoch.number}, and {edited}"
+            yield name, f"holds {member} in epoch {epoch.number}, and {edited}"
+
+
+def _seen(objects: JobObjects) -> Iterator[tuple[str, str, str]]:
+    """The uid and the name of each pod that is at work, and what was edited if it is astray."""
+    selected = ((pod, _marks(pod.where)) for pod in objects.pods)
+    for pod, edited in (*((pod, NOT_SELECTED) for pod in objects.strays), *selected):
+        if not lies_there(pod.object):
+            yield _uid(pod), pod.object["metadata"]["name"], edited
 
 
 def _holds(pod: KnownPod, member: MemberId | None) -> bool:

@@ -47,15 +47,18 @@ def too_large(policy: Policy) -> Difference | None:
     return Difference(reason, message, message)
 
 
-def difference(objects: JobObjects, heard: Iterable[Heard]) -> Difference | None:
-    """The first one: who was in the epoch and is not meant any more, then by the pods' names."""
+def difference(objects: JobObjects, heard: Iterable[Heard], hidden: Iterable[AgentReport] = ()) -> Difference | None:
+    """The first one: who was in the epoch and is not meant any more, then by the pods' names.
+
+    `hidden`: what agents say whose pods are there and did not opt in.
+    """
     reported = {each.report.pod_uid: each.report for each in heard}
     _job, pods = placed(objects)
     here = sorted(
         ((where, pod) for where, pod in pods if "deletionTimestamp" not in pod.object["metadata"]),
         key=lambda each: str(each[1].object["metadata"]["name"]),
     )
-    apart = (Difference.of(*each) for each in astray(objects))
+    apart = (Difference.of(*each) for each in astray(objects, hidden))
     return next(chain(apart, _differences(here, objects.policy.spec.layout.ranks, reported)), None)
 
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field, replace
 
 from checkpointheal.contract.log_lines import about
 from checkpointheal.contract.orders import Orders
+from checkpointheal.contract.report import AgentReport
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Decision, Nothing, Wait, asked_by, held_by
 from checkpointheal_operator.core.drills import next_drill, wakes_at
+from checkpointheal_operator.core.moment import has_finished
 from checkpointheal_operator.core.orders import withdrawn
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.status import set_aside, standing_back
@@ -86,7 +88,8 @@ async def look(around: Surroundings, place: Place, listening: Listening, *, tell
     if (overlap := objects.overlap) is not None:
         untold = await _untold(lambda: desk.stand_back(standing_back(*overlap), around.clock()), tells=tells)
         return replace(_left_alone(view, overlap), untold=untold)
-    if (found := too_large(view.policy) or difference(objects, listening.heard)) is not None:
+    hidden = _hidden(view, listening)
+    if (found := too_large(view.policy) or difference(objects, listening.heard, hidden)) is not None:
         why = set_aside(found.reason, found.message)
         untold = await _untold(lambda: desk.stand_back(why, around.clock()), tells=tells)
         return replace(_set_aside(view, found), untold=untold)
@@ -103,6 +106,12 @@ async def look(around: Surroundings, place: Place, listening: Listening, *, tell
     if tells and untold is None and len(made) == 1 and not asked_by(made[-1]):
         view = await _rehearse(desk, Told(view, now, held_by(made[-1])))
     return Looked(view, tuple(made), _sooner(_until(made[-1], now), wakes_at(view, now)), untold=untold)
+
+
+def _hidden(view: JobView, listening: Listening) -> tuple[AgentReport, ...]:
+    """What was said of late by agents of pods that did not opt in any more, but by those that are not missed."""
+    spoke = (each.report for each in view.heard if each.report.pod_uid in listening.unlisted)
+    return tuple(each for each in spoke if not has_finished(each.trainer))
 
 
 async def _untold(telling: Callable[[], Awaitable[None]], *, tells: bool) -> ClusterError | None:
@@ -150,7 +159,7 @@ def pause(error: ClusterError) -> float:
 def _left_alone(view: JobView, overlap: Overlap) -> Looked:
     """Its pods and reports are another job's: nobody is ordered anything for it."""
     message = Reason.CONFLICTING.tell(older=overlap.older, pod=overlap.pod)
-    view, reason = view.model_copy(update={"pods": (), "heard": ()}), Reason.CONFLICTING
+    view, reason = view.model_copy(update={"pods": (), "strangers": (), "heard": ()}), Reason.CONFLICTING
     return Looked(view, (Nothing(reason=reason, message=message),), None, withdrawn(reason, message))
 
 

@@ -24,7 +24,7 @@ from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.identity import RANKS, Placed, Unplaced, place
 from checkpointheal_operator.core.pod_manifest import Metadata
 from checkpointheal_operator.core.pod_trouble import trouble
-from checkpointheal_operator.core.view import EpochRecord, HealRecord, Heard, JobView, PodFacts
+from checkpointheal_operator.core.view import EpochRecord, HealRecord, Heard, JobView, PodFacts, Stranger
 from checkpointheal_operator.shell.overlap import Overlap
 
 log = logging.getLogger("checkpointheal.operator")
@@ -73,6 +73,8 @@ class Listening:
 
     leader_since: float
     heard: tuple[Heard, ...] = ()
+    unlisted: frozenset[str] = frozenset()
+    """Seats that speak from pods which are there, but not among those that opted in."""
 
 
 def view_of(objects: JobObjects, listening: Listening, now: float) -> JobView:
@@ -88,6 +90,7 @@ def view_of(objects: JobObjects, listening: Listening, now: float) -> JobView:
         policy=policy_of(objects.policy.spec, seen, _annotated_ranks(objects)),
         leader_since=listening.leader_since,
         pods=pods,
+        strangers=tuple(_strangers(objects, job, pods)),
         heard=tuple(_ours(listening.heard, job, pods, epoch)),
         epoch=epoch,
         heals=heals,
@@ -121,6 +124,15 @@ def placed(objects: JobObjects) -> tuple[str, tuple[tuple[Placed, KnownPod], ...
         oldest = min(standing, key=lambda each: (_made_at(each[1].object), each[0].job), default=None)
         known = oldest[0].job if oldest else known
     return known, tuple((where, pod) for where, pod in known_places if where.job == known)
+
+
+def _strangers(objects: JobObjects, job: str, pods: Iterable[PodFacts]) -> Iterator[Stranger]:
+    """Those of other jobs that are at work. Where none of the job's own is, one of theirs is the next that counts."""
+    if not any(pod.is_at_work for pod in pods):
+        return
+    for pod in objects.pods:
+        if isinstance(pod.where, Placed) and pod.where.job != job and not lies_there(pod.object):
+            yield from (Stranger(pod=facts, job=pod.where.job, ours=job) for facts in pod.facts)
 
 
 def _annotated_ranks(objects: JobObjects) -> int:

@@ -19,8 +19,8 @@ from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.policy import matches
 from checkpointheal_operator.core.hearing import is_news
 from checkpointheal_operator.core.moment import claim
-from checkpointheal_operator.core.orders import of_rivals, of_supernumeraries, orders
-from checkpointheal_operator.core.view import Heard
+from checkpointheal_operator.core.orders import of_rivals, of_strangers, of_supernumeraries, orders
+from checkpointheal_operator.core.view import Heard, Stranger
 from checkpointheal_operator.gateway.hub import Hub
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, Kind
 from checkpointheal_operator.shell.keeping import Keeper, Ties
@@ -28,7 +28,7 @@ from checkpointheal_operator.shell.look import Looked, Surroundings
 from checkpointheal_operator.shell.mirror import Mirror, Place
 from checkpointheal_operator.shell.objects import Listening
 from checkpointheal_operator.shell.overlap import selectors
-from checkpointheal_operator.shell.pod_events import PodEvents
+from checkpointheal_operator.shell.pod_events import Known, PodEvents
 from checkpointheal_operator.shell.speakers import Speakers
 
 NO_POLICY = Orders(revision=1, withdrawn=True)
@@ -44,10 +44,11 @@ class Ears(Hub):
         super().__init__(around.clock, lambda: None)
         self._operator = operator
 
-    def take(self, report: AgentReport) -> None:
+    def take(self, report: AgentReport, namespace: str = "") -> None:
         """Keep a report, and wake the jobs that it may be about where it has news."""
         before = self.heard_of(report.pod_uid)
         super().take(report)
+        self._operator.heard_from(report.pod_uid, namespace)
         after = self.heard_of(report.pod_uid)
         if after is not None and is_news(before, after):
             self._operator.spoke(report.pod_uid)
@@ -67,7 +68,8 @@ class Operator:
         self._kept: dict[Place, frozenset[str]] = {}
         self._speakers = Speakers(self._pods)
         self._changed = asyncio.Event()
-        self._pod_events = PodEvents(around, mirrors, lambda: self.hub.heard)
+        self._others: dict[Place, tuple[Stranger, ...]] = {}
+        self._pod_events = PodEvents(around, mirrors, Known(lambda: self.hub.heard, self._of_other_jobs))
         self._beat = time.monotonic()
         self.hub = Ears(self, around)
 
@@ -89,6 +91,10 @@ class Operator:
         self._pod_events.notice(namespace)
         for keeper in self._inside.get(namespace, {}).values():
             keeper.notice()
+
+    def heard_from(self, pod_uid: str, namespace: str) -> None:
+        """That pod's agent is alive, there, as its token proved."""
+        self._speakers.spoke(pod_uid, namespace)
 
     def spoke(self, pod_uid: str) -> None:
         """That pod's agent has news."""
@@ -161,21 +167,35 @@ class Operator:
         task.cancel()
         del self._inside[place[0]][place], self._orders[place]
         self._kept.pop(place, None)
+        self._others.pop(place, None)
 
     def _ties(self, place: Place) -> Ties:
         def looked(found: Looked) -> None:
+            self._others[place] = found.view.strangers
             self._kept[place] = frozenset(each.report.pod_uid for each in found.view.heard)
             self._order(place, _by_uid(found))
 
-        return Ties(lambda: Listening(self._since, tuple(self._heard_by(place))), looked)
+        def listening() -> Listening:
+            return Listening(self._since, tuple(self._heard_by(place)), self._speakers.unlisted(place[0]))
+
+        return Ties(listening, looked)
+
+    def _of_other_jobs(self) -> Iterator[Stranger]:
+        return (each for found in self._others.values() for each in found)
 
     def _heard_by(self, place: Place) -> Iterator[Heard]:
-        """A gone pod's last words too go to the policy that selected it, and to no other."""
+        """A gone pod's last words too go to the policy that selected it, and to no other.
+
+        Those of one whose labels nobody has seen go to the policy in whose latest epoch it is.
+        """
         policy = self._policies.get(*place)
+        latest = _latest(policy)
         wanted = [selector for _name, selector in selectors([policy] if policy is not None else ())]
         for uid in self._speakers.inside(place[0]):
             said = self.hub.heard_of(uid)
-            if said is not None and any(matches(each, self._speakers.labels(uid)) for each in wanted):
+            labels = self._speakers.labels(uid)
+            is_its = any(matches(each, labels) for each in wanted) or (not labels and uid in latest)
+            if said is not None and is_its:
                 yield said
 
     def _order(self, place: Place, standing: dict[str, Orders]) -> None:
@@ -225,16 +245,21 @@ def _life(found: Json | None) -> tuple[str, int]:
     return metadata["uid"], metadata.get("generation", 0)
 
 
+def _latest(policy: Json | None) -> frozenset[str]:
+    epoch = ((policy or {}).get("status") or {}).get("epoch") or {}
+    return frozenset(each["podUID"] for each in epoch.get("members", ()))
+
+
 def _by_uid(found: Looked) -> dict[str, Orders]:
     """Of two pods that claim a place, the younger one's are its orders; the other hears why it has none.
 
-    So does one that claims a place which there is not.
+    So does one that claims a place which there is not, and one of another job.
     """
     view = found.view
     if found.instead is not None:
-        return {pod.uid: found.instead for pod in view.pods}
+        return {**of_strangers(view), **{pod.uid: found.instead for pod in view.pods}}
     uid_of = {pod.member: pod.uid for pod in sorted(view.pods, key=claim)}
     standing = {uid_of[member]: each for member, each in orders(view, found.decisions[-1]).items() if member in uid_of}
     if len(standing) == len(view.pods):
-        return standing
-    return {**of_rivals(view), **of_supernumeraries(view), **standing}
+        return {**of_strangers(view), **standing}
+    return {**of_strangers(view), **of_rivals(view), **of_supernumeraries(view), **standing}

@@ -1,4 +1,4 @@
-"""Who tells a pod's owner that no agent is at work in it, no policy selects it, or why its agent calls it unprotected?
+"""Who tells a pod's owner that no agent is at work in it, nobody looks after it, or why its agent calls it unprotected?
 
 One Warning Event per pod and reason, under a name made of both: whoever leads next finds it there. Nothing else is
 done to the pod. Quiet jobs cost a round over their pods now and then. Must not know how jobs are healed.
@@ -9,16 +9,18 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from checkpointheal.contract.log_lines import about
 from checkpointheal.contract.seats import local_rank_of, pod_of, seat_name
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.policy import matches
+from checkpointheal_operator.core.diagnosis import strange
 from checkpointheal_operator.core.pod_trouble import is_over, no_policy, trouble
 from checkpointheal_operator.core.protection import flaws_of
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.status import NO_AGENT
-from checkpointheal_operator.core.view import Heard, Trouble
+from checkpointheal_operator.core.view import Heard, Stranger, Trouble
 from checkpointheal_operator.shell.cluster import (
     CHECKPOINTHEALS,
     EVENTS,
@@ -37,7 +39,7 @@ log = logging.getLogger("checkpointheal.operator")
 
 ROUND_EVERY, LOOK_EVERY = 15.0, 1.0
 ALONE_AFTER = 30.0
-"""Seconds for which a policy may be on its way."""
+"""Seconds for which a policy may be on its way, or the job before on its way out."""
 RESTS = 20
 """Times as long as it looked: healing needs the time more."""
 AT_ONCE = 50
@@ -52,6 +54,13 @@ Agents = Mapping[str, list[Heard]]
 """Of each pod all its seats', the first one's first."""
 
 
+class Known(NamedTuple):
+    """What its leader knows of pods besides their objects."""
+
+    heard: Callable[[], Iterable[Heard]]
+    strangers: Callable[[], Iterable[Stranger]] = tuple
+
+
 class PodEvents:
     """Of one leader. `steady` tells seconds that only grow."""
 
@@ -59,10 +68,10 @@ class PodEvents:
         self,
         around: Surroundings,
         mirrors: Mapping[Kind, Mirror],
-        heard: Callable[[], Iterable[Heard]],
+        known: Known,
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._heard = heard
+        self._known = known
         self._around, self._policies, self._pods = around, mirrors[CHECKPOINTHEALS], mirrors[PODS]
         self._steady, self._beat = steady, steady()
         self._round_at = float("-inf")
@@ -91,8 +100,11 @@ class PodEvents:
         self._beat = self._steady()
         everywhere = self._beat >= self._round_at + ROUND_EVERY
         namespaces, self._noticed = self._pods.namespaces() if everywhere else self._noticed, set()
-        agents = _by_pod(self._heard())
-        found = [each for namespace in sorted(namespaces) for each in await self._troubles(namespace, agents)]
+        agents = _by_pod(self._known.heard())
+        strangers = {pod_of(each.pod.uid): each for each in self._known.strangers()}
+        found: list[Found] = []
+        for namespace in sorted(namespaces):
+            found += await self._troubles(namespace, agents, strangers)
         if everywhere:
             self._round_at = self._beat
             standing = (said.reason for pod, said in found if not self._is_past(said, agents.get(_uid(pod), ())))
@@ -101,13 +113,14 @@ class PodEvents:
             self._alone = {uid: since for uid, since in self._alone.items() if self._pods.by_uid(uid)}
         await self._tell([each for each in found if _mark(each) not in self._told][:AT_ONCE])
 
-    async def _troubles(self, namespace: str, agents: Agents) -> list[Found]:
+    async def _troubles(self, namespace: str, agents: Agents, strangers: Mapping[str, Stranger]) -> list[Found]:
         policies = [selector for _, selector in selectors(self._policies.inside(namespace))]
         found: list[Found] = []
         for number, pod in enumerate(self._pods.inside(namespace), start=1):
             labels = pod["metadata"].get("labels", {})
-            alone = self._is_alone(pod, not any(matches(each, labels) for each in policies))
-            said = trouble(pod) or (no_policy(pod) if alone else None)
+            selected = any(matches(each, labels) for each in policies)
+            alone = _other_job(strangers.get(_uid(pod))) if selected else no_policy(pod)
+            said = trouble(pod) or self._for_long(pod, alone)
             if said is not None:
                 found.append((pod, said))
             found += [(pod, flaw) for flaw in _flaws(pod, agents.get(_uid(pod), ()))]
@@ -119,12 +132,13 @@ class PodEvents:
         """An object tells of an agent's last end for as long as it stands, however well the next one is."""
         return said.reason in NO_AGENT and any(each.at >= self._around.clock() - AT_WORK for each in agents)
 
-    def _is_alone(self, pod: Json, unselected: bool) -> bool:
+    def _for_long(self, pod: Json, alone: Trouble | None) -> Trouble | None:
+        """That nobody looks after it, where that has been so for a while."""
         uid = _uid(pod)
-        if not unselected:
+        if alone is None:
             self._alone.pop(uid, None)
-            return False
-        return self._beat >= self._alone.setdefault(uid, self._beat) + ALONE_AFTER
+            return None
+        return alone if self._beat >= self._alone.setdefault(uid, self._beat) + ALONE_AFTER else None
 
     async def _tell(self, found: list[Found]) -> None:
         """What cannot be written now is written in the next round; what may not be written never is."""
@@ -143,6 +157,10 @@ class PodEvents:
                 return
             self._told.add(_mark((pod, said)))
             self._beat = self._steady()
+
+
+def _other_job(found: Stranger | None) -> Trouble | None:
+    return None if found is None else Trouble(reason=Reason.OTHER_JOB, message=strange(found))
 
 
 def _by_pod(heard: Iterable[Heard]) -> Agents:

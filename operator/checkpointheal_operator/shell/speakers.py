@@ -1,7 +1,8 @@
 """Which seats of pods have spoken, in which namespace does each of them live, and by which labels is it selected?
 
 A report names its seat by uid alone; which jobs it may concern is a matter of namespaces. Found once for each pod, not
-at every look of every job. Must not know what was said.
+at every look of every job. A pod whose opt-in label was taken away speaks on, and no watch tells of it: its token does.
+Must not know what was said.
 """
 
 from collections import defaultdict
@@ -20,6 +21,21 @@ class Speakers:
         self._labels: dict[str, dict[str, str]] = {}
         self._inside: defaultdict[str, set[str]] = defaultdict(set)
         self._unknown: set[str] = set()
+        self._unlisted: set[str] = set()
+
+    def spoke(self, pod_uid: str, proved: str) -> None:
+        """It speaks. `proved`: where it lives, by its token, which is good for as long as its pod is there."""
+        if not proved or self._pods.by_uid(pod_of(pod_uid)) is not None:
+            self._unlisted.discard(pod_uid)
+            return
+        self._unlisted.add(pod_uid)
+        self._unknown.discard(pod_uid)
+        self._lives.setdefault(pod_uid, proved)
+        self._inside[self._lives[pod_uid]].add(pod_uid)
+
+    def unlisted(self, namespace: str) -> frozenset[str]:
+        """Those there that spoke last when no watch told of their pods, though they are there."""
+        return frozenset(uid for uid in self._unlisted if self._lives[uid] == namespace)
 
     def namespace(self, pod_uid: str) -> str:
         """Where it lives, or, of a pod that is gone, lived; empty where that is not known. It counts from now on."""
@@ -57,3 +73,4 @@ class Speakers:
             if not self._inside[where]:
                 del self._inside[where]
         self._unknown &= uids
+        self._unlisted &= uids
