@@ -110,6 +110,18 @@ def test_the_api_server_takes_what_injection_makes_of_it(name, api, room, roots)
         assert names(answer.body, containers) == names(wanted, containers)
 
 
+def test_the_agent_gets_no_token_of_the_pods_account_though_its_trainer_does(api, room):
+    """No pod of the golden set says `automountServiceAccountToken: false`."""
+    pod = made(api, room, PROBE).body
+    agent, trainer = pod["spec"]["initContainers"][0], pod["spec"]["containers"][0]
+    assert agent["name"] == AGENT
+    accounts = [
+        [each["name"] for each in which["volumeMounts"] if each["name"].startswith("kube-api-access-")]
+        for which in (agent, trainer)
+    ]
+    assert [len(each) for each in accounts] == [0, 1]
+
+
 @pytest.mark.parametrize("name", PODS)
 def test_whoever_makes_a_pod_is_told_why_it_is_not_injected_or_what_to_mind(name, api, room):
     expected, warnings = golden("expected", name), made(api, room, name).warnings

@@ -21,7 +21,7 @@ from checkpointheal.trainer.settings import TrainerSettings
 from checkpointheal_operator.core.identity import Placed, place
 from checkpointheal_operator.core.injected import Injection, NotInjected
 from checkpointheal_operator.core.injection import inject
-from checkpointheal_operator.core.injection_parts import AGENT, ARENA, SCRATCH, TOKEN, VOLUMES
+from checkpointheal_operator.core.injection_parts import ACCOUNT_FOLDER, AGENT, ARENA, SCRATCH, TOKEN, VOLUMES
 from checkpointheal_operator.core.pod_manifest import Metadata
 
 REWRITE = bool(os.environ.get("REWRITE_INJECTION"))
@@ -161,6 +161,27 @@ def test_only_the_agent_sees_the_token_and_only_the_trainer_the_arena_besides(na
     assert isinstance(answer, Injection)
     seen = {volume: {c["name"] for c in containers(INJECTED[name]) if sees(c, volume)} for volume in VOLUMES}
     assert seen == {ARENA: {AGENT, answer.report.trainer}, TOKEN: {AGENT}, SCRATCH: {AGENT}}
+
+
+def with_the_accounts_token(pod: dict[str, Any]) -> dict[str, Any]:
+    """As the API server's plugin for accounts leaves it: each container that mounts nothing there gets a mount."""
+    there = copy.deepcopy(pod)
+    mount = {"name": "kube-api-access-abcde", "readOnly": True, "mountPath": ACCOUNT_FOLDER}
+    for each in containers(there):
+        if all(known["mountPath"] != ACCOUNT_FOLDER for known in each.get("volumeMounts", [])):
+            each.setdefault("volumeMounts", []).append(mount)
+    return there
+
+
+@pytest.mark.parametrize("name", INJECTED)
+def test_the_agent_gets_no_token_that_the_api_takes_though_the_api_server_gives_each_container_one(name: str) -> None:
+    """It does so before the webhook, and once more after it, for what the webhook has added."""
+    answer = inject(with_the_accounts_token(PODS[name]), settings())
+    assert isinstance(answer, Injection)
+    pod = with_the_accounts_token(patched(with_the_accounts_token(PODS[name]), answer))
+    assert {each["name"] for each in agent_of(pod)["volumeMounts"]} == {ARENA, TOKEN, SCRATCH}
+    others = [each for each in containers(pod) if each["name"] != AGENT]
+    assert all(sees(each, "kube-api-access-abcde") for each in others)
 
 
 @pytest.mark.parametrize("name", INJECTED)

@@ -17,6 +17,10 @@ AGENT, ARENA, TOKEN = "checkpointheal-agent", "checkpointheal-arena", "checkpoin
 SCRATCH, SCRATCH_SIZE = "checkpointheal-scratch", "16Mi"
 VOLUMES = (ARENA, TOKEN, SCRATCH)
 ARENA_PATH, TOKEN_FOLDER = "/run/checkpointheal/arena", "/run/checkpointheal/token"
+ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
+"""Where the API server mounts the token of the pod's account into each container that mounts nothing there: it looks
+again after a webhook has changed a pod. The agent's own token stands there instead, which the API does not take.
+"""
 ARENA_FOLDER = f"{ARENA_PATH}/shared"
 """Made by the agent. A volume's own folder is root's and sticky: of two users neither may replace the other's files."""
 TRAINER_VARIABLES = ("CHECKPOINTHEAL_ARENA", "CHECKPOINTHEAL_JOB", "CHECKPOINTHEAL_MEMBER")
@@ -77,6 +81,7 @@ def sidecar(settings: InjectionSettings, wishes: Wishes, seat: Seat, room: Room)
         "volumeMounts": [
             arena_mount(),
             {"name": TOKEN, "mountPath": TOKEN_FOLDER, "readOnly": True},
+            {"name": TOKEN, "mountPath": ACCOUNT_FOLDER, "readOnly": True},
             {"name": SCRATCH, "mountPath": "/tmp"},  # noqa: S108 the agent's alone: its processes meet there
         ],
     }
