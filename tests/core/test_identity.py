@@ -116,6 +116,12 @@ def test_a_master_stands_before_its_workers() -> None:
     assert placed(KUBEFLOW | {"training.kubeflow.org/replica-index": "0"})[1] == "1/0"
 
 
+@pytest.mark.parametrize("controller", ["mpi-operator", "mpijob-controller", "jaxjob-controller", "tfjob-controller"])
+def test_a_worker_of_another_kind_of_kubeflows_is_no_pytorchjobs(controller: str) -> None:
+    assert refused(KUBEFLOW | {"training.kubeflow.org/operator-name": controller}) == "NoPlace"
+    assert placed(KUBEFLOW | {"training.kubeflow.org/operator-name": "pytorchjob-controller"})[1] == "7/0"
+
+
 def test_a_parameter_server_of_kubeflow_has_no_place() -> None:
     assert refused(KUBEFLOW | {"training.kubeflow.org/replica-type": "ps"}) == "NoPlace"
 

@@ -42,11 +42,15 @@ class Source:
     """How many pods a group has."""
     only: tuple[str, str] | None = None
     """A key that a pod must bear besides, and its value in lower case; empty: any."""
+    maker: tuple[str, str] | None = None
+    """A key by which several controllers tell themselves apart, and this one's value; who lacks it may be its."""
     first: int = 0
     """The place of index 0."""
 
 
 _KUBEFLOW, _LWS, _JOBSET = "training.kubeflow.org/", "leaderworkerset.sigs.k8s.io/", "jobset.sigs.k8s.io/"
+_PYTORCH = (_KUBEFLOW + "operator-name", "pytorchjob-controller")
+"""MPIJob, TFJob and JAXJob count their pods by the same labels, and mean other places."""
 COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
 SOURCES = (
     Source(
@@ -69,12 +73,14 @@ SOURCES = (
         index=_KUBEFLOW + "replica-index",
         job=_KUBEFLOW + "job-name",
         only=(_KUBEFLOW + "replica-type", "master"),
+        maker=_PYTORCH,
     ),
     Source(
         "PyTorchJob",
         index=_KUBEFLOW + "replica-index",
         job=_KUBEFLOW + "job-name",
         only=(_KUBEFLOW + "replica-type", "worker"),
+        maker=_PYTORCH,
         first=1,
     ),
     Source("Volcano", index="volcano.sh/task-index", job="volcano.sh/job-name"),
@@ -196,6 +202,8 @@ def _speaks(source: Source, marks: Mapping[str, str]) -> bool:
         key, value = source.only
         if key not in marks or value not in ("", marks[key].lower()):
             return False
+    if source.maker is not None and marks.get(*source.maker) != source.maker[1]:
+        return False
     return all(_is_number(marks.get(key, "")) for key in (source.index, source.group or source.index))
 
 
