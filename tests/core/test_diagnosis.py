@@ -78,6 +78,11 @@ CLEAN = TrainerExit(incarnation="t1/0", epoch=1, code=0)
             id="it has not taken its answer yet",
         ),
         pytest.param(
+            with_trainer(JOB, MEMBER, state="waiting").model_copy(update={"leader_since": NOW - 1}),
+            [(Reason.JOIN_OVERDUE, NOW - 1 + 180)],
+            id="it has its whole time with the next leader, whose clock may be ahead",
+        ),
+        pytest.param(
             with_heard(with_trainer(JOB, MEMBER, state="waiting"), MEMBER, at=NOW - 6),
             [],
             id="it may have taken its answer since its agent fell silent",

@@ -151,7 +151,7 @@ def test_a_donor_serves_until_the_deadline_or_the_arrival():
     point = a_case(view).point
     assert serving(at(view, NOW), point) == ["u0/0"]
     assert serving(at(view, NOW), point, besides=heal.name) == []
-    assert serving(at(view, due(heal)), point) == []
+    assert serving(at(view, due(at(view, NOW), heal)), point) == []
     received = with_report(view, RECIPIENT, generations=(a_generation(RECIPIENT, 10),))
     assert serving(at(received, NOW), a_case(received).point) == []
     closed = view.model_copy(update={"heals": (heal.model_copy(update={"concluded_at": NOW}),)})
@@ -159,8 +159,8 @@ def test_a_donor_serves_until_the_deadline_or_the_arrival():
 
 
 def test_a_heal_without_an_assignment_is_never_due():
-    _view, heal = a_heal(VIEW)
-    assert due(heal.model_copy(update={"assignment": None})) == float("inf")
+    view, heal = a_heal(VIEW)
+    assert due(at(view, NOW), heal.model_copy(update={"assignment": None})) == float("inf")
     assert due(heal) == NOW + 30
 
 

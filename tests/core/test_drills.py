@@ -33,7 +33,7 @@ from checkpointheal_operator.core.drill_pairs import TRIED_PAIRS
 from checkpointheal_operator.core.drills import next_drill, wakes_at
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.orders import orders
-from checkpointheal_operator.core.view import DrillRecord, JobView
+from checkpointheal_operator.core.view import DrillRecord, EpochRecord, JobView
 
 RECIPIENT, DONOR = m("0/0"), m("1/0")
 
@@ -253,6 +253,13 @@ def test_a_request_before_the_first_epoch_is_refused():
         "NotTraining",
         "a drill needs everyone at work: the first epoch has not happened yet",
     )
+
+
+def test_a_request_in_an_epoch_that_began_before_its_policy_is_refused_until_the_next_one():
+    view = a_drilling_job().model_copy(update={"epoch": EpochRecord()})
+    passed, reason, message = outcome(asking(view))
+    assert (passed, reason) == (False, "NotTraining")
+    assert "epoch 1 is under way, and began before this CheckpointHeal was there" in message
 
 
 def test_a_leader_that_has_heard_nobody_yet_waits_before_it_says_no():

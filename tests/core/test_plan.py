@@ -19,7 +19,7 @@ from builders_core import (
 from checkpointheal.contract.base import LONGEST
 from checkpointheal.contract.report import Flaw
 from checkpointheal_operator.core.decisions import Assign, Wait
-from checkpointheal_operator.core.donors import Case
+from checkpointheal_operator.core.donors import Case, due, rested_at
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.plan import abandonment, heal_name, next_attempt, plan_assignment
 from checkpointheal_operator.core.reasons import Reason
@@ -64,6 +64,20 @@ def test_an_assignment_stands_until_something_speaks_against_it(view, now, reaso
     view = view.model_copy(update={"heard": tuple(h.model_copy(update={"at": now}) for h in view.heard)})
     found = abandonment(case_of(view, now), view.heals[0], ASSIGNMENT)
     assert (found.reason if found else None, found.failed if found else ()) == (reason, blamed)
+
+
+@pytest.mark.parametrize("skew", [-600, 0, 600])
+def test_the_next_leader_gives_an_attempt_its_whole_time_whatever_the_clock_of_the_one_before(skew):
+    heal = HEAL.model_copy(update={"assigned_at": NOW + skew})
+    view = VIEW.model_copy(update={"leader_since": NOW, "heals": (heal,)})
+    assert [due(at(view, now), heal) for now in (NOW, NOW + 29)] == [NOW + ASSIGNMENT.deadline] * 2
+
+
+@pytest.mark.parametrize(("skew", "rested"), [(-600, NOW - 599), (0, NOW + 1), (600, NOW + 1)])
+def test_a_donor_rests_no_longer_by_the_clock_of_another_leader(skew, rested):
+    heal = HEAL.model_copy(update={"assigned_at": NOW + skew, "failed": ("u0/0",)})
+    view = VIEW.model_copy(update={"leader_since": NOW})
+    assert rested_at(at(view, NOW), heal, "u0/0") == rested
 
 
 def test_an_assignment_of_another_step_is_given_up_and_nobody_is_to_blame():

@@ -32,7 +32,7 @@ from checkpointheal_operator.core.status import (
     set_aside,
     transfer_of,
 )
-from checkpointheal_operator.core.view import JobView, Trouble
+from checkpointheal_operator.core.view import EpochRecord, JobView, Trouble
 
 MEMBER = m("1/0")
 HEALING, _ = decided(replaced("1/0"))
@@ -41,6 +41,7 @@ assert ASSIGNMENT is not None
 DONE = a_job()
 for each in DONE.policy.members():
     DONE = with_trainer(DONE, each, state="done")
+UNSEEN = a_job().model_copy(update={"epoch": EpochRecord()})
 CLEARED = DONE.model_copy(update={"pods": (), "heard": (), "was_done": True})
 
 
@@ -68,6 +69,17 @@ def told(conditions: tuple[Condition, ...]) -> dict[str, tuple[bool, str]]:
             id="all train",
         ),
         pytest.param(a_new_job(), {"Training": (False, "NotYet")}, id="before the first epoch"),
+        pytest.param(UNSEEN, {"Training": (True, "BeganBefore")}, id="all train, and the policy was made anew since"),
+        pytest.param(
+            with_trainer(UNSEEN, MEMBER, epoch=2),
+            {"Training": (False, "NotYet")},
+            id="in two epochs, and none is known",
+        ),
+        pytest.param(
+            with_heard(UNSEEN, MEMBER, at=NOW - 6),
+            {"Training": (False, "NotYet")},
+            id="one is silent, and none is known",
+        ),
         pytest.param(
             ended(a_job(), "1/0", reason="TrainerGone"), {"Training": (False, "TrainerGone")}, id="between two epochs"
         ),

@@ -136,7 +136,7 @@ def _fill_one(case: Case, heal: HealRecord) -> Assign | Wait:
     if running and abandoned is None:
         names = {"member": case.recipient, "step": running.step, "attempt": running.attempt}
         message = Reason.TRANSFERRING.tell(donor=running.donors[0].member, **names)
-        return Wait(until=due(heal), reason=Reason.TRANSFERRING, message=message)
+        return Wait(until=due(case.moment, heal), reason=Reason.TRANSFERRING, message=message)
     return plan_assignment(case, heal, abandoned)
 
 

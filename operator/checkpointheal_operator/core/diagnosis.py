@@ -145,7 +145,8 @@ def _waiting_loss(moment: Moment, known: EpochMember, report: AgentReport) -> Lo
         return None
     budget = moment.view.policy.restore_budget
     message = Reason.JOIN_OVERDUE.tell(member=known.member, budget=budget)
-    return Loss(known.member, Reason.JOIN_OVERDUE, message, (moment.view.epoch.began_at or 0.0) + budget)
+    asked_at = max(moment.view.epoch.began_at or 0.0, moment.view.leader_since)  # the clock may have been another one's
+    return Loss(known.member, Reason.JOIN_OVERDUE, message, asked_at + budget)
 
 
 def _agent_grace(moment: Moment, known: EpochMember, heard: Heard) -> float:

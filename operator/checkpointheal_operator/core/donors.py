@@ -85,18 +85,21 @@ def serving(moment: Moment, point: RestorePoint, besides: str | None = None) -> 
     """Pod UIDs of donors, once for each recipient that still receives from them, the heal `besides` left out."""
     uids = []
     for heal in moment.view.heals:
-        if heal.name == besides or not heal.is_open or heal.assignment is None or moment.now >= due(heal):
+        if heal.name == besides or not heal.is_open or heal.assignment is None or moment.now >= due(moment, heal):
             continue
         if point.holds(moment.places.get(heal.recipient, Place(heal.recipient))) is None:
             uids.append(current_donor(moment, heal, heal.assignment))
     return uids
 
 
-def due(heal: HealRecord) -> float:
-    """When the heal's assignment must have ended; never where it has none."""
+def due(moment: Moment, heal: HealRecord) -> float:
+    """When the heal's assignment must have ended; never where it has none.
+
+    No leader ends one by the clock of the leader before: each gives it its whole time.
+    """
     if heal.assignment is None or heal.assigned_at is None:
         return float("inf")
-    return heal.assigned_at + heal.assignment.deadline
+    return max(moment.written_at(heal.assigned_at), moment.view.leader_since) + heal.assignment.deadline
 
 
 def rested_at(moment: Moment, heal: HealRecord, donor_uid: str) -> float:
@@ -104,7 +107,7 @@ def rested_at(moment: Moment, heal: HealRecord, donor_uid: str) -> float:
     count = heal.failed.count(donor_uid)
     if count == 0 or heal.assigned_at is None:
         return float("-inf")
-    return heal.assigned_at + moment.view.policy.retry_pause * 2.0 ** min(count - 1, DOUBLED)
+    return moment.written_at(heal.assigned_at) + moment.view.policy.retry_pause * 2.0 ** min(count - 1, DOUBLED)
 
 
 def current_donor(moment: Moment, heal: HealRecord, assignment: Assignment) -> str:

@@ -19,13 +19,19 @@ def hindrance(moment: Moment) -> Why | None:
         if heal.is_open:
             return Reason.HEAL_UNDER_WAY, Reason.HEAL_UNDER_WAY.tell(member=heal.recipient)
     if not view.epoch.open:
-        return reason, reason.tell(what=view.epoch.message or Reason.NOT_YET.tell(what="the first epoch"))
+        return reason, reason.tell(what=view.epoch.message or _none_yet(moment))
     for loss in losses(moment):
         return reason, reason.tell(what=loss.message)
     for member in moment.members:
         if (what := _idle(moment, moment.places[member])) is not None:
             return reason, reason.tell(what=what)
     return None
+
+
+def _none_yet(moment: Moment) -> str:
+    if moment.unseen_epoch:
+        return Reason.BEGAN_BEFORE.tell(epoch=moment.unseen_epoch)
+    return Reason.NOT_YET.tell(what="the first epoch")
 
 
 def holder(moment: Moment, side: DrillSide) -> Peer | None:

@@ -95,6 +95,10 @@ class Moment:
         """Until when the agent of a live pod may take to report to this leader for the first time."""
         return max(self.view.leader_since, pod.seen_since) + self.view.policy.report_deadline
 
+    def written_at(self, when: float) -> float:
+        """A time of the records. One that is not yet is of a leader whose clock is ahead: it is as old as this one."""
+        return when if when <= self.now else self.view.leader_since
+
     def said_done(self, known: EpochMember) -> bool:
         """Whether the last word of that pod was that training is over, and still counts."""
         heard = self.heard.get(known.pod_uid)
@@ -112,6 +116,14 @@ class Moment:
         over = {pod.uid for pod in self.view.pods if pod.finished}
         over |= {uid for uid, heard in self.heard.items() if has_finished(heard.report.trainer)}
         return over.issuperset(known.values())
+
+    @cached_property
+    def unseen_epoch(self) -> int:
+        """In which all train though the records know of none, as where the policy was made anew; else 0."""
+        if self.view.epoch.number:
+            return 0
+        trains = {_trains_in(self.places[member]) for member in self.members}
+        return trains.pop() if len(trains) == 1 else 0
 
     def awaited_until(self, place: Place) -> float | None:
         """Until when the agent of the pod in this place may have its first word with this leader; None: it had it."""
@@ -201,6 +213,11 @@ class Moment:
         if left is None or generation.epoch is None:
             return False
         return generation.epoch < left.epoch and not left.saw(generation.step)
+
+
+def _trains_in(place: Place) -> int:
+    trains = place.fresh and place.report is not None and place.report.trainer.state == "training"
+    return place.report.trainer.epoch if place.report is not None and trains else 0
 
 
 def has_finished(trainer: TrainerFacts) -> bool:

@@ -74,7 +74,7 @@ def abandonment(case: Case, heal: HealRecord, assignment: Assignment) -> Abandon
         return Abandonment(Reason.TRANSFER_FAILED, message, (donor,))
     if donor not in moment.holding:
         return Abandonment(Reason.DONOR_LOST, Reason.DONOR_LOST.tell(attempt=attempt), (donor,))
-    if moment.now >= due(heal):
+    if moment.now >= due(moment, heal):
         message = Reason.TRANSFER_OVERDUE.tell(attempt=attempt, deadline=assignment.deadline)
         return Abandonment(Reason.TRANSFER_OVERDUE, message, (donor,))
     return None

@@ -198,6 +198,13 @@ class Reason(StrEnum):
     AGENT_SILENT = "AgentSilent", "the agent of {member} was last heard {age:.1f} s ago; its pod is there"
     ALL_DONE = "AllDone", "every member is done"
     ALL_TRAIN = "AllTrain", "epoch {epoch} is under way"
+    BEGAN_BEFORE = (
+        "BeganBefore",
+        (
+            "epoch {epoch} is under way, and began before this CheckpointHeal was there: losses are healed, and drills "
+            "wait for the next epoch"
+        ),
+    )
     ALL_WELL = "AllWell", "nothing is amiss"
     JOINING = "Joining", "{member} has its answer and is loading it"
     ELIGIBLE = "Eligible", "{member} may give step {step}; rank {rank}"

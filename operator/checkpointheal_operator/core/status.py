@@ -61,7 +61,7 @@ def job_conditions(view: JobView, now: float, held: str = "") -> tuple[Condition
     amiss += [(str(heal.cause), heal.message) for heal in heals]
     over = (Reason.ALL_DONE, Reason.ALL_DONE.tell())
     return (
-        _training(view, done=done),
+        _training(moment, done=done),
         _flaw("Protected", bare, amiss=False),
         _flaw("Degraded", amiss, amiss=True),
         _condition("Done", True, *over) if done else _not_yet("Done", "the last step"),
@@ -132,12 +132,15 @@ def _is_bare(moment: Moment, found: Finding) -> bool:
     return found.reason in FLAWS | NO_AGENT
 
 
-def _training(view: JobView, *, done: bool) -> Condition:
+def _training(moment: Moment, *, done: bool) -> Condition:
+    epoch = moment.view.epoch
     if done:
         return _condition("Training", False, Reason.ALL_DONE, Reason.ALL_DONE.tell())
-    if view.epoch.number == 0:
+    if moment.unseen_epoch:
+        return _condition("Training", True, Reason.BEGAN_BEFORE, Reason.BEGAN_BEFORE.tell(epoch=moment.unseen_epoch))
+    if epoch.number == 0:
         return _not_yet("Training", "the first epoch")
-    return _condition("Training", view.epoch.open, view.epoch.reason, view.epoch.message)
+    return _condition("Training", epoch.open, epoch.reason, epoch.message)
 
 
 def _flaw(name: str, found: list[tuple[str, str]], *, amiss: bool) -> Condition:
