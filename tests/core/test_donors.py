@@ -161,7 +161,7 @@ def test_a_donor_serves_until_the_deadline_or_the_arrival():
 def test_a_heal_without_an_assignment_is_never_due():
     view, heal = a_heal(VIEW)
     assert due(at(view, NOW), heal.model_copy(update={"assignment": None})) == float("inf")
-    assert due(heal) == NOW + 30
+    assert due(at(view, NOW), heal) == NOW + 30
 
 
 @pytest.mark.parametrize(

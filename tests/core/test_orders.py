@@ -30,9 +30,16 @@ from checkpointheal.contract.seats import pod_of, seat_uid
 from checkpointheal_operator.core.decisions import Wait
 from checkpointheal_operator.core.diagnosis import findings
 from checkpointheal_operator.core.moment import at
-from checkpointheal_operator.core.orders import KEPT_STEPS, of_rivals, of_supernumeraries, orders, withdrawn
+from checkpointheal_operator.core.orders import (
+    KEPT_STEPS,
+    of_rivals,
+    of_strangers,
+    of_supernumeraries,
+    orders,
+    withdrawn,
+)
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import JobView
+from checkpointheal_operator.core.view import JobView, Stranger
 
 MEMBER = m("1/0")
 
@@ -83,6 +90,17 @@ def test_a_pod_whose_place_the_layout_does_not_have_hears_why_it_waits_and_peopl
     assert [(each.reason, each.message) for each in findings(at(view, NOW))] == [(Reason.NO_ROOM, order.message)]
     going = with_pod(view, m("2/0"), terminating=True)
     assert (of_supernumeraries(going), findings(at(going, NOW))) == ({}, ())
+
+
+def test_a_pod_of_another_job_hears_why_it_waits_and_people_do_too():
+    stranger = Stranger(pod=a_pod(MEMBER, uid="other", name="other-1/2"), job="second", ours="demo")
+    view = a_job().model_copy(update={"strangers": (stranger,)})
+    ((uid, order),) = of_strangers(view).items()
+    assert (uid, order.withdrawn, order.reason) == ("other", True, "OtherJob")
+    assert order.message.startswith(
+        "pod other-1 is of job second, and the CheckpointHeal that selects it looks after job"
+    )
+    assert [(each.reason, each.message) for each in findings(at(view, NOW))] == [(Reason.OTHER_JOB, order.message)]
 
 
 def test_before_the_first_epoch_there_is_none():

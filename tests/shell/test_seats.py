@@ -19,7 +19,7 @@ from checkpointheal_operator.shell.layouts import difference
 from checkpointheal_operator.shell.look import Surroundings
 from checkpointheal_operator.shell.mirror import Mirror
 from checkpointheal_operator.shell.objects import JobObjects, known_pod
-from checkpointheal_operator.shell.pod_events import PodEvents
+from checkpointheal_operator.shell.pod_events import Known, PodEvents
 from checkpointheal_operator.shell.speakers import Speakers
 from fake_cluster import FakeCluster
 
@@ -125,7 +125,7 @@ def test_a_flaw_that_both_seats_of_a_pod_have_is_told_once_and_another_one_besid
         heard(a_report(m(f"{k}/0"), 10, pod_uid=seat_uid("uid-0-0", k), local_ranks=2, flaws=(small, damaged)[: k + 1]))
         for k in reversed(range(2))
     ]
-    events = PodEvents(Surroundings(cluster, lambda: NOW), mirrors, lambda: said, lambda: 0.0)
+    events = PodEvents(Surroundings(cluster, lambda: NOW), mirrors, Known(lambda: said), lambda: 0.0)
     asyncio.run(events.look())
     told = sorted((each["reason"], each["message"].split(" is ")[0]) for each in cluster.all(EVENTS))
     assert [reason for reason, _ in told] == ["ArenaDoesNotFit", "SlotDamaged"]
