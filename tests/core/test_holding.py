@@ -182,7 +182,7 @@ def test_what_is_held_is_told_before_what_else_is_missing():
     after, decisions = decided(view)
     held = held_by(decisions[-1])
     assert held
-    degraded = job_conditions(after, NOW, held)[2]
+    degraded = job_conditions(after, NOW, decisions[-1])[2]
     assert (degraded.status, degraded.reason) == (True, Reason.HELD)
     assert degraded.message.startswith(held)
     assert "no pod holds the place of 2/0" in degraded.message

@@ -7,6 +7,7 @@ import pytest
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.injection_parts import AGENT
 from checkpointheal_operator.core.pod_trouble import trouble
+from checkpointheal_operator.core.trainer_ails import trainer_ails
 from checkpointheal_operator.shell.mirror import Mirror
 from checkpointheal_operator.shell.slim import AGENT_ALONE, slim_pod
 
@@ -132,6 +133,12 @@ def a_whole_pod(state: Json | None = None, last: Json | None = None) -> Json:
     }
 
 
+def with_trainer(state: Json) -> Json:
+    pod, last = a_whole_pod(), {"terminated": {"reason": "OOMKilled", "exitCode": 137, "message": "x" * 1000}}
+    said = {"name": "t", "image": "trainer", "state": state, "lastState": {} if "running" in state else last}
+    return pod | {"status": pod["status"] | {"containerStatuses": [said]}}
+
+
 def test_of_a_pod_whose_agent_runs_little_is_kept_and_nothing_for_each_pod_anew():
     slim = slim_pod(a_whole_pod())
     assert slim["spec"] == {"nodeName": "n1", "initContainers": [{"name": AGENT}]}
@@ -147,10 +154,12 @@ def test_of_a_pod_whose_agent_runs_little_is_kept_and_nothing_for_each_pod_anew(
         a_whole_pod({"waiting": {"reason": "ErrImagePull", "message": "no such tag"}}),
         a_whole_pod({"running": {}}, {"terminated": {"reason": "OOMKilled", "exitCode": 137}}),
         a_whole_pod() | {"spec": {"containers": []}},
+        with_trainer({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}),
+        with_trainer({"running": {}}),
         a_whole_pod() | {"spec": {"ephemeralContainers": [{"name": AGENT}]}},
     ],
 )
 def test_a_slim_pod_tells_the_same_trouble_and_is_slim_already(pod):
     slim = slim_pod(pod)
-    assert trouble(slim) == trouble(pod)
+    assert (trouble(slim), trainer_ails(slim)) == (trouble(pod), trainer_ails(pod))
     assert slim_pod(slim) == slim

@@ -292,7 +292,7 @@ def test_a_heal_is_counted_by_the_replica_that_concluded_it_and_by_no_other(stag
     job.go_until(job.is_settled)
     first = counted(stage, "operator-0")
     assert (first[HEALED], first["checkpointheal_leader"], first["checkpointheal_leaderships_total"]) == (1, 1, 1)
-    assert first["checkpointheal_jobs"] == 1
+    assert (first["checkpointheal_jobs"], first["checkpointheal_jobs_standing_still"]) == (1, 0)
     assert first["checkpointheal_agents_heard"] >= 3
     assert first['checkpointheal_watched_objects{kind="pods"}'] == 3
     assert first['checkpointheal_api_writes_total{kind="Heal",outcome="ok",verb="create"}'] >= 1

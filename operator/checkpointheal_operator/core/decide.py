@@ -12,7 +12,7 @@ from checkpointheal_operator.core import absence
 from checkpointheal_operator.core.beginning import begin, highest_epoch
 from checkpointheal_operator.core.breaker import given_up
 from checkpointheal_operator.core.decisions import Assign, Decision, EndEpoch, Nothing, Wait
-from checkpointheal_operator.core.diagnosis import missing, stuck
+from checkpointheal_operator.core.diagnosis import missing, not_waiting, stuck
 from checkpointheal_operator.core.donors import Case, due
 from checkpointheal_operator.core.holding import hold
 from checkpointheal_operator.core.moment import Moment, Place, at
@@ -159,7 +159,7 @@ def _hindrance(moment: Moment, place: Place) -> tuple[Reason, str] | None:
     elif not place.fresh:
         return Reason.HEARTBEAT_STALE, Reason.HEARTBEAT_STALE.tell(age=moment.age(place.heard), **names)
     elif not place.is_waiting:
-        return Reason.NOT_WAITING, Reason.NOT_WAITING.tell(trainer=place.heard.report.trainer.state, **names)
+        return Reason.NOT_WAITING, not_waiting(place)
     return (reason, reason.tell(**names)) if reason else None
 
 

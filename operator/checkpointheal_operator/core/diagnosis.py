@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from checkpointheal.contract.identity import MemberId
-from checkpointheal.contract.report import AgentReport, TrainerExit
+from checkpointheal.contract.report import AgentReport, TrainerExit, TrainerFacts
 from checkpointheal.contract.seats import pod_name
+from checkpointheal.contract.trainer import EXIT_EPOCH_OVER
 from checkpointheal_operator.core.moment import Moment, Place
 from checkpointheal_operator.core.probation import differences
 from checkpointheal_operator.core.protection import flaws_of
@@ -84,6 +85,16 @@ def beyond(moment: Moment) -> Iterator[tuple[PodFacts, str]]:
 def strange(found: Stranger) -> str:
     """Whose pod it is, and what helps."""
     return Reason.OTHER_JOB.tell(pod=pod_name(found.pod.name), theirs=found.job, job=found.ours)
+
+
+def not_waiting(place: Place) -> str:
+    """That its trainer is not in restore(), and why, as far as anybody knows."""
+    trainer = place.report.trainer if place.report else TrainerFacts()
+    said = Reason.NOT_WAITING.tell(member=place.member, trainer=trainer.state)
+    if place.pod is not None and place.pod.trainer_ails:
+        return f"{said}; its container in pod {pod_name(place.pod.name)}: {place.pod.trainer_ails}"
+    failed = trainer.exit is not None and not trainer.exit.told and trainer.exit.code != EXIT_EPOCH_OVER
+    return f"{said}; it ended last with {how_it_ended(trainer.exit)}" if failed else said
 
 
 def how_it_ended(exit_: TrainerExit | None) -> str:
@@ -235,5 +246,20 @@ def _of_pod(moment: Moment, place: Place, pod: PodFacts) -> Iterator[Finding]:
     if not place.fresh:
         message = Reason.AGENT_SILENT.tell(member=member, age=moment.age(heard))
         yield Finding(member, Reason.AGENT_SILENT, message)
+    elif _stays_away(moment, place, pod):
+        yield Finding(member, Reason.NOT_WAITING, not_waiting(place))
     for flaw in flaws_of(heard.report, member):
         yield Finding(member, flaw.reason, flaw.message)
+
+
+def _stays_away(moment: Moment, place: Place, pod: PodFacts) -> bool:
+    """Everybody waits for its trainer, which has had its time to come.
+
+    Counted from what stands in the API, so that no new leader, and no start that fails, begins the time anew.
+    """
+    epoch = moment.view.epoch
+    is_in = epoch.open and epoch.member(place.member) is not None
+    if is_in or pod.terminating or place.report is None or place.report.trainer.state not in ("absent", "starting"):
+        return False
+    turned = epoch.began_at if epoch.open else epoch.ended_at
+    return moment.now >= max(pod.seen_since, turned or 0.0) + moment.view.policy.report_deadline

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from checkpointheal.contract.base import Frozen
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import TransferFacts
-from checkpointheal_operator.core.decisions import Wait
+from checkpointheal_operator.core.decisions import Decision, Wait, held_by
 from checkpointheal_operator.core.diagnosis import Finding, findings
 from checkpointheal_operator.core.donors import Case, choose_donors
 from checkpointheal_operator.core.moment import Moment, Place, at
@@ -16,6 +16,7 @@ from checkpointheal_operator.core.plan import heal_of
 from checkpointheal_operator.core.protection import FLAWS
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.restore import restore_point
+from checkpointheal_operator.core.standstill import waits_long
 from checkpointheal_operator.core.view import HealRecord, JobView, Refusal
 
 NO_AGENT = frozenset(
@@ -49,16 +50,18 @@ class Explanation(Frozen):
         return (self.message, *self.donors, *(f"{each.reason}: {each.message}" for each in self.refusals))
 
 
-def job_conditions(view: JobView, now: float, held: str = "") -> tuple[Condition, ...]:
-    """`Training`, `Protected`, `Degraded` and `Done` of the job. `held`: why it waits for a person's word, if so."""
+def job_conditions(view: JobView, now: float, last: Decision | None = None) -> tuple[Condition, ...]:
+    """`Training`, `Protected`, `Degraded` and `Done` of the job. `last`: what was decided last, where that is known."""
     moment = at(view, now)
     done = all(moment.places[member].is_done for member in moment.members)
     found = findings(moment)
     bare = _told_once((str(each.reason), each.message) for each in found if _is_bare(moment, each))
-    amiss = [(str(Reason.HELD), held)] if held else []
+    amiss = [(str(Reason.HELD), held)] if (held := held_by(last)) else []
     amiss += _told_once((str(each.reason), each.message) for each in found)
     heals = sorted((heal for heal in view.heals if heal.is_open), key=lambda heal: heal.name)
     amiss += [(str(heal.cause), heal.message) for heal in heals]
+    if not amiss and (waits := waits_long(moment, last)) is not None:
+        amiss.append((str(waits.reason), waits.message))
     over = (Reason.ALL_DONE, Reason.ALL_DONE.tell())
     return (
         _training(moment, done=done),

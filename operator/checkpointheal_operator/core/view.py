@@ -39,6 +39,7 @@ class PodFacts(Frozen):
     revision: str = Field(default="", description="Of the template that it was made from; empty where none is told.")
     holds_back: bool = Field(default=False, description="A StatefulSet's, not Ready: those after it may wait for it.")
     trouble: Trouble | None = Field(default=None, description="What keeps its agent from its work, by its object.")
+    trainer_ails: str = Field(default="", description="What its kubelet says of a trainer that does not come up.")
 
     @property
     def is_at_work(self) -> bool:

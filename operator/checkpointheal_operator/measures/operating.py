@@ -47,7 +47,8 @@ class OperatorMetrics(Register):
         self._leader, self.leaderships = self.gauge(spec.LEADER), self.counter(spec.LEADERSHIPS)
         self.wakeups, self._troubled = self.counter(spec.WAKEUPS), self.gauge(spec.TROUBLED)
         self._watch_age, self._watched = self.gauge(spec.WATCH_AGE), self.gauge(spec.WATCHED)
-        self._seen = {each: self.gauge(each) for each in (spec.JOBS, spec.OPEN_HEALS, spec.AGENTS, spec.VIEW_AGE)}
+        self._seen = {each: self.gauge(each) for each in (spec.JOBS, spec.OPEN_HEALS, spec.STANDING_STILL)}
+        self._seen |= {each: self.gauge(each) for each in (spec.AGENTS, spec.VIEW_AGE)}
 
     def wrote(self, decision: Decision, view: JobView) -> None:
         """It stands in the API; `view` is what stands there with it."""

@@ -63,6 +63,11 @@ LEADER = Spec("checkpointheal_leader", "gauge", "1 while this process leads.")
 LEADERSHIPS = Spec("checkpointheal_leaderships_total", "counter", "How often this process began to lead.")
 JOBS = Spec("checkpointheal_jobs", "gauge", "CheckpointHeals that the leader looks after.")
 OPEN_HEALS = Spec("checkpointheal_open_heals", "gauge", "Heals that wait for their verdict.")
+STANDING_STILL = Spec(
+    "checkpointheal_jobs_standing_still",
+    "gauge",
+    "Jobs with agents at work that have not trained for longer than a load takes, and to which no state crosses.",
+)
 AGENTS = Spec("checkpointheal_agents_heard", "gauge", "Agents whose latest report the leader holds.")
 VIEW_AGE = Spec(
     "checkpointheal_view_age_seconds", "gauge", "Since the job that has waited longest was looked at; 0 for a follower."
@@ -117,7 +122,8 @@ REVIEW_SECONDS = Spec("checkpointheal_webhook_review_seconds", "histogram", "Fro
 
 OPERATOR = (
     *(HEALS_OPENED, HEALS, HEAL_SECONDS, PHASE_SECONDS, BYTES, ASSIGNMENTS, REFUSALS, EPOCHS_BEGUN, EPOCHS_ENDED),
-    *(LEADER, LEADERSHIPS, JOBS, OPEN_HEALS, AGENTS, VIEW_AGE, WATCH_AGE, WATCHED, LOOKS, LOOK_SECONDS, WAKEUPS),
+    *(LEADER, LEADERSHIPS, JOBS, OPEN_HEALS, STANDING_STILL, AGENTS, VIEW_AGE, WATCH_AGE, WATCHED),
+    *(LOOKS, LOOK_SECONDS, WAKEUPS),
     *(API_WRITES, TOKEN_REVIEWS, CERTIFICATES, AGENT_REQUESTS, TROUBLED),
 )
 WEBHOOK = (REVIEWS, REVIEW_SECONDS)

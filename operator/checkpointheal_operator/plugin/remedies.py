@@ -7,6 +7,10 @@ from checkpointheal_operator.core.reasons import Cause, Reason
 
 GENERIC = "`kubectl checkpointheal explain POD` tells the whole story of a pod"
 BY_ITSELF = "nothing: a heal is under way; `kubectl checkpointheal watch` shows it"
+NOT_YET = (
+    "wait: a heal is opened once its trainer asks for a state; what keeps it from that for long is told as degraded"
+)
+"""Where it is told that a heal is under way, and there is none."""
 
 REMEDIES: dict[str, str] = {
     Reason.PLACE_TAKEN: "let each pod have a place of its own, by the annotation checkpointheal.dev/replica if need be",
@@ -55,7 +59,8 @@ REMEDIES: dict[str, str] = {
     Reason.UNPROTECTED: "add replicas, or look at what the message names: a loss of this member now costs a checkpoint",
     Reason.STILL_TRAINING: "wait: its trainer is told that the epoch is over",
     Reason.STILL_LOADING: "wait: it loads a state",
-    Reason.NOT_WAITING: "look at the trainer's log: it has to come to restore() again",
+    Reason.NOT_WAITING: "look at kubectl describe pod POD and at the trainer's log (kubectl logs POD, with --previous "
+    "where its container was started again): its image, its memory, its script; the others wait for it",
     Reason.DIGEST_PENDING: "wait: its agent reads the state through",
     Reason.HELD: "set spec.fallback to Checkpoint to let the job go on from your checkpoint, or do the other thing "
     "that the message names",
@@ -101,6 +106,7 @@ OF_DRILLS = {
 """What agents say of a drill."""
 
 
-def remedy(word: str) -> str:
-    """What to do about it."""
-    return (REMEDIES | OF_DRILLS).get(word, GENERIC)
+def remedy(word: str, *, heals: bool = True) -> str:
+    """What to do about it. `heals`: whether a heal is open."""
+    told = (REMEDIES | OF_DRILLS).get(word, GENERIC)
+    return told if heals else told.replace(BY_ITSELF, NOT_YET)

@@ -200,7 +200,8 @@ def _of_conditions(job: Job) -> Iterator[Problem]:
         yield Problem(job.title, "the operator has not seen the latest change of its spec", NOBODY_LOOKED)
     for each in status.conditions:
         if tone_of(each) == "bad":
-            yield Problem(job.title, f"{_flaw(each)}: {each.reason}: {each.message}", remedy(each.reason))
+            fix = remedy(each.reason, heals=any(map(is_open, job.heals)))
+            yield Problem(job.title, f"{_flaw(each)}: {each.reason}: {each.message}", fix)
 
 
 def _flaw(condition: Condition) -> str:

@@ -97,12 +97,12 @@ class Desk:
                 pass
         return after
 
-    async def tell(self, view: JobView, now: float, held: str = "") -> None:
+    async def tell(self, view: JobView, now: float, last: Decision | None = None) -> None:
         """Write what people should know though nothing was decided, and drop heals that are history.
 
-        `held`: why the job waits for a person's word, where it does.
+        `last`: what was decided last, such as a wait.
         """
-        said = Told(view, now, held)
+        said = Told(view, now, last)
         if is_job_due(said, self._policy):
             found = [each for each in findings(at(view, now)) if each.reason == Reason.PROBATION_DIFFERS]
             await self._tell_of_probation(said, found)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from checkpointheal.contract.log_lines import Facts, about
 from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
+from checkpointheal_operator.core.standstill import stands_still
 from checkpointheal_operator.core.view import JobView
 from checkpointheal_operator.measures.operating import OK
 from checkpointheal_operator.shell.cluster import ClusterError
@@ -51,7 +52,7 @@ class Keeper:
         self._failures, self._took, self._tells_after = 0, 0.0, 0.0
         self._waits_for = ""
         self._beat = self._seen_at = time.monotonic()
-        self.open_heals = 0
+        self.open_heals, self.stands_still = 0, False
 
     @property
     def age(self) -> float:
@@ -116,6 +117,7 @@ class Keeper:
     def _take(self, looked: Looked) -> None:
         self._seen_at = time.monotonic()
         self.open_heals = sum(heal.is_open for heal in looked.view.heals)
+        self.stands_still = stands_still(looked.view, self._around.clock(), looked.decisions[-1])
         self._tell(looked)
         self._ties.looked(looked)
 

@@ -14,7 +14,7 @@ from checkpointheal.contract.orders import Orders
 from checkpointheal.contract.report import AgentReport
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.decide import decide
-from checkpointheal_operator.core.decisions import Decision, Nothing, Wait, asked_by, held_by
+from checkpointheal_operator.core.decisions import Decision, Nothing, Wait, asked_by
 from checkpointheal_operator.core.drills import next_drill, wakes_at
 from checkpointheal_operator.core.moment import has_finished
 from checkpointheal_operator.core.orders import withdrawn
@@ -102,9 +102,9 @@ async def look(around: Surroundings, place: Place, listening: Listening, *, tell
         view = await desk.apply(decision, view, now)
         around.wrote(decision, view)
     now = around.clock()
-    untold = await _untold(lambda: desk.tell(view, now, held_by(made[-1])), tells=tells)
+    untold = await _untold(lambda: desk.tell(view, now, made[-1]), tells=tells)
     if tells and untold is None and len(made) == 1 and not asked_by(made[-1]):
-        view = await _rehearse(desk, Told(view, now, held_by(made[-1])))
+        view = await _rehearse(desk, Told(view, now, made[-1]))
     return Looked(view, tuple(made), _sooner(_until(made[-1], now), wakes_at(view, now)), untold=untold)
 
 

@@ -24,6 +24,7 @@ from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.identity import RANKS, Placed, Unplaced, place
 from checkpointheal_operator.core.pod_manifest import Metadata
 from checkpointheal_operator.core.pod_trouble import trouble
+from checkpointheal_operator.core.trainer_ails import trainer_ails
 from checkpointheal_operator.core.view import EpochRecord, HealRecord, Heard, JobView, PodFacts, Stranger
 from checkpointheal_operator.shell.overlap import Overlap
 
@@ -203,6 +204,7 @@ def _facts(pod: Json, member: MemberId) -> PodFacts:
         revision=next((labels[each] for each in REVISIONS if each in labels), ""),
         holds_back=_is_a_statefulsets(metadata) and _is_not_ready(pod),
         trouble=trouble(pod),
+        trainer_ails=trainer_ails(pod),
     )
 
 

@@ -145,6 +145,11 @@ class Operator:
         """How many wait for their verdict, in all jobs."""
         return sum(keeper.open_heals for keeper, _task in self._keepers.values())
 
+    @property
+    def standing_still(self) -> int:
+        """How many jobs have agents at work and do not go on."""
+        return sum(keeper.stands_still for keeper, _task in self._keepers.values())
+
     def _match_policies(self) -> None:
         """Exactly the policies that stand have keepers."""
         standing = {(each["metadata"]["namespace"], each["metadata"]["name"]) for each in self._policies}

@@ -105,6 +105,7 @@ class Replica:
         self.metrics.leads(lambda: self.operator is not None)
         self.metrics.sees(spec.JOBS, lambda: self.operator.jobs if self.operator else 0)
         self.metrics.sees(spec.OPEN_HEALS, lambda: self.operator.open_heals if self.operator else 0)
+        self.metrics.sees(spec.STANDING_STILL, lambda: self.operator.standing_still if self.operator else 0)
         self.metrics.sees(spec.AGENTS, lambda: len(self.operator.hub.heard) if self.operator else 0)
         self.metrics.sees(spec.VIEW_AGE, lambda: self.operator.view_age if self.operator else 0.0)
 

@@ -11,6 +11,7 @@ from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.heal_record import HEALED
 from checkpointheal_operator.core.injection_parts import AGENT
 from checkpointheal_operator.core.pod_trouble import AGENT_LISTS, agent_status, has_agent
+from checkpointheal_operator.core.trainer_ails import ill
 
 _NAMES, _MARKS = ("name", "namespace", "uid", "resourceVersion"), ("labels", "annotations", "ownerReferences")
 METADATA = frozenset((*_NAMES, *_MARKS, "creationTimestamp", "deletionTimestamp"))
@@ -50,7 +51,8 @@ def slim_pod(pod: Json) -> Json:
         "spec": {"nodeName": spec.get("nodeName", "")} | agent,
         "status": {key: status[key] for key in ("phase", "podIP") if key in status}
         | _readiness(status)
-        | _ails(agent_status(pod)),
+        | _ails(agent_status(pod))
+        | ({"containerStatuses": found} if (found := ill(pod)) else {}),
     }
 
 

@@ -16,6 +16,7 @@ from checkpointheal_operator.api.heal import Heal, HealStatus
 from checkpointheal_operator.api.heal_record import HEALED, heal_status
 from checkpointheal_operator.api.job_status import CheckpointHealStatus
 from checkpointheal_operator.api.told import is_news, is_said_otherwise, told
+from checkpointheal_operator.core.decisions import Decision, held_by
 from checkpointheal_operator.core.diagnosis import Finding
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.status import Condition as Fact
@@ -39,8 +40,13 @@ class Told:
 
     view: JobView
     now: float
-    held: str = ""
-    """Why the job waits for a person's word, where it does."""
+    last: Decision | None = None
+    """What was decided last, where it is not what is written."""
+
+    @property
+    def held(self) -> str:
+        """Why the job waits for a person's word, where it does."""
+        return held_by(self.last)
 
 
 def job_status(said: Told, stored: CheckpointHeal) -> CheckpointHealStatus:
@@ -199,7 +205,7 @@ def _of_pod(pod: tuple[str, str, str], notice: Notice, now: float) -> Json:
 
 def _job_news(said: Told, stored: CheckpointHeal) -> CheckpointHealStatus:
     """What of the status can be worth a write of its own."""
-    found = job_conditions(said.view, said.now, said.held)
+    found = job_conditions(said.view, said.now, said.last)
     return CheckpointHealStatus(
         conditions=told(found, stored.status.conditions, said.now, stored.metadata.generation),
         job=said.view.job,
