@@ -33,7 +33,7 @@ def pod_object(pod: PodFacts, job: str = JOB) -> Json:
         "annotations": {identity.JOB: job, REPLICA: str(pod.member.replica), RANK: str(pod.member.rank)},
     }
     if pod.terminating:
-        metadata["deletionTimestamp"] = second(pod.seen_since)
+        metadata["deletionTimestamp"] = second(pod.seen_since if pod.ends_at is None else pod.ends_at)
     phase = "Succeeded" if pod.finished else "Running"
     return {
         "metadata": metadata,

@@ -134,6 +134,11 @@ def test_the_next_actions_of_a_view(view, told):
         ),
         pytest.param(with_pod(ALL_WAIT, MEMBER, terminating=True), Reason.DRAINING, id="its pod is being deleted"),
         pytest.param(
+            with_pod(with_heard(ALL_WAIT, MEMBER, at=NOW - 60), MEMBER, terminating=True, ends_at=NOW - 60),
+            Reason.HELD_BY_LOST_NODE,
+            id="its node is gone, and its pod stays",
+        ),
+        pytest.param(
             ALL_WAIT.model_copy(update={"heard": tuple(h for h in ALL_WAIT.heard if h.report.member != MEMBER)}),
             Reason.NOT_HEARD_FROM,
             id="never heard",

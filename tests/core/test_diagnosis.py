@@ -157,6 +157,15 @@ def test_a_trainer_that_does_not_end_with_its_epoch_is_killed_some_time_after_it
     assert {loss.reason for loss in found} <= {Reason.END_OVERDUE}
 
 
+def that_should_be_gone(for_: float) -> JobView:
+    """Its pod's deletion should have been over so long ago."""
+    return with_pod(JOB, MEMBER, terminating=True, ends_at=NOW - for_)
+
+
+def unheard(view: JobView) -> JobView:
+    return view.model_copy(update={"heard": tuple(h for h in view.heard if h.report.member != MEMBER)})
+
+
 @pytest.mark.parametrize(
     ("view", "expected"),
     [
@@ -173,8 +182,23 @@ def test_a_trainer_that_does_not_end_with_its_epoch_is_killed_some_time_after_it
             id="no pod, and one behind it is not ready",
         ),
         pytest.param(with_pod(JOB, MEMBER, terminating=True), [Reason.DRAINING], id="its pod is being deleted"),
+        pytest.param(that_should_be_gone(for_=1000), [Reason.DRAINING], id="it should be gone, and its agent speaks"),
         pytest.param(
-            JOB.model_copy(update={"heard": tuple(h for h in JOB.heard if h.report.member != MEMBER)}),
+            with_heard(that_should_be_gone(for_=29), MEMBER, at=NOW - 40),
+            [Reason.DRAINING, Reason.AGENT_SILENT],
+            id="it is being cleared away",
+        ),
+        pytest.param(
+            with_heard(that_should_be_gone(for_=30), MEMBER, at=NOW - 40), [Reason.HELD_BY_LOST_NODE], id="a lost node"
+        ),
+        pytest.param(unheard(that_should_be_gone(for_=30)), [Reason.HELD_BY_LOST_NODE], id="and a leader that is new"),
+        pytest.param(
+            unheard(that_should_be_gone(for_=30)).model_copy(update={"leader_since": NOW - 9}),
+            [Reason.DRAINING, Reason.NOT_HEARD_FROM],
+            id="and a leader that has just begun",
+        ),
+        pytest.param(
+            unheard(JOB),
             [Reason.NOT_HEARD_FROM],
             id="never heard",
         ),

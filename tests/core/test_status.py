@@ -89,9 +89,19 @@ def told(conditions: tuple[Condition, ...]) -> dict[str, tuple[bool, str]]:
             id="one is not protected",
         ),
         pytest.param(
-            with_heard(a_job(), MEMBER, at=0.0),
+            with_heard(a_job(), MEMBER, at=NOW - 179),
             {"Degraded": (True, "AgentSilent"), "Protected": (True, "AllWell")},
             id="one is silent",
+        ),
+        pytest.param(
+            with_heard(a_job(), MEMBER, at=NOW - 180),
+            {"Degraded": (True, "AgentSilent"), "Protected": (False, "AgentSilent")},
+            id="one is silent for longer than its trainer would wait for it",
+        ),
+        pytest.param(
+            with_pod(with_heard(a_job(), MEMBER, at=NOW - 179), MEMBER, terminating=True, ends_at=NOW - 30),
+            {"Degraded": (True, "HeldByLostNode"), "Protected": (False, "HeldByLostNode")},
+            id="one does not go, for its node is gone",
         ),
         pytest.param(
             unheard(a_job(), MEMBER, since=NOW - 1),

@@ -39,7 +39,9 @@ def of(member: str, **changes: object) -> PodFacts:
     return a_pod(m(member), **changes)
 
 
-@pytest.mark.parametrize("pod", [of("1/0"), of("1/0", terminating=True), of("1/0", finished=True), of("0/3", node="n")])
+@pytest.mark.parametrize(
+    "pod", [of("1/0"), of("1/0", terminating=True, ends_at=830.0), of("1/0", finished=True), of("0/3", node="n")]
+)
 def test_a_pod_is_read_as_it_is(pod):
     assert claims(objects(pod_object(pod))) == (JOB, (pod,))
 

@@ -12,7 +12,7 @@ from checkpointheal_operator.core import absence
 from checkpointheal_operator.core.beginning import begin, highest_epoch
 from checkpointheal_operator.core.breaker import given_up
 from checkpointheal_operator.core.decisions import Assign, Decision, EndEpoch, Nothing, Wait
-from checkpointheal_operator.core.diagnosis import missing, not_waiting, stuck
+from checkpointheal_operator.core.diagnosis import going, missing, not_waiting, stuck
 from checkpointheal_operator.core.donors import Case, due
 from checkpointheal_operator.core.holding import hold
 from checkpointheal_operator.core.moment import Moment, Place, at
@@ -149,18 +149,15 @@ def _hindrances(moment: Moment) -> Iterator[Wait]:
 
 def _hindrance(moment: Moment, place: Place) -> tuple[Reason, str] | None:
     """Why this member cannot begin."""
-    reason, names = None, {"member": place.member}
     if place.pod is None:
         return missing(moment, place.member)
     if place.pod.terminating:
-        reason = Reason.DRAINING
-    elif place.heard is None:
-        reason = Reason.NOT_HEARD_FROM
-    elif not place.fresh:
-        return Reason.HEARTBEAT_STALE, Reason.HEARTBEAT_STALE.tell(age=moment.age(place.heard), **names)
-    elif not place.is_waiting:
-        return Reason.NOT_WAITING, not_waiting(place)
-    return (reason, reason.tell(**names)) if reason else None
+        return going(moment, place, place.pod)
+    if place.heard is None:
+        return Reason.NOT_HEARD_FROM, Reason.NOT_HEARD_FROM.tell(member=place.member)
+    if not place.fresh:
+        return Reason.HEARTBEAT_STALE, Reason.HEARTBEAT_STALE.tell(member=place.member, age=moment.age(place.heard))
+    return None if place.is_waiting else (Reason.NOT_WAITING, not_waiting(place))
 
 
 def _soonest(waits: list[Wait]) -> Wait:

@@ -17,6 +17,9 @@ from checkpointheal_operator.core.protection import flaws_of
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import EpochMember, Heard, PodFacts, Stranger
 
+CLEARS_WITHIN = 30.0
+"""Seconds that a kubelet may take to clear away a pod whose time is over."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -85,6 +88,18 @@ def beyond(moment: Moment) -> Iterator[tuple[PodFacts, str]]:
 def strange(found: Stranger) -> str:
     """Whose pod it is, and what helps."""
     return Reason.OTHER_JOB.tell(pod=pod_name(found.pod.name), theirs=found.job, job=found.ours)
+
+
+def going(moment: Moment, place: Place, pod: PodFacts) -> tuple[Reason, str]:
+    """Its pod is on its way out; or it stays for good, because the kubelet that would end it is gone.
+
+    Nothing is ended for it: a node that only the API server does not reach may train on.
+    """
+    over = moment.now - pod.ends_at if pod.ends_at is not None and not place.fresh else 0.0
+    if over < CLEARS_WITHIN or moment.now < moment.report_due(pod):
+        return Reason.DRAINING, Reason.DRAINING.tell(member=place.member)
+    reason, node = Reason.HELD_BY_LOST_NODE, pod.node or "of no name"
+    return reason, reason.tell(member=place.member, pod=pod_name(pod.name), node=node, age=over)
 
 
 def not_waiting(place: Place) -> str:
@@ -236,7 +251,10 @@ def _of_pod(moment: Moment, place: Place, pod: PodFacts) -> Iterator[Finding]:
     for message in taken(place).values():
         yield Finding(member, Reason.PLACE_TAKEN, message)
     if pod.terminating:
-        yield Finding(member, Reason.DRAINING, Reason.DRAINING.tell(member=member))
+        reason, message = going(moment, place, pod)
+        yield Finding(member, reason, message)
+        if reason == Reason.HELD_BY_LOST_NODE:
+            return
     if trouble is not None and not place.fresh:  # one that speaks is at work, whatever its pod's object still says
         yield Finding(member, trouble.reason, trouble.message)
     if heard is None:

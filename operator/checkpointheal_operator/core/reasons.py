@@ -106,6 +106,13 @@ class Reason(StrEnum):
             "none before {pod} is Ready: make it anew with podManagementPolicy: Parallel"
         ),
     )
+    HELD_BY_LOST_NODE = (
+        "HeldByLostNode",
+        (
+            "pod {pod} of {member} should have been gone {age:.0f} s ago, and its agent is silent: its node {node} "
+            "seems to be lost, and as a rule no other pod is made before the object of this one is gone"
+        ),
+    )
     STILL_TRAINING = "StillTraining", "the trainer of {member} has not ended yet"
     STILL_LOADING = "StillLoading", "the trainer of {member} is loading the answer of an epoch that is over"
     NOT_WAITING = "NotWaiting", "the trainer of {member} is {trainer}, not yet in restore()"

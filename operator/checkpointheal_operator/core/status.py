@@ -128,11 +128,16 @@ def explain(view: JobView, now: float, member: MemberId) -> Explanation:
 
 
 def _is_bare(moment: Moment, found: Finding) -> bool:
-    """An agent that never reported, though it had its time, may not be able to: nothing is known to protect its pod."""
+    """An agent that never reported, though it had its time, may not be able to: nothing is known to protect its pod.
+
+    Nor does one that is silent for longer than a trainer, which it would have to answer, waits in restore().
+    """
+    place = moment.places[found.member]
     if found.reason == Reason.NOT_HEARD_FROM:
-        pod = moment.places[found.member].pod
-        return pod is not None and moment.now >= moment.report_due(pod)
-    return found.reason in FLAWS | NO_AGENT
+        return place.pod is not None and moment.now >= moment.report_due(place.pod)
+    if found.reason == Reason.AGENT_SILENT:
+        return place.heard is not None and moment.age(place.heard) >= moment.view.policy.restore_budget
+    return found.reason in FLAWS | NO_AGENT | {Reason.HELD_BY_LOST_NODE}
 
 
 def _training(moment: Moment, *, done: bool) -> Condition:

@@ -34,6 +34,7 @@ class PodFacts(Frozen):
     node: str = ""
     zone: str = ""
     terminating: bool = Field(default=False, description="Its deletion has begun.")
+    ends_at: float | None = Field(default=None, description="When its deletion should be over; None: nobody said.")
     finished: bool = Field(default=False, description="It ran to its end in success; its agent is silent for good.")
     seen_since: float = Field(description="When it was created or, where that is unknown, first seen.")
     revision: str = Field(default="", description="Of the template that it was made from; empty where none is told.")

@@ -21,6 +21,9 @@ REMEDIES: dict[str, str] = {
     "if the job was made smaller, set spec.layout.replicas",
     Reason.HELD_BY_ORDERED_READY: "make the StatefulSet anew with podManagementPolicy: Parallel (delete it with "
     "--cascade=orphan first), or let no probe wait for training",
+    Reason.HELD_BY_LOST_NODE: "look at the node (kubectl get nodes): where it runs, nothing; where it is switched off "
+    "or gone for good, and only there: kubectl delete node NODE, or kubectl taint node NODE "
+    "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute, or kubectl delete pod POD --force",
     Reason.POD_LOST: "nothing, if its owner makes a new pod; else look at the owner and at the node",
     Reason.POD_REPLACED: BY_ITSELF,
     Reason.TRAINER_GONE: BY_ITSELF + "; why it ended stands in `kubectl logs POD --previous`",

@@ -199,6 +199,7 @@ def _facts(pod: Json, member: MemberId) -> PodFacts:
         node=pod.get("spec", {}).get("nodeName", ""),
         zone=labels.get(ZONE, ""),
         terminating="deletionTimestamp" in metadata,
+        ends_at=seconds_of(metadata["deletionTimestamp"]) if "deletionTimestamp" in metadata else None,
         finished=pod.get("status", {}).get("phase") == "Succeeded",
         seen_since=_made_at(pod),
         revision=next((labels[each] for each in REVISIONS if each in labels), ""),
