@@ -42,7 +42,7 @@ from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.records import advance
 from checkpointheal_operator.core.verdict import conclude
-from checkpointheal_operator.core.view import JobView
+from checkpointheal_operator.core.view import JobView, Trouble
 
 MEMBER = m("1/0")
 ALL_WAIT = with_followers(ended(a_job(), "1/0"))
@@ -142,6 +142,13 @@ def test_the_next_actions_of_a_view(view, told):
             ALL_WAIT.model_copy(update={"heard": tuple(h for h in ALL_WAIT.heard if h.report.member != MEMBER)}),
             Reason.NOT_HEARD_FROM,
             id="never heard",
+        ),
+        pytest.param(
+            with_pod(ALL_WAIT, MEMBER, trouble=Trouble(reason=Reason.NO_NODE, message="")).model_copy(
+                update={"heard": tuple(h for h in ALL_WAIT.heard if h.report.member != MEMBER)}
+            ),
+            Reason.NO_NODE,
+            id="never heard, for it has no node",
         ),
         pytest.param(with_heard(ALL_WAIT, MEMBER, at=NOW - 6), Reason.HEARTBEAT_STALE, id="silent"),
         pytest.param(with_trainer(ALL_WAIT, MEMBER, state="starting"), Reason.NOT_WAITING, id="starting"),

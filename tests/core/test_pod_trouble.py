@@ -6,7 +6,7 @@ import pytest
 
 from builders_core import NOW, a_job, m, with_heard, with_pod
 from checkpointheal_operator.core.injection_parts import AGENT
-from checkpointheal_operator.core.pod_trouble import LONGEST, agent_status, no_policy, trouble
+from checkpointheal_operator.core.pod_trouble import LONGEST, agent_status, no_policy, not_begun, trouble
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.status import NO_AGENT, job_conditions, standing_back
 from checkpointheal_operator.core.view import JobView, Trouble
@@ -82,6 +82,61 @@ def test_a_pod_whose_agent_works_or_begins_or_that_is_at_its_end_is_in_no_troubl
     assert trouble(pod) is None
 
 
+UNSCHEDULABLE = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "Unschedulable",
+    "message": "0/8 nodes are available: 8 Insufficient nvidia.com/gpu.",
+}
+GATED = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}
+ON_A_NODE = THERE | {"nodeName": "n1"}
+
+
+@pytest.mark.parametrize(
+    ("pod", "reason", "told"),
+    [
+        pytest.param(
+            a_pod(phase="Pending", conditions=[{"type": "Ready"}, UNSCHEDULABLE]),
+            Reason.NO_NODE,
+            "(Unschedulable: 0/8 nodes are available: 8 Insufficient nvidia.com/gpu.)",
+            id="no node has room",
+        ),
+        pytest.param(a_pod(phase="Pending", conditions=[GATED]), Reason.NO_NODE, "(SchedulingGated)", id="a queue's"),
+        pytest.param(a_pod(phase="Pending"), Reason.NO_NODE, "(no scheduler has looked at it)", id="it is new"),
+        pytest.param(a_pod(ON_A_NODE, phase="Pending"), Reason.NOT_STARTED, "node n1", id="its node has said nothing"),
+        pytest.param(
+            {**waiting("PodInitializing"), "spec": ON_A_NODE}
+            | {"status": {"phase": "Pending", **waiting("PodInitializing")["status"]}},
+            Reason.NOT_STARTED,
+            "node n1",
+            id="its node pulls the image",
+        ),
+    ],
+)
+def test_a_pod_that_has_not_begun_says_what_it_waits_for(pod, reason, told):
+    found = not_begun(pod)
+    assert found is not None
+    assert (found.reason, told in found.message) == (reason, True)
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        pytest.param(a_pod(phase="Running"), id="it runs"),
+        pytest.param(
+            a_pod(ON_A_NODE, phase="Pending", initContainerStatuses=[{"name": AGENT, "state": {"running": {}}}]),
+            id="its agent runs, and something else is awaited",
+        ),
+        pytest.param(
+            {"metadata": {"name": "x", "deletionTimestamp": "1970-01-01T00:00:00Z"}, "status": {"phase": "Pending"}},
+            id="it goes",
+        ),
+    ],
+)
+def test_a_pod_that_has_begun_or_goes_waits_for_nothing(pod):
+    assert not_begun(pod) is None
+
+
 def test_of_a_pod_at_its_end_nobody_is_told_that_no_policy_selects_it():
     assert no_policy(a_pod(phase="Succeeded")) is None
 
@@ -140,3 +195,12 @@ def test_who_is_selected_by_nobody_and_who_by_two_is_told_by_name():
     (told,) = standing_back("elder", "trainer-1")
     assert (told.type, told.status, told.reason) == ("Conflicting", True, "Conflicting")
     assert "elder is older and selects pod trainer-1 too" in told.message
+
+
+def test_a_pod_without_a_node_degrades_its_job_and_is_not_told_to_lack_an_agent():
+    trouble = Trouble(reason=Reason.NO_NODE, message="pod p has no node yet")
+    view = silent(with_pod(a_job(), MEMBER, trouble=trouble, seen_since=0.0))
+    found = conditions(view)
+    assert found["Degraded"] == (True, "NoNode")
+    assert found["Protected"] == (True, "AllWell")
+    assert job_conditions(view, NOW)[2].message == "pod p has no node yet"

@@ -6,7 +6,7 @@ import pytest
 
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.injection_parts import AGENT
-from checkpointheal_operator.core.pod_trouble import trouble
+from checkpointheal_operator.core.pod_trouble import not_begun, trouble
 from checkpointheal_operator.core.trainer_ails import trainer_ails
 from checkpointheal_operator.shell.mirror import Mirror
 from checkpointheal_operator.shell.slim import AGENT_ALONE, slim_pod
@@ -139,6 +139,12 @@ def with_trainer(state: Json) -> Json:
     return pod | {"status": pod["status"] | {"containerStatuses": [said]}}
 
 
+def that_waits_for(condition: Json, node: str = "", state: Json | None = None) -> Json:
+    said = {"initContainerStatuses": [{"name": AGENT, "state": state}]} if state else {}
+    status = {"phase": "Pending", "conditions": [condition | {"lastTransitionTime": None}]} | said
+    return a_whole_pod() | {"spec": {"nodeName": node, "initContainers": [{"name": AGENT}]}, "status": status}
+
+
 def test_of_a_pod_whose_agent_runs_little_is_kept_and_nothing_for_each_pod_anew():
     slim = slim_pod(a_whole_pod())
     assert slim["spec"] == {"nodeName": "n1", "initContainers": [{"name": AGENT}]}
@@ -156,10 +162,14 @@ def test_of_a_pod_whose_agent_runs_little_is_kept_and_nothing_for_each_pod_anew(
         a_whole_pod() | {"spec": {"containers": []}},
         with_trainer({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}),
         with_trainer({"running": {}}),
+        that_waits_for({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/8 nodes"}),
+        that_waits_for({"type": "PodScheduled", "status": "True"}, node="n1"),
+        that_waits_for({"type": "PodScheduled", "status": "True"}, node="n1", state={"running": {}}),
         a_whole_pod() | {"spec": {"ephemeralContainers": [{"name": AGENT}]}},
     ],
 )
 def test_a_slim_pod_tells_the_same_trouble_and_is_slim_already(pod):
     slim = slim_pod(pod)
-    assert (trouble(slim), trainer_ails(slim)) == (trouble(pod), trainer_ails(pod))
+    for asked in (trouble, not_begun, trainer_ails):
+        assert asked(slim) == asked(pod)
     assert slim_pod(slim) == slim

@@ -153,6 +153,8 @@ def _hindrance(moment: Moment, place: Place) -> tuple[Reason, str] | None:
         return missing(moment, place.member)
     if place.pod.terminating:
         return going(moment, place, place.pod)
+    if place.heard is None and place.pod.trouble is not None:
+        return place.pod.trouble.reason, place.pod.trouble.message
     if place.heard is None:
         return Reason.NOT_HEARD_FROM, Reason.NOT_HEARD_FROM.tell(member=place.member)
     if not place.fresh:

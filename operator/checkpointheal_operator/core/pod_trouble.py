@@ -1,4 +1,4 @@
-"""Why does a pod that opted in have no agent at work?
+"""Why does a pod that opted in have no agent at work, or why can it have none yet?
 
 Read from the pod as the API server has it; nothing is guessed from silence. Each answer names its remedy, for nobody
 deletes a pod here. Plain JSON and no model: it is asked of every pod again and again. Must not know the pod's job.
@@ -26,6 +26,8 @@ NO_START = frozenset(
     ("CreateContainerConfigError", "CreateContainerError", "CrashLoopBackOff", "RunContainerError", "StartError")
 )
 OUT_OF_MEMORY = "OOMKilled"
+SCHEDULED = "PodScheduled"
+NOT_LOOKED_AT = "no scheduler has looked at it"
 OVER = ("Succeeded", "Failed")
 LONGEST = 300
 """Characters of a kubelet's message that are passed on."""
@@ -39,6 +41,19 @@ def trouble(pod: Json) -> Trouble | None:
     if not any(has_agent(pod, where) for where in AGENT_LISTS):
         return _told(Reason.NOT_INJECTED, pod=name)
     return _of_agent(name, agent_status(pod))
+
+
+def not_begun(pod: Json) -> Trouble | None:
+    """Why its agent cannot have said anything yet, where it has not begun to run: then no log tells more."""
+    if is_over(pod) or pod.get("status", {}).get("phase") != "Pending":
+        return None
+    name, node = pod["metadata"]["name"], pod.get("spec", {}).get("nodeName")
+    if not node:
+        scheduled = _condition(pod, SCHEDULED)
+        return _told(Reason.NO_NODE, pod=name, why=_why(scheduled.get("reason") or NOT_LOOKED_AT, scheduled))
+    if "running" in (agent_status(pod).get("state") or {}):
+        return None
+    return _told(Reason.NOT_STARTED, pod=name, node=node)
 
 
 def no_policy(pod: Json) -> Trouble | None:
@@ -60,6 +75,11 @@ def agent_status(pod: Json) -> Json:
 def is_over(pod: Json) -> bool:
     """Whether it is at its end, or was asked to end."""
     return "deletionTimestamp" in pod["metadata"] or pod.get("status", {}).get("phase") in OVER
+
+
+def _condition(pod: Json, name: str) -> Json:
+    found = pod.get("status", {}).get("conditions") or ()
+    return next((each for each in found if each.get("type") == name), {})
 
 
 def _of_agent(pod: str, said: Json) -> Trouble | None:

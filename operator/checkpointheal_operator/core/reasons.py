@@ -270,6 +270,8 @@ class Reason(StrEnum):
         "AgentOutOfMemory",
         "the agent of pod {pod} was killed for want of memory: ask for more with the annotation {key}",
     )
+    NO_NODE = "NoNode", "pod {pod} has no node yet ({why}): no agent and no trainer can run in it"
+    NOT_STARTED = "NotStarted", "node {node} has not started the containers of pod {pod} yet"
     NO_POLICY = (
         "NoPolicy",
         (

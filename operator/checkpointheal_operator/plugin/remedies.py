@@ -45,6 +45,10 @@ REMEDIES: dict[str, str] = {
     Reason.PROBATION_DIFFERS: "nothing, where its data explains it; else compare that member's log with its peers'",
     Reason.NOT_HEARD_FROM: "look at the agent: kubectl logs POD -c checkpointheal-agent; "
     "it must reach the operator's Service (NetworkPolicy, mesh)",
+    Reason.NO_NODE: "make room for it, or change what it asks for: kubectl describe pod POD; a queue that holds it "
+    "back lets it go by itself",
+    Reason.NOT_STARTED: "wait: its node pulls images and mounts volumes; if it stays so, kubectl describe pod POD "
+    "names what is lacking",
     Reason.AGENT_SILENT: "look at the agent: kubectl logs POD -c checkpointheal-agent, and at the node of the pod",
     Reason.DRAINING: "nothing, if you drain the node; a new pod is healed from its peers",
     Reason.ARENA_DOES_NOT_FIT: "write the annotation that the message names into the pod template: "

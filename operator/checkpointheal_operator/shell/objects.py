@@ -23,7 +23,7 @@ from checkpointheal_operator.api.policy import policy_of
 from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.identity import RANKS, Placed, Unplaced, place
 from checkpointheal_operator.core.pod_manifest import Metadata
-from checkpointheal_operator.core.pod_trouble import trouble
+from checkpointheal_operator.core.pod_trouble import not_begun, trouble
 from checkpointheal_operator.core.trainer_ails import trainer_ails
 from checkpointheal_operator.core.view import EpochRecord, HealRecord, Heard, JobView, PodFacts, Stranger
 from checkpointheal_operator.shell.overlap import Overlap
@@ -204,7 +204,7 @@ def _facts(pod: Json, member: MemberId) -> PodFacts:
         seen_since=_made_at(pod),
         revision=next((labels[each] for each in REVISIONS if each in labels), ""),
         holds_back=_is_a_statefulsets(metadata) and _is_not_ready(pod),
-        trouble=trouble(pod),
+        trouble=trouble(pod) or not_begun(pod),
         trainer_ails=trainer_ails(pod),
     )
 

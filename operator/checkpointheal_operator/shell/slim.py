@@ -10,7 +10,7 @@ from typing import Any
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.heal_record import HEALED
 from checkpointheal_operator.core.injection_parts import AGENT
-from checkpointheal_operator.core.pod_trouble import AGENT_LISTS, agent_status, has_agent
+from checkpointheal_operator.core.pod_trouble import AGENT_LISTS, SCHEDULED, agent_status, has_agent
 from checkpointheal_operator.core.trainer_ails import ill
 
 _NAMES, _MARKS = ("name", "namespace", "uid", "resourceVersion"), ("labels", "annotations", "ownerReferences")
@@ -18,6 +18,8 @@ METADATA = frozenset((*_NAMES, *_MARKS, "creationTimestamp", "deletionTimestamp"
 """What is read of a pod's."""
 AGENT_ALONE = [{"name": AGENT}]
 """Of an agent's container its name is read. One list for all pods."""
+_TOLD_OF = {"Ready": ("type", "status"), SCHEDULED: ("type", "status", "reason", "message")}
+"""Of a pod's conditions."""
 MANAGED = "managedFields"
 TOLD_FOR_PEOPLE = frozenset(("candidates", "moreCandidates"))
 """Who did not give, and why: with as many replicas as there may be, most of a heal."""
@@ -50,20 +52,27 @@ def slim_pod(pod: Json) -> Json:
         "metadata": {key: value for key, value in pod["metadata"].items() if key in METADATA},
         "spec": {"nodeName": spec.get("nodeName", "")} | agent,
         "status": {key: status[key] for key in ("phase", "podIP") if key in status}
-        | _readiness(status)
-        | _ails(agent_status(pod))
+        | _conditions(status)
+        | _ails(agent_status(pod), is_pending=status.get("phase") == "Pending")
         | ({"containerStatuses": found} if (found := ill(pod)) else {}),
     }
 
 
-def _readiness(status: Json) -> Json:
-    told = [each for each in status.get("conditions", ()) if each.get("type") == "Ready"]
-    return {"conditions": [{key: each.get(key, "") for key in ("type", "status")} for each in told]} if told else {}
+def _conditions(status: Json) -> Json:
+    """Whether it is ready, and why it has no node where it has none."""
+    told = [
+        {key: each[key] for key in _TOLD_OF[each["type"]] if key in each}
+        for each in status.get("conditions") or ()
+        if each.get("type") == "Ready" or (each.get("type") == SCHEDULED and each.get("status") == "False")
+    ]
+    return {"conditions": told} if told else {}
 
 
-def _ails(said: Mapping[str, Any]) -> Json:
-    """What is said of an agent that waits or has ended; of one that runs and always did, nothing."""
+def _ails(said: Mapping[str, Any], *, is_pending: bool) -> Json:
+    """What is said of an agent that waits or has ended; of one that runs and always did, nothing once its pod does."""
     states = {key: _stopped(said.get(key) or {}) for key in ("state", "lastState")}
+    if is_pending and "running" in (said.get("state") or {}):
+        states["state"] = {"running": {}}
     if not any(states.values()):
         return {}
     return {"initContainerStatuses": [{"name": AGENT, "image": said.get("image", "")} | states]}
