@@ -128,7 +128,7 @@ def test_the_next_actions_of_a_view(view, told):
     [
         pytest.param(without_pod(ALL_WAIT, MEMBER), Reason.MEMBER_MISSING, id="no pod"),
         pytest.param(
-            with_pod(without_pod(ALL_WAIT, MEMBER), m("0/0"), holds_back=True),
+            with_pod(without_pod(ALL_WAIT, MEMBER), m("0/0"), holds_back=True, seen_since=799.0),
             Reason.HELD_BY_ORDERED_READY,
             id="no pod before another is ready",
         ),

@@ -23,7 +23,7 @@ from builders_core import (
 )
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import TrainerExit
-from checkpointheal_operator.core.diagnosis import findings, how_it_ended, losses, stuck
+from checkpointheal_operator.core.diagnosis import findings, how_it_ended, losses, missing, stuck
 from checkpointheal_operator.core.moment import Place, at
 from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.reasons import Reason
@@ -172,9 +172,19 @@ def unheard(view: JobView) -> JobView:
         pytest.param(JOB, [], id="nothing"),
         pytest.param(without_pod(JOB, MEMBER), [Reason.MEMBER_MISSING], id="no pod"),
         pytest.param(
-            with_pod(without_pod(JOB, MEMBER), m("0/0"), holds_back=True),
+            with_pod(without_pod(JOB, MEMBER), m("0/0"), holds_back=True, seen_since=799.0),
             [Reason.HELD_BY_ORDERED_READY],
             id="no pod, and one before it is not ready",
+        ),
+        pytest.param(
+            with_pod(without_pod(JOB, MEMBER), m("0/0"), holds_back=True),
+            [Reason.MEMBER_MISSING],
+            id="no pod, and one before it is not ready, but was made with a later one",
+        ),
+        pytest.param(
+            with_pod(without_pod(JOB, MEMBER), m("0/0"), holds_back=True, seen_since=NOW),
+            [Reason.MEMBER_MISSING],
+            id="no pod, and one before it is not ready, but younger than a later one",
         ),
         pytest.param(
             with_pod(without_pod(JOB, MEMBER), m("2/0"), holds_back=True),
@@ -211,6 +221,11 @@ def unheard(view: JobView) -> JobView:
 def test_a_finding_says_what_is_amiss(view, expected):
     found = findings(at(view, NOW))
     assert [(each.member, each.reason) for each in found] == [(MEMBER, reason) for reason in expected]
+
+
+def test_the_seats_of_one_pod_are_no_later_pods():
+    view = with_pod(with_pod(without_pod(JOB, m("2/0")), m("0/0"), holds_back=True), MEMBER, uid="u0/0.1")
+    assert missing(at(view, NOW), m("2/0"))[0] == Reason.HELD_BY_ORDERED_READY
 
 
 class Counted(dict[MemberId, Place]):

@@ -71,6 +71,13 @@ def test_a_pod_of_a_statefulset_may_hold_others_back_until_it_is_ready(kind, sta
     assert claims(objects(slim_pod(pod)))[1][0].holds_back == holds_back
 
 
+def test_a_pod_of_a_leader_worker_set_holds_nobody_back_though_statefulsets_made_it():
+    pod = pod_object(of("1/0")) | {"status": {}}
+    pod["metadata"]["ownerReferences"] = [{"kind": "StatefulSet", "name": "llm", "uid": "s", "controller": True}]
+    pod["metadata"]["labels"]["leaderworkerset.sigs.k8s.io/name"] = "llm"
+    assert not claims(objects(pod))[1][0].holds_back
+
+
 def test_a_failed_pod_claims_no_place():
     failed = pod_object(of("1/0")) | {"status": {"phase": "Failed"}}
     assert members(objects(failed, pod_object(of("0/0")))) == ["0/0"]

@@ -12,6 +12,7 @@ from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.layout import Identity
 from checkpointheal.contract.orders import Peer
 from checkpointheal.contract.report import AgentReport, Generation, TrainerFacts
+from checkpointheal.contract.seats import pod_of
 from checkpointheal_operator.core.view import EpochMember, Heard, JobView, PodFacts
 
 
@@ -189,9 +190,17 @@ class Moment:
 
     @cached_property
     def holding_back(self) -> PodFacts | None:
-        """The pod of the first place that may hold back those after it; asked for each place that nobody holds."""
-        pods = (self.places[member].pod for member in self.members)
-        return next((pod for pod in pods if pod is not None and pod.holds_back), None)
+        """The pod of the first place that may hold back those after it; asked for each place that nobody holds.
+
+        Not where a later one is as old: pods that are made in order come one after the other. (So one that was made
+        anew before an older one is not found, which tells nothing: a set that makes all at once looks the same.)
+        """
+        pods = [pod for member in self.members if (pod := self.places[member].pod) is not None]
+        first = next((pod for pod in pods if pod.holds_back), None)
+        later = (pod for pod in pods if first is not None and pod_of(pod.uid) != pod_of(first.uid))
+        if first is None or any(pod.member > first.member and pod.seen_since <= first.seen_since for pod in later):
+            return None
+        return first
 
     @cached_property
     def _given(self) -> Mapping[str, Identity]:

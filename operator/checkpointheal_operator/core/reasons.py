@@ -102,8 +102,8 @@ class Reason(StrEnum):
     HELD_BY_ORDERED_READY = (
         "HeldByOrderedReady",
         (
-            "no pod holds the place of {member}: nothing begins without it; a StatefulSet that is OrderedReady makes "
-            "none before {pod} is Ready: make it anew with podManagementPolicy: Parallel"
+            "no pod holds the place of {member}: nothing begins without it; if its StatefulSet is OrderedReady, it "
+            "makes none before {pod} is Ready: then let no probe wait for training, or set podManagementPolicy: Parallel"
         ),
     )
     HELD_BY_LOST_NODE = (

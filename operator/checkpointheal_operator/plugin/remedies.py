@@ -19,8 +19,9 @@ REMEDIES: dict[str, str] = {
     Reason.NO_ROOM: "raise spec.layout.replicas, or delete the pods that are too many",
     Reason.MEMBER_MISSING: "look why no pod is there: kubectl describe of its owner (StatefulSet, JobSet …); "
     "if the job was made smaller, set spec.layout.replicas",
-    Reason.HELD_BY_ORDERED_READY: "make the StatefulSet anew with podManagementPolicy: Parallel (delete it with "
-    "--cascade=orphan first), or let no probe wait for training",
+    Reason.HELD_BY_ORDERED_READY: "look why no pod is there: kubectl describe of the StatefulSet; if it is "
+    "OrderedReady, let no probe wait for training, or make it anew with podManagementPolicy: Parallel (delete it with "
+    "--cascade=orphan first)",
     Reason.HELD_BY_LOST_NODE: "look at the node (kubectl get nodes): where it runs, nothing; where it is switched off "
     "or gone for good, and only there: kubectl delete node NODE, or kubectl taint node NODE "
     "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute, or kubectl delete pod POD --force",

@@ -31,6 +31,8 @@ from checkpointheal_operator.shell.overlap import Overlap
 log = logging.getLogger("checkpointheal.operator")
 
 ZONE = "topology.kubernetes.io/zone"
+LEADER_WORKER_SET = "leaderworkerset.sigs.k8s.io/name"
+"""On pods of StatefulSets that make all of theirs at once."""
 REVISIONS = (
     "controller-revision-hash",
     "pod-template-hash",
@@ -203,7 +205,7 @@ def _facts(pod: Json, member: MemberId) -> PodFacts:
         finished=pod.get("status", {}).get("phase") == "Succeeded",
         seen_since=_made_at(pod),
         revision=next((labels[each] for each in REVISIONS if each in labels), ""),
-        holds_back=_is_a_statefulsets(metadata) and _is_not_ready(pod),
+        holds_back=_is_a_statefulsets(metadata) and LEADER_WORKER_SET not in labels and _is_not_ready(pod),
         trouble=trouble(pod) or not_begun(pod),
         trainer_ails=trainer_ails(pod),
     )
