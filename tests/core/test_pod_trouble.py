@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from builders_core import NOW, a_job, m, with_heard, with_pod
+from checkpointheal_operator.core.identity import JOB, REPLICA
 from checkpointheal_operator.core.injection_parts import AGENT
+from checkpointheal_operator.core.injection_settings import INJECT
 from checkpointheal_operator.core.pod_trouble import LONGEST, agent_status, no_policy, not_begun, trouble
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.status import NO_AGENT, job_conditions, standing_back
@@ -135,6 +137,35 @@ def test_a_pod_that_has_not_begun_says_what_it_waits_for(pod, reason, told):
 )
 def test_a_pod_that_has_begun_or_goes_waits_for_nothing(pod):
     assert not_begun(pod) is None
+
+
+def opted_in(spec: dict[str, Any]) -> dict[str, Any]:
+    marks = {"labels": {INJECT: "true"}, "annotations": {JOB: "demo", REPLICA: "0"}}
+    return {"metadata": {"name": "trainer-1", **marks}, "spec": {"containers": [{"name": "t", "image": "i"}]} | spec}
+
+
+def test_a_pod_that_the_webhook_missed_says_that_the_next_one_gets_an_agent():
+    found = trouble(opted_in({}))
+    assert found is not None
+    assert "the webhook did not answer when it was made" in found.message
+    assert "the next one gets an agent" in found.message
+
+
+@pytest.mark.parametrize(
+    ("pod", "why"),
+    [
+        (opted_in({"resources": {"limits": {"memory": "8Gi"}}}), "PodLevelResources: the pod limits its containers"),
+        (opted_in({"containers": [{"name": "a"}, {"name": "b"}]}), "TrainerAmbiguous: none of a, b asks"),
+        (opted_in({"containers": []}), "UnreadablePod: the pod cannot be read"),
+        (opted_in({}) | {"metadata": {"name": "trainer-1", "labels": {INJECT: "true"}}}, "NoPlace: nothing on the pod"),
+    ],
+)
+def test_a_pod_that_was_refused_says_why_and_that_the_next_one_will_be_too(pod, why):
+    found = trouble(pod)
+    assert found is not None
+    assert found.message.startswith(f"pod trainer-1 opted in, but no agent is in it: {why}")
+    assert "the next pod is refused for the same" in found.message
+    assert "gets an agent" not in found.message
 
 
 def test_of_a_pod_at_its_end_nobody_is_told_that_no_policy_selects_it():

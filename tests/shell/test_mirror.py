@@ -160,6 +160,7 @@ def test_of_a_pod_whose_agent_runs_little_is_kept_and_nothing_for_each_pod_anew(
         a_whole_pod({"waiting": {"reason": "ErrImagePull", "message": "no such tag"}}),
         a_whole_pod({"running": {}}, {"terminated": {"reason": "OOMKilled", "exitCode": 137}}),
         a_whole_pod() | {"spec": {"containers": []}},
+        a_whole_pod() | {"spec": {"containers": [{"name": "t"}]}},
         with_trainer({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}),
         with_trainer({"running": {}}),
         that_waits_for({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/8 nodes"}),

@@ -89,6 +89,17 @@ def test_a_pod_whose_agent_is_not_at_work_is_told_once_as_a_warning(change, reas
     assert desk.troubled(reason) == 1
 
 
+def test_a_pod_that_was_refused_is_told_why_though_the_mirror_keeps_little_of_it():
+    desk = Desk()
+    desk.add_policy()
+    refused = {"containers": [{"name": "a"}, {"name": "b"}]}
+    desk.add_pod("0/0", lambda pod: pod.update(spec=refused))
+    desk.after(0)
+    (told,) = desk.cluster.all(EVENTS)
+    assert told["reason"] == "NotInjected"
+    assert "TrainerAmbiguous: none of a, b asks for an accelerator" in told["message"]
+
+
 def test_a_pod_in_good_order_is_told_nothing():
     desk = Desk()
     desk.add_policy()

@@ -10,6 +10,7 @@ from typing import Any
 from checkpointheal_operator.core.annotations import AGENT_MEMORY
 from checkpointheal_operator.core.injection_parts import AGENT
 from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.core.refused import refusal
 from checkpointheal_operator.core.view import Trouble
 
 Json = Mapping[str, Any]
@@ -26,6 +27,13 @@ NO_START = frozenset(
     ("CreateContainerConfigError", "CreateContainerError", "CrashLoopBackOff", "RunContainerError", "StartError")
 )
 OUT_OF_MEMORY = "OOMKilled"
+MISSED = (
+    "the webhook did not answer when it was made, or its namespace opted out; delete it when it suits, and the next "
+    "one gets an agent"
+)
+MEND = "mend that in the pod template, for the next pod is refused for the same"
+WHY_WITHOUT = "whyWithout"
+"""Where in a pod's spec a mirror keeps that: it keeps nothing of what it is found by."""
 SCHEDULED = "PodScheduled"
 NOT_LOOKED_AT = "no scheduler has looked at it"
 OVER = ("Succeeded", "Failed")
@@ -39,7 +47,7 @@ def trouble(pod: Json) -> Trouble | None:
         return None
     name = pod["metadata"]["name"]
     if not any(has_agent(pod, where) for where in AGENT_LISTS):
-        return _told(Reason.NOT_INJECTED, pod=name)
+        return _told(Reason.NOT_INJECTED, pod=name, why=why_without(pod))
     return _of_agent(name, agent_status(pod))
 
 
@@ -54,6 +62,14 @@ def not_begun(pod: Json) -> Trouble | None:
     if "running" in (agent_status(pod).get("state") or {}):
         return None
     return _told(Reason.NOT_STARTED, pod=name, node=node)
+
+
+def why_without(pod: Json) -> str:
+    """Why no agent is in it, and what helps: as was found of the whole pod, where this is what a mirror keeps of it."""
+    if (kept := pod.get("spec", {}).get(WHY_WITHOUT)) is not None:
+        return str(kept)
+    refused = refusal(pod)
+    return MISSED if refused is None else f"{refused.reason}: {refused.message}; {MEND}"
 
 
 def no_policy(pod: Json) -> Trouble | None:

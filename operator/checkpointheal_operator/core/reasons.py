@@ -103,7 +103,8 @@ class Reason(StrEnum):
         "HeldByOrderedReady",
         (
             "no pod holds the place of {member}: nothing begins without it; if its StatefulSet is OrderedReady, it "
-            "makes none before {pod} is Ready: then let no probe wait for training, or set podManagementPolicy: Parallel"
+            "makes none before {pod} is Ready: then let no probe wait for training, or set podManagementPolicy: "
+            "Parallel"
         ),
     )
     HELD_BY_LOST_NODE = (
@@ -244,13 +245,7 @@ class Reason(StrEnum):
     UNPROTECTED = "Unprotected", "{member} is not protected: {what}"
 
     # Why a pod that opted in has no agent at work, or no policy, and what helps.
-    NOT_INJECTED = (
-        "NotInjected",
-        (
-            "pod {pod} opted in, but no agent is in it: the webhook did not answer, or refused and told whoever made "
-            "the pod, or its namespace opted out; delete it when it suits, and the next one gets an agent"
-        ),
-    )
+    NOT_INJECTED = "NotInjected", "pod {pod} opted in, but no agent is in it: {why}"
     AGENT_IMAGE_UNAVAILABLE = (
         "AgentImageUnavailable",
         (

@@ -12,12 +12,11 @@ from pydantic import ValidationError
 
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.identity import Placed, Unplaced, place
-from checkpointheal_operator.core.injected import NotInjected
-from checkpointheal_operator.core.injection import inject
 from checkpointheal_operator.core.injection_parts import AGENT
-from checkpointheal_operator.core.injection_settings import INJECT, INJECTED, InjectionSettings
+from checkpointheal_operator.core.injection_settings import INJECT, INJECTED
 from checkpointheal_operator.core.pod_manifest import Metadata
 from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.core.refused import refusal
 
 OPT_IN = f'put the label {INJECT}: "true" into the pod template, and let its pods be made anew'
 STUCK = {
@@ -27,8 +26,6 @@ STUCK = {
     "CreateContainerConfigError": "kubectl describe pod {pod} says what the agent's container lacks",
     "CrashLoopBackOff": "why the agent ends stands in kubectl logs {pod} -c checkpointheal-agent --previous",
 }
-ANY = InjectionSettings(image="checkpointheal/agent", gateway="https://checkpointheal")
-"""Whether a pod can be injected does not depend on the installation."""
 
 
 class Problem(NamedTuple):
@@ -86,10 +83,10 @@ def has_agent(pod: Json) -> bool:
 
 def why_not_injected(pod: Json) -> tuple[str, str]:
     """Why an opted-in pod has no agent, and what to do."""
-    answer = inject(pod, ANY)
+    refused = refusal(pod)
     anew = "then let the pod be made anew: kubectl delete pod " + str(pod["metadata"]["name"])
-    if isinstance(answer, NotInjected):
-        return f"{answer.reason}: {answer.message}", f"mend that in the pod template, {anew}"
+    if refused is not None:
+        return f"{refused.reason}: {refused.message}", f"mend that in the pod template, {anew}"
     return (
         "it could be injected, but the webhook did not answer when it was made",
         f"look at the webhook (kubectl get pods -A -l app.kubernetes.io/part-of=checkpointheal), {anew}",

@@ -10,7 +10,15 @@ from typing import Any
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.heal_record import HEALED
 from checkpointheal_operator.core.injection_parts import AGENT
-from checkpointheal_operator.core.pod_trouble import AGENT_LISTS, SCHEDULED, agent_status, has_agent
+from checkpointheal_operator.core.pod_trouble import (
+    AGENT_LISTS,
+    SCHEDULED,
+    WHY_WITHOUT,
+    agent_status,
+    has_agent,
+    is_over,
+    why_without,
+)
 from checkpointheal_operator.core.trainer_ails import ill
 
 _NAMES, _MARKS = ("name", "namespace", "uid", "resourceVersion"), ("labels", "annotations", "ownerReferences")
@@ -47,7 +55,9 @@ def slim_heal(heal: Json) -> Json:
 def slim_pod(pod: Json) -> Json:
     """What is read of a pod: a thousand of them cost a few megabytes, not a hundred."""
     spec, status = pod.get("spec", {}), pod.get("status", {})
-    agent = {each: AGENT_ALONE for each in AGENT_LISTS if has_agent(pod, each)}
+    agent: Json = {each: AGENT_ALONE for each in AGENT_LISTS if has_agent(pod, each)}
+    if not agent and not is_over(pod):
+        agent = {WHY_WITHOUT: why_without(pod)}
     return {
         "metadata": {key: value for key, value in pod["metadata"].items() if key in METADATA},
         "spec": {"nodeName": spec.get("nodeName", "")} | agent,
