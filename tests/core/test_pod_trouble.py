@@ -8,7 +8,7 @@ from builders_core import NOW, a_job, m, with_heard, with_pod
 from checkpointheal_operator.core.identity import JOB, REPLICA
 from checkpointheal_operator.core.injection_parts import AGENT
 from checkpointheal_operator.core.injection_settings import INJECT
-from checkpointheal_operator.core.pod_trouble import LONGEST, agent_status, no_policy, not_begun, trouble
+from checkpointheal_operator.core.pod_trouble import LONGEST, WHY_WITHOUT, agent_status, no_policy, not_begun, trouble
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.status import NO_AGENT, job_conditions, standing_back
 from checkpointheal_operator.core.view import JobView, Trouble
@@ -166,6 +166,12 @@ def test_a_pod_that_was_refused_says_why_and_that_the_next_one_will_be_too(pod, 
     assert found.message.startswith(f"pod trainer-1 opted in, but no agent is in it: {why}")
     assert "the next pod is refused for the same" in found.message
     assert "gets an agent" not in found.message
+
+
+def test_what_a_mirror_has_kept_of_it_is_told_again():
+    found = trouble(opted_in({WHY_WITHOUT: "it was refused"}))
+    assert found is not None
+    assert found.message == "pod trainer-1 opted in, but no agent is in it: it was refused"
 
 
 def test_of_a_pod_at_its_end_nobody_is_told_that_no_policy_selects_it():
