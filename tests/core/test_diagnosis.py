@@ -33,6 +33,7 @@ MEMBER = m("1/0")
 FOREVER = float("-inf")
 JOB = a_job()
 CLEAN = TrainerExit(incarnation="t1/0", epoch=1, code=0)
+KILLED = TrainerExit(incarnation="t1/0", epoch=1, signal=9)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,13 @@ CLEAN = TrainerExit(incarnation="t1/0", epoch=1, code=0)
             with_report(with_trainer(JOB, MEMBER, state="absent", incarnation=None), MEMBER, agent="again"),
             [(Reason.TRAINER_GONE, BEGAN + 6)],
             id="a restarted agent has not heard its trainer yet",
+        ),
+        pytest.param(
+            with_report(
+                with_trainer(JOB, MEMBER, state="absent", incarnation=None, exit=KILLED), MEMBER, agent="again"
+            ),
+            [(Reason.TRAINER_GONE, FOREVER)],
+            id="a restarted agent was told that its trainer is dead",
         ),
         pytest.param(
             with_heard(

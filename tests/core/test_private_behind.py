@@ -9,6 +9,7 @@ from builders_core import (
     a_generation,
     a_job,
     decided,
+    digest_of,
     ended,
     held_for,
     m,
@@ -126,6 +127,14 @@ def test_of_two_steps_that_nobody_can_have_exactly_the_higher_one_is_taken():
     lost = with_report(view, m("0/0"), generations=(a_generation(m("0/0"), 9), a_generation(m("0/0"), 8)))
     lost = with_report(lost, m("2/0"), generations=(a_generation(m("2/0"), 9),), private_held=())
     assert (point_of(lost).step, point_of(lost).behind) == (9, {LOST: 7})
+
+
+def test_no_earlier_part_makes_up_for_a_step_of_which_nobodys_bytes_are_believed():
+    view = on_demand(replaced("1/0"), 9)
+    for member in OTHERS:
+        other = a_generation(member, 11, state_digest=digest_of(0, 11, str(member)))
+        view = with_report(view, member, generations=(other, a_generation(member, 10)))
+    assert (point_of(view).step, point_of(view).behind) == (10, {LOST: 9})
 
 
 def test_a_silent_agent_may_have_the_part_of_the_very_step():

@@ -137,6 +137,11 @@ def test_nothing_is_found(view: JobView) -> None:
     assert why_failed(view) == {}
 
 
+def test_one_of_another_build_may_hold_what_it_likes_and_saves_nobody() -> None:
+    view = with_report(a_trial(BAD, GOOD, OTHER), m("2/0"), build="other")
+    assert "the suspect is who was healed" in why_failed(view)["0/0"]
+
+
 def test_where_the_peers_that_were_not_healed_differ_too_nothing_is_known():
     assert why_failed(a_trial(BAD, GOOD, OTHER)) == {}
 

@@ -96,6 +96,7 @@ def test_a_donor_that_rests_comes_back_in_time_though_another_does_not_answer():
     failed = with_transfer(view, heal.assignment, "failed")
     wait = last(spoke(failed, "2/0", 3.0))
     assert (wait.reason, wait.until) == (Reason.NOT_PROBED, NOW + 1)
+    assert wait.message == "2/0 was asked whether it is still there, and has not answered"
 
 
 def test_each_attempt_asks_anew():

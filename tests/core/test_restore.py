@@ -288,6 +288,13 @@ def test_a_trainer_that_was_slow_to_start_is_given_the_time_of_its_own_reading()
     assert (wait.reason, wait.until) == (Reason.DIGEST_PENDING, NOW + 299 + 30)
 
 
+def test_of_several_readings_the_one_that_must_end_first_is_waited_for():
+    view = holding(holding(replaced("1/0"), "0/0", 10, **UNREAD), "2/0", 10, **UNREAD)
+    wait = wait_of(with_heard(view, m("0/0"), trainer_since=NOW))
+    assert (wait.reason, wait.until) == (Reason.DIGEST_PENDING, NOW - 1 + 30)
+    assert "2/0" in wait.message
+
+
 def test_a_live_pod_that_this_leader_has_not_heard_may_hold_anything():
     view = ALL_WAIT.model_copy(update={"leader_since": NOW - 1, "heard": ALL_WAIT.heard[1:]})
     wait = wait_of(view)

@@ -122,7 +122,7 @@ def current_donor(moment: Moment, heal: HealRecord, assignment: Assignment) -> s
 
 
 def _candidates(moment: Moment) -> Iterator[Candidate]:
-    for member in sorted(moment.members):
+    for member in moment.members:
         place = moment.places[member]
         yield Candidate(place, place.pod)
         for pod in place.older:

@@ -62,6 +62,20 @@ def test_a_damaged_seal_is_listed_with_its_reason_and_its_slot_is_used_again(tmp
         assert build.is_whole(reading)
 
 
+def test_a_seal_that_is_no_object_is_named_as_a_whole(tmp_path: Path) -> None:
+    arena = build.an_arena(tmp_path, SCHEMA)
+    (tmp_path / "slot-0.seal.json").write_bytes(b"[1]")
+    assert str(arena.damaged()[0]) == "the seal of slot 0 is not a seal: the whole does not fit"
+
+
+def test_a_seal_whose_slot_is_gone_is_refused(tmp_path: Path) -> None:
+    arena = build.an_arena(tmp_path, SCHEMA)
+    build.commit(arena, SCHEMA, 1)
+    (tmp_path / "slot-0.safetensors").unlink()
+    assert arena.seals() == {}
+    assert "slot 0 has 0 bytes" in str(arena.damaged()[0])
+
+
 @pytest.mark.parametrize("key", ["job", "member", "step", "header_bytes", "data_bytes", "values"])
 @pytest.mark.parametrize("value", [None, -1, "x", [], {}, 1 << 70, 1e300])
 def test_a_seal_with_one_wrong_field_is_refused_or_true(tmp_path: Path, key: str, value: object) -> None:
@@ -171,7 +185,7 @@ def test_a_slot_cut_short_is_refused_before_and_while_it_is_read(tmp_path: Path)
         pieces = reading.chunks(4096)
         next(pieces)
         os.truncate(tmp_path / "slot-0.safetensors", 10_000)
-        with pytest.raises(SlotDamaged, match="ends at byte"):
+        with pytest.raises(SlotDamaged, match="ends at byte 10000,"):
             list(pieces)
         with pytest.raises(SlotDamaged, match="mapped"):
             _ = reading.data
@@ -272,6 +286,8 @@ def test_a_private_part_over_its_limit_is_neither_written_nor_read(tmp_path: Pat
     with pytest.raises(PrivateStateTooLarge, match="step 1 has 11 bytes, over its limit of 10"):
         arena.write_private(1, b"x" * 11, limit=10)
     assert arena.private_steps() == ()
+    arena.write_private(1, b"x" * 10, limit=10)
+    assert arena.read_private(1, limit=10) == b"x" * 10
     arena.write_private(1, b"x" * 11)
     assert arena.read_private(1, limit=11) == b"x" * 11
     with pytest.raises(SlotDamaged, match="larger than 10 bytes"):

@@ -8,7 +8,7 @@ import pytest
 from safetensors import safe_open
 
 import builders_arena as build
-from checkpointheal.arena import Arena
+from checkpointheal.arena import Arena, header
 from checkpointheal.errors import ArenaDoesNotFit, Misuse, NoArena, NotSealed, SlotDamaged
 
 # Python 3.12 warns that a child of a process with threads may deadlock; these children run a few lines and die.
@@ -206,6 +206,30 @@ def test_a_region_of_a_dtype_that_safetensors_does_not_know_is_bytes(tmp_path: P
     build.commit(build.an_arena(tmp_path, schema), schema, 2)
     with safe_open(tmp_path / "slot-0.safetensors", framework="numpy") as file:
         assert file.get_tensor("region.0000").tobytes() == build.pattern(schema, 2)
+
+
+def test_a_region_that_is_no_whole_number_of_elements_is_bytes(tmp_path: Path) -> None:
+    schema = build.a_schema(10, dtype="U8")
+    odd = schema.regions.model_copy(update={"dtypes": ("F32",)})
+    schema = schema.model_copy(update={"regions": odd})
+    build.commit(build.an_arena(tmp_path, schema), schema, 2)
+    with safe_open(tmp_path / "slot-0.safetensors", framework="numpy") as file:
+        assert file.get_tensor("region.0000").tobytes() == build.pattern(schema, 2)
+
+
+def test_a_header_that_safetensors_would_not_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = build.a_schema(*range(1, 100))
+    monkeypatch.setattr(header, "HEADER_LIMIT", Arena.slot_bytes(schema) - schema.data_bytes)
+    assert Arena.slot_bytes(schema)
+    monkeypatch.setattr(header, "HEADER_LIMIT", header.HEADER_LIMIT - 1)
+    with pytest.raises(Misuse, match="merge tensors"):
+        Arena.slot_bytes(schema)
+
+
+def test_where_no_directory_can_be_made_the_error_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NoArena, match="no arena can be made at"):
+        Arena.create(tmp_path / "file" / "arena")
 
 
 def test_a_schema_whose_regions_reach_past_its_data_section_is_refused() -> None:

@@ -76,9 +76,11 @@ def test_only_the_tensors_of_the_state_are_filled_where_they_lie() -> None:
 
 def test_where_nothing_that_lacks_can_be_nan_everything_that_can_is() -> None:
     state = {"w": torch.zeros(4), "n": torch.zeros(4, dtype=torch.int32), "h": torch.zeros(4, dtype=torch.bfloat16)}
+    state["q"] = torch.zeros(4, dtype=torch.uint8).view(torch.float8_e5m2)
     spoiled(state, (1, 0, 16))
     assert all(are_nan(state["w"]))
     assert all(are_nan(state["h"]))
+    assert all(are_nan(state["q"]))
     assert not state["n"].any()
 
 

@@ -79,6 +79,13 @@ def test_who_is_idle_takes_over_what_a_silent_donor_owes_and_the_first_copy_coun
     assert pool.ask(2, 99) == ()
 
 
+def test_who_had_nothing_to_do_for_long_is_not_slow_for_it() -> None:
+    pool = a_pool(2, 1, 2, run=1)
+    assert (pool.ask(1, 0), pool.ask(2, 100)) == ((0,), (1,))
+    assert pool.arrive(2, 1, True, 101)
+    assert pool.ask(2, 101) == (0,), "what the other one owes for 101 seconds it brings within one"
+
+
 def test_of_a_slow_donor_the_last_chunks_are_taken_over_first() -> None:
     pool = a_pool(8, 1, 2, run=1)
     for _ in range(3):
