@@ -87,7 +87,7 @@ class UnsupportedLeaf(Misuse):
 
     def __init__(self, path: str, kind: str, remedy: str = REMEDY) -> None:
         super().__init__(f"{path or 'the state itself'} is a {kind}, which cannot cross: {remedy}")
-        self.path, self.kind = path, kind
+        self.path, self.kind, self.remedy = path, kind, remedy
 
 
 class UnknownClass(Misuse):
@@ -107,10 +107,11 @@ class SchemaDiffers(Misuse):
 
     SHOWN = 8
 
-    def __init__(self, differences: Sequence[Difference]) -> None:
+    def __init__(self, differences: Sequence[Difference], remedy: str = "") -> None:
         shown = "; ".join(str(difference) for difference in differences[: self.SHOWN])
         more = f"; and {len(differences) - self.SHOWN} more" if len(differences) > self.SHOWN else ""
-        super().__init__(f"the offered state does not fit its target: {shown}{more}")
+        helps = f": {remedy}" if remedy else ""
+        super().__init__(f"the offered state does not fit its target: {shown}{more}{helps}")
         self.differences = tuple(differences)
 
 

@@ -232,8 +232,28 @@ def test_a_key_with_half_a_surrogate_pair_is_named_in_words_that_can_be_written(
 def test_a_nest_without_end_is_refused():
     endless: list = []
     endless.append(endless)
-    with pytest.raises(UnsupportedLeaf, match="nested too deeply"):
+    with pytest.raises(UnsupportedLeaf, match=r"^a\.0\.0\.0… is a container nested too deeply.*does it hold itself\?$"):
         describe({"a": endless})
+
+
+def quantised():
+    return torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)
+
+
+HELPS = {
+    "sparse": (lambda: torch.eye(3).to_sparse(), r"give its to_dense\(\)"),
+    "quantised": (quantised, r"give its dequantize\(\)"),
+    "meta": (lambda: torch.empty(3, device="meta"), r"call to_empty\(\) on its module"),
+    "lazy": (torch.nn.parameter.UninitializedParameter, "by its module's first forward: run one before"),
+    "a lazy buffer": (torch.nn.parameter.UninitializedBuffer, "by its module's first forward: run one before"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+@pytest.mark.parametrize(("make", "helps"), HELPS.values(), ids=HELPS)
+def test_a_tensor_that_cannot_cross_is_told_with_what_makes_it_one_that_can(make, helps):
+    with pytest.raises(UnsupportedLeaf, match=rf"^a\.w is .*, which cannot cross: .*{helps}"):
+        describe({"a": {"w": make()}})
 
 
 def test_parameters_and_their_need_of_gradients_are_told():

@@ -74,7 +74,7 @@ def test_parameters_and_ties_among_many_stay_what_they_are():
 
 def test_a_name_that_differs_inside_a_run_is_told_by_itself():
     offered, target = describe(ALIKE).schema, describe({**ALIKE, "b": torch.ones(1)}).schema
-    assert [str(each) for each in compare(offered, target)] == ["b: missing is not there, here a tensor"]
+    assert [str(each) for each in compare(offered, target)] == ["b is not in the offered state and is a tensor here"]
     target = describe({**dict(list(ALIKE.items())[:19]), "layers.19.weight": 3}).schema
     assert {each.path for each in compare(offered, target)} == {"layers.19.weight"}
 

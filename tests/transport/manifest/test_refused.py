@@ -234,13 +234,13 @@ def other(**changes):
 
 
 DIFFERENCES = {
-    "missing": ({"extra": torch.ones(1)}, "extra: missing is not there, here a tensor"),
+    "missing": ({"extra": torch.ones(1)}, "extra is not in the offered state and is a tensor here"),
     "dtype": ({"b": torch.ones(3)}, "b: dtype is bfloat16, here float32"),
     "shape": ({"b": torch.ones(4, dtype=torch.bfloat16)}, "b: shape is (3,), here (4,)"),
     "stride": ({"w": WEIGHT.t().contiguous().t(), "v": STATE["v"]}, "w: stride is (6, 1), here (1, 4)"),
     "tie": ({"v": WEIGHT[1].clone()}, "v: tie is with v, w, here alone"),
     "tie elsewhere": ({"v": WEIGHT[2]}, "v: tie is with v, w, here with v, w"),
-    "value": ({"more": [1.5]}, "more.1: unexpected is a value, here not there"),
+    "value": ({"more": [1.5]}, "more.1 is a value in the offered state and is not here"),
     "container": ({"more": (1.5, None)}, "more: container is a list, here a tuple"),
 }
 

@@ -89,9 +89,17 @@ DIFFERENCES: dict[str, tuple[Any, Any, str]] = {
     "dtype": ({"w": W}, {"w": torch.zeros(8, dtype=torch.bfloat16)}, "w: dtype is float32, here bfloat16"),
     "shape": ({"w": W}, {"w": torch.zeros(9)}, r"w: shape is \(8,\), here \(9,\)"),
     "stride": ({"w": torch.ones(4, 4)}, {"w": torch.zeros(4, 4).T}, r"w: stride is \(4, 1\), here \(1, 4\)"),
-    "a missing key": ({"w": W}, {"w": torch.zeros(8), "b": torch.zeros(2)}, "b: missing is not there, here a tensor"),
-    "an extra key": ({"w": W, "b": W.clone()}, {"w": torch.zeros(8)}, "b: unexpected is a tensor, here not there"),
-    "a missing value": ({"w": W}, {"w": torch.zeros(8), "lr": 1}, "lr: missing is not there, here a value"),
+    "a missing key": (
+        {"w": W},
+        {"w": torch.zeros(8), "b": torch.zeros(2)},
+        "b is not in the offered state and is a tensor here",
+    ),
+    "an extra key": (
+        {"w": W, "b": W.clone()},
+        {"w": torch.zeros(8)},
+        "b is a tensor in the offered state and is not here",
+    ),
+    "a missing value": ({"w": W}, {"w": torch.zeros(8), "lr": 1}, "lr is not in the offered state and is a value here"),
     "a tie": ({"w": TIED, "v": TIED}, {"w": torch.zeros(8), "v": torch.zeros(8)}, "tie is with v, w, here alone"),
     "no tie": ({"w": W, "v": W.clone()}, dict.fromkeys(("w", "v"), torch.zeros(8)), "tie is alone, here with v, w"),
     "a part of a tie": (
@@ -119,7 +127,7 @@ DIFFERENCES: dict[str, tuple[Any, Any, str]] = {
     "a tensor where a value is": (
         {"w": W, "n": torch.ones(1)},
         {"w": torch.zeros(8), "n": 1},
-        "n: unexpected is a tensor",
+        "n is a tensor in the offered state",
     ),
     "a deeper container": (
         {"w": [[W], [{}]]},

@@ -31,10 +31,10 @@ def test_missing_names_keep_the_targets_value_and_extra_ones_are_skipped() -> No
     assert build.same(received, {"w": torch.ones(3), "only": torch.full((2,), 7.0), "lr": 0.1, "kept": "mine"})
     assert received["w"] is target["w"]
     assert differences == [
-        "only: missing is not there, here a tensor",
-        "extra: unexpected is a tensor, here not there",
-        "kept: missing is not there, here a value",
-        "new: unexpected is a value, here not there",
+        "only is not in the offered state and is a tensor here",
+        "extra is a tensor in the offered state and is not here",
+        "kept is not in the offered state and is a value here",
+        "new is a value in the offered state and is not here",
     ]
 
 

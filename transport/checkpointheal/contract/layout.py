@@ -189,6 +189,10 @@ class Difference(Frozen):
     target: str
 
     def __str__(self) -> str:
+        if self.what == "missing":
+            return f"{self.path} is not in the offered state and is {self.target} here"
+        if self.what == "unexpected":
+            return f"{self.path} is {self.offered} in the offered state and is not here"
         return f"{self.path}: {self.what} is {self.offered}, here {self.target}"
 
 

@@ -115,7 +115,7 @@ def _number(seen: Seen, path: str, tensor: torch.Tensor) -> int:
 def _local(path: str, tensor: torch.Tensor) -> torch.Tensor:
     local = wholes.local_of(tensor)
     if local.layout != torch.strided or local.is_meta or local.is_quantized or local.dtype not in ELEMENTS:
-        raise UnsupportedLeaf(path, wholes.told(local))
+        raise _unfit(path, local, wholes.told(local))
     if local.is_conj() or local.is_neg():
         # Its memory holds other numbers than it shows.
         raise UnsupportedLeaf(
@@ -126,9 +126,14 @@ def _local(path: str, tensor: torch.Tensor) -> torch.Tensor:
 
 def _refusal(path: str, tensor: torch.Tensor, error: RuntimeError) -> UnsupportedLeaf:
     if tensor.layout != torch.strided:
-        return UnsupportedLeaf(path, wholes.told(tensor))
+        return _unfit(path, tensor, wholes.told(tensor))
     told = str(error)[:80] if tensor.is_nested else "it has no memory"
-    return UnsupportedLeaf(path, f"{wholes.told(tensor)} ({told})")
+    return _unfit(path, tensor, f"{wholes.told(tensor)} ({told})")
+
+
+def _unfit(path: str, tensor: torch.Tensor, told: str) -> UnsupportedLeaf:
+    """No class is to be registered for torch's own tensor."""
+    return UnsupportedLeaf(path, told, wholes.helps(tensor) or UnsupportedLeaf.REMEDY)
 
 
 def _kind(tensor: torch.Tensor) -> Kind:

@@ -4,7 +4,7 @@ Tensors are views into the given memory: nothing is copied, unless asked for; wh
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -32,14 +32,45 @@ def rebuild(schema: Schema, values: Sequence[JsonValue], data: Data, known: Know
     return grow(schema.tree, Giver(_views(schema, data), [plain.decode(value) for value in values], known))
 
 
-def remake(schema: Schema, values: Sequence[JsonValue], data: Data) -> Any:
-    """The same in new memory, one storage for each region: a state dict that is described as the one it came from."""
+def remake(
+    schema: Schema,
+    values: Sequence[JsonValue],
+    data: Data,
+    known: Known = _NOBODY,
+    names: Collection[str] | None = None,
+) -> Any:
+    """The same in new memory, one storage for each region: a state dict that is described as the one it came from.
+
+    `names`: of its outermost keys these alone, and no memory for the others.
+    """
     check(schema, len(values))
-    section = _section(schema, data)
-    sizes = zip(schema.regions.offsets, schema.regions.nbytes, strict=True)
-    memories = [section[offset : offset + nbytes].clone() for offset, nbytes in sizes]
-    tensors = [_view(entry, memories[entry.region], entry.offset) for entry in schema.each_tensor]
-    return grow(schema.tree, Giver(tensors, [plain.decode(value) for value in values], _NOBODY))
+    tree = schema.tree if names is None else _of_names(schema.tree, names)
+    return grow(tree, _Anew(schema, _section(schema, data), [plain.decode(value) for value in values], known))
+
+
+def _of_names(tree: Any, names: Collection[str]) -> JsonValue:
+    """Of a mapping, what stands under these keys."""
+    ((tag, pairs),) = tree.items()
+    return {tag: [pair for pair in pairs if isinstance(pair[0], str) and pair[0] in names]}
+
+
+class _Anew(Giver):
+    """Tensors in memory that is made when the first of its region is asked for."""
+
+    def __init__(self, schema: Schema, section: torch.Tensor, plain: Sequence[Any], known: Known) -> None:
+        super().__init__(schema.each_tensor, plain, known)
+        self._regions, self._section = schema.regions, section
+        self._memories: dict[int, torch.Tensor] = {}
+
+    def tensor(self, index: int) -> Any:
+        entry = self._tensors[index]
+        if entry.region not in self._memories:
+            offset, nbytes = self._regions.offsets[entry.region], self._regions.nbytes[entry.region]
+            self._memories[entry.region] = self._section[offset : offset + nbytes].clone()
+        return _view(entry, self._memories[entry.region], entry.offset)
+
+    def run(self, first: int, count: int) -> Sequence[Any]:
+        return [self.tensor(first + at) for at in range(len(super().run(first, count)))]
 
 
 def glance(schema: Schema, values: Sequence[JsonValue], data: Data) -> Any:

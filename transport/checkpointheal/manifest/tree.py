@@ -45,7 +45,11 @@ class Leaves:
 def plant(node: object, leaves: Leaves, path: str = "", depth: int = 0) -> JsonValue:
     """The tree of `node`; leaves go to `leaves`. Raises UnsupportedLeaf that names path and type."""
     if depth > DEPTH_LIMIT:
-        raise UnsupportedLeaf(path, "container nested too deeply", f"{DEPTH_LIMIT} levels are the limit")
+        raise UnsupportedLeaf(
+            _beginning(path),
+            "container nested too deeply",
+            f"{DEPTH_LIMIT} levels are the limit; does it hold itself?",
+        )
     if isinstance(node, torch.Tensor):
         return _plant_tensor(node, leaves, path, depth)
     if isinstance(node, dict) and type(node) in _MAPPINGS:
@@ -54,6 +58,12 @@ def plant(node: object, leaves: Leaves, path: str = "", depth: int = 0) -> JsonV
         return {_SEQUENCES[type(node)]: _plant_sequence(node, leaves, path, depth)}
     codec = None if values.is_plain(node) else classes.codec_of(node)
     return _plant_value(node, leaves, path) if codec is None else _plant_object(node, codec, leaves, path, depth)
+
+
+def _beginning(path: str) -> str:
+    """Of a path that is as long as its nest is deep."""
+    keys = path.split(".")
+    return ".".join(keys[:4]) + "…"
 
 
 def _plant_mapping(node: Mapping[Any, Any], leaves: Leaves, path: str, depth: int) -> list[JsonValue]:
@@ -140,7 +150,7 @@ def _plant_tensor(tensor: torch.Tensor, leaves: Leaves, path: str, depth: int) -
     else:
         codec = classes.codec_of(tensor)
         if codec is None:
-            raise UnsupportedLeaf(path, wholes.told(tensor))
+            raise UnsupportedLeaf(path, wholes.told(tensor), wholes.helps(tensor) or UnsupportedLeaf.REMEDY)
         if codec.take_apart:
             return _plant_object(tensor, codec, leaves, path, depth)
         planted = _plant_wrapper(tensor, codec, leaves, path, depth)

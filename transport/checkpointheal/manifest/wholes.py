@@ -93,5 +93,16 @@ def told(tensor: torch.Tensor) -> str:
     return f"{type(tensor).__name__} of {tensor.layout} {tensor.dtype} on {tensor.device}"
 
 
+def helps(tensor: torch.Tensor) -> str | None:
+    """What makes it one that can cross; None where nothing is known that does."""
+    if torch.nn.parameter.is_lazy(tensor):
+        return "it is made by its module's first forward: run one before"
+    if tensor.is_meta:
+        return "it has no memory yet: call to_empty() on its module, or leave it out"
+    if tensor.is_quantized:
+        return "give its dequantize(), or its parts"
+    return None if tensor.layout == torch.strided else "give its to_dense(), or its indices and values"
+
+
 def _place(shard: Any) -> ShardPlace:
     return ShardPlace(offsets=shard.shard_offsets, sizes=shard.shard_sizes, holder=str(shard.placement))
