@@ -7,7 +7,8 @@ from torch import nn
 from checkpointheal.errors import SchemaDiffers
 from checkpointheal.integrations.fsdp2 import Shards
 from checkpointheal.manifest import describe, write_out
-from checkpointheal.trainer.apply import Given, apply
+from checkpointheal.trainer.apply import apply
+from checkpointheal.trainer.forming import Given
 from checkpointheal.trainer.parts import declare
 
 

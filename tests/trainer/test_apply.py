@@ -12,7 +12,8 @@ from checkpointheal import digest
 from checkpointheal.errors import AppliedStateDiffers, SchemaDiffers
 from checkpointheal.manifest import describe, write_out
 from checkpointheal.trainer import apply as applying
-from checkpointheal.trainer.apply import Given, apply, state_digest
+from checkpointheal.trainer.apply import apply, state_digest
+from checkpointheal.trainer.forming import Given
 from checkpointheal.trainer.parts import declare
 
 
@@ -134,9 +135,9 @@ def test_objects_that_are_loaded_hold_none_of_the_given_memory():
 
 
 def test_a_state_that_does_not_fit_changes_nothing():
-    box = Box({"w": torch.zeros(3), "v": torch.zeros(2)})
-    with pytest.raises(SchemaDiffers, match=r"box\.v: shape is \(4,\), here \(2,\)"):
-        apply(declare({"box": box}, {}), given(box=Box({"w": torch.ones(3), "v": torch.ones(4)})))
+    box, model = Box({"w": torch.zeros(3)}), nn.Linear(1, 2)
+    with pytest.raises(SchemaDiffers, match=r"model\.bias: shape is \(4,\), here \(2,\)"):
+        apply(declare({"box": box, "model": model}, {}), given(box=Box({"w": torch.ones(3)}), model=nn.Linear(1, 4)))
     assert not box.held["w"].any()
 
 
@@ -176,20 +177,86 @@ def test_a_module_that_would_change_a_state_of_an_older_version_is_told_that_it_
     assert (target.extra, target.eps.tolist()) == (5, [0.5])
 
 
-def test_an_optimizer_whose_state_cannot_be_made_beforehand_is_refused_by_name():
-    model, fresh = nn.Linear(2, 2), nn.Linear(2, 2)
-    used = torch.optim.LBFGS(model.parameters())
+def trained_by_lbfgs(model):
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=3)
 
     def closure():
-        used.zero_grad()
-        loss = model(torch.ones(1, 2)).square().sum()
+        optimizer.zero_grad()
+        loss = (model(torch.ones(1, 2)) - 3).square().sum()
         loss.backward()
         return loss
 
-    used.step(closure)
-    target = torch.optim.LBFGS(fresh.parameters())
-    with pytest.raises(SchemaDiffers, match=r"optimizer\.state\.0\.al"):
+    for _ in range(3):
+        optimizer.step(closure)
+    return optimizer
+
+
+def test_an_optimizer_whose_state_cannot_be_made_beforehand_takes_it_by_its_own_loading():
+    generation = given(optimizer=trained_by_lbfgs(nn.Linear(2, 2)))
+    for target in (torch.optim.LBFGS(nn.Linear(2, 2).parameters()), trained_by_lbfgs(nn.Linear(2, 2))):
+        assert apply(declare({"optimizer": target}, {}), generation) == digest_of(generation)
+
+
+def test_an_optimizer_of_other_groups_is_refused_and_not_loaded():
+    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+    used = torch.optim.SGD(first.parameters(), lr=0.1)
+    used.add_param_group({"params": [nn.Parameter(torch.ones(1))]})
+    target = torch.optim.SGD(second.parameters(), lr=0.2)
+    with pytest.raises(SchemaDiffers, match=r"optimizer\.param_groups\.1\.lr.*: make the parts as they were"):
         apply(declare({"optimizer": target}, {}), given(optimizer=used))
+    assert target.param_groups[0]["lr"] == 0.2
+
+
+def test_parts_whose_names_have_dots_are_told_apart():
+    generation = given(**{"box.0": Box({"n": 1, "w": torch.ones(2)}), "box.1": Box({"n": 2, "w": torch.ones(3)})})
+    boxes = {f"box.{at}": Box({"n": 0, "w": torch.zeros(at + 2)}, give=copies) for at in range(2)}
+    assert apply(declare(boxes, {}), generation) == digest_of(generation)
+    assert [box.held["n"] for box in boxes.values()] == [1, 2]
+
+
+FORMS = {
+    "a longer list": ([1.5, 2.5], []),
+    "a shorter list": ([1.5], [2.5] * 9),
+    "a list of tensors": ([torch.ones(2)] * 9, []),
+    "a deque": (deque([1.5], maxlen=4), deque(maxlen=4)),
+    "a longer tensor": (torch.ones(5), torch.zeros(0)),
+    "a tensor for nothing": (torch.ones(5), None),
+    "another dtype": (torch.ones(2, dtype=torch.float64), torch.zeros(2)),
+    "another stride": (torch.arange(24.0).view(4, 6)[:, ::2], torch.zeros(4, 3)),
+    "more keys": ({"b": 1, "c.d": 2}, {"b": 0}),
+}
+
+
+@pytest.mark.parametrize(("held", "made"), FORMS.values(), ids=FORMS)
+def test_a_part_of_the_user_s_takes_another_form_while_weights_are_written_where_they_lie(held, made):
+    model, box = nn.Linear(2, 2), Box({"x": made})
+    before = [each.data_ptr() for each in model.parameters()]
+    generation = given(model=(source := nn.Linear(2, 2)), box=Box({"x": held}))
+    assert apply(declare({"model": model, "box": box}, {}), generation) == digest_of(generation)
+    assert [each.data_ptr() for each in model.parameters()] == before
+    assert torch.equal(model.weight, source.weight)
+    generation.data[:] = bytes(len(generation.data))
+    assert state_digest(describe({"box": box.held})) == state_digest(describe({"box": {"x": held}}))
+
+
+def refuses(box, state):
+    raise KeyError("x")
+
+
+@pytest.mark.parametrize("take", [refuses, lambda box, state: None], ids=["raises", "takes nothing"])
+def test_a_part_that_cannot_take_the_other_form_is_named_and_no_weight_is_written(take):
+    model, box = nn.Linear(2, 2), Box({"x": [1.5]}, take=take)
+    before = model.weight.clone()
+    with pytest.raises(SchemaDiffers, match=r"box\.x\.1 is a value in the offered state and is not here"):
+        apply(declare({"model": model, "box": box}, {}), given(model=nn.Linear(2, 2), box=Box({"x": [1.5, 2.5]})))
+    assert torch.equal(model.weight, before)
+
+
+def test_no_part_is_loaded_where_a_module_s_form_differs():
+    box = Box({"x": []})
+    with pytest.raises(SchemaDiffers, match=r"model\.weight: shape is"):
+        apply(declare({"model": nn.Linear(2, 2), "box": box}, {}), given(model=nn.Linear(2, 3), box=Box({"x": [1.5]})))
+    assert box.held == {"x": []}
 
 
 class Nested(torch.optim.Optimizer):

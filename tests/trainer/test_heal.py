@@ -551,6 +551,39 @@ def test_a_leaf_that_cannot_cross_is_named_at_the_first_commit(attach, agent):
         heal.commit(1)
 
 
+def test_a_private_part_that_becomes_a_number_in_a_later_step_is_kept(attach, agent, caplog):
+    class Count(Sampler):
+        def state_dict(self):
+            return self.position if self.position == 2 else {"position": self.position}
+
+        def load_state_dict(self, state):
+            self.position = state
+
+    training = Training()
+    training.data = Count()
+    heal = attach(training)
+    heal.restore()
+    train(heal, training, 0, 2)
+    assert not warnings_of(caplog)
+    agent.names(agent.slot_of(step=2))
+    training.data = Count()
+    assert attach(training).restore() == 2
+    assert training.data.position == 2
+
+
+def test_a_private_leaf_that_cannot_cross_is_named_as_one(attach, agent):
+    class Odd(Sampler):
+        def state_dict(self):
+            return {"seen": {1}}
+
+    training = Training()
+    training.data = Odd()
+    heal = attach(training)
+    heal.restore()
+    with pytest.raises(UnsupportedLeaf, match=r"^private part data\.seen is a set, which cannot cross"):
+        heal.commit(1)
+
+
 def test_text_that_cannot_cross_in_a_later_step_is_said_once_and_training_goes_on(attach, agent, caplog):
     training = Training()
     heal = attach(training)
@@ -561,7 +594,10 @@ def test_text_that_cannot_cross_in_a_later_step_is_said_once_and_training_goes_o
     assert heal.commit(3)
     training.data.position = 3
     train(heal, training, 3, 4)
-    assert len([each for each in warnings_of(caplog) if "not protected: parts.data.position is a text" in each]) == 1
+    assert (
+        len([each for each in warnings_of(caplog) if "not protected: private part data.position is a text" in each])
+        == 1
+    )
     assert agent.slot_of(step=4) is not None
 
 

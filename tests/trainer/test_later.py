@@ -6,7 +6,8 @@ from torch import nn
 
 from checkpointheal.errors import AppliedStateDiffers, Misuse
 from checkpointheal.manifest import describe, write_out
-from checkpointheal.trainer.apply import Given, apply, state_digest
+from checkpointheal.trainer.apply import apply, state_digest
+from checkpointheal.trainer.forming import Given
 from checkpointheal.trainer.later import Later
 from checkpointheal.trainer.parts import declare
 

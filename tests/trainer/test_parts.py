@@ -1,6 +1,7 @@
 """What is replicated, what is private, and what is no state at all."""
 
 import random
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -146,3 +147,22 @@ def test_a_generator_that_travelled_is_given_a_tensor_that_torch_can_read():
     later = declare({"model": nn.Linear(1, 1)}, {"data": (draws := Draws(2))})
     later.put_back_private(unpack(kept))
     assert torch.equal(draws.generator.get_state(), Draws(1).generator.get_state())
+
+
+class Held:
+    def __init__(self, held) -> None:
+        self.held = held
+
+    def state_dict(self):
+        return self.held
+
+    def load_state_dict(self, state):
+        self.held = state
+
+
+@pytest.mark.parametrize("held", [7, [1, 2], (1, "x"), None, MappingProxyType({"n": 1})], ids=repr)
+def test_a_private_part_s_state_need_be_no_mapping(held):
+    kept = pack(declare({"model": nn.Linear(1, 1)}, {"count": Held(held)}).private_state())
+    later = declare({"model": nn.Linear(1, 1)}, {"count": (fresh := Held(0))})
+    later.put_back_private(unpack(kept))
+    assert fresh.held == held

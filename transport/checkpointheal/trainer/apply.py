@@ -6,56 +6,44 @@ the bytes came from.
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from pydantic import JsonValue
 from torch.optim import Optimizer
 
 from checkpointheal import digest
 from checkpointheal.contract.base import Digest
-from checkpointheal.contract.layout import Schema
-from checkpointheal.errors import SchemaDiffers
 from checkpointheal.manifest import Described, around, compare, describe, glance, rebuild, remake, values, write_into
 from checkpointheal.manifest.rebuild import as_bytes
 from checkpointheal.trainer.exact import differing, other_values, require_form, require_none
+from checkpointheal.trainer.forming import Given, form, owners
 from checkpointheal.trainer.later import Later
 from checkpointheal.trainer.materialise import materialise
 from checkpointheal.trainer.owning import own_tensors
 from checkpointheal.trainer.parts import Parts, Stateful
 
 
-@dataclass(frozen=True)
-class Given:
-    """A generation's contents, which the live objects are to hold."""
-
-    schema: Schema
-    values: Sequence[JsonValue]
-    data: memoryview
-
-
 def apply(parts: Parts, given: Given) -> Digest:
     """Load the data section into the live objects; returns their state digest afterwards.
 
-    Raises SchemaDiffers, by name and before anything is written, where the objects cannot hold it, and
+    Raises SchemaDiffers, by name and before any module is written, where the objects cannot hold it, and
     AppliedStateDiffers where they do not hold it afterwards.
     """
     _materialise(parts, given)
     live = describe(parts.replicated_state())
     if differences := compare(given.schema, live.schema):
-        raise SchemaDiffers(differences)
+        live = form(parts, given, live, differences)
     offered = rebuild(given.schema, given.values, given.data, live.leaves.known)
     write_into(live, given.data)
     if others := other_values(given.schema, given.values, live):
         filled = around(live, given.schema.tree, [values.decode(value) for value in given.values])
-        for name in _owners(parts, others):
+        for name in owners(parts, others):
             _load_values(parts.replicated[name], offered[name], filled[name])
     wrong, applied = _read_back(parts, given)
     if wrong:
         # An object may answer state_dict() with copies: only its own load_state_dict() reaches what it really holds.
-        for name in _owners(parts, wrong):
+        for name in owners(parts, wrong):
             _load(parts.replicated[name], offered[name])
         wrong, applied = _read_back(parts, given)
         require_none(wrong, "after load_state_dict() this is not what was given")
@@ -98,12 +86,6 @@ def _read_back(parts: Parts, given: Given) -> tuple[list[str], Digest]:
         return other_values(given.schema, given.values, held), _digest_of(held, chunk_digests)
     regions = (section[each.offset : each.offset + each.nbytes] for each in given.schema.each_region)
     return differing(given.schema, regions, given.values, held), _digest_of(held, chunk_digests)
-
-
-def _owners(parts: Parts, paths: Collection[str]) -> list[str]:
-    """The parts that these leaves belong to."""
-    owners = {path.partition(".")[0] for path in paths}
-    return [name for name in parts.replicated if name in owners]
 
 
 def _load_values(part: Stateful, offered: Mapping[str, Any], filled: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from checkpointheal.trainer.heal import Heal
 from checkpointheal.trainer.launcher import never_meets_again
 from checkpointheal.trainer.parts import declare
 from checkpointheal.trainer.resting import require_optimizer
+from checkpointheal.trainer.scheduled import without_schedule
 from checkpointheal.trainer.settings import TrainerSettings
 
 log = logging.getLogger("checkpointheal")
@@ -21,7 +22,7 @@ _attached: set[str] = set()
 
 
 def attach(
-    *,
+    *unnamed: object,
     private: Mapping[str, Any] | None = None,
     private_limit: int = 1 << 20,
     background: bool = False,
@@ -40,6 +41,11 @@ def attach(
     member is lost. If all trainers are lost at once, so is the state.
     Raises Misuse where a part cannot be kept, AlreadyAttached where this process has attached before.
     """
+    if unnamed:
+        raise Misuse(
+            "attach() was given a part without its name: give each by name, as in attach(model=model, "
+            "optimizer=optimizer)"
+        )
     parts = declare(replicated, private or {})
     if private_limit > PRIVATE_AT_MOST:
         raise Misuse(
@@ -59,6 +65,12 @@ def attach(
             "this process is attached already: call attach() once, and pass the Heal that it returned"
         )
     heal = Heal(parts, settings)
+    if (forgotten := without_schedule(parts)) is not None:
+        log.warning(
+            "checkpointheal: %s has a schedule of its learning rate, and no part that attach() was given is that "
+            "schedule: it would begin anew in a healed trainer; name it, as in attach(schedule=schedule)",
+            forgotten,
+        )
     if arena is not None:
         _attached.add(arena)
         if (wrong := never_meets_again(os.environ)) is not None:

@@ -29,6 +29,7 @@ from checkpointheal.trainer.groups import groups, process_group
 from checkpointheal.trainer.keeping import LOCK_PATIENCE, Keeping
 from checkpointheal.trainer.line import Line
 from checkpointheal.trainer.membership import Membership
+from checkpointheal.trainer.odd_commits import OddCommits
 from checkpointheal.trainer.parts import Parts
 from checkpointheal.trainer.place import Place, as_step
 from checkpointheal.trainer.restoring import Restoring
@@ -51,7 +52,8 @@ class Heal:
         self._parts, self._settings = parts, settings
         self._incarnation = settings.incarnation or uuid.uuid4().hex
         self._place = Place()
-        self._asked = self._told_behind = False
+        self._asked = False
+        self._odd = OddCommits()
         self._line: Line | None = None
         self._membership: Membership | None = None
         if settings.arena is None:
@@ -190,20 +192,17 @@ class Heal:
         if not self._asked:
             raise NotRestored("commit() came before restore(): call restore() once, before the training loop")
         step = as_step(step)
+        if self._line is not None and self._odd.are_of_a_fork():
+            return self._place.reach(step)
         self._place.has_joined.set()
         if self._line is not None:
             self._keeping.settle()
         if self._membership is not None:
             self._membership.may_step(updates=False)
-        if self._place.is_behind(step):
-            self._say_behind_once(step)
-        elif self._place.is_ahead(step):
-            if self._line is not None:
-                self._require_epochs()
-                self._keeping.keep(self._place.epoch, step, self._is_over, Told(loss=loss, grad_norm=grad_norm))
-                if self._membership is not None:
-                    self._membership.leave_together()
-            self._place.step = step  # where that raised, the same step may be committed again
+        if self._place.is_ahead(step):
+            self._keep(step, Told(loss=loss, grad_norm=grad_norm))
+        else:
+            self._look_at(step)
         if self._epoch_now is not None:
             self._epoch_now.require_open()
         elif self._line is not None and self._ending.is_over:
@@ -217,21 +216,27 @@ class Heal:
             self._line.say(Done(), again="done")
             self._keeping.close()
 
+    def _keep(self, step: int, told: Told) -> None:
+        if self._line is not None:
+            self._restoring.first_update.forget()
+            self._require_epochs()
+            self._keeping.keep(self._place.epoch, step, self._is_over, told)
+            if self._membership is not None:
+                self._membership.leave_together()
+        self._place.step = step  # where that raised, the same step may be committed again
+
+    def _look_at(self, step: int) -> None:
+        """Nothing is kept of a step that is there already; but it may be counted wrong."""
+        if self._place.is_behind(step):
+            self._odd.lies_behind(step, self._place.step)
+        elif self._line is not None and self._restoring.first_update.is_behind(step):
+            self._odd.comes_late(step)
+
     def _require_epochs(self) -> None:
         if self._settings.on_demand and self._membership is None:
             raise Misuse(
                 "attach(on_demand=True) is for heal.epochs(): with restore() every survivor's process ends with its "
                 "epoch, and nothing would be left to give"
-            )
-
-    def _say_behind_once(self, step: int) -> None:
-        if not self._told_behind:
-            self._told_behind = True
-            log.warning(
-                "checkpointheal: commit(%d) lies behind step %s, whose state this is: updates are made twice; begin "
-                "the loop at what restore() returned, or at epoch.step",
-                step,
-                self._place.step,
             )
 
     def _hello(self) -> Hello:

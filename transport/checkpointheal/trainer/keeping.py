@@ -15,6 +15,7 @@ from checkpointheal.contract.trainer import Sealed
 from checkpointheal.errors import AlreadyAttached, NoArena
 from checkpointheal.manifest import Described
 from checkpointheal.trainer.background import Background
+from checkpointheal.trainer.forms import Forms
 from checkpointheal.trainer.generation import Generation
 from checkpointheal.trainer.line import Line
 from checkpointheal.trainer.on_demand import Noted, OnDemand
@@ -43,7 +44,8 @@ class Keeping:
         self._has_kept = False
         self._telling = Telling(line)
         room = Room(settings.reserve_budget, line, self._telling)
-        self._placing = Placing(settings, incarnation, room, self._telling)
+        self._forms = Forms(parts)
+        self._placing = Placing(settings, incarnation, room, self._telling, self._forms)
         self._private = PrivateWay(settings.private_limit, line)
         self._resting = Resting(parts)
         self._copies_beside = settings.background
@@ -85,6 +87,10 @@ class Keeping:
             else:
                 self._keep_now(commit)
             self._has_kept = True
+
+    def begins(self) -> None:
+        """The trainer has what it begins with: so would one that takes its place."""
+        self._forms.note()
 
     def hold_updates_up(self) -> None:
         """From now on an update waits for what is copied in the background."""

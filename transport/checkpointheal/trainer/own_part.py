@@ -5,6 +5,8 @@ Must not know the agent.
 """
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from checkpointheal.arena import Arena
 from checkpointheal.errors import BadFrame, BytesDiffer, SlotDamaged, UnknownClass, UnknownVersion
@@ -14,8 +16,11 @@ from checkpointheal.trainer.parts import Parts
 log = logging.getLogger("checkpointheal")
 
 
-def put_back_own_part(parts: Parts, arena: Arena, step: int, beside: int) -> None:
-    """Streams, data position and per-rank buffers, as they were at `step`, for the state of the step `beside`."""
+def put_back_own_part(parts: Parts, arena: Arena, step: int, beside: int) -> Mapping[str, Any]:
+    """Streams, data position and per-rank buffers, as they were at `step`, for the state of the step `beside`.
+
+    Returns what trained then, as `Parts.trained` tells it: nothing where that is not known.
+    """
     if step != beside:
         log.warning(
             "checkpointheal: this rank's private part of step %d is nowhere, and that of step %d stands in for it: "
@@ -35,5 +40,7 @@ def put_back_own_part(parts: Parts, arena: Arena, step: int, beside: int) -> Non
             "begin anew, so the run is restored but not identical",
             step,
         )
-        return
+        return {}
     parts.put_back_private(state)
+    trained = state.get("trained")
+    return trained if isinstance(trained, Mapping) else {}

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from checkpointheal.errors import Misuse
 from checkpointheal.trainer import streams
+from checkpointheal.trainer.mistaken import unfit
 from checkpointheal.trainer.owning import own_tensors
 
 
@@ -47,6 +48,14 @@ class Parts:
         return {name: part for name, part in parts.items() if isinstance(part, Optimizer)}
 
     @property
+    def trained(self) -> dict[str, bytes]:
+        """Of each optimizer's parameters, in its order, whether they train: one byte for each."""
+        return {
+            name: bytes(parameter.requires_grad for group in groups_of(optimizer) for parameter in group["params"])
+            for name, optimizer in self.optimizers.items()
+        }
+
+    @property
     def scalers(self) -> tuple[torch.amp.GradScaler, ...]:
         """Those of torch's kind."""
         parts: Iterable[object] = self.replicated.values()
@@ -76,8 +85,8 @@ class Parts:
     def private_state(self) -> dict[str, Any]:
         """The tree that nobody else has: streams, data position, per-rank buffers."""
         buffers = {name: _only(self.replicated[name].state_dict(), own) for name, own in self.buffers.items()}
-        own_parts = {name: dict(part.state_dict()) for name, part in self.private.items()}
-        return {"streams": streams.capture(), "parts": own_parts, "buffers": buffers}
+        own_parts = {name: _plain(part.state_dict()) for name, part in self.private.items()}
+        return {"streams": streams.capture(), "parts": own_parts, "buffers": buffers, "trained": self.trained}
 
     def put_back_private(self, state: Mapping[str, Any]) -> None:
         """Give each private part its state back; the streams last, because loading may draw from them.
@@ -111,10 +120,44 @@ def declare(replicated: Mapping[str, Any], private: Mapping[str, Any]) -> Parts:
             "attach() was given nothing to protect: name the parts, as in attach(model=model, optimizer=optimizer)"
         )
     for name, part in [*replicated.items(), *private.items()]:
-        if not isinstance(part, Stateful):
-            raise Misuse(f"{name} is a {type(part).__name__} without state_dict() and load_state_dict()")
+        if (wrong := unfit(name, part)) is not None:
+            raise Misuse(wrong)
+    _check_paths(replicated)
     buffers = {name: own for name, part in replicated.items() if (own := keys_of_this_rank(part))}
     return Parts(dict(replicated), dict(private), buffers)
+
+
+def groups_of(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """Somebody's own that is made around another one may have none."""
+    groups: list[dict[str, Any]] = getattr(optimizer, "param_groups", [])
+    return groups
+
+
+def owner_of(path: str, names: Iterable[str]) -> str | None:
+    """The part that a leaf belongs to; of declared names one at most fits."""
+    return next((name for name in names if path == name or path.startswith(f"{name}.")), None)
+
+
+def _check_paths(names: Collection[str]) -> None:
+    """A leaf is told by its path, which begins with its part's name."""
+    if "" in names:
+        raise Misuse("a part has no name: name it, as in attach(model=model)")
+    for name in names:
+        if (other := owner_of(name, [each for each in names if each != name])) is not None:
+            raise Misuse(
+                f"what lies in the parts {other!r} and {name!r} would have the same name: call one of them otherwise"
+            )
+
+
+def as_declared(path: str) -> str:
+    """How the user calls what `private_state` tells by this path."""
+    kind, _, rest = path.partition(".")
+    return {"parts": f"private part {rest}", "buffers": rest}.get(kind, path)
+
+
+def _plain(state: Any) -> Any:
+    """A mapping of whatever kind crosses as a dict."""
+    return dict(state) if isinstance(state, Mapping) else state
 
 
 def keys_of_this_rank(part: object) -> frozenset[str]:

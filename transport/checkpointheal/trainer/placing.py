@@ -14,11 +14,14 @@ from checkpointheal.contract.layout import Schema
 from checkpointheal.contract.seal import Seal
 from checkpointheal.ends import mixed
 from checkpointheal.manifest import Described, describe
+from checkpointheal.trainer.forms import Forms
 from checkpointheal.trainer.generation import Generation, or_abandon
 from checkpointheal.trainer.room import Room
 from checkpointheal.trainer.settings import TrainerSettings
 from checkpointheal.trainer.signals import Told
 from checkpointheal.trainer.unkept import SKIPPED, Telling
+
+CHANGED = "FormChanged"
 
 
 class Commit(NamedTuple):
@@ -34,8 +37,9 @@ class Commit(NamedTuple):
 class Placing:
     """Of one trainer, in this life of it. What finds no place is said."""
 
-    def __init__(self, settings: TrainerSettings, incarnation: str, room: Room, telling: Telling) -> None:
+    def __init__(self, settings: TrainerSettings, incarnation: str, room: Room, telling: Telling, forms: Forms) -> None:
         self._settings, self._incarnation, self._room, self._telling = settings, incarnation, room, telling
+        self._forms = forms
         self._described: Described | None = None
         self._form: _Form | None = None
 
@@ -58,6 +62,12 @@ class Placing:
     def _form_of(self, described: Described) -> "_Form":
         if self._form is None or self._form.schema is not described.schema:
             self._form = _Form(described.schema)
+            if (path := self._forms.changed(described.schema)) is not None:
+                self._telling.once(
+                    CHANGED,
+                    f"{path} has another form than at restore(), which what is newly made cannot take: from now on no "
+                    "lost member can be healed; give it that form before restore(), or keep it in a part of your own",
+                )
         return self._form
 
     def _seal(self, writing: Writing, described: Described, commit: Commit) -> Seal:

@@ -8,9 +8,10 @@ from typing import Any
 
 from checkpointheal.arena import Arena
 from checkpointheal.contract.trainer import PrivateKept, PrivateReady
-from checkpointheal.errors import PrivateStateTooLarge
+from checkpointheal.errors import PrivateStateTooLarge, UnsupportedLeaf
 from checkpointheal.manifest import pack
 from checkpointheal.trainer.line import Line
+from checkpointheal.trainer.parts import as_declared
 
 GRACE = 1.0
 """Seconds that a commit waits, after its copy, for a buddy to have the private part.
@@ -27,7 +28,10 @@ class PrivateWay:
 
     def keep(self, arena: Arena, step: int, own: Mapping[str, Any]) -> str:
         """Into the arena, where it outlives this process; its file. Raises PrivateStateTooLarge."""
-        blob = pack(own)
+        try:
+            blob = pack(own)
+        except UnsupportedLeaf as error:
+            raise UnsupportedLeaf(as_declared(error.path), error.kind, error.remedy) from error
         if len(blob) > self._limit:
             raise PrivateStateTooLarge(
                 f"the private state of this rank is {len(blob)} bytes, over the limit of {self._limit}: name what "

@@ -7,12 +7,16 @@ how an epoch ends.
 import logging
 import os
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from checkpointheal.contract.base import Digest
 from checkpointheal.contract.trainer import Applied, Rejoined, Restored, Unkept, Wait
 from checkpointheal.errors import AgentGone, AppliedStateDiffers, SchemaDiffers, SlotDamaged
-from checkpointheal.trainer.apply import Given, apply
+from checkpointheal.trainer.apply import apply
 from checkpointheal.trainer.asking import ask
+from checkpointheal.trainer.first_update import FirstUpdate
+from checkpointheal.trainer.forming import Given
 from checkpointheal.trainer.keeping import LOCK_PATIENCE, Keeping
 from checkpointheal.trainer.line import Line
 from checkpointheal.trainer.own_part import put_back_own_part
@@ -28,6 +32,7 @@ class Restoring:
     def __init__(self, parts: Parts, line: Line, keeping: Keeping, place: Place) -> None:
         self._parts, self._line, self._keeping, self._place = parts, line, keeping, place
         self._request = 0
+        self.first_update = FirstUpdate(parts)
 
     def ask(self, budget: float, *, goes_on: bool, ever: bool = False) -> Restored | None:
         """The agent's answer; None once the budget, in seconds, is over. `ever`: it never is.
@@ -49,6 +54,7 @@ class Restoring:
         waited = time.monotonic()
         _warn_of_ended(answer)
         held = None if answer.step is None else self._load(answer, answer.step)
+        self._keeping.begins()
         seconds = time.monotonic() - waited
         self._line.say(Applied(epoch=answer.epoch, step=answer.step, seconds=seconds, digest=held), again="applied")
         log.info(
@@ -84,10 +90,13 @@ class Restoring:
             held = apply(self._parts, Given(reading.schema, reading.seal.values, reading.data))
         if answer.state_digest not in (None, held):
             raise SlotDamaged(f"slot {answer.slot} holds state {held}, and {answer.state_digest} was named")
+        trained: Mapping[str, Any] = {}
         if answer.private_begins:
             log.info("checkpointheal: this rank is new in the job: its random streams and data position begin here")
         else:
-            put_back_own_part(self._parts, arena, step if answer.private_step is None else answer.private_step, step)
+            own = step if answer.private_step is None else answer.private_step
+            trained = put_back_own_part(self._parts, arena, own, step)
+        self.first_update.expect(step, trained)
         return held
 
 

@@ -1,0 +1,61 @@
+"""How does a part get the form of a state that was kept, where it has another one now?
+
+By its own loading: a part of the user's that has grown, an optimizer that makes its state as it goes. A module is
+written where it lies, so its form is its maker's business. Must not know what is written afterwards.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from checkpointheal.contract.layout import Difference, Schema
+from checkpointheal.errors import SchemaDiffers
+from checkpointheal.manifest import Described, compare, describe, remake
+from checkpointheal.manifest.classes import UNFIT
+from checkpointheal.trainer.parts import Parts, owner_of
+
+REMEDY = (
+    "make the parts as they were when it was kept, before restore(); what changes its form while it trains is kept in "
+    "a part of your own, with state_dict() and load_state_dict()"
+)
+
+
+@dataclass(frozen=True)
+class Given:
+    """A generation's contents, which the live objects are to hold."""
+
+    schema: Schema
+    values: Sequence[JsonValue]
+    data: memoryview
+
+
+def owners(parts: Parts, paths: Collection[str]) -> list[str]:
+    """The parts that these leaves belong to."""
+    found = {owner_of(path, parts.replicated) for path in paths}
+    return [name for name in parts.replicated if name in found]
+
+
+def form(parts: Parts, given: Given, live: Described, differences: Sequence[Difference]) -> Described:
+    """The live state in the form of the given one. Raises SchemaDiffers where a part cannot have it."""
+    if not all(_may_load(parts, each.path) for each in differences):
+        raise SchemaDiffers(differences, REMEDY)
+    names = owners(parts, [each.path for each in differences])
+    made = remake(given.schema, given.values, given.data, live.leaves.known, names)
+    for name in names:
+        try:
+            parts.replicated[name].load_state_dict(made[name])
+        except UNFIT as error:
+            raise SchemaDiffers(differences, REMEDY) from error
+    formed = describe(parts.replicated_state())
+    if left := compare(given.schema, formed.schema):
+        raise SchemaDiffers(left, REMEDY)
+    return formed
+
+
+def _may_load(parts: Parts, path: str) -> bool:
+    """Of an optimizer its state alone: torch has its groups made, and matched, by whoever makes it."""
+    name = owner_of(path, parts.replicated)
+    if name is None or name in parts.modules:
+        return False
+    return name not in parts.optimizers or path.startswith(f"{name}.state.")
