@@ -1,5 +1,6 @@
 """`checkpointheal local` at a terminal: bad input is one sentence, a Ctrl-C leaves nothing behind."""
 
+import asyncio
 import io
 import os
 import signal
@@ -8,14 +9,17 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 from builders_local import SAFETY, a_trainer, alive
 from builders_run import DEAF, deaf
-from checkpointheal_operator.local import keeper, places
+from checkpointheal_operator.local import bearing, command, keeper, places
 from checkpointheal_operator.local.command import COMMAND_NOT_FOUND, _screen, main, parser, settings_of
 from checkpointheal_operator.local.live import LiveView
+from checkpointheal_operator.local.screen import OperatorLog
+from checkpointheal_operator.local.settings import LocalSettings
 
 READY = 'leave("ready", str(os.getpid())); wait_for("go")'
 STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal(signal.SIGINT, signal.SIG_IGN); " + READY
@@ -86,6 +90,62 @@ def test_a_value_that_is_too_large_is_told_with_its_option(capsys) -> None:
     with pytest.raises(SystemExit):
         main(["--local-ranks", "65", "--", "true"])
     assert "error: --local-ranks: Input should be less than or equal to 64\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (["--replicas", "2049"], "2049 members are asked for, replicas times ranks; a job has 2048 at most"),
+        (["--replicas", "1000", "--ranks", "2"], "2000 members are more than this machine can bear: 8, by 1 cores"),
+    ],
+    ids=["of any job", "of this machine"],
+)
+def test_more_members_than_there_can_be_are_refused_before_anything_starts(
+    said: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command.Machine, "here", lambda: bearing.Machine(1, 10**8))
+    with pytest.raises(SystemExit) as ended:
+        main([*said, "--", "true"])
+    assert ended.value.code == 2
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"checkpointheal local: error: {told}")
+    assert last == "checkpointheal local --help tells what can be said"
+
+
+def test_who_means_it_has_as_many_as_they_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async def trained(settings: LocalSettings, _screen: object, log: OperatorLog) -> int:
+        log.close()
+        return settings.policy.replicas
+
+    monkeypatch.setattr(command, "_train", trained)
+    monkeypatch.setattr(command.Machine, "here", lambda: bearing.Machine(1, 10**8))
+    assert main(["--replicas", "40", "--crowded", "--dir", str(tmp_path), "--", "true"]) == 40
+
+
+class Endless:
+    """A job that is told to end while it is still being opened."""
+
+    closed = False
+
+    async def __aenter__(self) -> Self:
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.closed = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Never entered, never left."""
+
+    def let_fall_back(self) -> None:
+        """Nothing is held."""
+
+
+def test_a_signal_is_heard_while_the_job_is_still_being_opened() -> None:
+    job = Endless()
+    assert asyncio.run(command._until_over(job, print)) == (143, "ended by SIGTERM before anything began")
+    assert job.closed
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ Parses, runs the job, and turns its end, or a signal, into an exit status.
 
 import argparse
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ import sys
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Any, NoReturn, TextIO, cast
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -22,6 +23,7 @@ from checkpointheal.saying import Saying, say
 from checkpointheal_operator.core.decisions import Decision, held_by
 from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.view import JobView
+from checkpointheal_operator.local.bearing import Machine, too_many
 from checkpointheal_operator.local.job import Hooks, LocalJob
 from checkpointheal_operator.local.live import LiveView
 from checkpointheal_operator.local.places import search_path
@@ -47,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = settings_of(asked, command)
     except ValidationError as error:
         parser().error("; ".join(map(_named, error.errors())))
+    if not asked.crowded and (wrong := too_many(asked.replicas * asked.ranks, Machine.here())) is not None:
+        parser().error(wrong)
     screen = _screen(asked)
     try:
         log = OperatorLog(settings.logs, screen.noted)
@@ -59,9 +63,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return asyncio.run(_train(settings, screen, log))
 
 
+class _Parser(argparse.ArgumentParser):
+    """A mistake is one sentence, not lost behind all that could have been said."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n{self.prog} --help tells what can be said\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="checkpointheal local",
         description="Heal a training job of this machine's processes: pods that are lost as a whole, and members in "
         "them, each with its own memory.",
@@ -104,6 +115,7 @@ def parser() -> argparse.ArgumentParser:
         help="whether a member whose private part of the step is nowhere goes on with an earlier one (%(default)s)",
     )
     parser.add_argument("--cold", action="store_true", help="no warm process beside each trainer: less memory")
+    parser.add_argument("--crowded", action="store_true", help="more members than this machine seems to bear")
     parser.add_argument("--plain", action="store_true", help="lines instead of the live view")
     parser.add_argument("-v", "--verbose", action="store_true", help="also say what is waited for")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD", help="the trainer and its arguments")
@@ -185,19 +197,31 @@ async def _until_over(job: LocalJob, noted: Callable[[str], None]) -> tuple[int,
     for number in (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hangs_up else ())):
         asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, job.let_fall_back)
-    async with job:
-        over, told = asyncio.ensure_future(job.wait()), asyncio.ensure_future(signals.get())
-        await asyncio.wait({over, told}, return_when=asyncio.FIRST_COMPLETED)
-        if not told.done():
+    async with contextlib.AsyncExitStack() as stack:
+        told = asyncio.ensure_future(signals.get())
+        entering = asyncio.ensure_future(stack.enter_async_context(job))
+        if await _first_of(entering, told) is told:
+            entering.cancel()
+            await asyncio.wait({entering})
+            return SIGNALLED + told.result(), f"ended by {told.result().name} before anything began"
+        await entering
+        over = asyncio.ensure_future(job.wait())
+        if await _first_of(over, told) is over:
             told.cancel()
             outcome = await over
             return outcome.status, outcome.message
         noted(f"{told.result().name}: the trainers are asked to end; once more, and all is killed")
         leaving, again = asyncio.ensure_future(job.leave()), asyncio.ensure_future(signals.get())
-        await asyncio.wait({leaving, again}, return_when=asyncio.FIRST_COMPLETED)
+        await _first_of(leaving, again)
         for each in (over, leaving, again):
             each.cancel()
         return SIGNALLED + told.result(), f"ended by {told.result().name}"
+
+
+async def _first_of(one: asyncio.Future[Any], other: asyncio.Future[Any]) -> asyncio.Future[Any]:
+    """Which of them is over; the first one where both are."""
+    await asyncio.wait({one, other}, return_when=asyncio.FIRST_COMPLETED)
+    return one if one.done() else other
 
 
 def _positive(text: str) -> int:

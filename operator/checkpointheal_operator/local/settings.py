@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from checkpointheal.contract.base import Count, Frozen, Seconds
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.seats import LocalRanks, Seats, pods_per_replica
-from checkpointheal_operator.core.policy import Policy
+from checkpointheal_operator.core.policy import MOST_MEMBERS, Policy
 from checkpointheal_operator.local.restarts import Limits
 
 
@@ -47,6 +47,9 @@ class LocalSettings(Frozen):
             raise ValueError(
                 f"{self.policy.replicas} replicas of {self.policy.ranks} ranks do not fill pods of {self.local_ranks}"
             )
+        if self.policy.is_too_large:
+            asked = self.policy.replicas * self.policy.ranks
+            raise ValueError(f"{asked} members are asked for, replicas times ranks; a job has {MOST_MEMBERS} at most")
         least = self.policy.min_replicas
         if least is not None and least > self.policy.replicas:
             raise ValueError(
