@@ -8,8 +8,9 @@ from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.seats import Seats, seat_name
 from checkpointheal_operator.core import identity
 from checkpointheal_operator.core.identity import RANKS, Placed, Unplaced, place
-from checkpointheal_operator.core.pod_manifest import Metadata
+from checkpointheal_operator.core.pod_manifest import Metadata, Owner
 from checkpointheal_operator.core.policy import Policy
+from checkpointheal_operator.core.reasons import quoted
 
 JOBSET = {
     "jobset.sigs.k8s.io/jobset-name": "gpt",
@@ -243,7 +244,18 @@ def test_a_jobs_name_that_no_report_can_bear_is_refused_by_name(job: str) -> Non
     assert isinstance(found, Unplaced)
     assert found.reason == "BadAnnotation"
     wanted = "not a name: 253 printable characters at most, without spaces around them"
-    assert found.message == f"{identity.JOB} is {job[:253]!r}, {wanted}"
+    assert found.message == f"{identity.JOB} is {quoted(job)}, {wanted}"
+
+
+@pytest.mark.parametrize("job", ["trainer\n", "a\x1b[2J", "x" * 254])
+@pytest.mark.parametrize("by", ["mark", "controller"])
+def test_a_name_by_others_that_no_report_can_bear_is_refused_too(job: str, by: str) -> None:
+    """Whoever makes a pod by hand writes its owner's name and its controller's marks as they like."""
+    marks = {"batch.kubernetes.io/job-name": job} if by == "mark" else {}
+    owner = Owner(kind="Job", name=job, controller=True)
+    found = place(Metadata(annotations={identity.COMPLETION_INDEX: "0"} | marks, owner_references=(owner,)))
+    assert isinstance(found, Unplaced)
+    assert found.message.startswith(f"the job's name by the pod's marks or controller is {quoted(job)}, not a name")
 
 
 def test_a_jobs_name_may_be_as_long_as_any() -> None:

@@ -16,7 +16,7 @@ from checkpointheal.contract.seats import MOST_SEATS, Seats, divides, pods_per_r
 from checkpointheal_operator.core.annotations import LOCAL_RANKS, PREFIX
 from checkpointheal_operator.core.pod_manifest import Metadata
 from checkpointheal_operator.core.policy import MOST_MEMBERS
-from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.core.reasons import Reason, quoted
 
 JOB, REPLICA, RANK = PREFIX + "job", PREFIX + "replica", PREFIX + "rank"
 RANKS, GROUP_SIZE = PREFIX + "ranks", PREFIX + "group-size"
@@ -147,25 +147,30 @@ def misread(marks: Mapping[str, str]) -> Unplaced | None:
     for key, least in _NUMBERS.items():
         if key in marks and not _is_number(marks[key], least):
             wanted = f"a number, {least} or more"
-            return _unplaced(Reason.BAD_ANNOTATION, key=key, text=repr(marks[key]), wanted=wanted)
-    if not _is_name(job := marks.get(JOB, "")):
-        wanted = f"a name: {LONGEST_NAME} printable characters at most, without spaces around them"
-        return _unplaced(Reason.BAD_ANNOTATION, key=JOB, text=repr(job[:LONGEST_NAME]), wanted=wanted)
-    return _undivided(marks, *members_of(marks))
+            return _unplaced(Reason.BAD_ANNOTATION, key=key, text=quoted(marks[key]), wanted=wanted)
+    return _misnamed(JOB, marks.get(JOB, "")) or _undivided(marks, *members_of(marks))
+
+
+def _misnamed(key: str, job: str) -> Unplaced | None:
+    """Why agents, tokens and certificates cannot bear it as it is."""
+    if job.isprintable() and job == job.strip() and len(job) <= LONGEST_NAME:
+        return None
+    wanted = f"a name: {LONGEST_NAME} printable characters at most, without spaces around them"
+    return _unplaced(Reason.BAD_ANNOTATION, key=key, text=quoted(job), wanted=wanted)
 
 
 def _undivided(marks: Mapping[str, str], ranks: int, local_ranks: int) -> Unplaced | None:
     """Why a pod cannot have so many seats."""
     if local_ranks > MOST_SEATS:
         wanted = f"a number, {MOST_SEATS} at most"
-        return _unplaced(Reason.BAD_ANNOTATION, key=LOCAL_RANKS, text=repr(marks[LOCAL_RANKS]), wanted=wanted)
+        return _unplaced(Reason.BAD_ANNOTATION, key=LOCAL_RANKS, text=quoted(marks[LOCAL_RANKS]), wanted=wanted)
     if not divides(ranks, local_ranks):
         names = {"local_ranks": f"{LOCAL_RANKS} {local_ranks}", "ranks": f"{RANKS} {ranks}"}
         return _unplaced(Reason.LOCAL_RANKS_DO_NOT_DIVIDE, **names)
     blocks = pods_per_replica(ranks, local_ranks)
     if local_ranks > 1 and REPLICA in marks and int(marks.get(RANK, "0")) >= blocks:
         wanted = f"a pod's block of its replica's ranks, which are {blocks} with {RANKS} {ranks}: 0 to {blocks - 1}"
-        return _unplaced(Reason.BAD_ANNOTATION, key=RANK, text=repr(marks[RANK]), wanted=wanted)
+        return _unplaced(Reason.BAD_ANNOTATION, key=RANK, text=quoted(marks[RANK]), wanted=wanted)
     return None
 
 
@@ -193,6 +198,8 @@ def _in_job(metadata: Metadata, source: Source | None, seats: Seats) -> Placed |
     job = marks.get(JOB) or (marks.get(source.job) if source else "") or (owner.name if owner else "")
     if not job:
         return _unplaced(Reason.NO_JOB, job=JOB)
+    if (bad := _misnamed("the job's name by the pod's marks or controller", job)) is not None:
+        return bad
     return Placed(job, seats, "annotations" if REPLICA in marks or source is None else source.name)
 
 
@@ -222,11 +229,6 @@ def _pod(source: Source, marks: Mapping[str, str], ranks: int) -> MemberId | Unp
     if index < ranks and ranks > 1:
         return MemberId(replica=group, rank=index)
     return _unplaced(Reason.GROUP_SIZE_UNKNOWN, source=source.name, size=GROUP_SIZE)
-
-
-def _is_name(text: str) -> bool:
-    """Whether agents, tokens and certificates can bear it as it is."""
-    return text.isprintable() and text == text.strip() and len(text) <= LONGEST_NAME
 
 
 def _is_number(text: str, least: int = 0) -> bool:

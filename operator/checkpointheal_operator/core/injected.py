@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from checkpointheal.contract.base import Count, Frozen
+from checkpointheal.contract.base import Count, Frozen, Sentence
 from checkpointheal_operator.core.reasons import Reason
 
 
@@ -23,14 +23,14 @@ class Note(Frozen):
     """Something that the pod's owner should know though it was injected."""
 
     reason: Reason
-    message: str
+    message: Sentence
 
 
 class Report(Frozen):
     """What the pod is now, for people and for the operator."""
 
     reason: Reason = Field(description="`Injected`, `AlreadyInjected` or `InjectionMended`.")
-    message: str
+    message: Sentence
     job: str
     member: str = Field(
         description="`replica/rank`, counted in pods; variables of the pod's own where a template is rendered."
@@ -59,7 +59,7 @@ class NotInjected(Frozen):
     """Leave the pod as it is."""
 
     reason: Reason
-    message: str
+    message: Sentence
 
     @property
     def warnings(self) -> tuple[str, ...]:

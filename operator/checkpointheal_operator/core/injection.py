@@ -5,15 +5,13 @@ yet. A pod that did not opt in is never touched; injecting twice is injecting on
 is put back. Must not know how the pod came here.
 """
 
-import difflib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import JsonValue, ValidationError
 
-from checkpointheal_operator.core.annotations import PREFIX
 from checkpointheal_operator.core.identity import Placed, Unplaced, place
-from checkpointheal_operator.core.injected import Injection, Note, NotInjected, Operation, Report, note, refuse
+from checkpointheal_operator.core.injected import Injection, NotInjected, Operation, Report, refuse
+from checkpointheal_operator.core.injection_notes import has_room, marker, notes_of, why_no_port
 from checkpointheal_operator.core.injection_parts import (
     AGENT,
     ARENA,
@@ -31,21 +29,11 @@ from checkpointheal_operator.core.injection_parts import (
     variables,
     volumes,
 )
-from checkpointheal_operator.core.injection_settings import (
-    ANNOTATIONS,
-    INJECT,
-    INJECTED,
-    InjectionSettings,
-    Wishes,
-    wishes_of,
-)
+from checkpointheal_operator.core.injection_settings import INJECT, INJECTED, InjectionSettings, Wishes, wishes_of
 from checkpointheal_operator.core.injection_trainer import choose_trainer, is_guaranteed, is_limited, user_of
 from checkpointheal_operator.core.pod_manifest import MIRROR_POD, Container, PodManifest
 from checkpointheal_operator.core.quantities import whole
 from checkpointheal_operator.core.reasons import Reason
-
-LAST_PORT = (1 << 16) - 1
-MESHES = {"istio-proxy": "Istio", "linkerd-proxy": "Linkerd"}
 
 
 def inject(
@@ -108,15 +96,12 @@ def _injection(
     pod: PodManifest, trainer: Container, settings: InjectionSettings, wishes: Wishes, seat: Seat
 ) -> Injection:
     ports = range(settings.port, settings.port + seat.local_ranks)
-    room, notes = _room(pod, trainer, settings, ports), tuple(_notes(pod, settings, ports))
-    marker = json.dumps(
-        {"build": settings.build, "trainer": trainer.name, "notes": [each.reason for each in notes]}, sort_keys=True
-    )
+    room, notes = _room(pod, trainer, settings, ports), tuple(notes_of(pod, settings, ports))
     patch = (
         *_add("/spec/volumes", pod.spec.volumes, volumes(settings, wishes)),
         *_agent(pod, sidecar(settings, wishes, seat, room), seat),
         *_trainer(pod.spec.containers.index(trainer), trainer, seat),
-        *_annotation(pod, marker),
+        *_annotation(pod, marker(settings, trainer.name, notes)),
     )
     reason = _outcome(pod, patch)
     told = {"member": seat.told, "job": seat.job, "trainer": trainer.name, "what": ", ".join(o.path for o in patch)}
@@ -145,41 +130,11 @@ def _room(pod: PodManifest, trainer: Container, settings: InjectionSettings, por
     others = [each for each in pod.spec.everyone() if each.name != AGENT]
     return Room(
         user=user_of(pod, trainer, settings),
-        port=ports[0] if _why_no_port(pod, ports) is None else 0,
+        port=ports[0] if why_no_port(pod, ports) is None else 0,
         guaranteed=is_guaranteed(others),
         limited=frozenset(resource for resource in (CPU, DISK) if is_limited(others, resource)),
         se_linux=trainer.security_context.se_linux_options,
     )
-
-
-def _why_no_port(pod: PodManifest, ports: range) -> str | None:
-    if pod.spec.host_network:
-        return "the pod shares its node's network with other pods"
-    if ports[-1] > LAST_PORT:
-        return f"there is no port {ports[-1]} for its last local rank"
-    others = (each for each in pod.spec.everyone() if each.name != AGENT)
-    taken = (port.container_port for each in others for port in each.ports if port.container_port in ports)
-    if (port := next(taken, None)) is not None:
-        return f"another container of the pod listens on {port}"
-    return None
-
-
-def _notes(pod: PodManifest, settings: InjectionSettings, ports: range) -> Iterator[Note]:
-    why = _why_no_port(pod, ports)
-    if why is not None:
-        yield note(Reason.PORT_NOT_FIXED, why=why)
-    if pod.spec.asks_its_node:
-        yield note(Reason.GATEWAY_NOT_FOUND, gateway=settings.gateway)
-    for mesh in sorted({MESHES[each.name] for each in pod.spec.everyone() if each.name in MESHES}):
-        yield note(Reason.MESH_IN_THE_WAY, mesh=mesh, port=_written(ports))
-    for key in sorted(pod.metadata.annotations or {}):
-        if key.startswith(PREFIX) and key not in ANNOTATIONS:
-            nearest = difflib.get_close_matches(key, ANNOTATIONS, n=1, cutoff=0.0)
-            yield note(Reason.UNKNOWN_ANNOTATION, key=key, nearest=nearest[0])
-
-
-def _written(ports: range) -> str:
-    return str(ports[0]) if len(ports) == 1 else f"{ports[0]}-{ports[-1]}"
 
 
 def _agent(pod: PodManifest, container: Part, seat: Seat) -> Iterator[Operation]:
@@ -215,12 +170,13 @@ def _reseat(at: str, container: Container, seat: Seat) -> Iterator[Operation]:
             yield Operation(path=f"{at}/env/{index}/value", value=now)
 
 
-def _annotation(pod: PodManifest, marker: str) -> Iterator[Operation]:
+def _annotation(pod: PodManifest, text: str) -> Iterator[Operation]:
+    """Without it the agent still tells that the pod is ours."""
     annotations = pod.metadata.annotations
     if annotations is None:
-        yield Operation(path="/metadata/annotations", value={INJECTED: marker})
-    elif INJECTED not in annotations:
-        yield Operation(path=f"/metadata/annotations/{INJECTED.replace('/', '~1')}", value=marker)
+        yield Operation(path="/metadata/annotations", value={INJECTED: text})
+    elif INJECTED not in annotations and has_room(annotations, text):
+        yield Operation(path=f"/metadata/annotations/{INJECTED.replace('/', '~1')}", value=text)
 
 
 def _add(path: str, present: Sequence[object] | None, parts: Sequence[Part]) -> Iterator[Operation]:

@@ -10,7 +10,7 @@ from checkpointheal_operator.core.identity import GROUP_SIZE, JOB, RANK, RANKS, 
 from checkpointheal_operator.core.injected import NotInjected, refuse
 from checkpointheal_operator.core.pod_manifest import Metadata
 from checkpointheal_operator.core.quantities import amount, whole, written
-from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.core.reasons import Reason, quoted
 
 INJECT = PREFIX + "inject"
 INJECTED = PREFIX + "injected"
@@ -119,7 +119,7 @@ def wishes_of(metadata: Metadata, settings: InjectionSettings) -> Wishes | NotIn
         try:
             got[field] = check(text)
         except ValueError:
-            return refuse(Reason.BAD_ANNOTATION, key=key, text=repr(text), wanted=wanted)
+            return refuse(Reason.BAD_ANNOTATION, key=key, text=quoted(text), wanted=wanted)
     got["cpu_limit"] = max(got["cpu"], settings.cpu_limit, key=amount)
     got["cpu_fixed"] = annotations.get(AGENT_CPU, settings.cpu_limit)
     return Wishes.model_validate(got)

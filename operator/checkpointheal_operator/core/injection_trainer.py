@@ -1,5 +1,6 @@
 """Which container is the trainer, whose user is it, and how are the pod's containers limited?"""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ from checkpointheal_operator.core.injected import NotInjected, refuse
 from checkpointheal_operator.core.injection_settings import TRAINER, InjectionSettings
 from checkpointheal_operator.core.pod_manifest import Container, PodManifest
 from checkpointheal_operator.core.quantities import amount
-from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.core.reasons import MOST_NAMED, Reason, named, quoted
 
 
 class User(NamedTuple):
@@ -19,15 +20,20 @@ class User(NamedTuple):
 
 def choose_trainer(pod: PodManifest, settings: InjectionSettings) -> Container | NotInjected:
     """The annotated container, else the first that asks for an accelerator, else the only one; else a refusal."""
-    named, containers = (pod.metadata.annotations or {}).get(TRAINER), pod.spec.containers
-    names = ", ".join(each.name for each in containers)
-    if named is not None:
-        found = next((each for each in containers if each.name == named), None)
-        return found or refuse(Reason.TRAINER_NOT_FOUND, key=TRAINER, name=named, containers=names)
+    wanted, containers = (pod.metadata.annotations or {}).get(TRAINER), pod.spec.containers
+    names = _names(containers)
+    if wanted is not None:
+        found = next((each for each in containers if each.name == wanted), None)
+        return found or refuse(Reason.TRAINER_NOT_FOUND, key=TRAINER, name=quoted(wanted), containers=names)
     if (accelerated := next((each for each in containers if _accelerated(each, settings)), None)) is not None:
         return accelerated
     own = [each for each in containers if each.name not in settings.bystanders]
     return own[0] if len(own) == 1 else refuse(Reason.TRAINER_AMBIGUOUS, containers=names, key=TRAINER)
+
+
+def _names(containers: Sequence[Container]) -> str:
+    more = len(containers) - MOST_NAMED
+    return named([each.name for each in containers]) + (f" and {more} more" if more > 0 else "")
 
 
 def user_of(pod: PodManifest, trainer: Container, settings: InjectionSettings) -> User:

@@ -5,7 +5,7 @@ ignored. None where a field is missing, because a patch has to know. Must not kn
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 from pydantic.alias_generators import to_camel
@@ -14,6 +14,9 @@ from checkpointheal.contract.base import Message
 
 Somebody = Annotated[int, Field(ge=0, lt=1 << 31)]
 """A user or a group, as the API server takes them."""
+Item = TypeVar("Item")
+Listed = Annotated[tuple[Item, ...], Field(fail_fast=True)]
+"""Of a list that is wrong the first fault is told: looking for all of a million takes longer than a pod may wait."""
 MIRROR_POD = "kubernetes.io/config.mirror"
 
 
@@ -52,7 +55,7 @@ class Resources(Read):
 
     limits: dict[str, str | int | float] = Field(default_factory=dict)
     requests: dict[str, str | int | float] = Field(default_factory=dict)
-    claims: tuple[Named, ...] = ()
+    claims: Listed[Named] = ()
 
 
 class SecurityContext(Read):
@@ -73,11 +76,11 @@ class Container(Read):
     """A container, or an init container."""
 
     name: str
-    env: tuple[Variable, ...] | None = None
-    volume_mounts: tuple[VolumeMount, ...] | None = None
+    env: Listed[Variable] | None = None
+    volume_mounts: Listed[VolumeMount] | None = None
     resources: Resources = Resources()
     security_context: SecurityContext = SecurityContext()
-    ports: tuple[ContainerPort, ...] = ()
+    ports: Listed[ContainerPort] = ()
     restart_policy: str | None = None
 
     def sees(self, volume: str) -> bool:
@@ -98,9 +101,9 @@ class System(Read):
 class PodSpec(Read):
     """What the pod consists of."""
 
-    containers: tuple[Container, ...] = Field(min_length=1)
-    init_containers: tuple[Container, ...] | None = None
-    volumes: tuple[Named, ...] | None = None
+    containers: Listed[Container] = Field(min_length=1)
+    init_containers: Listed[Container] | None = None
+    volumes: Listed[Named] | None = None
     security_context: SecurityContext = SecurityContext()
     host_network: bool = False
     dns_policy: str = "ClusterFirst"
@@ -139,7 +142,7 @@ class Metadata(Read):
     name: str = ""
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] | None = None
-    owner_references: tuple[Owner, ...] = ()
+    owner_references: Listed[Owner] = ()
 
     def marks(self) -> dict[str, str]:
         """Labels and annotations as one: controllers write the same facts as either, or as both."""

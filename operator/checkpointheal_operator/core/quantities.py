@@ -4,6 +4,8 @@ import math
 import re
 from decimal import Decimal
 
+LONGEST = 32
+"""Characters. Anybody's pod brings some: a number without end would be reckoned with for as long."""
 _WRITTEN = re.compile(
     r"(?P<number>\d+(?:\.\d*)?|\.\d+)(?:[eE](?P<power>[+-]?\d{1,2})|(?P<suffix>[numkMGTPE]|[KMGTPE]i)?)",
     re.ASCII,
@@ -14,9 +16,10 @@ _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 
 def amount(text: str | float) -> Decimal:
     """Bytes, cores or pieces. Raises ValueError that shows the text; a negative amount is none."""
-    written = _WRITTEN.fullmatch(str(text))
+    said = str(text)
+    written = _WRITTEN.fullmatch(said) if len(said) <= LONGEST else None
     if written is None:
-        raise ValueError(f"{str(text)!r} is not a quantity, as in 512Mi or 0.5")
+        raise ValueError(f"{said[:LONGEST]!r} is not a quantity, as in 512Mi or 0.5")
     number, suffix = Decimal(written["number"]), written["suffix"] or ""
     if suffix in _BINARY:
         return number * Decimal(1024 ** _BINARY[suffix])

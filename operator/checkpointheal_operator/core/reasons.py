@@ -345,8 +345,21 @@ class Reason(StrEnum):
     )
     MESH_IN_THE_WAY = "MeshInTheWay", "{mesh} carries the agent's port {port}: exclude it from the mesh"
     UNKNOWN_ANNOTATION = "UnknownAnnotation", "{key} means nothing: did you mean {nearest}?"
+    MORE_UNKNOWN_ANNOTATIONS = (
+        "MoreUnknownAnnotations",
+        "{count} more annotations mean nothing: docs/injection.md lists those under {prefix} that do",
+    )
+
+
+MOST_NAMED = 8
+_QUOTED = 100
 
 
 def named(which: Sequence[object]) -> str:
     """Members or coordinates, as a sentence names them: the first eight."""
-    return ", ".join(map(str, which[:8]))
+    return ", ".join(map(str, which[:MOST_NAMED]))
+
+
+def quoted(text: str) -> str:
+    """What somebody wrote, as a sentence shows it: the rest of the sentence has to have room beside it."""
+    return repr(text if len(text) <= _QUOTED else text[:_QUOTED] + "…")

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
 
 from checkpointheal.contract.base import Message
+from checkpointheal_operator.core.identity import LONGEST_NAME
 from checkpointheal_operator.core.injected import Injection, NotInjected
 from checkpointheal_operator.core.injection import inject
 from checkpointheal_operator.core.injection_settings import InjectionSettings
@@ -59,7 +60,7 @@ class AdmissionRequest(_Asked):
         """What the pod is or will be called, as far as that is known; for people."""
         metadata = (self.object or {}).get("metadata")
         found = metadata if isinstance(metadata, dict) else {}
-        return str(found.get("name") or found.get("generateName") or "")
+        return str(found.get("name") or found.get("generateName") or "")[:LONGEST_NAME]
 
     @property
     def is_new_pod(self) -> bool:

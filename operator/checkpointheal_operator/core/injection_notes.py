@@ -1,0 +1,76 @@
+"""What should a pod's owner know though the pod was injected, and what of it is written on the pod?
+
+However many annotations there are: whoever may make pods brings them, and all other pods wait meanwhile. Must not know
+what is added to the pod.
+"""
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+
+from checkpointheal.contract.base import tidy
+from checkpointheal_operator.core.annotations import PREFIX
+from checkpointheal_operator.core.injected import Note, note
+from checkpointheal_operator.core.injection_parts import AGENT
+from checkpointheal_operator.core.injection_settings import ANNOTATIONS, INJECTED, InjectionSettings
+from checkpointheal_operator.core.pod_manifest import PodManifest
+from checkpointheal_operator.core.reasons import Reason
+
+LAST_PORT = (1 << 16) - 1
+MESHES = {"istio-proxy": "Istio", "linkerd-proxy": "Linkerd"}
+UNKNOWN_TOLD, LONGEST_KEY = 10, 100
+"""Looking for what was meant takes a moment for each. No key of ours that the API server takes is longer."""
+ROOM = 256 << 10
+"""Bytes that the API server lets all annotations of a pod have: with one too many it refuses the pod."""
+
+
+def notes_of(pod: PodManifest, settings: InjectionSettings, ports: range) -> Iterator[Note]:
+    """All of them."""
+    why = why_no_port(pod, ports)
+    if why is not None:
+        yield note(Reason.PORT_NOT_FIXED, why=why)
+    if pod.spec.asks_its_node:
+        yield note(Reason.GATEWAY_NOT_FOUND, gateway=settings.gateway)
+    for mesh in sorted({MESHES[each.name] for each in pod.spec.everyone() if each.name in MESHES}):
+        yield note(Reason.MESH_IN_THE_WAY, mesh=mesh, port=_written(ports))
+    yield from _unknown([key for key in pod.metadata.annotations or {} if key.startswith(PREFIX)])
+
+
+def why_no_port(pod: PodManifest, ports: range) -> str | None:
+    """Why the agents cannot have these."""
+    if pod.spec.host_network:
+        return "the pod shares its node's network with other pods"
+    if ports[-1] > LAST_PORT:
+        return f"there is no port {ports[-1]} for its last local rank"
+    others = (each for each in pod.spec.everyone() if each.name != AGENT)
+    taken = (port.container_port for each in others for port in each.ports if port.container_port in ports)
+    if (port := next(taken, None)) is not None:
+        return f"another container of the pod listens on {port}"
+    return None
+
+
+def marker(settings: InjectionSettings, trainer: str, notes: Sequence[Note]) -> str:
+    """What the annotation says, each reason once."""
+    reasons = dict.fromkeys(each.reason for each in notes)
+    return json.dumps({"build": settings.build, "trainer": trainer, "notes": [*reasons]}, sort_keys=True)
+
+
+def has_room(annotations: Mapping[str, str], text: str) -> bool:
+    """Whether the annotation may be added."""
+    said = (INJECTED, text, *annotations, *annotations.values())
+    return sum(len(each.encode(errors="surrogatepass")) for each in said) <= ROOM
+
+
+def _unknown(keys: Sequence[str]) -> Iterator[Note]:
+    unknown = sorted(key for key in keys if key not in ANNOTATIONS)
+    for key in islice(unknown, UNKNOWN_TOLD):
+        shown = str(tidy(key, LONGEST_KEY))
+        nearest = difflib.get_close_matches(shown, ANNOTATIONS, n=1, cutoff=0.0)
+        yield note(Reason.UNKNOWN_ANNOTATION, key=shown, nearest=nearest[0])
+    if (more := len(unknown) - UNKNOWN_TOLD) > 0:
+        yield note(Reason.MORE_UNKNOWN_ANNOTATIONS, count=more, prefix=PREFIX)
+
+
+def _written(ports: range) -> str:
+    return str(ports[0]) if len(ports) == 1 else f"{ports[0]}-{ports[-1]}"
