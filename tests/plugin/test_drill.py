@@ -109,6 +109,12 @@ def test_a_drill_that_takes_a_while_says_once_that_it_is_under_way(desktop: Desk
     assert desktop.run("drill").out.splitlines()[:2] == ["0/0 is given step 5 by 1/0", PASSED["message"]]
 
 
+def test_what_a_drill_says_of_itself_moves_no_cursor(desktop: Desktop):
+    going: Json = {"plan": PLAN, "endedAt": None, "reason": "Drilling", "message": "under way\x1b[2J"}
+    answers(desktop, going, PASSED | {"message": "passed\x1b[2J"})
+    assert desktop.run("drill").out.splitlines()[:2] == [r"under way\x1b[2J", r"passed\x1b[2J"]
+
+
 @pytest.mark.parametrize(
     ("stage", "lines"),
     [

@@ -7,6 +7,7 @@ answers in the status. Must not know how a drill is carried out.
 import asyncio
 import uuid
 
+from checkpointheal.contract.base import shown
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.api.job_status import DrillStatus
 from checkpointheal_operator.core.annotations import DRILL
@@ -57,7 +58,7 @@ async def _outcome(desk: Desk, ref: Ref, request: str, taken_up: list[DrillStatu
             if found.ended_at is not None:
                 return found
             if not taken_up:
-                desk.out.write(f"{found.message}\n")
+                desk.out.write(f"{shown(found.message)}\n")
                 desk.out.flush()
             taken_up.append(found)
         await asyncio.sleep(LOOK_EVERY)

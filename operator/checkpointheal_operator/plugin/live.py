@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from checkpointheal.contract.base import shown
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.plugin.heal_words import crossed, donor, going, is_open, recipient, share
 from checkpointheal_operator.plugin.seen import Seen
@@ -56,7 +57,7 @@ class PlainLines:
     def show(self, seen: Seen, lines: Iterable[str]) -> None:
         """The lines alone: a table cannot be redrawn here."""
         for line in lines:
-            self._stream.write(f"{time.strftime('%H:%M:%S')}  {line}\n")
+            self._stream.write(f"{time.strftime('%H:%M:%S')}  {shown(line)}\n")
         self._stream.flush()
 
 
@@ -97,18 +98,18 @@ def picture(seen: Seen, lines: tuple[str, ...], now: float) -> Group:
     if opened := [each for each in seen.heals if is_open(each)]:
         parts += [Text(), _heals(opened, now)]
     if lines:
-        parts += [Text(), Text("\n".join(lines), style="dim", overflow="fold")]
+        parts += [Text(), Text("\n".join(map(shown, lines)), style="dim", overflow="fold")]
     return Group(*parts)
 
 
 def _job(seen: Seen, number: int, now: float) -> Text:
     policy = seen.policies[number]
-    line = Text(f"{policy.metadata.namespace}/{policy.metadata.name}", style="bold")
+    line = Text(shown(f"{policy.metadata.namespace}/{policy.metadata.name}"), style="bold")
     for each in policy.status.conditions:
         if (tone := tone_of(each)) in ("good", "bad"):
             said = each.type if each.status == "True" else f"not {each.type}"
-            line.append(f"  {said}", style="not bold green" if tone == "good" else "red")
-    return line.append(f"\n  {epoch_told(policy, now)}", style="not bold")
+            line.append(f"  {shown(said)}", style="not bold green" if tone == "good" else "red")
+    return line.append(f"\n  {shown(epoch_told(policy, now))}", style="not bold")
 
 
 def _heals(opened: list[Heal], now: float) -> Table:
@@ -117,7 +118,8 @@ def _heals(opened: list[Heal], now: float) -> Table:
         table.add_column(head, overflow="fold")
     for heal in sorted(opened, key=lambda each: each.spec.opened_at):
         told = age(now - heal.spec.opened_at)
-        table.add_row(*map(Text, (recipient(heal), str(heal.spec.cause), donor(heal) or "-", bar(heal), told)))
+        cells = (recipient(heal), str(heal.spec.cause), donor(heal) or "-", bar(heal), told)
+        table.add_row(*(Text(shown(each)) for each in cells))
     return table
 
 

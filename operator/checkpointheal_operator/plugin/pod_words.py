@@ -127,7 +127,7 @@ def _injection(pod: Json) -> str:
         notes = f"; notes: {', '.join(map(str, told['notes']))}" if told.get("notes") else ""
         build = f" by build {told['build']}" if told.get("build") else ""
         return f"injected{build} beside container {told.get('trainer')}{notes}"
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         return "injected; its annotation cannot be read"
 
 

@@ -1,7 +1,8 @@
 """How is an answer drawn on this terminal, or written where there is none?
 
 A terminal's width is kept: sentences wrap under their heads, columns fold. Without a terminal nothing is broken and
-nothing is coloured, so that other programs can read it. Must not know what is said.
+nothing is coloured, so that other programs can read it. Much of what is said others wrote: of it only letters come
+through. Must not know what is said.
 """
 
 import textwrap
@@ -13,6 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from checkpointheal.contract.base import shown
 from checkpointheal_operator.plugin.pages import Grid, Page, Title, Told
 
 STYLES = {"plain": "", "good": "green", "bad": "bold red", "quiet": "dim"}
@@ -42,13 +44,18 @@ def _draw(console: Console, page: Page) -> None:
     for block in page:
         match block:
             case Title():
-                console.print(Text(block.text, style="bold"), soft_wrap=True)
+                console.print(Text(shown(block.text), style="bold"), soft_wrap=True)
             case Told():
                 _sentence(console, block)
-            case Grid() if block.folds or _natural(block) <= console.width:
-                console.print(Padding(grid(block), (0, 0, 0, block.indent), expand=False))
             case Grid():
-                _stacked(console, block)
+                _table(console, block._replace(rows=tuple(tuple(map(shown, row)) for row in block.rows)))
+
+
+def _table(console: Console, block: Grid) -> None:
+    if block.folds or _natural(block) <= console.width:
+        console.print(Padding(grid(block), (0, 0, 0, block.indent), expand=False))
+    else:
+        _stacked(console, block)
 
 
 def grid(block: Grid) -> Table:
@@ -108,5 +115,5 @@ def _sentence(console: Console, told: Told) -> None:
         break_on_hyphens=False,
         break_long_words=False,
     )
-    text = "\n".join(lines) or first
+    text = "\n".join(map(shown, lines or [first]))
     console.print(Text(text, style=STYLES[told.tone]), soft_wrap=True)

@@ -5,6 +5,7 @@ Pure: from an error and what was asked to two sentences and an exit status. Must
 
 from typing import NamedTuple
 
+from checkpointheal.contract.base import shown
 from checkpointheal_operator.api.base import GROUP
 from checkpointheal_operator.shell.cluster import (
     ClusterError,
@@ -32,7 +33,7 @@ class Trouble(Exception):
     @property
     def lines(self) -> tuple[str, ...]:
         """The fact, then the fix."""
-        return (self.sentence, *self.fix.splitlines())
+        return tuple(map(shown, (self.sentence, *self.fix.splitlines())))
 
 
 class Where(NamedTuple):

@@ -13,6 +13,7 @@ from typing import TextIO
 import yaml
 from rich.console import Console
 
+from checkpointheal.contract.base import shown
 from checkpointheal.contract.seats import pod_name
 from checkpointheal_operator.plugin import explaining, history, standing
 from checkpointheal_operator.plugin import report as reporting
@@ -141,5 +142,5 @@ async def report(desk: Desk, output: str, operator: str) -> int:
         raise Trouble(f"{file} cannot be written: {error.strerror or error}", "name another file with -o") from error
     desk.out.write(f"wrote {file}: {len(bundle.files)} files; look through it before you give it away\n")
     for line in bundle.missing:
-        desk.out.write(f"missing: {line}\n")
+        desk.out.write(f"missing: {shown(line)}\n")
     return FINE

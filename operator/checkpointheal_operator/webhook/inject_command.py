@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from checkpointheal.contract.base import shown
 from checkpointheal_operator.core.injected import Injection
 from checkpointheal_operator.core.injection_settings import InjectionSettings
 from checkpointheal_operator.webhook.__main__ import build
@@ -56,7 +57,7 @@ def told(rendered: Rendered) -> str:
     """One line about a pod or template, and one more for each of its notes."""
     answer = rendered.answer
     said = answer.report if isinstance(answer, Injection) else answer
-    return "\n".join((f"{rendered.name}: {said.reason}: {said.message}", *_notes(answer)))
+    return "\n".join((f"{shown(rendered.name)}: {said.reason}: {said.message}", *_notes(answer)))
 
 
 def _notes(answer: object) -> tuple[str, ...]:
