@@ -2,6 +2,7 @@
 
 import stat
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -220,3 +221,73 @@ def test_the_operators_namespace_can_be_named(desktop: Desktop):
     found = reported(desktop, "--operator-namespace", "mine")
     assert "logs/mine/operator-0.operator.log" in found
     assert Ref(PODS, "mine", "operator-0").name in found["objects/operator-pods.yaml"]
+
+
+@pytest.mark.parametrize("key", ["password", "accountKey", "token", "clientSecret", "Authorization", "passwd"])
+def test_a_value_is_left_out_by_its_key_however_it_looks(key):
+    assert redacted({"spec": {"anything": [{key: "hunter2", "kept": "x"}]}}) == {
+        "spec": {"anything": [{key: LEFT_OUT, "kept": "x"}]}
+    }
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        {"valueFrom": {"secretKeyRef": {"name": "wandb", "key": "api", "optional": True}}},
+        {"secret": {"secretName": "tls", "items": [{"key": "tls.crt", "path": "tls.crt"}]}},
+        {"serviceAccountToken": {"audience": "checkpointheal", "expirationSeconds": 3600, "path": "token"}},
+        {"imagePullSecrets": [{"name": "registry"}]},
+        {"csi": {"driver": "d", "nodePublishSecretRef": {"name": "creds"}}},
+        {"tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}]},
+        {"matchExpressions": [{"key": "app", "operator": "In", "values": ["gpt"]}]},
+        {"topologyKey": "kubernetes.io/hostname", "automountServiceAccountToken": False},
+        {"labelSelector": {"matchLabelKeys": ["pod-template-hash"]}},
+    ],
+)
+def test_names_of_references_and_keys_of_labels_stay(harmless):
+    assert redacted({"spec": harmless}) == {"spec": harmless}
+
+
+def test_what_a_driver_is_told_is_left_out_whatever_its_keys():
+    volumes = [
+        {"name": "v", "csi": {"driver": "blobfuse", "volumeAttributes": {"sas": "hunter2", "container": "c"}}},
+        {"name": "f", "flexVolume": {"driver": "cifs", "options": {"mountOptions": "hunter2"}}},
+        {"name": "e", "csi": {"driver": "d", "volumeAttributes": None}},
+    ]
+    found = redacted({"spec": {"volumes": volumes}})["spec"]["volumes"]
+    assert found == [
+        {"name": "v", "csi": {"driver": "blobfuse", "volumeAttributes": LEFT_OUT}},
+        {"name": "f", "flexVolume": {"driver": "cifs", "options": LEFT_OUT}},
+        {"name": "e", "csi": {"driver": "d", "volumeAttributes": None}},
+    ]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "a" * 100_000,
+        "token" * 20_000,
+        "eyJ-" * 25_000,
+        "eyJaaaaaaaa-" * 8_000,
+        '"name": "' + "key" * 30_000,
+        '"name": "' + "key" * 30_000 + '", "value": "',
+        "token" + " " * 100_000,
+        "Bearer" + " " * 100_000,
+        "a://b:" * 16_000,
+        "-----BEGIN " * 9_000,
+        "-----BEGIN " + "A " * 50_000,
+    ],
+    ids=lambda said: said[:16],
+)
+def test_a_text_without_end_is_looked_through_in_no_time(said):
+    """A pod's annotation may have 256 KiB, and anybody may have written it: a report must come to an end."""
+    began = time.process_time()
+    scrubbed(said)
+    assert time.process_time() - began < 2.0
+
+
+def test_a_secret_in_the_middle_of_long_words_is_found():
+    jwt = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln"
+    assert scrubbed(f"x-{jwt} {jwt}.more eyJshort.{jwt}") == f"x-{LEFT_OUT} {LEFT_OUT}.more eyJshort.{LEFT_OUT}"
+    assert scrubbed("my-api_key-of-mine: hunter2, x") == f"my-api_key-of-mine: {LEFT_OUT}, x"
+    assert scrubbed("see git+https://me:hunter2@host/x") == f"see git+https://{LEFT_OUT}@host/x"

@@ -17,8 +17,9 @@ webhook's configuration, the operator's Pods; the ends of the operator's, the we
 
 Not inside: Secrets and your trainers' logs, which are never read. Left out of Pods: values of environment variables
 (but those of CHECKPOINTHEAL_ variables that are no secrets), all but the first word of your containers' commands, their
-probes, annotations that say nothing about a pod's place. Whatever looks like a token, a key or a password is left
-out everywhere. Names of pods, nodes, images and labels are inside: look through it before you give it away."""
+probes, annotations that say nothing about a pod's place, what volumes tell their drivers. Whatever is called or looks
+like a token, a key or a password is left out everywhere. Names of pods, nodes, images and labels are inside: look
+through it before you give it away."""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -15,6 +15,10 @@ LEFT_OUT = "(left out)"
 OURS = "CHECKPOINTHEAL_"
 SECRET_WORDS = re.compile(r"(token|key|secret|password|passwd|credential|auth)", re.IGNORECASE)
 FILE_NAMES = ("_FILE",)
+NO_SECRETS = ("key", "topologyKey", "secretName")
+"""Fields of a pod that sound like secrets, and hold the name of one or of a label."""
+FREE = ("volumeAttributes", "options")
+"""What is said to a driver of somebody's: its keys may be called anything."""
 KEPT_MARKS = (
     PREFIX,
     "apps.kubernetes.io/",
@@ -30,20 +34,21 @@ KEPT_MARKS = (
 CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 PROBES = ("livenessProbe", "readinessProbe", "startupProbe", "lifecycle")
 _SCRUBBED = (
+    # Each begins at the beginning of a word and goes back in none: a word may be as long as an annotation.
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), LEFT_OUT),
-    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), LEFT_OUT),
+    (re.compile(r"(?<![\w-])((?:(?!\beyJ)[\w-])*+)eyJ[\w-]{8,}+\.[\w-]++\.[\w-]*+"), rf"\1{LEFT_OUT}"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), rf"\1 {LEFT_OUT}"),
-    (re.compile(r"(\w+://)[^/\s:@]*:[^/\s@]+@"), rf"\1{LEFT_OUT}@"),
+    (re.compile(r"(?<!\w)(\w++://)[^/\s:@]*+:[^/\s@]++@"), rf"\1{LEFT_OUT}@"),
     (
-        re.compile(r"(?i)(\"name\": *\"[^\"]*(?:token|key|secret|passw)[^\"]*\", *\"value\": *\")[^\"]*"),
+        re.compile(r"(?i)(\"name\": *\"(?=[^\"]*?(?:token|key|secret|passw))[^\"]*+\", *\"value\": *\")[^\"]*+"),
         rf"\1{LEFT_OUT}",
     ),
     (re.compile(r"\b(AKIA|ASIA)[0-9A-Z]{16}\b"), LEFT_OUT),
     (re.compile(r"\b(hf|ghp|gho|ghs|glpat|sk|xox[abp])[_-][\w-]{16,}"), LEFT_OUT),
     (
         re.compile(
-            r"(?i)([\w-]*(?:token|api[_-]?key|secret|password|passwd|access[_-]?key)[\w-]*[\"']?\s*[=:]\s*[\"']?)"
-            r"(?!\(left out\))[^\s\"',;&\[{(]+"
+            r"(?i)(?<![\w-])(?=[\w-]*?(?:token|api[_-]?key|secret|password|passwd|access[_-]?key))"
+            r"([\w-]++[\"']?\s*+[=:]\s*+[\"']?)(?!\(left out\))[^\s\"',;&\[{(]+"
         ),
         rf"\1{LEFT_OUT}",
     ),
@@ -73,6 +78,10 @@ def _part(key: str, value: Any) -> Any:
         return [_container(each) if isinstance(each, Mapping) else each for each in value]
     if key == "annotations" and isinstance(value, Mapping):
         return {name: redacted(text) if name.startswith(KEPT_MARKS) else LEFT_OUT for name, text in value.items()}
+    if key in FREE and isinstance(value, Mapping):
+        return LEFT_OUT
+    if isinstance(value, str) and SECRET_WORDS.search(key) and key not in NO_SECRETS:
+        return LEFT_OUT
     return redacted(value)
 
 

@@ -49,8 +49,8 @@ A report about CheckpointHeal, made by `kubectl checkpointheal report`.
 
 Left out: Secrets (never read), the trainers' logs (never read), every environment variable's value but those of
 CHECKPOINTHEAL_ variables that are no secrets, all but the first word of your containers' commands, their probes,
-annotations that say nothing about a pod's place, and whatever looks like a token, a key or a password. Names of pods,
-nodes, images and labels are inside: read it before you give it away.
+annotations that say nothing about a pod's place, what volumes tell their drivers, and whatever is called or looks like
+a token, a key or a password. Names of pods, nodes, images and labels are inside: read it before you give it away.
 """
 
 Answer = TypeVar("Answer")
