@@ -189,3 +189,20 @@ def test_a_socket_of_an_earlier_agent_is_replaced(tmp_path: Path) -> None:
             writer.close()
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_folder_in_its_place_is_put_aside_and_keeps_nobody_out(tmp_path: Path, full: bool) -> None:
+    """The trainer may have made it, and the agents of all its pod's seats are one process."""
+    (tmp_path / SOCKET_NAME).mkdir()
+    if full:
+        (tmp_path / SOCKET_NAME / "kept").touch()
+
+    async def story() -> None:
+        async with a_door(tmp_path) as door:
+            _, writer = await knock(tmp_path, TRAINER)
+            await door.until(heard=1)
+            writer.close()
+
+    asyncio.run(story())
+    assert len(list(tmp_path.rglob("kept"))) == full

@@ -1,6 +1,8 @@
 """Word by word, the agent knows where its trainer stands."""
 
 import errno
+import os
+from pathlib import Path
 
 import pytest
 
@@ -234,3 +236,15 @@ def test_the_build_is_that_of_the_latest_trainer_and_stays_known_when_it_is_gone
     assert seen.build == "torch 2.6", "what it sealed is still its own"
     hear(seen, TRAINER.model_copy(update={"incarnation": "t2", "build": "torch 2.15"}))
     assert seen.build == "torch 2.15"
+
+
+@pytest.mark.parametrize("put", [Path.mkdir, os.mkfifo, lambda at: at.symlink_to("elsewhere")])
+@pytest.mark.parametrize("name", ["agent.numbers.json", "agent.numbers.tmp"])
+def test_what_stands_in_the_place_of_the_numbers_is_neither_waited_for_nor_followed(tmp_path, name, put):
+    """The trainer may have put it there: a pipe would be waited at for ever, a link leads where it likes."""
+    put(tmp_path / name)
+    (tmp_path / "elsewhere").write_text("mine")
+    assert Remembered(tmp_path).numbers == Numbers()
+    Remembered(tmp_path).grow(attempt=5)
+    assert Remembered(tmp_path).numbers == Numbers(attempt=5)
+    assert (tmp_path / "elsewhere").read_text() == "mine"

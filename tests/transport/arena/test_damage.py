@@ -164,8 +164,6 @@ def test_reserve_refuses_what_is_no_file(tmp_path: Path, put: Callable[[Path], N
     put(directory / "slot-1.safetensors")
     with pytest.raises(SlotDamaged, match=r"slot-1\.safetensors"):
         arena.reserve(1 << 20)
-    with pytest.raises(SlotDamaged, match=r"slot-1\.safetensors"):
-        Arena.create(directory)
 
 
 @pytest.mark.parametrize("put", STRANGERS)
@@ -299,3 +297,33 @@ def test_a_format_is_said_by_its_error(tmp_path: Path) -> None:
     (tmp_path / "slot-1.seal.json").write_text('{"format": 7}')
     assert isinstance(arena.damaged()[1], UnknownVersion)
     assert "format 7" in str(arena.damaged()[1])
+
+
+@pytest.mark.parametrize("put", STRANGERS)
+@pytest.mark.parametrize("name", ["slot-0.safetensors", "trainer.lock"])
+@pytest.mark.usefixtures("precious")
+def test_an_agent_begins_beside_whatever_stands_in_the_place_of_its_files(
+    tmp_path: Path, name: str, put: Callable[[Path], None]
+) -> None:
+    """One that could not would take the agents of all its pod's trainers with it, again and again."""
+    directory = tmp_path / "arena"
+    arena = build.an_arena(directory, SCHEMA)
+    for step in (1, 2):
+        build.commit(arena, SCHEMA, step)
+    (directory / name).unlink()
+    put(directory / name)
+    begun = build.an_arena(directory, SCHEMA)
+    assert (directory / name).is_file()
+    assert begun.seals()[1].step == 2
+    assert build.commit(begun, SCHEMA, 3) == 0
+    with begun.hold_trainer_lock():
+        pass
+
+
+@pytest.mark.parametrize("put", [lambda path: path.touch(), as_fifo, as_loop, lambda path: path.symlink_to("/nowhere")])
+@pytest.mark.parametrize("seat", ["", "0"])
+def test_what_is_no_folder_in_the_place_of_an_arena_is_put_aside(
+    tmp_path: Path, seat: str, put: Callable[[Path], None]
+) -> None:
+    put(tmp_path / "shared")
+    assert Arena.create(tmp_path / "shared" / seat).slots == 2

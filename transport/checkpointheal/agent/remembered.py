@@ -9,9 +9,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from checkpointheal.arena.folder import Folder
 from checkpointheal.contract.base import Count, Frozen
+from checkpointheal.errors import SlotDamaged
 
 FILE_LIMIT = 1 << 12
+NAME, BESIDE = "agent.numbers.json", "agent.numbers.tmp"
 
 
 class Numbers(Frozen):
@@ -26,7 +29,7 @@ class Remembered:
     """The numbers, on disk before they are used."""
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / "agent.numbers.json"
+        self._folder = Folder(directory)
         self.numbers = self._read()
 
     def grow(self, *, request: int = 0, attempt: int = 0, epoch_answered: int = 0) -> Numbers:
@@ -38,13 +41,19 @@ class Remembered:
             epoch_answered=max(now.epoch_answered, epoch_answered),
         )
         if grown != now:
-            beside = self._path.with_suffix(".tmp")
-            beside.write_text(grown.model_dump_json())
-            os.replace(beside, self._path)
+            self._write(grown.model_dump_json().encode())
             self.numbers = grown
         return grown
 
+    def _write(self, content: bytes) -> None:
+        """Raises OSError."""
+        self._folder.put_aside(NAME)
+        self._folder.put_aside(BESIDE)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(BESIDE, dir_fd=self._folder.fd)
+        self._folder.put(NAME, content, BESIDE)
+
     def _read(self) -> Numbers:
-        with contextlib.suppress(OSError, ValidationError), self._path.open("rb") as file:
-            return Numbers.model_validate_json(file.read(FILE_LIMIT))
+        with contextlib.suppress(SlotDamaged, ValidationError):
+            return Numbers.model_validate_json(self._folder.read(NAME, FILE_LIMIT) or b"{}")
         return Numbers()

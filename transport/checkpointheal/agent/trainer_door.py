@@ -9,11 +9,13 @@ import asyncio
 import contextlib
 import logging
 import os
+import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from checkpointheal.arena.folder import Folder
 from checkpointheal.contract.base import Message
 from checkpointheal.contract.trainer import LINE_LIMIT, SOCKET_NAME, TRAINER_SAYS, Hello, TrainerSays
 
@@ -35,7 +37,8 @@ class TrainerDoor:
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
-        """Listen; a socket left by an earlier start of the agent is replaced."""
+        """Listen; a socket left by an earlier start of the agent is replaced, a folder is put aside."""
+        Folder(self._path.parent).put_aside(SOCKET_NAME, unless=lambda mode: not stat.S_ISDIR(mode))
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
         self._server = await asyncio.start_unix_server(self._serve, path=self._path, limit=LINE_LIMIT)

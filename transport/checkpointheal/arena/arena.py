@@ -8,6 +8,7 @@ import contextlib
 import os
 import re
 import secrets
+import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Self
@@ -47,18 +48,22 @@ class Arena:
 
     @classmethod
     def create(cls, directory: Path, *, slots: int = 2) -> Self:
-        """The agent's way in: make what is missing, keep what is there. Raises NoArena, Misuse."""
+        """The agent's way in: make what is missing, keep what is there, put aside what is no file.
+
+        Raises NoArena, Misuse.
+        """
         if slots < 2:
             raise Misuse(f"an arena of {slots} slots could hold no generation while it writes one: give it 2 or more")
         try:
+            _clear_the_way(directory.parent, directory)
             os.makedirs(directory, exist_ok=True)
         except OSError as error:
             raise NoArena(f"no arena can be made at {directory}: {error.strerror}") from error
         folder = Folder(directory)
         folder.admit_all()
-        for slot in range(slots):
-            folder.ensure(slot_name(slot))
-        folder.ensure(TRAINER_LOCK)
+        for name in (*map(slot_name, range(slots)), TRAINER_LOCK):
+            folder.put_aside(name)
+            folder.ensure(name)
         return cls(folder, _count_slots(folder))
 
     @classmethod
@@ -166,6 +171,13 @@ class Arena:
         """What the trainer before was writing when it was killed."""
         for name in filter(_PRIVATE_LEFTOVER.fullmatch, self._folder.names()):
             self._folder.remove(name)
+
+
+def _clear_the_way(*directories: Path) -> None:
+    """A link that leads to a folder stays: where it leads is decided by who started us, on one machine."""
+    for each in directories:
+        if os.path.lexists(each) and not each.is_dir():
+            Folder(each.parent).put_aside(each.name, unless=stat.S_ISDIR)
 
 
 def _count_slots(folder: Folder) -> int:

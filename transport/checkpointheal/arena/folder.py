@@ -8,8 +8,10 @@ import contextlib
 import errno
 import fcntl
 import os
+import secrets
 import stat
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 from checkpointheal.errors import ArenaDoesNotFit, NoArena, SlotDamaged
@@ -54,6 +56,12 @@ class Folder:
             raise SlotDamaged(f"{name} is not a regular file")
         return fd
 
+    def put_aside(self, name: str, *, unless: Callable[[int], bool] = stat.S_ISREG) -> None:
+        """Give what stands under a name of ours, and is of another kind, a name that is nobody's. Raises OSError."""
+        found = self.stat(name)
+        if found is not None and not unless(found.st_mode):
+            os.rename(name, f"aside.{secrets.token_hex(4)}", src_dir_fd=self.fd, dst_dir_fd=self.fd)
+
     def ensure(self, name: str) -> None:
         """Make an empty file unless one is there."""
         with contextlib.suppress(FileExistsError):
@@ -82,16 +90,20 @@ class Folder:
         """Put a whole file in place at once. Nobody else may use the temporary name. Raises ArenaDoesNotFit."""
         self.remove(temporary)
         try:
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CAREFUL, FILE_MODE, dir_fd=self.fd)
-            with os.fdopen(fd, "wb", buffering=0) as file:
-                os.fchmod(fd, FILE_MODE)
-                _write_whole(file.fileno(), content)
-            os.replace(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+            self.put(name, content, temporary)
         except OSError as error:
             self.remove(temporary)
             if error.errno in FULL:
                 raise ArenaDoesNotFit(f"{self.path} has no room for {name} ({len(content)} bytes)") from error
             raise SlotDamaged(f"{name} cannot be put in place: {error.strerror}") from error
+
+    def put(self, name: str, content: bytes, temporary: str) -> None:
+        """The same where nothing has the temporary name. Raises OSError."""
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CAREFUL, FILE_MODE, dir_fd=self.fd)
+        with os.fdopen(fd, "wb", buffering=0) as file:
+            os.fchmod(fd, FILE_MODE)
+            _write_whole(file.fileno(), content)
+        os.replace(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
     def remove(self, name: str) -> None:
         """Take a file away if it is there. Raises SlotDamaged where it cannot be."""
