@@ -88,3 +88,31 @@ def test_whatever_is_quoted_a_line_for_people_stays_one_and_does_nothing_to_a_te
     line = written(TextLines(), extra=about(reason="x\n2026-01-01 INFO all is well\x1b[2J"))
     assert line.count("\n") == 1
     assert line.endswith(r"[reason=x\n2026-01-01 INFO all is well\x1b[2J]" + "\n")
+
+
+FORGED = '\x9b2J\x85{"level": "error"}\u2028y\u2029\u202e\x7f\ud800\nz ä'
+
+
+def test_whatever_is_quoted_a_line_for_machines_stays_one_and_does_nothing_to_a_terminal():
+    line = written(JsonLines({}), extra=about(reason=FORGED, pod="größe"))
+    assert len(line.splitlines()) == 1
+    assert line.removesuffix("\n").isprintable()
+    assert json.loads(line)["reason"] == FORGED
+    assert '"pod": "größe"' in line
+
+
+def a_fault() -> str:
+    try:
+        raise ValueError(f"no name: {FORGED}\n2026-01-01 INFO all is well\x1b[2J")
+    except ValueError:
+        return written(TextLines(), exc_info=True, stack_info=True)
+
+
+def test_the_lines_of_a_fault_are_no_lines_of_the_log_whatever_it_quotes():
+    head, *trace = a_fault().removesuffix("\n").split("\n")
+    assert head.endswith("attempt 2 failed")
+    assert all(each.startswith("  ") and each.isprintable() for each in trace)
+    assert r"  2026-01-01 INFO all is well\x1b[2J" in trace
+    assert any(each.startswith("  ValueError: no name: ") for each in trace)
+    assert any("in a_fault" in each for each in trace)
+    assert any(each.startswith("  Stack (most recent call last)") for each in trace)

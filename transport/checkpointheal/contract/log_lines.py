@@ -59,7 +59,7 @@ def begin(environment: Mapping[str, str], **always: Unpack[Facts]) -> None:
 
 
 class TextLines(logging.Formatter):
-    """For people: what a line is about stands at its end. Whatever is quoted in it, it stays one line."""
+    """For people: what a line is about stands at its end. Whatever is quoted, it stays one line above its traceback."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -68,6 +68,14 @@ class TextLines(logging.Formatter):
         """The line without a traceback."""
         told = " ".join(f"{key}={value}" for key, value in _facts(record, Facts()).items())
         return shown(super().formatMessage(record) + (f" [{told}]" if told else ""))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 the base class's name
+        """A traceback is many lines, and quotes what others wrote: none of them begins as a line of the log does."""
+        return _indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802 the base class's name
+        """The same of where it was called."""
+        return _indented(super().formatStack(stack_info))
 
 
 class JsonLines(logging.Formatter):
@@ -89,7 +97,17 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             told["error"] = self.formatException(record.exc_info)
-        return json.dumps(told, ensure_ascii=False, default=str)
+        line = json.dumps(told, ensure_ascii=False, default=str)
+        return line if line.isprintable() else "".join(map(_escaped, line))
+
+
+def _escaped(character: str) -> str:
+    """As JSON writes it: whoever reads the line gets it back."""
+    return character if character.isprintable() else json.dumps(character)[1:-1]
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {shown(each)}" for each in text.split("\n"))
 
 
 def _facts(record: logging.LogRecord, always: Facts) -> dict[str, object]:
