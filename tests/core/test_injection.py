@@ -37,6 +37,43 @@ def test_the_agent_is_the_trainers_user_unless_that_is_root_or_not_named(
     assert ("runAsGroup" in security) == (not effective)
 
 
+@pytest.mark.parametrize("how", [{"shareProcessNamespace": True}, {"hostPID": True}])
+@pytest.mark.parametrize(
+    ("of_pod", "of_container", "agents"), [(1000, None, 1001), (None, 1000, 1001), (2000, 1000, 1001)]
+)
+def test_where_processes_are_shared_the_agent_is_a_user_that_nobody_else_is(
+    how: dict[str, Any], of_pod: int | None, of_container: int | None, agents: int
+) -> None:
+    container = {} if of_container is None else {"securityContext": {"runAsUser": of_container}}
+    pod = a_pod(container, **how, **({} if of_pod is None else {"securityContext": {"runAsUser": of_pod}}))
+    assert agent_of(injected(pod))["securityContext"]["runAsUser"] == agents
+    assert report_of(pod).notes == ()
+    assert inject(injected(pod), settings()).report.user == agents
+
+
+def test_where_processes_are_shared_the_users_of_all_containers_count() -> None:
+    others = [{"name": "first", "securityContext": {"runAsUser": 1001}}]
+    pod = a_pod(shareProcessNamespace=True, securityContext={"runAsUser": 1000}, initContainers=others)
+    assert agent_of(injected(pod))["securityContext"]["runAsUser"] == 1002
+
+
+@pytest.mark.parametrize(("user", "agents"), [(None, 65532), (0, 65532), ((1 << 31) - 1, 65532)])
+def test_where_processes_are_shared_and_no_user_can_be_reckoned_the_installation_says(
+    user: int | None, agents: int
+) -> None:
+    pod = a_pod({"securityContext": {"runAsUser": user}}, shareProcessNamespace=True)
+    assert agent_of(injected(pod))["securityContext"]["runAsUser"] == agents
+    assert [each.reason for each in report_of(pod).notes] == ([] if user else ["ProcessesShared"])
+
+
+def test_of_containers_that_see_the_agent_those_that_may_be_anybody_are_named() -> None:
+    beside = [{"name": "proxy"}, {"name": "root", "securityContext": {"runAsUser": 0}}]
+    pod = a_pod({"securityContext": {"runAsUser": 1000}}, shareProcessNamespace=True, initContainers=beside)
+    (note,) = report_of(pod).notes
+    assert "and proxy, root may run as root" in note.message
+    assert inject(injected(pod), settings()).report.notes == (note,)
+
+
 def test_the_containers_group_and_selinux_labels_are_the_agents_too() -> None:
     own = {"runAsUser": 1000, "runAsGroup": 3000, "seLinuxOptions": {"level": "s0:c1,c2"}}
     security = agent_of(injected(a_pod({"securityContext": own})))["securityContext"]

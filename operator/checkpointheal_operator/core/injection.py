@@ -129,7 +129,7 @@ def _outcome(pod: PodManifest, patch: Sequence[Operation]) -> Reason:
 def _room(pod: PodManifest, trainer: Container, settings: InjectionSettings, ports: range) -> Room:
     others = [each for each in pod.spec.everyone() if each.name != AGENT]
     return Room(
-        user=user_of(pod, trainer, settings),
+        user=user_of(pod, trainer, others, settings),
         port=ports[0] if why_no_port(pod, ports) is None else 0,
         guaranteed=is_guaranteed(others),
         limited=frozenset(resource for resource in (CPU, DISK) if is_limited(others, resource)),

@@ -14,8 +14,8 @@ from checkpointheal_operator.core.annotations import PREFIX
 from checkpointheal_operator.core.injected import Note, note
 from checkpointheal_operator.core.injection_parts import AGENT
 from checkpointheal_operator.core.injection_settings import ANNOTATIONS, INJECTED, InjectionSettings
-from checkpointheal_operator.core.pod_manifest import PodManifest
-from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.core.pod_manifest import Container, PodManifest
+from checkpointheal_operator.core.reasons import Reason, named
 
 LAST_PORT = (1 << 16) - 1
 MESHES = {"istio-proxy": "Istio", "linkerd-proxy": "Linkerd"}
@@ -32,6 +32,10 @@ def notes_of(pod: PodManifest, settings: InjectionSettings, ports: range) -> Ite
         yield note(Reason.PORT_NOT_FIXED, why=why)
     if pod.spec.asks_its_node:
         yield note(Reason.GATEWAY_NOT_FOUND, gateway=settings.gateway)
+    if pod.spec.shares_processes and (
+        near := [each.name for each in pod.spec.everyone() if _may_be_anybody(pod, each)]
+    ):
+        yield note(Reason.PROCESSES_SHARED, containers=named(near))
     for mesh in sorted({MESHES[each.name] for each in pod.spec.everyone() if each.name in MESHES}):
         yield note(Reason.MESH_IN_THE_WAY, mesh=mesh, port=_written(ports))
     yield from _unknown([key for key in pod.metadata.annotations or {} if key.startswith(PREFIX)])
@@ -60,6 +64,10 @@ def has_room(annotations: Mapping[str, str], text: str) -> bool:
     """Whether the annotation may be added."""
     said = (INJECTED, text, *annotations, *annotations.values())
     return sum(len(each.encode(errors="surrogatepass")) for each in said) <= ROOM
+
+
+def _may_be_anybody(pod: PodManifest, container: Container) -> bool:
+    return container.name != AGENT and not pod.spec.user_of(container)
 
 
 def _unknown(keys: Sequence[str]) -> Iterator[Note]:

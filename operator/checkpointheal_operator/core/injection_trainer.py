@@ -1,6 +1,6 @@
 """Which container is the trainer, whose user is it, and how are the pod's containers limited?"""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -9,6 +9,8 @@ from checkpointheal_operator.core.injection_settings import TRAINER, InjectionSe
 from checkpointheal_operator.core.pod_manifest import Container, PodManifest
 from checkpointheal_operator.core.quantities import amount
 from checkpointheal_operator.core.reasons import MOST_NAMED, Reason, named, quoted
+
+LAST_USER = (1 << 31) - 1
 
 
 class User(NamedTuple):
@@ -36,13 +38,24 @@ def _names(containers: Sequence[Container]) -> str:
     return named([each.name for each in containers]) + (f" and {more} more" if more > 0 else "")
 
 
-def user_of(pod: PodManifest, trainer: Container, settings: InjectionSettings) -> User:
-    """The trainer's own user where the pod names one that is not root, so that both own the arena's files."""
-    whole, own = pod.spec.security_context, trainer.security_context
-    uid = own.run_as_user if own.run_as_user is not None else whole.run_as_user
+def user_of(pod: PodManifest, trainer: Container, others: Iterable[Container], settings: InjectionSettings) -> User:
+    """The trainer's own user where the pod names one that is not root, so that both own the arena's files.
+
+    Who sees the agent's process and is the same user reads its token: there it is none of the `others`, which are all
+    the pod's containers but the agent.
+    """
+    uid = pod.spec.user_of(trainer)
+    if pod.spec.shares_processes:
+        uid = _above(pod.spec.user_of(each) for each in others)
     if uid is None or uid == 0:
         return User(settings.user, settings.user)
-    return User(uid, own.run_as_group)
+    return User(uid, trainer.security_context.run_as_group)
+
+
+def _above(users: Iterable[int | None]) -> int | None:
+    """The next one: a namespace may allow only some from one number on. None where none is named, or none is left."""
+    highest = max((each for each in users if each is not None), default=0)
+    return highest + 1 if 0 < highest < LAST_USER else None
 
 
 def is_guaranteed(containers: list[Container]) -> bool:

@@ -47,7 +47,9 @@ def late_agent(pod: Mapping[str, JsonValue], settings: InjectionSettings) -> Par
         return wishes
     if not isinstance(found, Placed):
         return NotInjected(reason=found.reason, message=found.message)
-    room = Room(user_of(manifest, trainer, settings), port=0, guaranteed=False, limited=frozenset())
+    room = Room(
+        user_of(manifest, trainer, manifest.spec.everyone(), settings), port=0, guaranteed=False, limited=frozenset()
+    )
     seat = Seat.of(found)
     if lacking := ", ".join(_untold(trainer, seat)):
         return refuse(Reason.TOO_LATE, what=lacking)

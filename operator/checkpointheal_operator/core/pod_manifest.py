@@ -106,6 +106,8 @@ class PodSpec(Read):
     volumes: Listed[Named] | None = None
     security_context: SecurityContext = SecurityContext()
     host_network: bool = False
+    share_process_namespace: bool = False
+    host_pid: bool = Field(default=False, alias="hostPID")
     dns_policy: str = "ClusterFirst"
     dns_config: dict[str, JsonValue] | None = None
     os: System = System()
@@ -117,6 +119,16 @@ class PodSpec(Read):
         if self.dns_policy == "None":
             return not (self.dns_config or {}).get("searches")
         return self.dns_policy == "Default" or (self.host_network and self.dns_policy == "ClusterFirst")
+
+    @property
+    def shares_processes(self) -> bool:
+        """Whether its containers see each other's processes, and by these each other's files."""
+        return self.share_process_namespace or self.host_pid
+
+    def user_of(self, container: Container) -> int | None:
+        """Whom it runs as; None where its image says."""
+        own = container.security_context.run_as_user
+        return own if own is not None else self.security_context.run_as_user
 
     def everyone(self) -> Iterator[Container]:
         """Init containers and containers."""

@@ -343,6 +343,13 @@ class Reason(StrEnum):
             "ClusterFirstWithHostNet where it is on its node's network, else ClusterFirst"
         ),
     )
+    PROCESSES_SHARED = (
+        "ProcessesShared",
+        (
+            "the pod's containers see each other's processes, and {containers} may run as root or as the agent's user, "
+            "who reads the agent's token: leave out shareProcessNamespace and hostPID, or give each a runAsUser"
+        ),
+    )
     MESH_IN_THE_WAY = "MeshInTheWay", "{mesh} carries the agent's port {port}: exclude it from the mesh"
     UNKNOWN_ANNOTATION = "UnknownAnnotation", "{key} means nothing: did you mean {nearest}?"
     MORE_UNKNOWN_ANNOTATIONS = (
