@@ -22,8 +22,12 @@ from transformers.trainer_callback import ExportableState
 
 from checkpointheal.integrations import transformers as healing
 from checkpointheal.integrations import transformers_folder as folders
+from checkpointheal.integrations.transformers_own import Own
 
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+ROOM = 1 << 19
 
 
 class Words(Dataset[dict[str, torch.Tensor]]):
@@ -60,19 +64,19 @@ def a_trainer(folder: Path, *callbacks: TrainerCallback, **told: Any) -> Trainer
 @pytest.mark.parametrize("asked_for", [False, True])
 def test_callbacks_count_on_from_where_they_were(tmp_path: Path, asked_for: bool) -> None:
     before = a_trainer(tmp_path, stopping(2), Counting(5), Counting(6))
-    own = healing._Own()
+    own = Own(ROOM)
     own.become(before)
     restored = own.state_dict()
     counting, again, fresh = Counting(), Counting(), stopping(0)
     after = a_trainer(tmp_path, counting, again, fresh, restore_callback_states_from_checkpoint=asked_for)
-    new = healing._Own()
+    new = Own(ROOM)
     new.load_state_dict(restored)
     new.become(after)
     assert (fresh.early_stopping_patience_counter, counting.counted, again.counted) == (2, 5, 6)
 
 
 def test_a_callback_that_is_not_there_any_more_is_passed_over(tmp_path: Path) -> None:
-    own, new = healing._Own(), healing._Own()
+    own, new = Own(ROOM), Own(ROOM)
     own.become(a_trainer(tmp_path, stopping(2), Counting(5)))
     new.load_state_dict(own.state_dict())
     fresh = stopping(0)

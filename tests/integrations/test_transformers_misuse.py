@@ -11,11 +11,12 @@ pytest.importorskip("transformers", reason="transformers is not installed here: 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, WeightedRandomSampler
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
 
 from checkpointheal.errors import Misuse
 from checkpointheal.integrations import transformers as healing
+from checkpointheal.integrations.transformers_own import LOGS_KEPT, state_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -52,10 +53,62 @@ def test_an_argument_that_cannot_be_healed_is_named(tmp_path: Path, told: dict[s
         healed.train(a_trainer(tmp_path, **told))
 
 
+@pytest.mark.parametrize("switched", ["fsdp", "deepspeed"])
+def test_what_the_environment_of_accelerate_launch_switches_on_is_named(tmp_path: Path, switched: str) -> None:
+    trainer = a_trainer(tmp_path)
+    setattr(trainer, f"is_{switched}_enabled", True)
+    with pytest.raises(Misuse, match=f"{switched}=, or its environment"):
+        healing.restore().train(trainer)
+
+
+class Weighted(Trainer):  # type: ignore[misc]  # transformers is absent where types are checked
+    def _get_train_sampler(self, *_: Any) -> WeightedRandomSampler:
+        return WeightedRandomSampler([1.0] * 8, 8)
+
+
+def test_the_sampler_that_a_trainer_really_made_is_named(tmp_path: Path) -> None:
+    plain = a_trainer(tmp_path)
+    with pytest.raises(Misuse, match="a WeightedRandomSampler, whose order is drawn"):
+        healing.restore().train(Weighted(plain.model, plain.args, train_dataset=Noisy()))
+
+
+ROOM = 1 << 19
+
+
+def logged(trainer: Trainer, room: int = ROOM) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = json.loads(state_of(trainer, room))["log_history"]
+    return entries
+
+
 def test_a_number_of_torchs_or_numpys_in_the_log_ends_no_commit(tmp_path: Path) -> None:
     trainer = a_trainer(tmp_path)
     trainer.state.log_history.append({"a": np.float32(0.5), "b": torch.tensor(2.0)})
-    assert json.loads(healing._state_of(trainer))["log_history"] == [{"a": 0.5, "b": 2.0}]
+    assert logged(trainer) == [{"a": 0.5, "b": 2.0}]
+
+
+class Unread:
+    """An entry that nobody may copy or write."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Unread":
+        raise AssertionError("a commit takes as long as the log is")
+
+    tolist = __deepcopy__
+
+
+def test_what_a_commit_leaves_out_of_the_log_is_not_looked_at(tmp_path: Path) -> None:
+    trainer = a_trainer(tmp_path)
+    trainer.state.log_history = [Unread(), *({"step": step} for step in range(LOGS_KEPT))]
+    assert [each["step"] for each in logged(trainer)] == [*range(LOGS_KEPT)]
+
+
+def test_a_log_of_many_metrics_leaves_room_for_the_other_private_parts(tmp_path: Path) -> None:
+    trainer = a_trainer(tmp_path)
+    metrics = {f"eval_metric_number_{number}": 0.12345678901 for number in range(30)}
+    trainer.state.log_history = [{"step": step, **metrics} for step in range(LOGS_KEPT)]
+    kept = logged(trainer)
+    without = len(state_of(trainer, 0))
+    assert kept == trainer.state.log_history[-len(kept) :]
+    assert ROOM - len(json.dumps(kept[0])) - 2 < len(state_of(trainer, ROOM)) - without <= ROOM
 
 
 def test_restore_comes_before_the_process_group_is_joined() -> None:

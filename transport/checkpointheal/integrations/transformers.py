@@ -5,12 +5,11 @@ what memory gave is written as one, which `train()` is told to resume from; a ca
 arenas.
 """
 
-import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,9 @@ import torch.distributed as dist
 from checkpointheal.errors import Misuse
 from checkpointheal.integrations.absent import without
 from checkpointheal.integrations.halves import halves
+from checkpointheal.integrations.orders import REMEDY, drawn_anew
 from checkpointheal.integrations.transformers_folder import Restored, clear, new, write
+from checkpointheal.integrations.transformers_own import Own
 from checkpointheal.manifest import pack
 from checkpointheal.trainer import Heal, attach
 from checkpointheal.trainer.later import Later
@@ -28,14 +29,11 @@ from checkpointheal.trainer.streams import as_restored, capture
 
 try:
     from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-    from transformers.trainer_callback import ExportableState
 except ModuleNotFoundError as error:
     raise without(error, "healing a Hugging Face Trainer", "'transformers[torch]'") from error
 
 log = logging.getLogger("checkpointheal")
 
-LOGS_KEPT = 1000
-"""Entries of `log_history` that come back, the newest ones: all of it is written at every commit."""
 LOOKS = 3
 """Steps at whose ends it is looked whether loading data draws from the streams."""
 _OWN = ("model", "optimizer", "scheduler", "scaler")
@@ -67,7 +65,7 @@ class Healed:
         self, budget: float | None, private: Mapping[str, Any], private_limit: int, replicated: Mapping[str, Any]
     ) -> None:
         self._parts = {name: Later() for name in _OWN}
-        self._buffers, self._own = Later(), _Own()
+        self._buffers, self._own = Later(), Own(private_limit // 2)
         parts: dict[str, Any] = {**self._parts, **replicated}
         self.heal: Heal = attach(
             private={"trainer": self._own, "buffers": self._buffers, **private},
@@ -93,11 +91,11 @@ class Healed:
         self._has_trained = True
         self.heal.agree()
         clear(self._place)
-        trainer.add_callback(_Commits(self, trainer))
         if self.step is not None:
             resume_from_checkpoint = str(self._write(self.step))
         try:
-            output = trainer.train(resume_from_checkpoint=resume_from_checkpoint, **options)
+            with _committed(_Commits(self, trainer), trainer), _as_it_went_on(trainer, self.step):
+                output = trainer.train(resume_from_checkpoint=resume_from_checkpoint, **options)
         finally:
             self.forget()
         self.heal.done()
@@ -129,6 +127,30 @@ class Healed:
         self._own.become(trainer)
 
 
+@contextmanager
+def _committed(commits: "_Commits", trainer: Trainer) -> Iterator[None]:
+    """A later `train()` of this Trainer is no part of the job."""
+    first = _First(commits)
+    trainer.callback_handler.callbacks.insert(0, first)
+    trainer.add_callback(commits)
+    try:
+        yield
+    finally:
+        trainer.remove_callback(first)
+        trainer.remove_callback(commits)
+
+
+@contextmanager
+def _as_it_went_on(trainer: Trainer, step: int | None) -> Iterator[None]:
+    """A run that was healed does not start again: its evaluation of the start would count once more."""
+    args, told = trainer.args, trainer.args.eval_on_start
+    args.eval_on_start = told and step is None
+    try:
+        yield
+    finally:
+        args.eval_on_start = told
+
+
 class _Commits(TrainerCallback):  # type: ignore[misc]  # transformers is absent where types are checked
     """Commits where the Trainer itself would resume: all that follows an update is over, what follows is read anew.
 
@@ -140,14 +162,20 @@ class _Commits(TrainerCallback):  # type: ignore[misc]  # transformers is absent
         self._healed, self._trainer = healed, trainer
         self._looks, self._seen = LOOKS, b""
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, train_dataloader: Any, **_: Any
+    ) -> None:
+        if drawn := drawn_anew(train_dataloader):
+            raise Misuse(f"the Trainer's train dataloader has {drawn}, {REMEDY}")
         self._healed.become(self._trainer)
 
-    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def before_epoch(self, state: TrainerState) -> None:
+        """No callback has begun it."""
         self._seen = b""
         self._commit(state)
 
-    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def before_step(self, state: TrainerState) -> None:
+        """No callback has begun it, and its batches are loaded."""
         self._healed.forget()
         self._commit(state)
         if self._seen and pack(capture()) != self._seen:
@@ -168,68 +196,17 @@ class _Commits(TrainerCallback):  # type: ignore[misc]  # transformers is absent
             self._healed.heal.commit(state.global_step)
 
 
-class _Own:
-    """What a Trainer keeps to itself, as a private part: other ranks time and log other things."""
+class _First(TrainerCallback):  # type: ignore[misc]
+    """What begins is not begun for any callback yet: all of them begin it again after a heal."""
 
-    bound_to_step = True
-    """It holds `global_step`, from which the Trainer goes on."""
+    def __init__(self, commits: _Commits) -> None:
+        self._commits = commits
 
-    def __init__(self) -> None:
-        self.restored: Mapping[str, Any] = {}
-        self._trainer: Trainer | None = None
+    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._commits.before_epoch(state)
 
-    def state_dict(self) -> dict[str, Any]:
-        """As `trainer_state.json`, and the sums that the next log entry is made of."""
-        if self._trainer is None:
-            return dict(self.restored)
-        sums = {name: getattr(self._trainer, name) for name in _SUMS if hasattr(self._trainer, name)}
-        return {"state": _state_of(self._trainer), "sums": sums}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Kept for the Trainer that is to come."""
-        self.restored = state_dict
-
-    def become(self, trainer: Trainer) -> None:
-        """The Trainer has read its state; the sums it would begin anew."""
-        self._trainer = trainer
-        for name, each in self.restored.get("sums", {}).items():
-            setattr(trainer, name, each.to(trainer.args.device) if hasattr(each, "to") else each)
-        if "_tr_loss" in self.restored.get("sums", {}):
-            # The next entry is about every step since the last one; what `train()` returns, about its own steps only.
-            trainer._total_loss_scalar = -trainer._tr_loss.item()  # noqa: SLF001 there is no other way to it
-        _put_back(trainer, json.loads(self.restored.get("state") or "{}").get("stateful_callbacks", {}))
-
-
-_SUMS = ("_tr_loss", "_globalstep_last_logged", "current_flos")
-
-
-def _state_of(trainer: Trainer) -> str:
-    state = asdict(trainer.state)
-    state["log_history"] = state["log_history"][-LOGS_KEPT:]
-    callbacks: dict[str, Any] = {}
-    for each in [*trainer.callback_handler.callbacks, trainer.control]:
-        if isinstance(each, ExportableState):
-            callbacks.setdefault(type(each).__name__, []).append(each.state())
-    state["stateful_callbacks"] = {name: each[0] if len(each) == 1 else each for name, each in callbacks.items()}
-    return json.dumps(state, default=_plain)
-
-
-def _put_back(trainer: Trainer, saved: Mapping[str, Any]) -> None:
-    """What callbacks count, in place.
-
-    The Trainer itself reads it where `restore_callback_states_from_checkpoint=True` alone, and begins anew otherwise:
-    an EarlyStoppingCallback would end the run elsewhere.
-    """
-    for name, states in saved.items():
-        same = [each for each in trainer.callback_handler.callbacks if type(each).__name__ == name]
-        for callback, state in zip(same, states if isinstance(states, list) else [states], strict=False):
-            for attribute, value in state.get("attributes", {}).items():
-                setattr(callback, attribute, value)
-
-
-def _plain(logged: Any) -> Any:
-    """A log may hold numbers of numpy's or torch's, which Trainer itself only writes where it saves."""
-    return logged.tolist() if hasattr(logged, "tolist") else str(logged)
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._commits.before_step(state)
 
 
 def _require_fit(trainer: Trainer) -> None:
@@ -240,8 +217,10 @@ def _require_fit(trainer: Trainer) -> None:
     wrong = {
         "ignore_data_skip=True": args.ignore_data_skip and "the data position would not come back",
         "auto_find_batch_size=True": args.auto_find_batch_size and "a smaller batch would begin the run anew",
-        "fsdp=": args.fsdp and "shards are saved and loaded by code of its own: not healed by this adapter yet",
-        "deepspeed=": args.deepspeed and "it saves and loads by code of its own: not healed by this adapter",
+        "fsdp=, or its environment": (args.fsdp or trainer.is_fsdp_enabled)
+        and "shards are saved and loaded by code of its own: not healed by this adapter yet",
+        "deepspeed=, or its environment": (args.deepspeed or trainer.is_deepspeed_enabled)
+        and "it saves and loads by code of its own: not healed by this adapter",
         "train_sampling_strategy='group_by_length'": getattr(args, "train_sampling_strategy", "") == "group_by_length"
         and "its order is drawn when an epoch begins, and cannot be drawn again within one",
         "accelerator_config's use_seedable_sampler=False": not args.accelerator_config.use_seedable_sampler
