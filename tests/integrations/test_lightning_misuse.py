@@ -11,8 +11,17 @@ pytest.importorskip("torchdata", reason="torchdata is not installed here: make i
 
 import torch
 import torch.distributed as dist
+from lightning.pytorch.callbacks import EMAWeightAveraging, StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.strategies import FSDPStrategy
-from torch.utils.data import DataLoader, IterableDataset, RandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from builders_lightning import POINTS, Net, a_trainer
@@ -42,9 +51,36 @@ def test_several_loaders_are_named(tmp_path: Path) -> None:
         healing.restore().fit(a_trainer(tmp_path), Net(), [StatefulDataLoader(POINTS), StatefulDataLoader(POINTS)])
 
 
-def test_an_order_that_is_drawn_when_an_epoch_begins_is_named(tmp_path: Path) -> None:
-    with pytest.raises(Misuse, match="a RandomSampler, whose order is drawn"):
-        healing.restore().fit(a_trainer(tmp_path), Net(), StatefulDataLoader(POINTS, sampler=RandomSampler(POINTS)))
+@pytest.mark.parametrize(
+    ("told", "named"),
+    [
+        ({"sampler": RandomSampler(POINTS)}, "a RandomSampler, whose order is drawn"),
+        ({"sampler": WeightedRandomSampler([1.0] * 8, 8)}, "a WeightedRandomSampler, whose order is drawn"),
+        ({"sampler": SubsetRandomSampler(range(8))}, "a SubsetRandomSampler, whose order is drawn"),
+        ({"batch_sampler": BatchSampler(RandomSampler(POINTS), 2, drop_last=False)}, "a RandomSampler, whose order"),
+        (
+            {"sampler": type("DistributedSamplerWrapper", (DistributedSampler,), {})(POINTS, 1, 0)},
+            "a DistributedSamplerWrapper, whose order is drawn",
+        ),
+    ],
+    ids=str,
+)
+def test_an_order_that_is_drawn_when_an_epoch_begins_is_named(tmp_path: Path, told: dict[str, Any], named: str) -> None:
+    with pytest.raises(Misuse, match=named):
+        healing.restore().fit(a_trainer(tmp_path), Net(), StatefulDataLoader(POINTS, **told))
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "named"),
+    [
+        ([StochasticWeightAveraging(0.1)], "StochasticWeightAveraging puts a schedule of its own"),
+        ([WeightAveraging(), EMAWeightAveraging()], "several WeightAveraging callbacks"),
+    ],
+    ids=["stochastic", "several"],
+)
+def test_an_average_that_cannot_come_back_is_named(tmp_path: Path, callbacks: list[Any], named: str) -> None:
+    with pytest.raises(Misuse, match=named):
+        healing.restore().fit(a_trainer(tmp_path, callbacks=callbacks), Net(), StatefulDataLoader(POINTS))
 
 
 def test_a_schedule_that_waits_for_a_metric_is_named(tmp_path: Path) -> None:

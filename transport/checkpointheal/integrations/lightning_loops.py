@@ -4,13 +4,13 @@ All that is known here of Lightning's inside, which it has no public word for. M
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import RandomSampler
 
 from checkpointheal.errors import Misuse
+from checkpointheal.integrations.orders import REMEDY, drawn_anew
 
 AT_EPOCH = "epoch"
 """Between two epochs: the loaders have not begun the next."""
@@ -33,7 +33,7 @@ class Loops:
             self.is_last_batch() or epoch._should_accumulate() or epoch._should_check_val_fx(self._fit._data_fetcher)  # noqa: SLF001
         )
 
-    def load(self, state: dict[str, Any], at: str) -> None:
+    def load(self, state: dict[str, Any], at: str, generators: Sequence[torch.Tensor]) -> None:
         """Put the loaders where they were.
 
         The Trainer has done so itself, but before it told the samplers their epoch: an iterator that exists by then
@@ -44,20 +44,38 @@ class Loops:
                 if callable(set_epoch := getattr(sampler, "set_epoch", None)):
                     set_epoch(self._fit.epoch_progress.current.processed)
         states = state["fit_loop"]["state_dict"].get("combined_loader", [])
-        self._fit._combined_loader._load_state_dicts(states)  # noqa: SLF001
-        iter(self._fit._data_fetcher)  # noqa: SLF001
+        self._fit._combined_loader._load_state_dicts(_over(states) if at == AT_EPOCH else states)  # noqa: SLF001
         if at == AT_EPOCH:
-            self._begin_epoch()
+            self._finish(generators)
+        iter(self._fit._data_fetcher)  # noqa: SLF001
+        if at != AT_EPOCH:
+            self._continue(generators)
 
-    def _begin_epoch(self) -> None:
+    def _finish(self, generators: Sequence[torch.Tensor]) -> None:
+        """Make the iterators of the epoch that is over: those of the next draw from where the generators were then."""
+        for loader in self.loaders():
+            loader.state_dict()
+        self._continue(generators)
         for sampler in (sampler for loader in self.loaders() for sampler in _samplers(loader)):
             if hasattr(sampler, "next_yielded"):
                 sampler.next_yielded = None  # torchdata would leave out of the next epoch what the last one has yielded
 
-    def draw_as_iterators_do(self) -> None:
-        """Each loader's iterator drew a seed when the epoch began."""
-        for loader in self.loaders():
-            torch.empty((), dtype=torch.int64).random_(generator=getattr(loader, "generator", None))
+    def _continue(self, generators: Sequence[torch.Tensor]) -> None:
+        for generator, state in zip(self._generators(), generators, strict=False):
+            generator.set_state(state)
+
+    def generators(self) -> list[torch.Tensor]:
+        """Where the loaders' own are."""
+        return [each.get_state() for each in self._generators()]
+
+    def _generators(self) -> list[torch.Generator]:
+        return [each for loader in self.loaders() if (each := getattr(loader, "generator", None)) is not None]
+
+    def draw_as_iterators_do(self, at: str) -> None:
+        """Each iterator that is made anew for an epoch draws a seed: from the process's stream where it has no own."""
+        for loader in self.loaders() if at == AT_EPOCH else ():
+            if getattr(loader, "generator", None) is None and not getattr(loader, "persistent_workers", False):
+                torch.empty((), dtype=torch.int64).random_()
 
     def reads_ahead(self) -> bool:
         """Whether a batch is read before the one before it is computed."""
@@ -82,6 +100,16 @@ class Loops:
         return state
 
 
+def _over(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Said to have ended, which a loader does only once it was asked for more than its last batch.
+
+    It would go on with what is left, which is nothing, and the whole next epoch would be left out.
+    """
+    return [{**each, _ENDED: True} if _ENDED in each else each for each in states]
+
+
+_ENDED = "_iterator_finished"
+"""As torchdata calls it."""
 _COUNTED = (
     "epoch_loop.batch_progress",
     "epoch_loop.scheduler_progress",
@@ -121,9 +149,7 @@ def _require_position(loader: Any) -> None:
             f"the train dataloader is a {type(loader).__name__}, which does not know its position: use torchdata's "
             "StatefulDataLoader (pip install torchdata), which is made as a DataLoader is"
         )
-    for sampler in _samplers(loader):
-        if type(sampler) is RandomSampler or type(sampler).__name__ == "DistributedSamplerWrapper":
-            raise Misuse(
-                f"the train dataloader has a {type(sampler).__name__}, whose order is drawn when an epoch begins "
-                "and never again: give it torchdata's StatefulDistributedSampler as its sampler="
-            )
+    if any(type(sampler).__name__ == "DistributedSamplerWrapper" for sampler in _samplers(loader)):
+        raise Misuse(f"the train dataloader has a DistributedSamplerWrapper, {REMEDY}")
+    if drawn := drawn_anew(loader):
+        raise Misuse(f"the train dataloader has {drawn}, {REMEDY}")
