@@ -1,6 +1,6 @@
 """How do other agents reach this one: to ask for a state, to leave and fetch private parts?
 
-Everyone who knocks shows what `PeerTrust` asks for. What is given is decided by the agent from the operator's grants,
+Everyone who knocks shows what `PeerTrust` asks for, before its first word where it has a certificate. What is given is decided by the agent from the operator's grants,
 not by what a peer claims. Must not know process groups, keys or certificates.
 """
 
@@ -27,6 +27,10 @@ from checkpointheal.errors import PeerBroke, PeerLost, PeerRefused
 ASK_SECONDS = 20.0
 PRIVATE_SECONDS = 10.0
 STORE_SECONDS = 30.0
+BODY_SECONDS = 30.0
+"""Until when a request is here whole: no agent waits longer for its answer."""
+KEPT_SECONDS = 60.0
+"""Of a connection on which nothing is asked. An agent lets go of its own after 15."""
 
 _GUEST = web.RequestKey("guest", Holder)
 
@@ -54,10 +58,10 @@ class PeerDoor:
                 web.get("/v1/private/{replica:[0-9]+}/{rank:[0-9]+}/{step:[0-9]+}", self._get_private),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEPT_SECONDS)
         await self._runner.setup()
         self._socket = await _bound(host, port)
-        self._porter = Porter(self._socket, self._new_guest)
+        self._porter = Porter(self._socket, self._new_guest, self._pod_of)
         if self._trust.ready:
             await self.listen(None)
         return Endpoint(host=host, port=self._socket.getsockname()[1])
@@ -86,6 +90,10 @@ class PeerDoor:
         if self._socket is not None:
             self._socket.close()
 
+    def _pod_of(self, transport: asyncio.Transport) -> str | None:
+        holder = self._trust.holder(transport.get_extra_info("peercert"))
+        return None if holder is None else holder.pod_uid
+
     def _new_guest(self) -> asyncio.Protocol:
         if self._runner is None or self._runner.server is None:
             raise RuntimeError("the door is opened before guests come in")
@@ -95,14 +103,17 @@ class PeerDoor:
     async def _only_known(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        guest = self._trust.guest(request)
-        if guest is not None:
-            request[_GUEST] = guest
-        return await handler(request)
+        if self._porter is None:
+            raise RuntimeError("the door is opened before guests come in")
+        with self._porter.inside.answering(request.protocol, request.transport):
+            guest = self._trust.guest(request)
+            if guest is not None:
+                request[_GUEST] = guest
+            return await handler(request)
 
     async def _ask(self, request: web.Request) -> web.Response:
         try:
-            ask = Ask.model_validate_json(await request.read())
+            ask = Ask.model_validate_json(await _body(request))
         except ValidationError as error:
             raise web.HTTPBadRequest(text=str(error)) from error
         said = await self._answer(request.get(_GUEST), ask)
@@ -117,7 +128,7 @@ class PeerDoor:
 
     async def _store(self, request: web.Request) -> web.Response:
         try:
-            ask = StoreAsk.model_validate_json(await request.read())
+            ask = StoreAsk.model_validate_json(await _body(request))
         except ValidationError as error:
             raise web.HTTPBadRequest(text=str(error)) from error
         if self.answer_store is None:
@@ -126,7 +137,7 @@ class PeerDoor:
 
     async def _put_private(self, request: web.Request) -> web.Response:
         member, step = _named(request)
-        self._keep.put(member, step, await request.read(), self.named_steps())
+        self._keep.put(member, step, await _body(request), self.named_steps())
         return web.Response(status=204)
 
     async def _get_private(self, request: web.Request) -> web.Response:
@@ -206,6 +217,16 @@ async def _bound(host: str, port: int) -> socket.socket:
         bound.close()
         raise
     return bound
+
+
+async def _body(request: web.Request) -> bytes:
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.read()
+    except TimeoutError as error:
+        late = web.HTTPRequestTimeout(text="the request did not arrive in time")
+        late.force_close()
+        raise late from error
 
 
 def _named(request: web.Request) -> tuple[MemberId, int]:

@@ -7,9 +7,9 @@ is, and TLS compares the pod's uid before the first byte. Must not know what age
 import hmac
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -40,6 +40,9 @@ class PeerTrust(Protocol):
     def way_to(self, peer: Peer) -> Way:
         """Raises PeerLost where there is none yet."""
 
+    def holder(self, certificate: Mapping[str, Any] | None) -> Holder | None:
+        """Whom TLS has shown; None: nobody who may come in."""
+
     def guest(self, request: web.Request) -> Holder | None:
         """Who knocks; None: somebody of the job. Raises HTTPForbidden for everyone else."""
 
@@ -56,6 +59,10 @@ class ByKey:
         """The same to each."""
         del peer
         return Way("http", {"Authorization": self._shown})
+
+    def holder(self, certificate: Mapping[str, Any] | None) -> Holder | None:
+        """Nobody: this conversation is in clear."""
+        del certificate
 
     def guest(self, request: web.Request) -> Holder | None:
         """Somebody who has the key."""
@@ -87,13 +94,22 @@ class ByCertificate:
             raise PeerLost(f"{peer.pod} is not asked: this agent has no certificate yet")
         return Way("https", tls=self.credentials.client, name=pod_host(peer.pod_uid))
 
-    def guest(self, request: web.Request) -> Holder | None:
-        """Its certificate was verified by TLS when it came; here it matters whose it is, and that it still lives."""
-        holder = holder_of(request.get_extra_info("peercert") or {}, self._clock())
+    def holder(self, certificate: Mapping[str, Any] | None) -> Holder | None:
+        """It was verified by TLS when its holder came; here it matters whose it is, and that it still lives."""
+        holder = holder_of(certificate or {}, self._clock())
         if holder is None or self.credentials is None or not holder.shares_job_with(self.credentials.holder):
+            return None
+        return holder
+
+    def guest(self, request: web.Request) -> Holder | None:
+        """Looked at again at each request: a certificate ends while a connection stays."""
+        holder = self.holder(request.get_extra_info("peercert"))
+        if holder is None:
             raise _forbidden()
         return holder
 
 
 def _forbidden() -> web.HTTPForbidden:
-    return web.HTTPForbidden(text="another job's agent, or none")
+    refused = web.HTTPForbidden(text="another job's agent, or none")
+    refused.force_close()
+    return refused

@@ -2,7 +2,8 @@
 
 TLS begins with a byte that no recipient begins with, so one look tells, without a byte being taken away. A recipient
 shows the ticket that its donor gave it over TLS, for this attempt and once, and its connection goes to whoever expects
-it. Guests are bounded in time and number. Must not know HTTP, certificates, heals or torch.
+it. Guests are bounded in time and number, until they have said something. Must not know HTTP, certificates, heals or
+torch.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
+from checkpointheal.agent.inside import Inside
 from checkpointheal.contract.peer import PREAMBLE, TICKET_BYTES
 
 TLS_BEGINS = b"\x16"
@@ -61,9 +63,15 @@ class Arrival:
 class Porter:
     """Lets guests in at one bound socket, which stays its owner's."""
 
-    def __init__(self, bound: socket.socket, serve: Callable[[], asyncio.Protocol]) -> None:
-        """`serve` makes the protocol for each agent that comes to speak."""
-        self._socket, self._serve = bound, serve
+    def __init__(
+        self,
+        bound: socket.socket,
+        serve: Callable[[], asyncio.Protocol],
+        pod_of: Callable[[asyncio.Transport], str | None],
+    ) -> None:
+        """`serve` makes the protocol for each agent that comes to speak; `pod_of` tells whose it is, None: a stranger's."""
+        self._socket, self._serve, self._pod_of = bound, serve, pod_of
+        self.inside = Inside()
         self._tls: ssl.SSLContext | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._waiting: dict[asyncio.Task[None], None] = {}
@@ -123,10 +131,22 @@ class Porter:
             guest.close()
 
     async def _let_in(self, guest: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            await asyncio.get_running_loop().connect_accepted_socket(
-                self._serve, guest, ssl=self._tls, ssl_handshake_timeout=HANDSHAKE_SECONDS
+        """Until it has said its first word: a stranger says none."""
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError), self.inside.silent(self._serve) as (protocol, spoke):
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol, guest, ssl=self._tls, ssl_handshake_timeout=HANDSHAKE_SECONDS
             )
+            try:
+                async with asyncio.timeout(KNOCK_SECONDS):
+                    pod_uid = self._pod_of(transport)
+                    if pod_uid is None or not self.inside.has_room(pod_uid, transport):
+                        transport.abort()
+                    else:
+                        await spoke.wait()
+            except (TimeoutError, asyncio.CancelledError):
+                transport.abort()
+                raise
 
 
 async def _first_byte(guest: socket.socket) -> bytes:
