@@ -14,12 +14,17 @@ from checkpointheal.contract.orders import Orders
 from checkpointheal.contract.report import AgentReport
 from checkpointheal.contract.seats import Seats
 from checkpointheal.contract.trust import CSR_LIMIT, CertificateRequest, Holder, Issued
-from checkpointheal_operator.gateway import app
+from checkpointheal_operator.gateway import app, pace
 from checkpointheal_operator.gateway.authority import Refused
 from checkpointheal_operator.gateway.hub import Hub
 
 JOB = "gpt"
 TOKENS = {"token-0": app.Caller(JOB, "uid-0"), "token-1": app.Caller(JOB, "uid-1")}
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "REFUSAL_SECONDS", 0.0)
 
 
 def a_report(uid: str = "uid-0", **said: object) -> AgentReport:
@@ -123,6 +128,112 @@ def test_a_report_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         assert (status, hub.heard) == (413, ())
 
     at_the_gateway(ask)
+
+
+def test_a_report_that_names_more_than_an_agent_can_hold_is_refused() -> None:
+    async def ask(client: TestClient, hub: Hub) -> None:
+        body = a_report(conditions=("r",) * 1024, serving=("h",) * 1024).model_dump_json().encode()
+        assert len(body) < app.REPORT_LIMIT
+        status, _ = await send(client, body)
+        assert (status, hub.heard) == (413, ())
+
+    at_the_gateway(ask)
+
+
+def test_a_large_report_is_taken_too() -> None:
+    async def ask(client: TestClient, hub: Hub) -> None:
+        report = a_report(serving=("h" * 250,) * 100)
+        assert await send(client, report.model_dump_json().encode()) == (200, '{"taken": 1}')
+        assert [each.report for each in hub.heard] == [report]
+
+    at_the_gateway(ask)
+
+
+def test_of_a_report_with_thousands_of_faults_one_is_told() -> None:
+    async def ask(client: TestClient, hub: Hub) -> None:
+        status, sentence = await send(client, json.dumps({"generations": [{}] * 1000}).encode())
+        assert (status, hub.heard) == (400, ())
+        assert len(sentence) < 200
+
+    at_the_gateway(ask)
+
+
+def test_a_report_that_is_announced_and_does_not_come_is_waited_for_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "BODY_SECONDS", 0.05)
+
+    async def ask(client: TestClient, hub: Hub) -> None:
+        reader, writer = await asyncio.open_connection(client.server.host, client.server.port)
+        writer.write(
+            b"POST /v1/report HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer token-0\r\nContent-Length: 9\r\n\r\nhalf"
+        )
+        assert b" 408 " in await reader.readline()
+        writer.close()
+        assert hub.heard == ()
+
+    at_the_gateway(ask)
+
+
+def test_who_leaves_in_the_middle_of_a_report_is_no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    async def ask(client: TestClient, hub: Hub) -> None:
+        _, writer = await asyncio.open_connection(client.server.host, client.server.port)
+        head = b"POST /v1/report HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer token-0\r\nContent-Length: 9\r\n\r\n"
+        writer.write(head + b"half")
+        assert (await send(client, a_report("uid-1").model_dump_json().encode(), "token-1"))[0] == 200
+        writer.transport.abort()
+        assert (await send(client, a_report("uid-1").model_dump_json().encode(), "token-1"))[0] == 200
+        assert len(hub.heard) == 1
+
+    at_the_gateway(ask)
+    assert caplog.records == []
+
+
+def test_a_pod_that_asks_for_more_than_its_share_is_told_to_come_later_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(app, "PATIENCE", 0.0)
+    monkeypatch.setattr(pace, "PATIENCE", 0.0)
+    monkeypatch.setattr(pace, "AT_ONCE", 4 * pace.A_REQUEST)
+    monkeypatch.setattr(pace, "A_SECOND", 1)
+
+    async def ask(client: TestClient, hub: Hub) -> None:
+        async def refused() -> str:
+            while True:
+                async with client.post("/v1/report", data=b"{}", headers=bearing("token-0")) as answer:
+                    if answer.status == 429:
+                        return answer.headers["Retry-After"]
+
+        assert int(await refused()) > 0
+        assert (await send(client, a_report("uid-1").model_dump_json().encode(), "token-1"))[0] == 200
+
+    at_the_gateway(ask)
+
+
+def test_a_pod_that_asks_for_a_little_more_than_its_share_waits_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "AT_ONCE", pace.A_REQUEST)
+    monkeypatch.setattr(pace, "A_SECOND", 100 * pace.A_REQUEST)
+
+    async def ask(client: TestClient, hub: Hub) -> None:
+        for sequence in range(5):
+            assert (await send(client, a_report(sequence=sequence).model_dump_json().encode()))[0] == 200
+        assert [heard.report.sequence for heard in hub.heard] == [4]
+
+    at_the_gateway(ask)
+
+
+def test_who_speaks_for_others_all_day_is_told_of_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    async def ask(client: TestClient, _hub: Hub) -> None:
+        for each in range(5):
+            assert (await send(client, a_report(f"uid-{each + 5}").model_dump_json().encode()))[0] == 403
+            assert (await send(client, a_report().model_dump_json().encode(), "token-1"))[0] == 403
+            assert await sit(client, "/seats/1", "uid-1.1", "token-1") == 403
+
+    at_the_gateway(ask)
+    told = [each for each in caplog.records if each.name == "checkpointheal.gateway"]
+    assert [each.getMessage()[:24] for each in told] == [
+        "the token of pod uid-0 c",
+        "the token of pod uid-1 c",
+        "the token of pod uid-1 c",
+    ]
 
 
 def test_a_report_that_was_overtaken_changes_nothing() -> None:
@@ -261,6 +372,19 @@ def test_a_token_speaks_for_every_seat_of_its_own_pod_and_for_no_other(caplog: p
     assert [each.getMessage() for each in caplog.records][-1] == (
         "the token of pod uid-0 came for local rank 2, and the pod has 2"
     )
+
+
+@pytest.mark.usefixtures("two_seats")
+def test_a_report_is_kept_in_the_place_that_the_cluster_tells_of_whichever_it_claims() -> None:
+    """Once its pod was gone it was remembered as another member's, and had a vote there."""
+
+    async def ask(client: TestClient, hub: Hub) -> None:
+        assert await sit(client, "", "uid-0") == 200
+        assert [str(heard.report.member) for heard in hub.heard] == ["2/0"]
+        assert (await send(client, a_report("uid-1").model_dump_json().encode(), "token-1"))[0] == 200
+        assert str(hub.heard[1].report.member) == "0/0"
+
+    at_the_gateway(ask)
 
 
 def test_a_pod_of_one_seat_has_no_further_ones() -> None:

@@ -1,7 +1,9 @@
 """A token stands for the pod that it is bound to, and for nobody else."""
 
 import asyncio
+import base64
 import contextlib
+import json
 from typing import Any
 
 import pytest
@@ -11,7 +13,8 @@ from builders_core import a_pod, m
 from checkpointheal.contract.seats import Seats
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.gateway.app import Caller
-from checkpointheal_operator.shell.cluster import PODS, Kind, Ref, Unreachable
+from checkpointheal_operator.shell import refusals, tokens
+from checkpointheal_operator.shell.cluster import PODS, Kind, Ref, TooManyRequests, Unreachable
 from checkpointheal_operator.shell.mirror import Mirror
 from checkpointheal_operator.shell.tokens import (
     ACCOUNT,
@@ -38,7 +41,8 @@ class Reviewing(FakeCluster):
 
     def __init__(self) -> None:
         super().__init__()
-        self.reviews, self.reachable = 0, True
+        self.reviews, self.reachable, self.got = 0, True, 0
+        self.good = {"good"}
         self.status: Json = {"authenticated": False}
 
     async def create(self, kind: Kind, body: Json) -> Json:
@@ -48,7 +52,11 @@ class Reviewing(FakeCluster):
         await asyncio.sleep(0)
         if not self.reachable:
             raise Unreachable("no answer")
-        return body | {"status": a_status() if body["spec"]["token"] == "good" else self.status}
+        return body | {"status": a_status() if body["spec"]["token"] in self.good else self.status}
+
+    async def get(self, ref: Ref) -> Json:
+        self.got += 1
+        return await super().get(ref)
 
 
 class Desk:
@@ -170,3 +178,79 @@ def test_each_review_is_counted_by_what_it_said():
     with pytest.raises(Unreachable):
         desk.callers("another")
     assert desk.reviewed == ["a pod's", "nobody's", "unknown"]
+
+
+def test_tokens_that_are_made_up_are_reviewed_and_told_of_only_so_often(caplog):
+    desk = Desk()
+    for each in range(1000):
+        with contextlib.suppress(TooManyRequests):
+            assert desk.callers(f"garbage {each}") == [None]
+    assert desk.cluster.reviews == refusals.AT_ONCE
+    assert caplog.text.count("a token was refused") == tokens.LINES_AT_ONCE
+    desk.now += 10
+    with contextlib.suppress(TooManyRequests):
+        while True:
+            assert desk.callers("more garbage" * (desk.cluster.reviews + 1)) == [None]
+    assert desk.cluster.reviews == refusals.AT_ONCE + 10 * refusals.A_SECOND
+
+
+def a_token(payload: object) -> str:
+    return f"e30.{base64.urlsafe_b64encode(json.dumps(payload).encode()).decode().rstrip('=')}.c2ln"
+
+
+def bound_token(uid: str, serial: int = 0) -> str:
+    return a_token({"kubernetes.io": {"pod": {"name": "any", "uid": uid}}, "jti": serial})
+
+
+def test_whoever_makes_up_tokens_keeps_no_agent_of_a_pod_that_is_known_waiting():
+    desk = Desk()
+    with contextlib.suppress(TooManyRequests):
+        for each in range(1000):
+            desk.callers(f"garbage {each}")
+    with pytest.raises(TooManyRequests):
+        desk.callers(bound_token("another"))
+    agents_own = bound_token("u0/0")
+    desk.cluster.good = {agents_own}
+    assert desk.callers(agents_own) == [GOOD]
+    with contextlib.suppress(TooManyRequests):
+        for each in range(1000):
+            assert desk.callers(bound_token("u0/0", each + 1)) == [None]
+    assert desk.cluster.reviews == refusals.AT_ONCE + 1 + refusals.OF_A_POD_AT_ONCE
+
+
+@pytest.mark.parametrize(
+    "token", ["secret", "a.b.c", "a.ä.c", a_token([]), a_token({"kubernetes.io": None}), a_token({}), a_token(1)]
+)
+def test_a_token_that_names_no_pod_is_one_of_all_others(token):
+    assert refusals.claimed_pod(token) == ""
+
+
+def test_a_pod_that_the_watch_does_not_tell_of_is_asked_for_once_a_minute_and_told_of_once():
+    desk = Desk(known=False)
+    for _ in range(100):
+        assert desk.callers("good") == [GOOD]
+    assert desk.cluster.got == 1
+    desk.now = KEPT_SECONDS
+    assert desk.callers("good") == [GOOD]
+    assert desk.cluster.got == 2
+
+
+def test_a_pod_without_a_place_is_told_of_once_a_minute(caplog):
+    desk = Desk(known=False)
+    del desk.cluster.objects[Ref(PODS, WHERE, "pod-0-0")]
+    for now in (0, REFUSED_SECONDS - 1, KEPT_SECONDS - 1, KEPT_SECONDS):
+        desk.now = now
+        assert desk.callers("good") == [None]
+    assert desk.cluster.got == 2
+    assert caplog.text.count("a pod has no place in a job") == 2
+
+
+def test_a_pod_whose_address_is_not_known_yet_is_asked_for_again_soon():
+    desk = Desk(known=False)
+    pod = pod_object(a_pod(m("0/0")))
+    del pod["status"]["podIP"]
+    desk.cluster.put(PODS, pod)
+    for now in (0, REFUSED_SECONDS):
+        desk.now = now
+        assert desk.callers("good")[0] is not None
+    assert desk.cluster.got == 2

@@ -17,8 +17,10 @@ from typing import cast
 from aiohttp import web
 
 from checkpointheal_operator.api.base import Json
+from checkpointheal_operator.doors.guests import Guests
+from checkpointheal_operator.doors.serving import READERS, greeted, served
+from checkpointheal_operator.doors.splice import Address, Entrance, Gateway, entrance
 from checkpointheal_operator.gateway.app import Caller, make_app
-from checkpointheal_operator.gateway.listen import listen
 from checkpointheal_operator.gateway.registrar import Registrar
 from checkpointheal_operator.interpreter import give_back
 from checkpointheal_operator.measures import spec
@@ -27,7 +29,6 @@ from checkpointheal_operator.shell.access import Access
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, ClusterError, Kind, Ref
 from checkpointheal_operator.shell.counted import Counted, counting_certify
 from checkpointheal_operator.shell.gather import OPTED_IN
-from checkpointheal_operator.shell.guests import Guests
 from checkpointheal_operator.shell.kube import Kube, Selection
 from checkpointheal_operator.shell.late import LateAgents
 from checkpointheal_operator.shell.leases import LEASES, Clocks, Leadership, Terms
@@ -38,7 +39,6 @@ from checkpointheal_operator.shell.operating import Operator
 from checkpointheal_operator.shell.our_kinds import OurKinds
 from checkpointheal_operator.shell.settings import OperatorSettings
 from checkpointheal_operator.shell.slim import slim_heal, slim_pod, slim_policy
-from checkpointheal_operator.shell.splice import Address, Entrance, Gateway, entrance
 from checkpointheal_operator.shell.tokens import Tokens
 from checkpointheal_operator.shell.trust import trust_of
 from checkpointheal_operator.shell.watching import Watch
@@ -46,6 +46,8 @@ from checkpointheal_operator.shell.watching import Watch
 log = logging.getLogger("checkpointheal.operator")
 
 SLIM = {CHECKPOINTHEALS: slim_policy, HEALS: slim_heal, PODS: slim_pod}
+KEPT_SECONDS = 60.0
+"""Of an agent's connection on which nothing is asked, or nothing whole. It lets go of its own after 15."""
 AGAIN_AFTER, TIDIES_EVERY = 1.0, 60.0
 STUCK_AFTER = 240.0
 """Seconds of an API server's silence after which a restart may help."""
@@ -153,7 +155,7 @@ class Replica:
         certify = counting_certify(registrar.certify, self.metrics) if registrar is not None else None
         app = make_app(operator.hub, self._authenticate, certify, self._guests.known)
         app.middlewares.insert(0, self.metrics.counting())
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=KEPT_SECONDS)
         try:
             await runner.setup()
             gateway = Gateway(cast("web.Server", runner.server), tls)
@@ -195,17 +197,12 @@ class Replica:
             synced = all(watch.synced.is_set() for watch in self._watches.values())
             return web.json_response({"synced": synced}, status=200 if synced else 503)
 
-        app = web.Application()
+        readers = Guests(READERS)
+        app = web.Application(middlewares=[greeted(readers)])
         app.add_routes([web.get("/healthz", health), web.get("/readyz", ready)])
         app.add_routes([web.get("/metrics", self.metrics.page)])
-        runner = web.AppRunner(app, access_log=None)
-        try:
-            await runner.setup()
-            await listen(web.TCPSite(runner, self.settings.listens, self.settings.health_port))
-            self.health_port = runner.addresses[0][1]
+        async with served(app, Address(self.settings.listens, self.settings.health_port), readers) as self.health_port:
             yield
-        finally:
-            await runner.cleanup()
 
 
 async def _tidy() -> None:

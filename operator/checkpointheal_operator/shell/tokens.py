@@ -1,6 +1,7 @@
 """Whose token is this? The API server says which pod it is bound to, the pod says its job.
 
 Asked once a minute per token, by its hash: the token itself is not kept. A token that is bound to no pod is nobody's.
+Who has a good one, and who has none, can make neither the API server nor the log busy by coming often.
 Must not know what the caller wants.
 """
 
@@ -16,8 +17,10 @@ from checkpointheal_operator.core.identity import Placed, Unplaced, place
 from checkpointheal_operator.core.pod_manifest import Metadata
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.gateway.app import Caller
-from checkpointheal_operator.shell.cluster import PODS, Cluster, ClusterError, Kind, NotThere, Ref
+from checkpointheal_operator.gateway.pace import Share
+from checkpointheal_operator.shell.cluster import PODS, Cluster, ClusterError, Kind, NotThere, Ref, TooManyRequests
 from checkpointheal_operator.shell.mirror import Mirror
+from checkpointheal_operator.shell.refusals import Refusals
 
 log = logging.getLogger("checkpointheal.gateway")
 
@@ -28,6 +31,8 @@ KEPT_SECONDS, REFUSED_SECONDS = 60.0, 5.0
 """A good token is believed for a minute; one that is not may be good soon, where an API server is behind."""
 LONGEST = 300
 """Characters of the API server's words that are passed on."""
+LINES_A_SECOND, LINES_AT_ONCE = 0.2, 20.0
+"""Of the log, about tokens that were refused."""
 REVIEWS_AT_ONCE = 16
 """A new leader is asked by everybody at once; the API server shall not be."""
 
@@ -56,6 +61,10 @@ class Tokens:
         self._known: dict[bytes, tuple[float, Bound | None]] = {}
         self._asking: dict[bytes, asyncio.Task[Bound | None]] = {}
         self._places: dict[str, tuple[str, Placed | Unplaced]] = {}
+        self._unseen: dict[str, tuple[float, Json | None]] = {}
+        self._told_unplaced: dict[str, float] = {}
+        self._refusals = Refusals(pods, clock)
+        self._lines = Share(LINES_A_SECOND, LINES_AT_ONCE, clock())
         self._at_once = asyncio.Semaphore(REVIEWS_AT_ONCE)
         self._told = ""
 
@@ -72,8 +81,10 @@ class Tokens:
         reason, message = (
             ("PodGone", "it is gone") if not isinstance(found, Unplaced) else (found.reason, found.message)
         )
-        facts = about(namespace=bound.namespace, pod=bound.name, reason=reason)
-        log.warning("a pod has no place in a job: %s", message, extra=facts)
+        if self._clock() >= self._told_unplaced.get(bound.uid, float("-inf")):
+            self._told_unplaced[bound.uid] = self._clock() + KEPT_SECONDS
+            facts = about(namespace=bound.namespace, pod=bound.name, reason=reason)
+            log.warning("a pod has no place in a job: %s", message, extra=facts)
         return None
 
     def _place(self, pod: Json) -> Placed | Unplaced:
@@ -100,6 +111,8 @@ class Tokens:
         body = {"apiVersion": TOKEN_REVIEWS.api, "kind": TOKEN_REVIEWS.kind, "spec": spec}
         try:
             async with self._at_once:
+                if not self._refusals.may_ask(token):
+                    raise TooManyRequests("too many tokens are refused now")
                 answer = await self._cluster.create(TOKEN_REVIEWS, body)
         except ClusterError as error:
             self._reviewed("unknown")
@@ -109,15 +122,29 @@ class Tokens:
         status = answer.get("status", {})
         bound = bound_to(status, self._audience)
         if bound is None:
+            self._refusals.count(token)
+        if bound is None and self._has_line():
             message = Reason.TOKEN_REFUSED.tell(what=why_nobodys(status))
             log.warning("%s", message, extra=about(reason=Reason.TOKEN_REFUSED))
         self._reviewed("nobody's" if bound is None else "a pod's")
+        self._keep(key, bound)
+        return bound
+
+    def _keep(self, key: bytes, bound: Bound | None) -> None:
         now = self._clock()
         self._known = {each: kept for each, kept in self._known.items() if now < kept[0]}
         alive = {each.uid for _, each in self._known.values() if each is not None}
         self._places = {uid: found for uid, found in self._places.items() if uid in alive}
+        self._unseen = {uid: found for uid, found in self._unseen.items() if now < found[0]}
+        self._told_unplaced = {uid: until for uid, until in self._told_unplaced.items() if now < until}
         self._known[key] = (now + (REFUSED_SECONDS if bound is None else KEPT_SECONDS), bound)
-        return bound
+
+    def _has_line(self) -> bool:
+        self._lines.fill(self._clock())
+        if self._lines.left < 1:
+            return False
+        self._lines.left -= 1
+        return True
 
     def _tell(self, error: ClusterError) -> None:
         """Once for each reason, until one is reviewed again: every agent asks, and asks again."""
@@ -126,16 +153,24 @@ class Tokens:
             log.warning("nobody can tell now whose a token is: %s: %s", error.reason, error)
 
     async def _pod(self, bound: Bound) -> Json | None:
-        """A pod may speak before the watch has told of it."""
+        """A pod may speak before the watch has told of it; of one that never will, it is asked once in a while."""
         pod = self._pods.by_uid(bound.uid)
-        if pod is None:
-            try:
-                pod = await self._cluster.get(Ref(PODS, bound.namespace, bound.name))
-            except NotThere:
-                return None
-            if pod["metadata"]["uid"] != bound.uid:
-                return None
-        return pod
+        if pod is not None:
+            return pod
+        until, kept = self._unseen.get(bound.uid, (float("-inf"), None))
+        if self._clock() < until:
+            return kept
+        found = await self._found(bound)
+        settled = found is not None and bool(found.get("status", {}).get("podIP"))
+        self._unseen[bound.uid] = self._clock() + (KEPT_SECONDS if settled else REFUSED_SECONDS), found
+        return found
+
+    async def _found(self, bound: Bound) -> Json | None:
+        try:
+            pod = await self._cluster.get(Ref(PODS, bound.namespace, bound.name))
+        except NotThere:
+            return None
+        return pod if pod["metadata"]["uid"] == bound.uid else None
 
 
 def bound_to(status: Json, audience: str) -> Bound | None:

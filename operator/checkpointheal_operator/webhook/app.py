@@ -5,10 +5,12 @@ all gets a status that the API server passes over. Must not know what is injecte
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 from pydantic import ValidationError
 
 from checkpointheal.contract.log_lines import about
@@ -20,18 +22,28 @@ log = logging.getLogger("checkpointheal.webhook")
 
 REVIEW_LIMIT = 4 << 20
 """Bytes. An object has at most 1.5 MB, and a review may hold it twice."""
+LARGE, LARGE_AT_ONCE = 64 << 10, 4
+"""Bytes of a review that waits for its turn to be read: anybody may send one, and all of them lie in memory."""
 BUDGET_SECONDS = 2.0
 """The API server waits no longer, and makes the pod without us."""
 
 
 def make_app(
-    settings: Callable[[], InjectionSettings], metrics: WebhookMetrics, clock: Callable[[], float]
+    settings: Callable[[], InjectionSettings],
+    metrics: WebhookMetrics,
+    clock: Callable[[], float],
+    known: Callable[[RequestHandler], None] = lambda _protocol: None,
 ) -> web.Application:
-    """The webhook as an aiohttp application. `settings` is asked at every review: its files may have changed."""
+    """The webhook as an aiohttp application. `settings` is asked at every review: its files may have changed.
+
+    `known` is told by which protocol a review came that could be read.
+    """
+    turns = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def mutate(request: web.Request) -> web.Response:
         began = clock()
-        asked = await _asked(request, metrics)
+        asked = await _asked(request, metrics, turns)
+        known(request.protocol)
         answer = _decide(asked, settings)
         metrics.answered(answer.outcome, clock() - began)
         if answer.refusal is not None:
@@ -56,14 +68,17 @@ async def healthy(_: web.Request) -> web.Response:
     return web.Response(text="ok\n")
 
 
-async def _asked(request: web.Request, metrics: WebhookMetrics) -> AdmissionRequest:
+async def _asked(request: web.Request, metrics: WebhookMetrics, turns: asyncio.Semaphore) -> AdmissionRequest:
+    is_small = request.content_length is not None and request.content_length <= LARGE
     try:
-        async with asyncio.timeout(BUDGET_SECONDS):
+        async with asyncio.timeout(BUDGET_SECONDS), contextlib.nullcontext() if is_small else turns:
             body = await request.read()
         return read(body)
     except TimeoutError as error:
         metrics.unread("late")
         raise web.HTTPRequestTimeout(text="the review did not arrive in time") from error
+    except ConnectionError as error:
+        raise web.HTTPBadRequest(text="it left in the middle of its review") from error
     except web.HTTPRequestEntityTooLarge:
         metrics.unread("oversize")
         raise

@@ -1,7 +1,8 @@
 """How do other agents reach this one: to ask for a state, to leave and fetch private parts?
 
-Everyone who knocks shows what `PeerTrust` asks for, before its first word where it has a certificate. What is given is decided by the agent from the operator's grants,
-not by what a peer claims. Must not know process groups, keys or certificates.
+Everyone who knocks shows what `PeerTrust` asks for, before its first word where that is a certificate. What is given is
+decided by the agent from the operator's grants, not by what a peer claims. Must not know process groups, keys or
+certificates.
 """
 
 import asyncio

@@ -69,7 +69,7 @@ class Porter:
         serve: Callable[[], asyncio.Protocol],
         pod_of: Callable[[asyncio.Transport], str | None],
     ) -> None:
-        """`serve` makes the protocol for each agent that comes to speak; `pod_of` tells whose it is, None: a stranger's."""
+        """`serve` makes the protocol for each agent that comes to speak; `pod_of` tells its pod, None of a stranger."""
         self._socket, self._serve, self._pod_of = bound, serve, pod_of
         self.inside = Inside()
         self._tls: ssl.SSLContext | None = None

@@ -1,7 +1,7 @@
-"""Who has come to the gateway and not shown a token yet, and which of them has to go?
+"""Who has come and not said yet what makes it welcome, and which of them has to go?
 
 Anybody may come, so guests are bounded in time and number. Who has shown a good token is a guest no longer, and what
-others do is nothing to it. Must not know TLS, HTTP or tokens.
+others do is nothing to it; of one name only so many stay. Must not know TLS, HTTP or tokens.
 """
 
 import asyncio
@@ -10,7 +10,9 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import NamedTuple, cast
+
+from checkpointheal_operator.doors.regulars import Regulars, Speaker
 
 log = logging.getLogger("checkpointheal.gateway")
 
@@ -20,7 +22,22 @@ MOST = 1024
 """Guests at once, of some 60 KiB each. Where one more comes, who has been one for longest goes."""
 UNDISTURBED_SECONDS = 4.0
 """Nobody goes sooner for another one's sake: when all agents come at once, to a new leader, the others wait outside."""
+OF_ONE = 6
+"""Connections of one agent: it reports, waits for orders and asks for a certificate, and what it left may linger."""
 TOLD_EVERY = 60.0
+
+
+class Bounds(NamedTuple):
+    """Of guests, and of those who are welcome."""
+
+    greeting: float
+    """Seconds in which a guest has to say what makes it welcome."""
+    most: int
+    """Guests at once."""
+    undisturbed: float
+    """Seconds for which none goes for another one's sake."""
+    of_one: int
+    """Connections that stay, of one name and seat."""
 
 
 @dataclass(eq=False)
@@ -34,9 +51,12 @@ class Guest:
 
 
 class Guests:
-    """Of one replica, at whichever of its ports."""
+    """Of one server, at whichever of its ports."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: Bounds | None = None) -> None:
+        """Without `bounds`, of a gateway."""
+        self._bounds = bounds or Bounds(GREETING_SECONDS, MOST, UNDISTURBED_SECONDS, OF_ONE)
+        self._regulars = Regulars()
         self._here: dict[Guest, None] = {}
         self._speaking: dict[asyncio.BaseProtocol | None, Guest] = {}
         self._fewer = asyncio.Event()
@@ -45,10 +65,10 @@ class Guests:
     async def room(self) -> None:
         """Until one more may come in, and whoever came before is counted."""
         await asyncio.sleep(0)  # a listener that has somebody waiting lets nobody else run
-        while len(self._here) >= MOST:
+        while len(self._here) >= self._bounds.most:
             self._tell()
             first = next(iter(self._here))
-            left = first.since + UNDISTURBED_SECONDS - time.monotonic()
+            left = first.since + self._bounds.undisturbed - time.monotonic()
             if left <= 0:
                 self._forget(first)
                 first.task.cancel()
@@ -64,7 +84,7 @@ class Guests:
         guest = Guest(cast("asyncio.Task[None]", asyncio.current_task()), time.monotonic())
         self._here[guest] = None
         try:
-            async with asyncio.timeout(GREETING_SECONDS):
+            async with asyncio.timeout(self._bounds.greeting):
                 yield guest
         finally:
             self._forget(guest)
@@ -75,9 +95,10 @@ class Guests:
         self._speaking[guest.protocol] = guest
         return guest.protocol
 
-    def known(self, protocol: asyncio.BaseProtocol) -> None:
-        """Who speaks by it has shown a good token, for the first time or again."""
-        guest = self._speaking.get(protocol)
+    def known(self, protocol: Speaker, name: str = "", seats: int = 1) -> None:
+        """Who speaks by it is welcome, for the first time or again, under a name of so many seats."""
+        self._regulars.spoke(name, protocol, self._bounds.of_one * seats)
+        guest = self._speaking.get(cast("asyncio.BaseProtocol", protocol))
         if guest is not None:
             self._forget(guest)
             guest.known.set()
@@ -90,4 +111,4 @@ class Guests:
     def _tell(self) -> None:
         if time.monotonic() >= self._told + TOLD_EVERY:
             self._told = time.monotonic()
-            log.warning("%d connections have shown no token: who has been silent for longest goes", len(self._here))
+            log.warning("%d connections have said nothing that counts: who came first goes", len(self._here))

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from checkpointheal_operator.shell import splice
-from checkpointheal_operator.shell.guests import Guests
-from checkpointheal_operator.shell.splice import Address, Entrance, Gateway, entrance
+from checkpointheal_operator.doors import splice
+from checkpointheal_operator.doors.guests import Guests
+from checkpointheal_operator.doors.splice import Address, Entrance, Gateway, entrance
 
 HERE = Address("127.0.0.1", 0)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from checkpointheal_operator.shell.guests import Guests
+from checkpointheal_operator.doors.guests import Guests
 
 log = logging.getLogger("checkpointheal.gateway")
 

@@ -5,7 +5,7 @@ import contextlib
 import http.client
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from typing import Any
 
 import pytest
@@ -13,13 +13,16 @@ import pytest
 import builders_trust as build
 from builders_api import WHERE, pod_object
 from builders_core import a_pod, m
+from checkpointheal_operator.doors import guests as room
+from checkpointheal_operator.doors import regulars
+from checkpointheal_operator.doors.guests import Bounds, Guests
+from checkpointheal_operator.doors.splice import Address, Gateway, entrance
+from checkpointheal_operator.gateway import app
 from checkpointheal_operator.gateway.authority import Authority
 from checkpointheal_operator.gateway.registrar import Registrar
-from checkpointheal_operator.shell import guests as room
+from checkpointheal_operator.shell import replica as replica_room
 from checkpointheal_operator.shell.cluster import PODS
-from checkpointheal_operator.shell.guests import Guests
 from checkpointheal_operator.shell.replica import Replica
-from checkpointheal_operator.shell.splice import Address, Gateway, entrance
 from fake_api import pod_token
 from replicas import Stage
 
@@ -29,26 +32,29 @@ HALF_A_HEADER = b"POST /v1/report HTTP/1.1\r\nHost: gateway\r\nAuthor"
 
 
 class Greeted(asyncio.Protocol):
-    """A server's end: whoever says `token` is known, and everybody's words come back."""
+    """A server's end: whoever says `token` is known, by its name or for itself, and everybody's words come back."""
 
     def __init__(self, guests: Guests) -> None:
         self._guests = guests
+        self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        if data == b"token":
-            self._guests.known(self)
-        self._transport.write(data)
+        word, _, name = data.decode().partition(" of ")
+        if word == "token":
+            self._guests.known(self, name or str(id(self)))
+        if self.transport is not None:
+            self.transport.write(data)
 
 
 class Door:
     """An entrance with a gateway behind it, and who comes there."""
 
-    def __init__(self, port: int, tls: ssl.SSLContext | None) -> None:
-        self.port, self._tls = port, tls
+    def __init__(self, port: int, tls: ssl.SSLContext | None, guests: Guests) -> None:
+        self.port, self._tls, self._guests = port, tls, guests
         self._came: list[asyncio.StreamWriter] = []
 
     async def someone(self, says: bytes = b"") -> asyncio.StreamReader:
@@ -65,6 +71,13 @@ class Door:
             writer.write(words)
             assert await reader.readexactly(len(words)) == words
 
+    @property
+    def known(self) -> Collection[str]:
+        return self._guests._regulars._here.keys()
+
+    def close_first(self) -> None:
+        self._came[0].close()
+
     def close(self) -> None:
         for each in self._came:
             each.close()
@@ -76,7 +89,7 @@ async def a_door(tls: ssl.SSLContext | None = None) -> AsyncIterator[Door]:
     gateway = Gateway(lambda: Greeted(guests), tls)
     with entrance(Address("127.0.0.1", 0), lambda: None, guests) as found, found.leads_to(gateway):
         running = asyncio.create_task(found.run())
-        door = Door(found.port, tls)
+        door = Door(found.port, tls, guests)
         try:
             yield door
         finally:
@@ -142,7 +155,7 @@ def test_of_too_many_who_show_no_token_the_first_goes_and_nobody_who_is_known(mo
             await door.says(b"still here", each)
 
     run(story)
-    assert caplog.text.count("connections have shown no token") == 1
+    assert caplog.text.count("connections have said nothing that counts") == 1
 
 
 def test_whoever_is_new_is_left_in_peace_for_a_while_and_the_next_one_waits_until_it_is_known(monkeypatch):
@@ -157,6 +170,35 @@ def test_whoever_is_new_is_left_in_peace_for_a_while_and_the_next_one_waits_unti
         assert not waiting.done()
         await door.says(b"token", first)
         await door.says(b"one more", await waiting)
+
+    run(story)
+
+
+def test_of_too_many_connections_of_one_pod_the_one_that_was_silent_for_longest_goes_and_nobody_elses(monkeypatch):
+    monkeypatch.setattr(room, "OF_ONE", 3)
+
+    async def story(door: Door) -> None:
+        other = await door.someone(b"token of pod 2")
+        first, second, third = [await door.someone(b"token of pod 1") for _ in range(3)]
+        await door.says(b"token of pod 1", first)
+        fourth = await door.someone(b"token of pod 1")
+        assert await is_sent_away(second)
+        for each in (first, third, fourth, other):
+            await door.says(b"still here", each)
+
+    run(story)
+
+
+def test_a_pod_that_never_comes_again_is_forgotten(monkeypatch):
+    monkeypatch.setattr(regulars, "SWEPT_EVERY", NOW)
+
+    async def story(door: Door) -> None:
+        await door.someone(b"token of pod 1")
+        kept = await door.someone(b"token of pod 2")
+        assert set(door.known) == {"pod 1", "pod 2"}
+        door.close_first()
+        while set(door.known) != {"pod 2"}:
+            await door.says(b"token of pod 2", kept)
 
     run(story)
 
@@ -206,6 +248,7 @@ def status(agent: http.client.HTTPConnection, token: str = "secret") -> int:
 
 def test_whose_token_is_nobodys_is_told_so_and_sent_away(monkeypatch):
     monkeypatch.setattr(room, "GREETING_SECONDS", 0.5)
+    monkeypatch.setattr(app, "REFUSAL_SECONDS", NOW)
     with Stage() as stage:
         replica = stage.start("operator-0")
         stage.until(lambda: replica.operator is not None)
@@ -235,3 +278,59 @@ def test_a_flood_of_half_headers_ends_no_agents_connection(comes_to, monkeypatch
         assert agent.sock is mine
         for each in [agent, *flood]:
             each.close()
+
+
+def test_whose_token_is_good_and_who_then_says_half_a_header_is_sent_away(monkeypatch):
+    monkeypatch.setattr(replica_room, "KEPT_SECONDS", 0.3)
+    with Stage() as stage:
+        replica = stage.start("operator-0")
+        stage.until(lambda: replica.operator is not None)
+        agent = agent_of(stage, replica)
+        assert status(agent) == 400
+        agent.sock.sendall(HALF_A_HEADER)
+        assert agent.sock.recv(1) == b""
+        agent.close()
+
+
+def test_of_many_connections_of_one_token_a_few_stay(monkeypatch):
+    monkeypatch.setattr(room, "OF_ONE", 2)
+    with Stage() as stage:
+        replica = stage.start("operator-0")
+        stage.until(lambda: replica.operator is not None)
+        agents = [agent_of(stage, replica) for _ in range(6)]
+        assert [status(each) for each in agents] == [400] * 6
+        for each in agents[:4]:
+            assert is_closed(each)
+        assert [status(each) for each in agents[4:]] == [400] * 2
+        for each in agents:
+            each.close()
+
+
+def is_closed(agent: http.client.HTTPConnection) -> bool:
+    try:
+        return agent.sock.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def test_at_the_health_port_too_who_asks_nothing_is_sent_away_and_a_reader_stays(monkeypatch):
+    monkeypatch.setattr(replica_room, "READERS", Bounds(greeting=0.3, most=4, undisturbed=NOW, of_one=2))
+    with Stage() as stage:
+        replica = stage.start("operator-0")
+        reader = http.client.HTTPConnection(replica.settings.pod_ip, replica.health_port, timeout=20)
+        assert page(reader) == 200
+        mine = reader.sock
+        silent = [socket.create_connection((replica.settings.pod_ip, replica.health_port), 20) for _ in range(8)]
+        silent[0].sendall(HALF_A_HEADER)
+        assert [each.recv(1) for each in silent] == [b""] * 8
+        assert page(reader) == 200
+        assert reader.sock is mine
+        for each in [reader, *silent]:
+            each.close()
+
+
+def page(reader: http.client.HTTPConnection) -> int:
+    reader.request("GET", "/metrics")
+    answer = reader.getresponse()
+    answer.read()
+    return answer.status
