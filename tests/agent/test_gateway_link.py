@@ -1,13 +1,15 @@
 """An agent's two loops at its gateway end when they are told to."""
 
 import asyncio
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
 from builders_agent import some_settings
 from builders_core import a_job, m, report_of
+from checkpointheal.agent import gateway_link
 from checkpointheal.agent.credentials import GatewayAccess
 from checkpointheal.agent.gateway_link import GatewayLink
 from checkpointheal.contract.orders import NOT_KNOWN, Orders
@@ -82,3 +84,40 @@ def test_a_seat_speaks_where_no_older_gateway_takes_it_for_the_first(local_rank:
     link = GatewayLink(Session(), "http://gateway/", access, local_rank)
     assert asyncio.run(link.certificate("csr")) is None
     assert asked == [f"POST http://gateway{where}/certificate"]
+
+
+def test_an_agent_that_is_told_to_come_later_does_so_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway_link, "RETRY_SECONDS", 0.05)
+    statuses, came = [429, 200], list[float]()
+
+    class Answer:
+        def __init__(self) -> None:
+            self.status = statuses[len(came) - 1]
+
+        async def __aenter__(self) -> Self:
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            pass
+
+        async def read(self) -> bytes:
+            return b"{}"
+
+        async def text(self) -> str:
+            return "come again in 1 s"
+
+    class Session:
+        def request(self, *_: Any, **_more: Any) -> Answer:
+            came.append(time.monotonic())
+            return Answer()
+
+    async def report() -> None:
+        link = GatewayLink(Session(), "http://gateway/", GatewayAccess(some_settings(Path("/arena"), 0)))
+        reporting = asyncio.create_task(link.report_forever(lambda: report_of(a_job(), m("0/0")), 60.0))
+        while len(came) < 2:
+            await asyncio.wait({reporting}, timeout=0.01)
+        reporting.cancel()
+        await asyncio.wait({reporting})
+
+    asyncio.run(report())
+    assert came[1] - came[0] >= 0.05

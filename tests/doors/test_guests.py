@@ -75,6 +75,10 @@ class Door:
     def known(self) -> Collection[str]:
         return self._guests._regulars._here.keys()
 
+    @property
+    def connections(self) -> Collection[object]:
+        return self._guests._regulars._named
+
     def close_first(self) -> None:
         self._came[0].close()
 
@@ -189,6 +193,19 @@ def test_of_too_many_connections_of_one_pod_the_one_that_was_silent_for_longest_
     run(story)
 
 
+def test_a_connection_that_speaks_for_another_pod_is_that_ones(monkeypatch):
+    monkeypatch.setattr(room, "OF_ONE", 1)
+
+    async def story(door: Door) -> None:
+        first = await door.someone(b"token of pod 1")
+        await door.says(b"token of pod 2", first)
+        second = await door.someone(b"token of pod 1")
+        for each in (first, second):
+            await door.says(b"still here", each)
+
+    run(story)
+
+
 def test_a_pod_that_never_comes_again_is_forgotten(monkeypatch):
     monkeypatch.setattr(regulars, "SWEPT_EVERY", NOW)
 
@@ -199,6 +216,7 @@ def test_a_pod_that_never_comes_again_is_forgotten(monkeypatch):
         door.close_first()
         while set(door.known) != {"pod 2"}:
             await door.says(b"token of pod 2", kept)
+        assert len(door.connections) == 1
 
     run(story)
 

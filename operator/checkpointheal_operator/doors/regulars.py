@@ -20,31 +20,37 @@ class Speaker(Protocol):
 
 
 class Regulars:
-    """Open connections, by name."""
+    """Open connections, each by the name that it spoke under last."""
 
     def __init__(self) -> None:
         self._here: dict[str, dict[Speaker, None]] = {}
+        self._named: dict[Speaker, str] = {}
         self._swept = time.monotonic()
 
     def spoke(self, name: str, by: Speaker, most: int) -> None:
         """That one of the name's, which has room for so many."""
-        here = self._here[name] = {each: None for each in self._here.get(name, ()) if _is_open(each) and each is not by}
-        here[by] = None
+        self._here.get(self._named.get(by, ""), {}).pop(by, None)
+        here = self._here[name] = {each: None for each in self._here.get(name, ()) if self._stays(each)}
+        here[by], self._named[by] = None, name
         while len(here) > most:
             silent = next(iter(here))
-            del here[silent]
+            del here[silent], self._named[silent]
             if silent.transport is not None:
                 silent.transport.abort()
         self._sweep()
+
+    def _stays(self, speaker: Speaker) -> bool:
+        if speaker.transport is not None and not speaker.transport.is_closing():
+            return True
+        self._named.pop(speaker, None)
+        return False
 
     def _sweep(self) -> None:
         """Who never comes again is forgotten, too."""
         if time.monotonic() < self._swept + SWEPT_EVERY:
             return
         self._swept = time.monotonic()
-        open_ones = {name: {each: None for each in here if _is_open(each)} for name, here in self._here.items()}
-        self._here = {name: here for name, here in open_ones.items() if here}
-
-
-def _is_open(speaker: Speaker) -> bool:
-    return speaker.transport is not None and not speaker.transport.is_closing()
+        for name, here in list(self._here.items()):
+            self._here[name] = {each: None for each in here if self._stays(each)}
+            if not self._here[name]:
+                del self._here[name]
