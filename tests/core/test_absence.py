@@ -27,7 +27,7 @@ from checkpointheal.contract.report import Flaw
 from checkpointheal_operator.core.absence import may_go_on_at, returned, without_the_missing
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import BeginEpoch, EndEpoch, LeaveEpoch, Nothing, OpenHeal, Restart, Wait
-from checkpointheal_operator.core.diagnosis import findings
+from checkpointheal_operator.core.findings import findings
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.reasons import Cause, Reason, Rung

@@ -28,7 +28,7 @@ from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.orders import EpochOrder, Orders
 from checkpointheal.contract.seats import pod_of, seat_uid
 from checkpointheal_operator.core.decisions import Wait
-from checkpointheal_operator.core.diagnosis import findings
+from checkpointheal_operator.core.findings import findings
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.orders import (
     KEPT_STEPS,

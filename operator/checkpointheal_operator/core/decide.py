@@ -9,12 +9,13 @@ view that validates.
 from collections.abc import Iterator
 
 from checkpointheal_operator.core import absence
+from checkpointheal_operator.core.amiss import going, missing, not_waiting
 from checkpointheal_operator.core.beginning import begin, highest_epoch
 from checkpointheal_operator.core.breaker import given_up
 from checkpointheal_operator.core.decisions import Assign, Decision, EndEpoch, Nothing, Wait
-from checkpointheal_operator.core.diagnosis import going, missing, not_waiting, stuck
 from checkpointheal_operator.core.donors import Case, due
 from checkpointheal_operator.core.holding import hold
+from checkpointheal_operator.core.losses import stuck
 from checkpointheal_operator.core.moment import Moment, Place, at
 from checkpointheal_operator.core.new_run import new_run
 from checkpointheal_operator.core.opening import open_lost, open_recipients, recipients

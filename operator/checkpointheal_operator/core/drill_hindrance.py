@@ -4,7 +4,7 @@ Only where everyone trains and nobody is being healed: whatever matters more end
 """
 
 from checkpointheal.contract.orders import Peer
-from checkpointheal_operator.core.diagnosis import losses
+from checkpointheal_operator.core.losses import losses
 from checkpointheal_operator.core.moment import Moment, Place
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import DrillSide

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.orders import Assignment, EpochOrder, Orders, Peer
 from checkpointheal.contract.seats import pod_of
+from checkpointheal_operator.core.amiss import beyond, strange, taken
 from checkpointheal_operator.core.decisions import Decision, asked_by, held_by
-from checkpointheal_operator.core.diagnosis import beyond, strange, taken
 from checkpointheal_operator.core.drills import drill_order
 from checkpointheal_operator.core.moment import Moment, Place, at
 from checkpointheal_operator.core.reasons import Reason, Rung

@@ -9,8 +9,8 @@ from checkpointheal.contract.base import Frozen
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import TransferFacts
 from checkpointheal_operator.core.decisions import Decision, Wait, held_by
-from checkpointheal_operator.core.diagnosis import Finding, findings
 from checkpointheal_operator.core.donors import Case, choose_donors
+from checkpointheal_operator.core.findings import Finding, findings
 from checkpointheal_operator.core.moment import Moment, Place, at
 from checkpointheal_operator.core.plan import heal_of
 from checkpointheal_operator.core.protection import FLAWS

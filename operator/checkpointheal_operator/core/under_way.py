@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core import absence, probation
 from checkpointheal_operator.core.decisions import Decision, EndEpoch, LeaveEpoch, Nothing, Restart, Wait
-from checkpointheal_operator.core.diagnosis import Loss, losses, stuck
+from checkpointheal_operator.core.losses import Loss, losses, stuck
 from checkpointheal_operator.core.moment import Moment
 from checkpointheal_operator.core.reasons import Reason, named
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from checkpointheal.contract.report import TrainerExit
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER
-from checkpointheal_operator.core.diagnosis import how_it_ended
+from checkpointheal_operator.core.losses import how_it_ended
 from checkpointheal_operator.core.view import JobView
 
 READ_BACK = 4096

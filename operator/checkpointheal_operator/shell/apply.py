@@ -27,7 +27,7 @@ from checkpointheal_operator.core.decisions import (
     OpenHeal,
     Restart,
 )
-from checkpointheal_operator.core.diagnosis import Finding, findings
+from checkpointheal_operator.core.findings import Finding, findings
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.records import advance, prune

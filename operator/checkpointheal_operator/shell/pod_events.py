@@ -15,7 +15,7 @@ from checkpointheal.contract.log_lines import about
 from checkpointheal.contract.seats import local_rank_of, pod_of, seat_name
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.policy import matches
-from checkpointheal_operator.core.diagnosis import strange
+from checkpointheal_operator.core.amiss import strange
 from checkpointheal_operator.core.pod_trouble import is_over, no_policy, trouble
 from checkpointheal_operator.core.protection import flaws_of
 from checkpointheal_operator.core.reasons import Reason

@@ -17,7 +17,7 @@ from checkpointheal_operator.api.heal_record import HEALED, heal_status
 from checkpointheal_operator.api.job_status import CheckpointHealStatus
 from checkpointheal_operator.api.told import is_news, is_said_otherwise, told
 from checkpointheal_operator.core.decisions import Decision, held_by
-from checkpointheal_operator.core.diagnosis import Finding
+from checkpointheal_operator.core.findings import Finding
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.status import Condition as Fact
 from checkpointheal_operator.core.status import explain, heal_conditions, job_conditions, transfer_of

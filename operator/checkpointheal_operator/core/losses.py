@@ -1,39 +1,25 @@
-"""What is wrong, with whom: who is lost to the open epoch, and what else is worth knowing.
+"""Who is lost to the open epoch, and from when on?
 
 Each rule stands on its own facts. A loss carries the time from which it counts, so that a grace is one comparison and
-the wait for it has an end.
+the wait for it has an end. Must not know what follows from a loss.
 """
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from checkpointheal.contract.identity import MemberId
-from checkpointheal.contract.report import AgentReport, TrainerExit, TrainerFacts
-from checkpointheal.contract.seats import pod_name
-from checkpointheal.contract.trainer import EXIT_EPOCH_OVER
+from checkpointheal.contract.report import AgentReport, TrainerExit
 from checkpointheal_operator.core.moment import Moment, Place
-from checkpointheal_operator.core.probation import differences
-from checkpointheal_operator.core.protection import flaws_of
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import EpochMember, Heard, PodFacts, Stranger
-
-CLEARS_WITHIN = 30.0
-"""Seconds that a kubelet may take to clear away a pod whose time is over."""
+from checkpointheal_operator.core.view import EpochMember, Heard
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong with a member."""
+class Loss:
+    """A member that is not in the epoch any more, from `at` on."""
 
     member: MemberId
     reason: Reason
     message: str
-
-
-@dataclass(frozen=True)
-class Loss(Finding):
-    """A member that is not in the epoch any more, from `at` on."""
-
     at: float = float("-inf")
     restart: str | None = None
 
@@ -50,66 +36,6 @@ def stuck(moment: Moment) -> tuple[Loss, ...]:
     found = [_stopped(moment, place) or _overdue(moment, place) for place in moment.places.values()]
     told = moment.view.epoch.restarts
     return tuple(sorted((each for each in found if each and each.restart not in told), key=lambda loss: loss.member))
-
-
-def findings(moment: Moment) -> tuple[Finding, ...]:
-    """What is amiss though it decides nothing, in order of members."""
-    found = [finding for member in moment.members for finding in _findings(moment, moment.places[member])]
-    found += [Finding(each.member, Reason.NO_ROOM, message) for each, message in beyond(moment)]
-    found += [Finding(each.pod.member, Reason.OTHER_JOB, strange(each)) for each in moment.view.strangers]
-    apart = (Finding(member, Reason.PROBATION_DIFFERS, message) for member, message in differences(moment))
-    return tuple(sorted((*found, *apart), key=lambda finding: finding.member))
-
-
-def missing(moment: Moment, member: MemberId) -> tuple[Reason, str]:
-    """Nobody holds this place; where one before it may hold its pod back, which one."""
-    first = moment.holding_back
-    if first is not None and first.member < member:
-        reason = Reason.HELD_BY_ORDERED_READY
-        return reason, reason.tell(member=member, pod=pod_name(first.name))
-    return Reason.MEMBER_MISSING, Reason.MEMBER_MISSING.tell(member=member)
-
-
-def taken(place: Place) -> Mapping[str, str]:
-    """By its uid, each older pod that nobody takes away, and that its place is a newer one's."""
-    newer = place.pod.name if place.pod is not None else ""
-    told = Reason.PLACE_TAKEN.tell
-    return {each.uid: told(older=each.name, newer=newer, member=place.member) for each in place.rivals}
-
-
-def beyond(moment: Moment) -> Iterator[tuple[PodFacts, str]]:
-    """Each pod at work that claims a place which the layout does not have, and what helps."""
-    for place in moment.places.values():
-        if place.pod is not None and place.pod.is_at_work and not moment.has_room_for(place.member):
-            names = {"pod": pod_name(place.pod.name), "member": place.member}
-            yield place.pod, Reason.NO_ROOM.tell(replicas=moment.view.policy.replicas, **names)
-
-
-def strange(found: Stranger) -> str:
-    """Whose pod it is, and what helps."""
-    return Reason.OTHER_JOB.tell(pod=pod_name(found.pod.name), theirs=found.job, job=found.ours)
-
-
-def going(moment: Moment, place: Place, pod: PodFacts) -> tuple[Reason, str]:
-    """Its pod is on its way out; or it stays for good, because the kubelet that would end it is gone.
-
-    Nothing is ended for it: a node that only the API server does not reach may train on.
-    """
-    over = moment.now - pod.ends_at if pod.ends_at is not None and not place.fresh else 0.0
-    if over < CLEARS_WITHIN or moment.now < moment.report_due(pod):
-        return Reason.DRAINING, Reason.DRAINING.tell(member=place.member)
-    reason, node = Reason.HELD_BY_LOST_NODE, pod.node or "of no name"
-    return reason, reason.tell(member=place.member, pod=pod_name(pod.name), node=node, age=over)
-
-
-def not_waiting(place: Place) -> str:
-    """That its trainer is not in restore(), and why, as far as anybody knows."""
-    trainer = place.report.trainer if place.report else TrainerFacts()
-    said = Reason.NOT_WAITING.tell(member=place.member, trainer=trainer.state)
-    if place.pod is not None and place.pod.trainer_ails:
-        return f"{said}; its container in pod {pod_name(place.pod.name)}: {place.pod.trainer_ails}"
-    failed = trainer.exit is not None and not trainer.exit.told and trainer.exit.code != EXIT_EPOCH_OVER
-    return f"{said}; it ended last with {how_it_ended(trainer.exit)}" if failed else said
 
 
 def how_it_ended(exit_: TrainerExit | None) -> str:
@@ -224,60 +150,3 @@ def _newcomer(moment: Moment, member: MemberId) -> Loss | None:
     if is_known or not moment.places[member].is_waiting:
         return None
     return Loss(member, Reason.MEMBERSHIP_CHANGED, Reason.MEMBERSHIP_CHANGED.tell(member=member))
-
-
-def _findings(moment: Moment, place: Place) -> Iterator[Finding]:
-    if place.is_done:
-        return
-    yield from _of_absence(moment, place)
-    if place.pod is not None:
-        yield from _of_pod(moment, place, place.pod)
-
-
-def _of_absence(moment: Moment, place: Place) -> Iterator[Finding]:
-    member, epoch, reason = place.member, moment.view.epoch, Reason.LEFT_OUT
-    left = epoch.absence(member) if epoch.open else None
-    if left is not None:
-        yield Finding(member, reason, reason.tell(member=member, epoch=epoch.number, since=left.since))
-    elif place.pod is None:
-        yield Finding(member, *missing(moment, member))
-    trainer = place.report.trainer if place.report else None
-    if moment.view.policy.may_be_short and trainer is not None and trainer.request and not trainer.goes_on:
-        yield Finding(member, Reason.NEEDS_EVERYONE, Reason.NEEDS_EVERYONE.tell(member=member))
-
-
-def _of_pod(moment: Moment, place: Place, pod: PodFacts) -> Iterator[Finding]:
-    member, heard, trouble = place.member, place.heard, pod.trouble
-    for message in taken(place).values():
-        yield Finding(member, Reason.PLACE_TAKEN, message)
-    if pod.terminating:
-        reason, message = going(moment, place, pod)
-        yield Finding(member, reason, message)
-        if reason == Reason.HELD_BY_LOST_NODE:
-            return
-    if trouble is not None and not place.fresh:  # one that speaks is at work, whatever its pod's object still says
-        yield Finding(member, trouble.reason, trouble.message)
-    if heard is None:
-        if trouble is None:
-            yield Finding(member, Reason.NOT_HEARD_FROM, Reason.NOT_HEARD_FROM.tell(member=member))
-        return
-    if not place.fresh:
-        message = Reason.AGENT_SILENT.tell(member=member, age=moment.age(heard))
-        yield Finding(member, Reason.AGENT_SILENT, message)
-    elif _stays_away(moment, place, pod):
-        yield Finding(member, Reason.NOT_WAITING, not_waiting(place))
-    for flaw in flaws_of(heard.report, member):
-        yield Finding(member, flaw.reason, flaw.message)
-
-
-def _stays_away(moment: Moment, place: Place, pod: PodFacts) -> bool:
-    """Everybody waits for its trainer, which has had its time to come.
-
-    Counted from what stands in the API, so that no new leader, and no start that fails, begins the time anew.
-    """
-    epoch = moment.view.epoch
-    is_in = epoch.open and epoch.member(place.member) is not None
-    if is_in or pod.terminating or place.report is None or place.report.trainer.state not in ("absent", "starting"):
-        return False
-    turned = epoch.began_at if epoch.open else epoch.ended_at
-    return moment.now >= max(pod.seen_since, turned or 0.0) + moment.view.policy.report_deadline

@@ -23,7 +23,9 @@ from builders_core import (
 )
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import TrainerExit
-from checkpointheal_operator.core.diagnosis import findings, how_it_ended, losses, missing, stuck
+from checkpointheal_operator.core.amiss import missing
+from checkpointheal_operator.core.findings import findings
+from checkpointheal_operator.core.losses import how_it_ended, losses, stuck
 from checkpointheal_operator.core.moment import Place, at
 from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.reasons import Reason
