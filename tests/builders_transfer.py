@@ -157,7 +157,7 @@ class Stage:
         with socket.socket(family) as bound:
             bound.bind((self._host, 0))
             self.port = bound.getsockname()[1]
-            porter = Porter(bound, asyncio.Protocol)
+            porter = Porter(bound, asyncio.Protocol, lambda _transport: None)
             porter.admit(self._shown["donor"].server())
             yield porter
             await porter.close()

@@ -129,13 +129,24 @@ def _its_next_heals_name_is_taken(scene: Scene) -> None:
     scene.job.kill(1)
 
 
-def _whose_it_is_is_told(scene: Scene) -> bool:
-    return any("belongs to another CheckpointHeal" in each for each in scene.said(_moment(CALM_SECONDS)))
+def _one_of_nobodys_is_gone(scene: Scene) -> bool:
+    return len(_nobodys(scene)) < A_NEXT_ONE - 1
 
 
 def _their_names_are_free(scene: Scene) -> None:
-    strangers = [each["metadata"]["name"] for each in scene.job.heals if "ownerReferences" not in each["metadata"]]
-    kubectl("delete", "heals", "-n", scene.job.namespace, *strangers)
+    if strangers := _nobodys(scene):
+        kubectl("delete", "heals", "-n", scene.job.namespace, *strangers)
+
+
+def _nobodys(scene: Scene) -> list[str]:
+    return [each["metadata"]["name"] for each in scene.job.heals if "ownerReferences" not in each["metadata"]]
+
+
+def _its_verdict_is_an_event(scene: Scene) -> bool:
+    """Of the pod that came in place of the one that was lost."""
+    new = scene.job.uid(1)
+    told = [each for each in found("events", scene.namespace) if each["involvedObject"].get("uid") == new != scene.uid]
+    return any(each["reason"] == "Healed" for each in told)
 
 
 def _limit(limit: int) -> Callable[[Scene], None]:
@@ -228,7 +239,8 @@ PROBES = {
     "watches": Probe(_both_start_again, _watch_in_peace),
     "answers": Probe(_both_start_again, _answer),
     "heals": Probe(_a_pod_is_lost, _it_is_healed),
-    "gives way": Probe(_its_next_heals_name_is_taken, _whose_it_is_is_told, _their_names_are_free),
+    "gives way": Probe(_its_next_heals_name_is_taken, _one_of_nobodys_is_gone, _their_names_are_free),
+    "tells": Probe(_a_pod_is_lost, _its_verdict_is_an_event),
     "forgets": Probe(_limit(0), _none_is_kept, _limit(50)),
     "adds late": Probe(_a_pod_was_made_without_an_agent, _it_has_one, _late_agents_are_off),
     "makes the lease": Probe(_is_gone("lease", NAME), _is_there("lease", NAME)),

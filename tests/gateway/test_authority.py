@@ -284,6 +284,27 @@ def test_a_root_that_was_made_under_shorter_terms_has_its_successor_in_time() ->
     assert len(later.turned(build.NOW + 300).roots) == 2
 
 
+def test_one_successor_is_enough_for_roots_of_shorter_terms_though_it_counts_from_before_they_were_made() -> None:
+    short = Authority.begin(build.GATEWAY, build.NOW, Terms(leaf=60, skew=2, root=600))
+    looks = [build.NOW + minute * 60 for minute in range(9)]
+    grown = [Authority.read(short.text(), build.GATEWAY)]
+    for now in looks:
+        grown.append(grown[-1].turned(now))
+    assert [len(each.roots) for each in grown[1:]] == [1, 1, 1, 1, 1, 2, 2, 2, 2]
+
+
+def test_what_a_server_is_handed_never_ends_while_it_waits_for_the_next_though_terms_have_grown() -> None:
+    authority = Authority.begin(build.GATEWAY, build.NOW, Terms(leaf=60, skew=2, root=600))
+    authority = Authority.read(authority.text(), build.GATEWAY)
+    held = authority.serve_others(build.GATEWAY, build.NOW)
+    for now in (build.NOW + 10 * look for look in range(120)):
+        authority = authority.turned(now)
+        (certificate, *_) = x509.load_pem_x509_certificates(held.chain.encode())
+        assert now < span(certificate).until - 120, "a volume may be two minutes behind"
+        if authority.is_due(held.chain, held.key, build.GATEWAY, now):
+            held = authority.serve_others(build.GATEWAY, now)
+
+
 @pytest.mark.parametrize("made", [-731 * DAY, 30 * DAY, 12 * HOUR], ids=["over", "a month ahead", "hours ahead"])
 def test_where_no_root_counts_now_another_one_is_made_and_signs_at_once(made: float) -> None:
     turned = Authority.begin(build.GATEWAY, build.NOW + made).turned(build.NOW)

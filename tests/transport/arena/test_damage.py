@@ -12,6 +12,7 @@ from checkpointheal.arena import Arena, header
 from checkpointheal.errors import (
     ArenaDoesNotFit,
     CheckpointHealError,
+    NoArena,
     NotSealed,
     PrivateStateTooLarge,
     SlotDamaged,
@@ -322,8 +323,11 @@ def test_an_agent_begins_beside_whatever_stands_in_the_place_of_its_files(
 
 @pytest.mark.parametrize("put", [lambda path: path.touch(), as_fifo, as_loop, lambda path: path.symlink_to("/nowhere")])
 @pytest.mark.parametrize("seat", ["", "0"])
-def test_what_is_no_folder_in_the_place_of_an_arena_is_put_aside(
+def test_what_is_no_folder_in_the_place_of_an_arena_is_named_and_left_alone(
     tmp_path: Path, seat: str, put: Callable[[Path], None]
 ) -> None:
+    """The path is the user's: what stands there may be somebody's."""
     put(tmp_path / "shared")
-    assert Arena.create(tmp_path / "shared" / seat).slots == 2
+    with pytest.raises(NoArena, match="shared"):
+        Arena.create(tmp_path / "shared" / seat)
+    assert os.path.lexists(tmp_path / "shared")

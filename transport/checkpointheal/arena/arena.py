@@ -8,7 +8,6 @@ import contextlib
 import os
 import re
 import secrets
-import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Self
@@ -55,7 +54,6 @@ class Arena:
         if slots < 2:
             raise Misuse(f"an arena of {slots} slots could hold no generation while it writes one: give it 2 or more")
         try:
-            _clear_the_way(directory.parent, directory)
             os.makedirs(directory, exist_ok=True)
         except OSError as error:
             raise NoArena(f"no arena can be made at {directory}: {error.strerror}") from error
@@ -171,13 +169,6 @@ class Arena:
         """What the trainer before was writing when it was killed."""
         for name in filter(_PRIVATE_LEFTOVER.fullmatch, self._folder.names()):
             self._folder.remove(name)
-
-
-def _clear_the_way(*directories: Path) -> None:
-    """A link that leads to a folder stays: where it leads is decided by who started us, on one machine."""
-    for each in directories:
-        if os.path.lexists(each) and not each.is_dir():
-            Folder(each.parent).put_aside(each.name, unless=stat.S_ISDIR)
 
 
 def _count_slots(folder: Folder) -> int:

@@ -44,13 +44,13 @@ DEFAULT = Terms()
 
 
 def new_root_due(roots: Sequence[Span], now: float, terms: Terms) -> bool:
-    """Half-way through the newest one's life: a pod that started a moment ago and knows only that one has as long.
+    """Once each that lives is half-way through: a pod that started a moment ago and knows only one has as long.
 
-    One that was made under shorter terms than now's has the life that it was given. One that does not count yet, as
-    where a clock was ahead, or no more is no root that could sign now.
+    One that was made under shorter terms than now's has the life that it was given, and may begin to count later than
+    one that was made after it. One that does not count yet, as where a clock was ahead, or no more is no root that
+    could sign now.
     """
-    newest = max((roots[index] for index in _living(roots, now)), key=lambda root: root.made, default=None)
-    return newest is None or now >= newest.made + min(terms.root, newest.until - newest.made) / 2
+    return all(_is_old(roots[index], now, terms) for index in _living(roots, now))
 
 
 def voucher(roots: Sequence[Span], now: float, terms: Terms) -> int | None:
@@ -65,12 +65,17 @@ def voucher(roots: Sequence[Span], now: float, terms: Terms) -> int | None:
 
 
 def signer(roots: Sequence[Span], now: float, terms: Terms) -> int:
-    """Index of the root that signs: the newest that everybody can know. `roots` is not empty."""
+    """Index of the root that signs: the newest that everybody can know. `roots` is not empty.
+
+    Where none is that old, as under terms that have just grown, the oldest signs that is not half-way through its life:
+    what is signed shortly before its root's end ends with it, and a server may not be handed the next one in time.
+    """
     living = _living(roots, now)
     known = [index for index in living if roots[index].made + terms.overlap <= now]
     if known:
         return max(known, key=lambda index: roots[index].made)
-    return min(living or range(len(roots)), key=lambda index: roots[index].made)
+    young = [index for index in living if not _is_old(roots[index], now, terms)]
+    return min(young or living or range(len(roots)), key=lambda index: roots[index].made)
 
 
 def kept(roots: Sequence[Span], now: float, terms: Terms) -> tuple[int, ...]:
@@ -89,6 +94,10 @@ def believed(roots: Sequence[Span], now: float, terms: Terms) -> tuple[int, ...]
     """Indices of the roots under which a living certificate stands, or will. The signing one is always among them."""
     signing = signer(roots, now, terms)
     return tuple(index for index in kept(roots, now, terms) if index == signing or now < roots[index].until)
+
+
+def _is_old(root: Span, now: float, terms: Terms) -> bool:
+    return now >= root.made + min(terms.root, root.until - root.made) / 2
 
 
 def _living(roots: Sequence[Span], now: float) -> list[int]:
