@@ -332,7 +332,7 @@ def is_closed(agent: http.client.HTTPConnection) -> bool:
 
 
 def test_at_the_health_port_too_who_asks_nothing_is_sent_away_and_a_reader_stays(monkeypatch):
-    monkeypatch.setattr(replica_room, "READERS", Bounds(greeting=0.3, most=4, undisturbed=NOW, of_one=2))
+    monkeypatch.setattr(replica_room, "READERS", Bounds(greeting=2.0, most=4, undisturbed=NOW, of_one=2))
     with Stage() as stage:
         replica = stage.start("operator-0")
         reader = http.client.HTTPConnection(replica.settings.pod_ip, replica.health_port, timeout=20)
