@@ -237,15 +237,15 @@ def test_its_private_part_begins_where_it_comes_in_and_what_it_kept_is_of_anothe
     assert decision.message.endswith("the private part of 1/0 begins there: it has none of that step")
 
 
-def a_return(*kept: int, able: bool = True, allowed: bool = True) -> BeginEpoch:
-    """The others have kept these parts of the one that comes in at step 13, from step 10 on away."""
+def a_return(*kept: int, own: tuple[int, ...] = (), able: bool = True, allowed: bool = True) -> BeginEpoch:
+    """The others have kept these parts of the one that comes in at step 13, from step 10 on away; `own`: it, too."""
     view, _ = decided(back(a_short_job("1/0"), "1/0"), LATER)
     view, _ = decided(all_left(with_policy(view, private_behind="Allow" if allowed else "Refuse")), LATER)
     for member in (m("0/0"), m("2/0")):
         held = report_of(view, member).private_held
         view = with_report(view, member, private_held=(*held, held_for(m("1/0"), *kept)))
     got = a_generation(m("1/0"), 13, private=False, epoch=2)
-    return begun(with_report(view, m("1/0"), generations=(got,), behind=able))
+    return begun(with_report(view, m("1/0"), generations=(got,), behind=able, private_own=own))
 
 
 def test_where_an_earlier_part_may_stand_in_it_comes_in_with_the_one_of_when_it_went() -> None:
@@ -254,6 +254,11 @@ def test_where_an_earlier_part_may_stand_in_it_comes_in_with_the_one_of_when_it_
     assert (came.private_step, came.private_begins, came.private_from) == (10, False, ("u0/0", "u2/0"))
     assert decision.reason == Reason.PRIVATE_STATE_BEHIND
     assert "an earlier private part of 1/0 at step 10" in decision.message
+
+
+def test_a_part_in_its_own_arena_of_steps_that_the_others_made_without_it_never_stands_in() -> None:
+    came = next(each for each in a_return(8, own=(9, 10, 11, 13)).members if each.member == m("1/0"))
+    assert (came.private_step, came.private_begins, came.private_from) == (10, False, ())
 
 
 @pytest.mark.parametrize(

@@ -265,6 +265,13 @@ def lost_by(view: JobView, member: str) -> JobView:
     return with_followers(advance(view, decide(view, NOW), NOW))
 
 
+def came_back(member: str) -> JobView:
+    """The last epoch, in which another one was healed, was without that member; it has kept the same steps."""
+    view = on_trial(a_job(), 1, "1/0")
+    known = tuple(each for each in view.epoch.members if each.member != m(member))
+    return held(over(view.model_copy(update={"epoch": view.epoch.model_copy(update={"members": known})})), BEGAN_AT)
+
+
 def trials(view: JobView) -> dict[str, int]:
     """Which probations the next epoch begins with."""
     return {str(each.member): each.trial for each in begun(view).members if each.trial}
@@ -278,6 +285,7 @@ def trials(view: JobView) -> dict[str, int]:
         pytest.param(held(lost_by(a_trial(GOOD, GOOD), "1/0"), 9), {"0/0": 1, "1/0": 1}, id="another one was lost"),
         pytest.param(held(lost_by(a_trial(GOOD, GOOD), "1/0"), 16), {"1/0": 1}, id="another one was lost later"),
         pytest.param(held(lost_by(a_job(), "1/0")), {}, id="nobody has a state"),
+        pytest.param(came_back("2/0"), {"1/0": 1}, id="one that the last was without brings the step along"),
     ],
 )
 def test_which_probations_the_next_epoch_begins_with(view: JobView, expected: dict[str, int]) -> None:

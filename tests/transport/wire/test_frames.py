@@ -106,6 +106,15 @@ def test_a_header_of_the_limit_itself_is_read() -> None:
     assert wire.parse_prefix(a_prefix(length=framing.HEADER_LIMIT)).length == framing.HEADER_LIMIT
 
 
+@pytest.mark.parametrize("more", [-1, 1])
+def test_a_header_that_is_whole_and_yet_not_as_long_as_promised_is_refused(more: int) -> None:
+    raw = wire.encode(build.a_want())
+    header = raw[wire.PREFIX_BYTES :]
+    prefix = wire.parse_prefix(a_prefix(length=len(header) + more))
+    with pytest.raises(BadFrame, match=f"promises a header of {len(header) + more} bytes, {len(header)} came"):
+        wire.parse(prefix, header)
+
+
 def test_a_refusal_names_the_fields_that_do_not_fit() -> None:
     with pytest.raises(BadFrame, match=r"the Receipt is not one: state_digest: String should match"):
         read(a_prefix(kind=4, length=20) + b'{"state_digest": ""}')
