@@ -57,7 +57,7 @@ def not_begun(pod: Json) -> Trouble | None:
         return None
     name, node = pod["metadata"]["name"], pod.get("spec", {}).get("nodeName")
     if not node:
-        scheduled = _condition(pod, SCHEDULED)
+        scheduled = condition(pod, SCHEDULED)
         return _told(Reason.NO_NODE, pod=name, why=_why(scheduled.get("reason") or NOT_LOOKED_AT, scheduled))
     if "running" in (agent_status(pod).get("state") or {}):
         return None
@@ -93,7 +93,8 @@ def is_over(pod: Json) -> bool:
     return "deletionTimestamp" in pod["metadata"] or pod.get("status", {}).get("phase") in OVER
 
 
-def _condition(pod: Json, name: str) -> Json:
+def condition(pod: Json, name: str) -> Json:
+    """Of a pod's conditions that one; empty where it has none such."""
     found = pod.get("status", {}).get("conditions") or ()
     return next((each for each in found if each.get("type") == name), {})
 

@@ -44,6 +44,14 @@ class Share:
         """Up to `now`."""
         self.left, self.at = min(self.most, self.left + (now - self.at) * self.rate), now
 
+    def spend(self, now: float) -> bool:
+        """Take one, where one is left."""
+        self.fill(now)
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
+
 
 class Pace:
     """Everybody's shares. `clock` tells seconds that only grow."""

@@ -23,7 +23,7 @@ from checkpointheal_operator.api.policy import policy_of
 from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.identity import RANKS, Placed, Unplaced, place
 from checkpointheal_operator.core.pod_manifest import Metadata
-from checkpointheal_operator.core.pod_trouble import not_begun, trouble
+from checkpointheal_operator.core.pod_trouble import condition, not_begun, trouble
 from checkpointheal_operator.core.trainer_ails import trainer_ails
 from checkpointheal_operator.core.view import EpochRecord, HealRecord, Heard, JobView, PodFacts, Stranger
 from checkpointheal_operator.shell.overlap import Overlap
@@ -217,8 +217,7 @@ def _is_a_statefulsets(metadata: Json) -> bool:
 
 def _is_not_ready(pod: Json) -> bool:
     """Its kubelet says so, or has said nothing yet."""
-    told = pod.get("status", {}).get("conditions", ())
-    return not any(each.get("type") == "Ready" and each.get("status") == "True" for each in told)
+    return condition(pod, "Ready").get("status") != "True"
 
 
 def _ours(heard: Iterable[Heard], job: str, pods: Iterable[PodFacts], epoch: EpochRecord) -> Iterator[Heard]:

@@ -32,9 +32,9 @@ class Refusals:
 
     def count(self, token: str) -> None:
         """It was refused."""
+        now = self._clock()
         for share in self._shares(token):
-            if share.left >= 1:
-                share.left -= 1
+            if share.spend(now):
                 return
 
     def _shares(self, token: str) -> tuple[Share, ...]:

@@ -123,7 +123,7 @@ class Tokens:
         bound = bound_to(status, self._audience)
         if bound is None:
             self._refusals.count(token)
-        if bound is None and self._has_line():
+        if bound is None and self._lines.spend(self._clock()):
             message = Reason.TOKEN_REFUSED.tell(what=why_nobodys(status))
             log.warning("%s", message, extra=about(reason=Reason.TOKEN_REFUSED))
         self._reviewed("nobody's" if bound is None else "a pod's")
@@ -138,13 +138,6 @@ class Tokens:
         self._unseen = {uid: found for uid, found in self._unseen.items() if now < found[0]}
         self._told_unplaced = {uid: until for uid, until in self._told_unplaced.items() if now < until}
         self._known[key] = (now + (REFUSED_SECONDS if bound is None else KEPT_SECONDS), bound)
-
-    def _has_line(self) -> bool:
-        self._lines.fill(self._clock())
-        if self._lines.left < 1:
-            return False
-        self._lines.left -= 1
-        return True
 
     def _tell(self, error: ClusterError) -> None:
         """Once for each reason, until one is reviewed again: every agent asks, and asks again."""

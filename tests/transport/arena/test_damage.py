@@ -118,18 +118,24 @@ def precious(tmp_path: Path) -> Iterator[Path]:
     assert path.read_bytes() == b"precious" * 10_000
 
 
+def one_of_two_steps_with(folder: Path, name: str, put: Callable[[Path], None]) -> Arena:
+    """Something is put in the place of that file."""
+    directory = folder / "arena"
+    arena = build.an_arena(directory, SCHEMA)
+    for step in (1, 2):
+        build.commit(arena, SCHEMA, step)
+    (directory / name).unlink(missing_ok=True)
+    put(directory / name)
+    return arena
+
+
 @pytest.mark.parametrize("put", STRANGERS)
 @pytest.mark.parametrize("name", ["slot-0.seal.json", "slot-0.seal.json.tmp"])
 @pytest.mark.usefixtures("precious")
 def test_what_stands_in_the_place_of_a_seal_is_replaced_or_named(
     tmp_path: Path, name: str, put: Callable[[Path], None]
 ) -> None:
-    directory = tmp_path / "arena"
-    arena = build.an_arena(directory, SCHEMA)
-    for step in (1, 2):
-        build.commit(arena, SCHEMA, step)
-    (directory / name).unlink(missing_ok=True)
-    put(directory / name)
+    arena = one_of_two_steps_with(tmp_path, name, put)
     assert (0 in arena.seals()) == name.endswith("tmp")
     if put is as_directory:
         with pytest.raises(SlotDamaged, match=f"{name} cannot be removed"):
@@ -307,12 +313,8 @@ def test_an_agent_begins_beside_whatever_stands_in_the_place_of_its_files(
     tmp_path: Path, name: str, put: Callable[[Path], None]
 ) -> None:
     """One that could not would take the agents of all its pod's trainers with it, again and again."""
+    one_of_two_steps_with(tmp_path, name, put)
     directory = tmp_path / "arena"
-    arena = build.an_arena(directory, SCHEMA)
-    for step in (1, 2):
-        build.commit(arena, SCHEMA, step)
-    (directory / name).unlink()
-    put(directory / name)
     begun = build.an_arena(directory, SCHEMA)
     assert (directory / name).is_file()
     assert begun.seals()[1].step == 2

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from checkpointheal.contract.layout import Schema
 from checkpointheal.manifest.dtypes import name_of
 from checkpointheal.manifest.wholes import is_leaf, local_of
-from checkpointheal.trainer.parts import Parts, groups_of
+from checkpointheal.trainer.parts import Parts, groups_of, is_scheduled
 
 _Form = tuple[Any, ...] | None
 
@@ -77,8 +77,8 @@ def _form_of(value: object) -> _Form:
 
 
 def _groups_of(optimizer: Optimizer) -> list[tuple[int, bool]]:
-    """How many parameters each has, and whether a schedule was made for it, which leaves a word there."""
-    return [(len(group["params"]), "initial_lr" in group) for group in groups_of(optimizer)]
+    """How many parameters each has, and whether a schedule was made for it."""
+    return [(len(group["params"]), is_scheduled(group)) for group in groups_of(optimizer)]
 
 
 def _tensors(schema: Schema, beginnings: tuple[str, ...]) -> Iterator[tuple[str, _Form]]:

@@ -127,6 +127,11 @@ def declare(replicated: Mapping[str, Any], private: Mapping[str, Any]) -> Parts:
     return Parts(dict(replicated), dict(private), buffers)
 
 
+def is_scheduled(group: Mapping[str, Any]) -> bool:
+    """Whether a schedule was made for this group of an optimizer: it leaves a word there."""
+    return "initial_lr" in group
+
+
 def groups_of(optimizer: Optimizer) -> list[dict[str, Any]]:
     """Somebody's own that is made around another one may have none."""
     groups: list[dict[str, Any]] = getattr(optimizer, "param_groups", [])

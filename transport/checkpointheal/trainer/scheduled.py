@@ -1,15 +1,14 @@
 """Which optimizer has a schedule that nobody named as a part?
 
-A schedule leaves a word in its optimizer's groups. Must not know what becomes of either.
+Must not know what becomes of either.
 """
 
 from collections.abc import Iterator
 
 from torch.optim import Optimizer
 
-from checkpointheal.trainer.parts import Parts, groups_of
+from checkpointheal.trainer.parts import Parts, groups_of, is_scheduled
 
-_LEFT_BY_A_SCHEDULE = "initial_lr"
 _MANY = 100
 
 
@@ -17,7 +16,7 @@ def without_schedule(parts: Parts) -> str | None:
     """The name of one; None: there is none."""
     things = [each for part in (*parts.replicated.values(), *parts.private.values()) for each in _within(part)]
     for name, optimizer in parts.optimizers.items():
-        has_one = any(_LEFT_BY_A_SCHEDULE in group for group in groups_of(optimizer))
+        has_one = any(map(is_scheduled, groups_of(optimizer)))
         if has_one and not any(_is_of(each, optimizer) for each in things):
             return name
     return None
