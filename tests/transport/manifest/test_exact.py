@@ -64,6 +64,11 @@ def test_every_dtype_and_shape_comes_back_bit_for_bit(dtype, shape):
     assert same(through(state), state)
 
 
+def test_of_all_dtypes_of_torch_only_the_quantized_do_not_cross():
+    theirs = {each for each in vars(torch).values() if isinstance(each, torch.dtype)}
+    assert {each for each in theirs - ELEMENTS.keys() if not str(each).startswith("torch.q")} == set()
+
+
 LAYOUTS = {
     "transposed": lambda t: t.t(),
     "a column": lambda t: t[:, 2],

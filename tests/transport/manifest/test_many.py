@@ -13,6 +13,7 @@ from checkpointheal.contract.layout import Schema
 from checkpointheal.errors import Misuse, UnsupportedLeaf
 from checkpointheal.manifest import compare, describe, rebuild, write_out
 from checkpointheal.manifest.packing import clear, gather, scatter
+from checkpointheal.manifest.runs import runless
 
 ALIKE = {f"layers.{i}.weight": torch.full((4,), float(i)) for i in range(20)}
 FLOATS = LARGE // 4
@@ -70,6 +71,18 @@ def test_parameters_and_ties_among_many_stay_what_they_are():
     came["one"][2] = 9.0
     assert came["other"][0] == 9.0
     assert came["none"].shape == (0,)
+
+
+OBJECTS = {
+    "a container": lambda tree: {"c": ["any.Container", tree]},
+    "a tensor made of tensors": lambda tree: {"x": ["any.Tensor", {"K": None}, tree, {}]},
+    "a DTensor of tensors": lambda tree: {"dt": [{}, tree]},
+}
+
+
+@pytest.mark.parametrize("around", OBJECTS.values(), ids=OBJECTS)
+def test_a_run_inside_an_object_is_told_one_by_one_as_well(around):
+    assert runless(around({"l": [{"R": [3, 2]}]})) == around({"l": [{"T": 3}, {"T": 4}]})
 
 
 def test_a_name_that_differs_inside_a_run_is_told_by_itself():

@@ -58,3 +58,16 @@ def test_a_dataclass_of_an_older_build_lacks_the_fields_that_its_constructor_doe
         assert (back.rate, back.weight.tolist(), back.seen) == (0.1, WEIGHT.tolist(), 0)
         with pytest.raises(SchemaDiffers, match=r"it\.seen is not in the offered state"):
             Target({"it": plan}).require_fit(Manifest(schema=older.schema, values=older.values))
+
+
+@pytest.mark.parametrize("count", [7, 8, 9])
+def test_eight_tensors_in_a_row_are_written_as_a_run_and_fewer_one_by_one(count):
+    """Where another build drew the line elsewhere, one state would have two digests."""
+    row = [torch.ones(1) for _ in range(count)]
+    named = {str(at): each for at, each in enumerate(row)}
+    alone = [{"T": at} for at in range(count)]
+    trees = {"l": [{"R": [0, count]}], "d": [[list(named), {"R": 0}]]}
+    if count < 8:
+        trees = {"l": alone, "d": [list(pair) for pair in zip(named, alone, strict=True)]}
+    assert describe(row).schema.tree == {"l": trees["l"]}
+    assert describe(named).schema.tree == {"d": trees["d"]}

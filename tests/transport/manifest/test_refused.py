@@ -250,6 +250,13 @@ def test_each_difference_between_two_states_is_named(changes, sentence):
     assert sentence in [str(difference) for difference in compare(DESCRIBED.schema, other(**changes))]
 
 
+@pytest.mark.parametrize(("keys", "more"), [("abcd", ""), ("abcde", ", …")])
+def test_another_order_of_keys_is_told_by_the_first_four(keys, more):
+    offered, target = (describe({"m": dict.fromkeys(each, 1)}).schema for each in (keys, keys[::-1]))
+    told = [f"m: container is ordered a, b, c, d{more}, here {', '.join(keys[::-1][:4])}{more}"]
+    assert [str(each) for each in compare(offered, target)] == told
+
+
 def test_neighbours_in_one_storage_are_tied_to_nobody_but_make_another_data_section():
     flat = torch.arange(8.0)
     apart = describe({"a": flat[:4].clone(), "b": flat[4:].clone()}).schema
