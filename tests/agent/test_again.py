@@ -41,3 +41,22 @@ def test_however_much_fails_at_once_one_look_comes_after_it_and_one_line_says_so
     clock.now = LINGER
     assert flaws.standing() == ()
     assert len(caplog.records) == 1
+
+
+def test_what_fails_in_the_next_look_too_is_looked_at_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(again, "PAUSE", 0.0)
+    looks = list[str]()
+
+    async def story() -> None:
+        def look() -> None:
+            looks.append("again")
+            if len(looks) < 3:
+                coming.failed(FULL)
+
+        coming = Again(look, Flaws(Clock()))
+        coming.failed(FULL)
+        async with asyncio.timeout(20):
+            while len(looks) < 3:
+                await asyncio.sleep(0)
+
+    asyncio.run(story())

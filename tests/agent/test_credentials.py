@@ -2,10 +2,11 @@
 
 import asyncio
 import builtins
+import contextlib
 import io
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +111,12 @@ def test_a_first_certificate_is_asked_for_every_two_seconds_at_least_however_lon
     ],
     ids=["another key's", "no certificate", "no roots", "empty roots", "no ASCII", "another pod's"],
 )
-def test_an_answer_that_cannot_be_right_is_not_used(spoil: Callable[[Issued], Issued]) -> None:
+def test_an_answer_that_cannot_be_right_is_not_used_and_told_of(
+    spoil: Callable[[Issued], Issued], caplog: pytest.LogCaptureFixture
+) -> None:
     sleeps, used = course_of([lambda csr: spoil(granted(csr)), granted])
     assert (sleeps[0], len(used)) == (0.5, 1)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
 def test_a_life_that_is_over_at_once_does_not_make_the_agent_spin() -> None:
@@ -298,3 +302,16 @@ def test_a_key_goes_to_memory_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def refuse(*told: object, **more: object) -> Any:
     raise AssertionError("nothing is opened")
+
+
+def test_the_memory_that_a_key_went_to_is_given_back() -> None:
+    """With every renewal one more would have stayed open."""
+    key = OwnKey.new()
+    assert key.with_certificate(build.issued(AUTHORITY, HOLDER, key=key)).holder == HOLDER
+    assert not [each for each in open_files() if "certificate" in each]
+
+
+def open_files() -> Iterator[str]:
+    for descriptor in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the one that lists them
+            yield os.readlink(f"/proc/self/fd/{descriptor}")

@@ -228,6 +228,18 @@ def test_the_recipient_lets_go_at_once_when_something_matters_more(
     told(tmp_path, transfers, act)
 
 
+def test_a_drill_ends_with_its_agent(tmp_path: Path) -> None:
+    async def act(wing: Wing) -> None:
+        wing.drilling.follow(TRAINS, ordered(a_drill()))
+        await once(lambda: len(transfers.errands) == 1)
+        wing.drilling.close()
+        await once(lambda: transfers.ended == 1)
+        assert (wing.facts.state, wing.facts.reason) == ("failed", "Abandoned")
+
+    transfers = build.Transfers(ends=False)
+    told(tmp_path, transfers, act)
+
+
 def test_a_drill_ends_at_its_deadline(tmp_path: Path) -> None:
     async def act(wing: Wing) -> None:
         wing.drilling.follow(TRAINS, ordered(a_drill(deadline=0)))

@@ -16,30 +16,40 @@ from checkpointheal.contract.orders import NOT_KNOWN, Orders
 
 
 class Ordered(GatewayLink):
-    """By a gateway that answers each poll with the next of these, and then never again."""
+    """By a gateway that answers each poll with the next of these (None: it is out of reach), and then never again."""
 
-    def __init__(self, *answers: Orders) -> None:
-        self._answers = iter(answers)
+    def __init__(self, *revisions: int | None) -> None:
+        self._revisions = iter(revisions)
+        self.over = asyncio.Event()
 
-    async def _exchange(self, *_: Any) -> bytes:
-        answer = next(self._answers, None)
-        if answer is None:
-            await asyncio.Event().wait()
-        return answer.model_dump_json().encode()
+    async def _exchange(self, *_: Any) -> bytes | None:
+        for revision in self._revisions:
+            return None if revision is None else Orders(revision=revision).model_dump_json().encode()
+        self.over.set()
+        await asyncio.Event().wait()
+        return None
+
+
+async def taken_of(*revisions: int | None) -> list[int]:
+    """Those of the orders that were taken."""
+    taken: list[int] = []
+    link = Ordered(*revisions)
+    following = asyncio.create_task(link.follow_orders(lambda orders: taken.append(orders.revision)))
+    async with asyncio.timeout(20):
+        await link.over.wait()
+    following.cancel()
+    return taken
 
 
 def test_a_leader_that_does_not_know_its_orders_yet_takes_none_back() -> None:
     """It had a fetch stopped and a trainer told that its epoch is over, at a change of the leader."""
+    assert asyncio.run(taken_of(5, NOT_KNOWN, 5, 6)) == [5, 6]
 
-    async def follow() -> list[int]:
-        taken: list[Orders] = []
-        link = Ordered(*(Orders(revision=each) for each in (5, NOT_KNOWN, 5, 6)))
-        following = asyncio.create_task(link.follow_orders(taken.append))
-        await asyncio.wait({following}, timeout=0.1)
-        following.cancel()
-        return [each.revision for each in taken]
 
-    assert asyncio.run(follow()) == [5, 6]
+def test_orders_of_a_gateway_that_was_away_are_taken_whatever_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another leader may count from the beginning again."""
+    monkeypatch.setattr(gateway_link, "RETRY_SECONDS", 0.0)
+    assert asyncio.run(taken_of(1, 2, None, 1, None, 1)) == [1, 2, 1, 1]
 
 
 class Answered(GatewayLink):
@@ -86,30 +96,33 @@ def test_a_seat_speaks_where_no_older_gateway_takes_it_for_the_first(local_rank:
     assert asked == [f"POST http://gateway{where}/certificate"]
 
 
+class Answer:
+    """Of a gateway, with this status."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def read(self) -> bytes:
+        return b"{}"
+
+    async def text(self) -> str:
+        return "come again in 1 s"
+
+
 def test_an_agent_that_is_told_to_come_later_does_so_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway_link, "RETRY_SECONDS", 0.05)
     statuses, came = [429, 200], list[float]()
 
-    class Answer:
-        def __init__(self) -> None:
-            self.status = statuses[len(came) - 1]
-
-        async def __aenter__(self) -> Self:
-            return self
-
-        async def __aexit__(self, *_: object) -> None:
-            pass
-
-        async def read(self) -> bytes:
-            return b"{}"
-
-        async def text(self) -> str:
-            return "come again in 1 s"
-
     class Session:
         def request(self, *_: Any, **_more: Any) -> Answer:
             came.append(time.monotonic())
-            return Answer()
+            return Answer(statuses[len(came) - 1])
 
     async def report() -> None:
         link = GatewayLink(Session(), "http://gateway/", GatewayAccess(some_settings(Path("/arena"), 0)))
@@ -121,3 +134,24 @@ def test_an_agent_that_is_told_to_come_later_does_so_and_loses_nothing(monkeypat
 
     asyncio.run(report())
     assert came[1] - came[0] >= 0.05
+
+
+def test_a_gateway_that_gives_no_answer_is_told_of_once_until_it_does(caplog: pytest.LogCaptureFixture) -> None:
+    statuses = iter((429, 0, 200, 0, 429))
+
+    class Session:
+        def request(self, *_: Any, **_more: Any) -> Answer:
+            if status := next(statuses):
+                return Answer(status)
+            raise TimeoutError
+
+    async def ask() -> None:
+        link = GatewayLink(Session(), "http://gateway/", GatewayAccess(some_settings(Path("/arena"), 0)))
+        for _ in range(5):
+            await link.certificate("csr")
+
+    asyncio.run(ask())
+    assert [record.message for record in caplog.records if "certificate" not in record.message] == [
+        "the gateway answers 429: come again in 1 s",
+        "the gateway at http://gateway/v1 does not answer: TimeoutError",
+    ]

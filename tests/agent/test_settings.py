@@ -94,6 +94,11 @@ def test_where_any_port_will_do_it_will_do_for_every_seat() -> None:
     assert [each.port for each in found] == [0, 0]
 
 
+def test_the_last_seat_may_have_the_last_port() -> None:
+    found = AgentSettings.seats(told("TOKEN", "PEER_KEY", LOCAL_RANKS="2", RANKS="1", PORT="65534"))
+    assert [each.port for each in found] == [65534, 65535]
+
+
 @pytest.mark.parametrize(
     ("said", "why"),
     [

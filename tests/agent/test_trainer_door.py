@@ -2,6 +2,8 @@
 
 import asyncio
 import errno
+import os
+import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -153,7 +155,9 @@ def test_a_newer_trainer_is_not_taken_for_gone_when_the_old_connection_ends(tmp_
     [b"", b"{}", b'{"say": "sing"}', b"\xff\xfe", b"[" * 1000, b"x" * (LINE_LIMIT + 1)],
     ids=["an empty line", "no word", "an unknown word", "no text", "deep nesting", "an endless line"],
 )
-def test_a_line_that_cannot_be_read_ends_that_connection_and_nothing_else(tmp_path: Path, garbage: bytes) -> None:
+def test_a_line_that_cannot_be_read_ends_that_connection_and_nothing_else_and_is_told_of(
+    tmp_path: Path, garbage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     async def story() -> None:
         async with a_door(tmp_path) as door:
             reader, bad = await knock(tmp_path, garbage)
@@ -164,6 +168,8 @@ def test_a_line_that_cannot_be_read_ends_that_connection_and_nothing_else(tmp_pa
             good.close()
 
     asyncio.run(story())
+    (told,) = (record.message for record in caplog.records if record.name == "checkpointheal.agent")
+    assert told.startswith("a word at the trainer's door cannot be read: ")
 
 
 def test_who_does_not_say_hello_first_is_not_heard(tmp_path: Path) -> None:
@@ -173,6 +179,20 @@ def test_who_does_not_say_hello_first_is_not_heard(tmp_path: Path) -> None:
             assert await reader.read() == b""
             assert door.heard == []
             writer.close()
+
+    asyncio.run(story())
+
+
+def test_a_trainer_may_knock_whoevers_process_it_is(tmp_path: Path) -> None:
+    """By whatever mask the agent was started."""
+
+    async def story() -> None:
+        before = os.umask(0o077)
+        try:
+            async with a_door(tmp_path):
+                assert stat.S_IMODE((tmp_path / SOCKET_NAME).stat().st_mode) == 0o666
+        finally:
+            os.umask(before)
 
     asyncio.run(story())
 

@@ -238,6 +238,12 @@ def test_the_build_is_that_of_the_latest_trainer_and_stays_known_when_it_is_gone
     assert seen.build == "torch 2.15"
 
 
+def test_what_an_agent_left_that_was_killed_while_it_wrote_keeps_no_number_from_being_remembered(tmp_path):
+    (tmp_path / "agent.numbers.tmp").write_text('{"attempt": 4')
+    Remembered(tmp_path).grow(attempt=5)
+    assert Remembered(tmp_path).numbers == Numbers(attempt=5)
+
+
 @pytest.mark.parametrize("put", [Path.mkdir, os.mkfifo, lambda at: at.symlink_to("elsewhere")])
 @pytest.mark.parametrize("name", ["agent.numbers.json", "agent.numbers.tmp"])
 def test_what_stands_in_the_place_of_the_numbers_is_neither_waited_for_nor_followed(tmp_path, name, put):
