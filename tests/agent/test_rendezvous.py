@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -228,6 +229,10 @@ def test_a_host_that_knows_no_rendezvous_is_told_by_name() -> None:
     assert said.reason == "NoRendezvous"
 
 
+async def answers_something_else(_ask: StoreAsk) -> Any:
+    return order(None)
+
+
 def test_agents_pass_words_on_as_they_are(tmp_path: Path) -> None:
     async def story() -> None:
         door, board = PeerDoor(ByKey(build.KEY), Keep(), 1 << 20), Board(lambda: 3)
@@ -235,7 +240,10 @@ def test_agents_pass_words_on_as_they_are(tmp_path: Path) -> None:
         host = build.a_peer(1, endpoint.port)
         async with aiohttp.ClientSession() as session:
             peers = Peers(session, ByKey(build.KEY))
-            with pytest.raises(PeerRefused, match="older build"):
+            with pytest.raises(PeerRefused, match="answered 404: its agent may be an older build"):
+                await peers.ask_store(host, ask("check"))
+            door.answer_store = answers_something_else
+            with pytest.raises(PeerRefused, match="something that is no answer"):
                 await peers.ask_store(host, ask("check"))
             door.answer_store = board.answer
             guest = Rendezvous("uid-0", lambda: order(host))
