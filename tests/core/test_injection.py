@@ -1,17 +1,18 @@
 """What injection adds, for every combination of what it depends on. Whole pods are in `tests/injection`."""
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from builders_injection import a_pod, agent_of, annotated, injected, refusal, settings
+from builders_injection import ROOT, a_pod, agent_of, annotated, injected, patched, refusal, settings
 from checkpointheal_operator.core.annotations import PREFIX
 from checkpointheal_operator.core.identity import SOURCES
 from checkpointheal_operator.core.injected import Injection
 from checkpointheal_operator.core.injection import inject
-from checkpointheal_operator.core.injection_settings import ANNOTATIONS, INJECT, InjectionSettings
+from checkpointheal_operator.core.injection_settings import ANNOTATIONS, INJECT, INJECTED, InjectionSettings
 from checkpointheal_operator.core.quantities import amount, whole
 
 USERS: list[int | None] = [None, 0, 1000, 2000]
@@ -373,3 +374,121 @@ def test_a_mesh_is_to_let_go_of_the_ports_of_all_local_ranks():
     pod = annotated(a_pod(initContainers=[{"name": "linkerd-proxy"}]), local_ranks="2")
     (note,) = inject(pod, settings()).report.notes
     assert "carries the agent's port 7460-7461" in note.message
+
+
+MESHES = {
+    "istio-proxy": "traffic.sidecar.istio.io/excludeInboundPorts",
+    "linkerd-proxy": "config.linkerd.io/skip-inbound-ports",
+}
+
+
+@pytest.mark.parametrize(("proxy", "key"), MESHES.items())
+def test_a_mesh_that_comes_after_us_is_noted_on_the_pod_when_we_are_asked_again(proxy: str, key: str) -> None:
+    pod = injected(a_pod())
+    pod["spec"]["initContainers"].append({"name": proxy, "restartPolicy": "Always"})
+    answer = inject(pod, settings())
+    assert isinstance(answer, Injection)
+    assert [each.path for each in answer.patch] == ["/metadata/annotations/checkpointheal.dev~1injected"]
+    after = patched(pod, answer)
+    assert json.loads(after["metadata"]["annotations"][INJECTED])["notes"] == ["MeshInTheWay"]
+    assert f"by the annotation {key} of the pod template" in answer.report.notes[0].message
+    assert inject(after, settings()).patch == ()
+
+
+@pytest.mark.parametrize(
+    "written", ['{"build": "0.0.9", "notes": [], "trainer": "trainer"}', "by hand", "[" * 9999, "[]"]
+)
+def test_a_mark_that_another_build_or_a_person_made_stays(written: str) -> None:
+    pod = injected(a_pod())
+    pod["metadata"]["annotations"][INJECTED] = written
+    pod["spec"]["initContainers"].append({"name": "istio-proxy", "restartPolicy": "Always"})
+    assert inject(pod, settings()).patch == ()
+
+
+@pytest.mark.parametrize(("proxy", "key"), MESHES.items())
+@pytest.mark.parametrize(
+    ("said", "is_out"),
+    [
+        *(("7460,7461", True), ("80, 7460-7467", True), ("7460", False), ("", False), ("746,74600", False)),
+        *(("7460:7467", False), ("all", False), ("9" * 9999, False), ("80," * 9999 + "7460-7461", False)),
+    ],
+)
+def test_a_mesh_that_was_told_to_let_go_of_the_ports_is_no_matter(
+    proxy: str, key: str, said: str, is_out: bool
+) -> None:
+    pod = annotated(a_pod(initContainers=[{"name": proxy}]), local_ranks="2")
+    pod["metadata"]["annotations"][key] = said
+    assert [each.reason for each in report_of(pod).notes] == ([] if is_out else ["MeshInTheWay"])
+
+
+GATEWAY, KNOWN_ROOT = "CHECKPOINTHEAL_GATEWAY", "CHECKPOINTHEAL_GATEWAY_ROOT"
+OTHER_ROOT = ROOT.replace("MIIB", "MIIC")
+
+
+def rendered(**changes: object) -> dict[str, Any]:
+    """A pod whose template was rendered elsewhere, by such settings."""
+    return injected(a_pod(), **changes)
+
+
+def told(pod: dict[str, Any], name: str) -> list[str]:
+    return [each["value"] for each in agent_of(pod)["env"] if each["name"] == name]
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        pytest.param(rendered(gateway_root=""), id="no root"),
+        pytest.param(rendered(gateway_root="", gateway="https://other.svc:8443"), id="no root, another gateway"),
+        pytest.param(rendered(gateway_root=OTHER_ROOT, gateway="https://other.svc:8443"), id="another installation's"),
+        pytest.param(rendered(gateway_root=OTHER_ROOT), id="a root that is over"),
+    ],
+)
+def test_an_agent_that_was_rendered_elsewhere_gets_the_gateway_and_the_root_of_this_installation(pod) -> None:
+    answer = inject(pod, settings())
+    assert isinstance(answer, Injection)
+    assert answer.report.reason == "InjectionMended"
+    after = patched(pod, answer)
+    assert (told(after, GATEWAY), told(after, KNOWN_ROOT)) == ([settings().gateway], [ROOT])
+    assert inject(after, settings()).patch == ()
+
+
+@pytest.mark.parametrize("lost", [{GATEWAY}, {KNOWN_ROOT}, {GATEWAY, KNOWN_ROOT}])
+def test_an_agent_that_lost_its_gateway_or_root_gets_it_back(lost: set[str]) -> None:
+    pod = injected(a_pod())
+    agent_of(pod)["env"] = [each for each in agent_of(pod)["env"] if each["name"] not in lost]
+    after = patched(pod, inject(pod, settings()))
+    assert (told(after, GATEWAY), told(after, KNOWN_ROOT)) == ([settings().gateway], [ROOT])
+
+
+def test_an_agent_whose_environment_is_gone_gets_gateway_and_root() -> None:
+    pod = injected(a_pod())
+    del agent_of(pod)["env"]
+    after = patched(pod, inject(pod, settings()))
+    assert [each["name"] for each in agent_of(after)["env"]] == [GATEWAY, KNOWN_ROOT]
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        pytest.param(rendered(build="0.0.9", image="mirror/agent:9"), id="of another build, from another registry"),
+        pytest.param(
+            rendered(gateway="https://checkpointheal.checkpointheal-system.svc.cluster.local:8443"), id="name"
+        ),
+        pytest.param(rendered(gateway_root=OTHER_ROOT + ROOT), id="a root that is over beside the new one"),
+        pytest.param(rendered(gateway_root=ROOT.strip()), id="another end of the line"),
+    ],
+)
+def test_an_agent_that_knows_this_installation_stays_as_it_is(pod) -> None:
+    assert inject(pod, settings()).patch == ()
+
+
+def test_a_root_that_is_read_from_elsewhere_is_the_pods_own_matter() -> None:
+    pod = injected(a_pod())
+    (root,) = (each for each in agent_of(pod)["env"] if each["name"] == KNOWN_ROOT)
+    del root["value"]
+    root["valueFrom"] = {"configMapKeyRef": {"name": "roots", "key": "root.pem"}}
+    assert inject(pod, settings()).patch == ()
+
+
+def test_whoever_knows_no_root_takes_none_away() -> None:
+    assert inject(injected(a_pod()), settings(gateway_root="")).patch == ()

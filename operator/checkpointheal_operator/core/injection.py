@@ -11,7 +11,8 @@ from pydantic import JsonValue, ValidationError
 
 from checkpointheal_operator.core.identity import Placed, Unplaced, place
 from checkpointheal_operator.core.injected import Injection, NotInjected, Operation, Report, refuse
-from checkpointheal_operator.core.injection_notes import has_room, marker, notes_of, why_no_port
+from checkpointheal_operator.core.injection_home import is_astray
+from checkpointheal_operator.core.injection_notes import has_room, marker, notes_of, tells_other_notes, why_no_port
 from checkpointheal_operator.core.injection_parts import (
     AGENT,
     ARENA,
@@ -25,6 +26,7 @@ from checkpointheal_operator.core.injection_parts import (
     Room,
     Seat,
     arena_mount,
+    home,
     sidecar,
     variables,
     volumes,
@@ -99,7 +101,7 @@ def _injection(
     room, notes = _room(pod, trainer, settings, ports), tuple(notes_of(pod, settings, ports))
     patch = (
         *_add("/spec/volumes", pod.spec.volumes, volumes(settings, wishes)),
-        *_agent(pod, sidecar(settings, wishes, seat, room), seat),
+        *_agent(pod, sidecar(settings, wishes, seat, room), settings, seat),
         *_trainer(pod.spec.containers.index(trainer), trainer, seat),
         *_annotation(pod, marker(settings, trainer.name, notes)),
     )
@@ -137,7 +139,7 @@ def _room(pod: PodManifest, trainer: Container, settings: InjectionSettings, por
     )
 
 
-def _agent(pod: PodManifest, container: Part, seat: Seat) -> Iterator[Operation]:
+def _agent(pod: PodManifest, container: Part, settings: InjectionSettings, seat: Seat) -> Iterator[Operation]:
     """The agent comes first. One that lost its restart policy would run like a step before the trainer, for ever."""
     init_containers = pod.spec.init_containers
     if init_containers is None:
@@ -150,6 +152,8 @@ def _agent(pod: PodManifest, container: Part, seat: Seat) -> Iterator[Operation]
     if init_containers[index].restart_policy != "Always":
         yield Operation(path=f"/spec/initContainers/{index}/restartPolicy", value="Always")
     yield from _reseat(f"/spec/initContainers/{index}", init_containers[index], seat)
+    if is_astray(init_containers[index], settings):
+        yield from _bring_home(f"/spec/initContainers/{index}/env", init_containers[index], settings)
 
 
 def _trainer(index: int, trainer: Container, seat: Seat) -> Iterator[Operation]:
@@ -170,12 +174,24 @@ def _reseat(at: str, container: Container, seat: Seat) -> Iterator[Operation]:
             yield Operation(path=f"{at}/env/{index}/value", value=now)
 
 
+def _bring_home(at: str, agent: Container, settings: InjectionSettings) -> Iterator[Operation]:
+    """Both, or it would ask the one installation and believe the other."""
+    told = home(settings)
+    values = {str(each["name"]): each["value"] for each in told}
+    for index, each in enumerate(agent.env or ()):
+        if each.name in values and each.value is not None:
+            yield Operation(path=f"{at}/{index}/value", value=values[each.name])
+    yield from _add(at, agent.env, told)
+
+
 def _annotation(pod: PodManifest, text: str) -> Iterator[Operation]:
     """Without it the agent still tells that the pod is ours."""
     annotations = pod.metadata.annotations
     if annotations is None:
         yield Operation(path="/metadata/annotations", value={INJECTED: text})
-    elif INJECTED not in annotations and has_room(annotations, text):
+    elif (INJECTED not in annotations or tells_other_notes(annotations[INJECTED], text)) and has_room(
+        annotations, text
+    ):
         yield Operation(path=f"/metadata/annotations/{INJECTED.replace('/', '~1')}", value=text)
 
 

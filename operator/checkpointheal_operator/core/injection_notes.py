@@ -6,8 +6,10 @@ what is added to the pod.
 
 import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 from checkpointheal.contract.base import tidy
 from checkpointheal_operator.core.annotations import PREFIX
@@ -18,7 +20,22 @@ from checkpointheal_operator.core.pod_manifest import Container, PodManifest
 from checkpointheal_operator.core.reasons import Reason, named
 
 LAST_PORT = (1 << 16) - 1
-MESHES = {"istio-proxy": "Istio", "linkerd-proxy": "Linkerd"}
+
+
+class Mesh(NamedTuple):
+    """What people call it, and by which annotation it lets go of ports that others come to."""
+
+    name: str
+    lets_go: str
+
+
+MESHES = {
+    "istio-proxy": Mesh("Istio", "traffic.sidecar.istio.io/excludeInboundPorts"),
+    "linkerd-proxy": Mesh("Linkerd", "config.linkerd.io/skip-inbound-ports"),
+}
+"""By the name of the container that each puts into a pod."""
+PORTS_READ = 100
+_PORTS = re.compile(r"\s*([0-9]{1,5})\s*(?:-\s*([0-9]{1,5})\s*)?")
 UNKNOWN_TOLD, LONGEST_KEY = 10, 100
 """Looking for what was meant takes a moment for each. No key of ours that the API server takes is longer."""
 ROOM = 256 << 10
@@ -37,7 +54,8 @@ def notes_of(pod: PodManifest, settings: InjectionSettings, ports: range) -> Ite
     ):
         yield note(Reason.PROCESSES_SHARED, containers=named(near))
     for mesh in sorted({MESHES[each.name] for each in pod.spec.everyone() if each.name in MESHES}):
-        yield note(Reason.MESH_IN_THE_WAY, mesh=mesh, port=_written(ports))
+        if not _names((pod.metadata.annotations or {}).get(mesh.lets_go, ""), ports):
+            yield note(Reason.MESH_IN_THE_WAY, mesh=mesh.name, port=_written(ports), key=mesh.lets_go)
     yield from _unknown([key for key in pod.metadata.annotations or {} if key.startswith(PREFIX)])
 
 
@@ -60,14 +78,31 @@ def marker(settings: InjectionSettings, trainer: str, notes: Sequence[Note]) -> 
     return json.dumps({"build": settings.build, "trainer": trainer, "notes": [*reasons]}, sort_keys=True)
 
 
+def tells_other_notes(marked: str, text: str) -> bool:
+    """Whether `text` has other notes than the annotation that is there, and nothing else: then this build made both."""
+    try:
+        there = json.loads(marked)
+    except (ValueError, RecursionError):
+        return False
+    now = json.loads(text)
+    return isinstance(there, dict) and there != now and there | {"notes": now["notes"]} == now
+
+
 def has_room(annotations: Mapping[str, str], text: str) -> bool:
-    """Whether the annotation may be added."""
-    said = (INJECTED, text, *annotations, *annotations.values())
-    return sum(len(each.encode(errors="surrogatepass")) for each in said) <= ROOM
+    """Whether the annotation may be written."""
+    after = {**annotations, INJECTED: text}
+    return sum(len(each.encode(errors="surrogatepass")) for each in (*after, *after.values())) <= ROOM
 
 
 def _may_be_anybody(pod: PodManifest, container: Container) -> bool:
     return container.name != AGENT and not pod.spec.user_of(container)
+
+
+def _names(said: str, ports: range) -> bool:
+    """Whether an annotation of a mesh, of ports and of spans of them, names all of these."""
+    found = map(_PORTS.fullmatch, said.split(",", PORTS_READ)[:PORTS_READ])
+    spans = [range(int(each[1]), int(each[2] or each[1]) + 1) for each in found if each]
+    return all(any(port in span for span in spans) for port in ports)
 
 
 def _unknown(keys: Sequence[str]) -> Iterator[Note]:

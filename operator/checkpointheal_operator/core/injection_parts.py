@@ -26,6 +26,7 @@ ARENA_FOLDER = f"{ARENA_PATH}/shared"
 TRAINER_VARIABLES = ("CHECKPOINTHEAL_ARENA", "CHECKPOINTHEAL_JOB", "CHECKPOINTHEAL_MEMBER")
 SEATS_VARIABLES = (LOCAL_RANKS, RANKS)
 """Of a pod with several local ranks."""
+GATEWAY, GATEWAY_ROOT = "CHECKPOINTHEAL_GATEWAY", "CHECKPOINTHEAL_GATEWAY_ROOT"
 CPU, DISK = "cpu", "ephemeral-storage"
 
 Part = dict[str, JsonValue]
@@ -127,8 +128,6 @@ def variables(seat: Seat) -> tuple[Part, ...]:
 
 def _agents_variables(settings: InjectionSettings, room: Room) -> tuple[Part, ...]:
     told = {
-        "CHECKPOINTHEAL_GATEWAY": settings.gateway,
-        "CHECKPOINTHEAL_GATEWAY_ROOT": settings.gateway_root,
         "CHECKPOINTHEAL_TOKEN_FILE": f"{TOKEN_FOLDER}/token",
         "CHECKPOINTHEAL_PORT": str(room.port),
         "CHECKPOINTHEAL_LOG": "" if settings.log == "text" else settings.log,
@@ -137,8 +136,15 @@ def _agents_variables(settings: InjectionSettings, room: Room) -> tuple[Part, ..
         _read_from("CHECKPOINTHEAL_POD", "metadata.name"),
         _read_from("CHECKPOINTHEAL_POD_UID", "metadata.uid"),
         _read_from("CHECKPOINTHEAL_HOST", "status.podIP"),
+        *home(settings),
         *(_said(name, value) for name, value in told.items() if value),
     )
+
+
+def home(settings: InjectionSettings) -> tuple[Part, ...]:
+    """Where the agent reports to, and whom it believes there."""
+    told = {GATEWAY: settings.gateway, GATEWAY_ROOT: settings.gateway_root}
+    return tuple(_said(name, value) for name, value in told.items() if value)
 
 
 def _said(name: str, value: str) -> Part:

@@ -334,7 +334,10 @@ class Reason(StrEnum):
     NAME_TAKEN = "NameTaken", "the pod has {what} of its own, and injection needs that name"
     INJECTED = "Injected", "the agent of {member} of {job} stands beside {trainer}"
     ALREADY_INJECTED = "AlreadyInjected", "the agent of {member} of {job} stands beside {trainer} already"
-    INJECTION_MENDED = "InjectionMended", "something has removed {what} from the injected pod: it is put back"
+    INJECTION_MENDED = (
+        "InjectionMended",
+        "{what} of the injected pod was missing, or not as it should be: it is put right",
+    )
     PORT_NOT_FIXED = "PortNotFixed", "the agent listens on any free port, because {why}"
     GATEWAY_NOT_FOUND = (
         "GatewayNotFound",
@@ -350,7 +353,10 @@ class Reason(StrEnum):
             "who reads the agent's token: leave out shareProcessNamespace and hostPID, or give each a runAsUser"
         ),
     )
-    MESH_IN_THE_WAY = "MeshInTheWay", "{mesh} carries the agent's port {port}: exclude it from the mesh"
+    MESH_IN_THE_WAY = (
+        "MeshInTheWay",
+        "{mesh} carries the agent's port {port}: exclude it from the mesh, by the annotation {key} of the pod template",
+    )
     UNKNOWN_ANNOTATION = "UnknownAnnotation", "{key} means nothing: did you mean {nearest}?"
     MORE_UNKNOWN_ANNOTATIONS = (
         "MoreUnknownAnnotations",
