@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import yaml
 
@@ -29,11 +30,14 @@ class PreparedJob(Job):
 
 def injected(template: Json) -> Json:
     """As the plugin writes it, with what the cluster's webhook goes by."""
-    settings = (one("configmap", SYSTEM, "checkpointheal-injection") or {})["data"]["settings.json"]
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        file.write(settings)
-        file.flush()
-        inject = [sys.executable, "-m", "checkpointheal_operator.plugin", "inject", "-f", "-", "--settings", file.name]
+    told = {"--settings": ("checkpointheal-injection", "settings.json")}
+    told["--gateway-root"] = ("checkpointheal-gateway-root", "root.pem")
+    inject = [sys.executable, "-m", "checkpointheal_operator.plugin", "inject", "-f", "-"]
+    with tempfile.TemporaryDirectory() as folder:
+        for option, (name, key) in told.items():
+            file = Path(folder, key)
+            file.write_text((one("configmap", SYSTEM, name) or {})["data"][key])
+            inject += [option, str(file)]
         given = yaml.safe_dump(template)
         done = subprocess.run(inject, input=given, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

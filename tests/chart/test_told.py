@@ -1,12 +1,17 @@
 """What operator and webhook are told when they start."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from builders_chart import (
+    A_BUNDLE,
     NAME,
     NAMESPACE,
+    ROOT,
     WEBHOOK,
     all_of,
     container,
@@ -17,7 +22,9 @@ from builders_chart import (
     settings_of,
     the,
 )
-from checkpointheal_operator.core.injection_settings import InjectionSettings
+from builders_injection import agent_of
+from checkpointheal_operator.core.injection_settings import INJECT, InjectionSettings
+from checkpointheal_operator.webhook import inject_command
 from checkpointheal_operator.webhook.__main__ import parser
 
 pytestmark = needs_helm
@@ -107,3 +114,33 @@ def test_every_setting_of_injection_can_be_changed():
     before, after = settings_of(all_of()), settings_of(all_of("process", ("agent", changed), ("log", "text")))
     same = {name for name in InjectionSettings.model_fields if getattr(before, name) == getattr(after, name)}
     assert same == {"build", "gateway", "gateway_root"}  # the first and the last are told otherwise
+
+
+A_JOB = {
+    "apiVersion": "batch/v1",
+    "kind": "Job",
+    "metadata": {"name": "gpt"},
+    "spec": {
+        "completionMode": "Indexed",
+        "template": {"metadata": {"labels": {INJECT: "true"}}, "spec": {"containers": [{"name": "t", "image": "g"}]}},
+    },
+}
+
+
+def test_a_job_as_the_page_has_it_rendered_for_a_queue_knows_the_installation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page's own command, with what its other lines read from the chart's ConfigMaps."""
+    page = (ROOT / "docs" / "injection.md").read_text()
+    (command,) = re.findall(r"^    checkpointheal inject (.*) \| kubectl apply -f -$", page, re.MULTILINE)
+    read = re.findall(r"^    kubectl get configmap (\S+) .*'\{\.data\.(.*)\}' > (\S+)$", page, re.MULTILINE)
+    assert [name for name, _key, _file in read] == ["checkpointheal-injection", "checkpointheal-gateway-root"]
+    chart = the("ConfigMap", read[0][0], all_of())["data"]
+    (tmp_path / read[0][2]).write_text(chart[read[0][1].replace("\\", "")])
+    (tmp_path / read[1][2]).write_text(A_BUNDLE)
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(A_JOB))
+    assert inject_command.main([each if "." not in each else str(tmp_path / each) for each in command.split()]) == 0
+    agent = agent_of(yaml.safe_load(capsys.readouterr().out)["spec"]["template"])
+    known = {each["name"]: each.get("value") for each in agent["env"]}
+    assert known["CHECKPOINTHEAL_GATEWAY_ROOT"] == A_BUNDLE
+    assert agent["image"] == settings_of(all_of()).image

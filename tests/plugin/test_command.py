@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from builders_injection import a_pod
+from builders_injection import ROOT, a_pod
 from builders_plugin import Desktop, a_desktop
 from checkpointheal_operator.plugin.__main__ import main
 from checkpointheal_operator.plugin.asked import parser
@@ -117,7 +117,9 @@ def manifest(folder: Path, pod: object) -> str:
 
 
 def test_inject_needs_no_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["inject", "-f", manifest(tmp_path, a_pod())]) == 0
+    (tmp_path / "root.pem").write_text(ROOT)
+    argv = ["inject", "-f", manifest(tmp_path, a_pod()), "--gateway-root", str(tmp_path / "root.pem")]
+    assert main(argv) == 0
     said = capsys.readouterr()
     assert "checkpointheal-agent" in said.out
     assert "Injected" in said.err

@@ -1,8 +1,10 @@
 """What the offline rendering makes of workloads, and what the pods of a template will find in themselves."""
 
 import copy
+import io
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,11 @@ import jsonpatch
 import pytest
 import yaml
 
-from builders_injection import a_pod, agent_of, annotated, injected, settings
+from builders_injection import ROOT, a_pod, agent_of, annotated, injected, settings
 from checkpointheal.contract.seats import MEMBER, Seats
 from checkpointheal_operator.core.injected import Injection, NotInjected
 from checkpointheal_operator.core.injection import inject
-from checkpointheal_operator.core.injection_settings import INJECT
+from checkpointheal_operator.core.injection_settings import INJECT, InjectionSettings
 from checkpointheal_operator.webhook import inject_command
 from checkpointheal_operator.webhook.render import apply, render
 
@@ -209,18 +211,64 @@ def test_the_command_writes_manifests_and_says_what_became_of_each(
     assert "&id" not in out
 
 
-def test_an_agent_that_could_believe_no_gateway_is_told_and_with_a_root_is_none(
+class Terminal(io.StringIO):
+    """Somebody looks at it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
+    """After `capsys`, which puts an output of its own there."""
+    monkeypatch.setattr(sys, "stdout", found := Terminal())
+    return found
+
+
+def test_an_agent_that_could_believe_no_gateway_is_not_written_where_it_could_be_applied(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file, root = written(tmp_path, stateful_set()), tmp_path / "root.pem"
-    assert inject_command.main(["-f", file]) == 0
-    assert inject_command.ROOTLESS in capsys.readouterr().err
-    root.write_text("-----BEGIN CERTIFICATE-----\n")
-    assert inject_command.main(["-f", file, "--gateway-root", str(root)]) == 0
+    assert inject_command.main(["-f", written(tmp_path, stateful_set())]) == inject_command.REFUSED
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"checkpointheal inject: nothing is written: {inject_command.ROOTLESS}" in err
+
+
+def test_an_agent_that_could_believe_no_gateway_is_shown_to_whoever_looks_at_a_terminal(
+    tmp_path: Path, terminal: Terminal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inject_command.main(["-f", written(tmp_path, stateful_set())]) == 0
+    assert agent_of(yaml.safe_load(terminal.getvalue())["spec"]["template"])
+    assert f"checkpointheal inject: {inject_command.ROOTLESS}" in capsys.readouterr().err
+
+
+def test_an_agent_that_is_given_a_root_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "root.pem"
+    root.write_text(ROOT)
+    assert inject_command.main(["-f", written(tmp_path, stateful_set()), "--gateway-root", str(root)]) == 0
     out, err = capsys.readouterr()
     assert inject_command.ROOTLESS not in err
     agent = agent_of(yaml.safe_load(out)["spec"]["template"])
-    assert {"name": "CHECKPOINTHEAL_GATEWAY_ROOT", "value": root.read_text()} in agent["env"]
+    assert {"name": "CHECKPOINTHEAL_GATEWAY_ROOT", "value": ROOT} in agent["env"]
+
+
+@pytest.mark.parametrize(
+    ("pod", "said"),
+    [
+        pytest.param(injected(a_pod()), None, id="one that has it already"),
+        pytest.param(a_pod(), settings(gateway="http://gateway:8080", gateway_root=""), id="a gateway without TLS"),
+        pytest.param({"kind": "Service"}, None, id="no pod at all"),
+    ],
+)
+def test_nobody_asks_for_a_root_that_nothing_needs(
+    pod: dict[str, Any], said: InjectionSettings | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, told = written(tmp_path, pod), tmp_path / "settings.json"
+    told.write_text(said.model_dump_json() if said else "")
+    assert inject_command.main(["-f", file, *(["--settings", str(told)] if said else [])]) == 0
+    out, err = capsys.readouterr()
+    assert yaml.safe_load(out)
+    assert inject_command.ROOTLESS not in err
 
 
 def test_the_command_tells_by_its_status_that_something_was_refused(

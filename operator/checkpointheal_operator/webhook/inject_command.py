@@ -18,13 +18,17 @@ from checkpointheal_operator.webhook.render import Manifest, Rendered, render
 GATEWAY = "https://checkpointheal.checkpointheal-system.svc:8443"
 REFUSED, USAGE_ERROR = 1, 2
 ROOTLESS = (
-    "an agent made so ends at once, for it knows no gateway's root: to apply this, name it by --gateway-root; it is "
-    "root.pem of the ConfigMap checkpointheal-gateway-root in the operator's namespace"
+    "an agent made so ends at once, for it knows no gateway's root: to apply this, give --settings and --gateway-root, "
+    "which are settings.json of the ConfigMap checkpointheal-injection and root.pem of checkpointheal-gateway-root in "
+    "the operator's namespace (docs/injection.md has the commands)"
 )
 
 
 def main(argv: Sequence[str] | None = None, called: str = "checkpointheal inject") -> int:
-    """Write the injected manifests. Exit status 1 where something that opted in could not be injected."""
+    """Write the injected manifests. Exit status 1 where something that opted in has no agent, or one of no use.
+
+    Of no use is one that knows no root: it is shown to whoever looks at a terminal, and else kept from being applied.
+    """
     asked = parser(called).parse_args(argv)
     try:
         settings = _settings(asked.settings, asked.gateway_root)
@@ -32,12 +36,15 @@ def main(argv: Sequence[str] | None = None, called: str = "checkpointheal inject
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
         sys.stderr.write(f"{called}: {' '.join(str(error).split())}\n")
         return USAGE_ERROR
-    sys.stdout.write(yaml.dump_all(rendering.documents, Dumper=_Plain, sort_keys=False, width=120))
+    rootless = any(each.rootless for each in rendering.said)
+    withheld = rootless and not sys.stdout.isatty()
+    if not withheld:
+        sys.stdout.write(yaml.dump_all(rendering.documents, Dumper=_Plain, sort_keys=False, width=120))
     sys.stderr.writelines(f"{told(each)}\n" for each in rendering.said)
-    if not settings.gateway_root and any(isinstance(each.answer, Injection) for each in rendering.said):
-        sys.stderr.write(f"{called}: {ROOTLESS}\n")
+    if rootless:
+        sys.stderr.write(f"{called}: {'nothing is written: ' if withheld else ''}{ROOTLESS}\n")
     refused = any(not isinstance(each.answer, Injection) and each.answer.warnings for each in rendering.said)
-    return REFUSED if refused else 0
+    return REFUSED if refused or withheld else 0
 
 
 def parser(called: str) -> argparse.ArgumentParser:
@@ -45,7 +52,8 @@ def parser(called: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=called,
         description="Write manifests as the webhook would have them; standard error says what became of each.",
-        epilog="Comments are lost. Exit status: 0, or 1 where something that opted in could not be injected.",
+        epilog="Comments are lost. Exit status: 0, or 1 where something that opted in could not be injected, or where "
+        "agents would know no gateway's root and the output is no terminal: then nothing is written.",
     )
     parser.add_argument("-f", "--file", required=True, metavar="FILE", help="manifests as YAML or JSON; - is the input")
     parser.add_argument("--settings", type=Path, metavar="FILE", help="the webhook's settings (the chart's defaults)")

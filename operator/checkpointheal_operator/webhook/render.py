@@ -14,9 +14,10 @@ from pydantic import ValidationError
 from checkpointheal_operator.core.identity import Unplaced
 from checkpointheal_operator.core.injected import Injection, NotInjected, Operation
 from checkpointheal_operator.core.injection import inject
-from checkpointheal_operator.core.injection_parts import Seat
+from checkpointheal_operator.core.injection_home import is_rootless
+from checkpointheal_operator.core.injection_parts import AGENT, Seat
 from checkpointheal_operator.core.injection_settings import InjectionSettings
-from checkpointheal_operator.core.pod_manifest import Metadata
+from checkpointheal_operator.core.pod_manifest import Metadata, PodManifest
 from checkpointheal_operator.core.promises import Workload, promise
 
 Manifest = dict[str, Any]
@@ -29,6 +30,8 @@ class Rendered:
 
     name: str
     answer: Injection | NotInjected
+    rootless: bool = False
+    """Whether its agent, as it is now, could believe no gateway."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ def render(documents: Sequence[Manifest], settings: InjectionSettings) -> Render
             answer = inject(pod, settings, _promised(pod, workload))
             if isinstance(answer, Injection):
                 apply(pod, answer.patch)
-            said.append(Rendered("/".join(map(str, (document.get("kind"), workload.job, *path))), answer))
+            name = "/".join(map(str, (document.get("kind"), workload.job, *path)))
+            said.append(Rendered(name, answer, isinstance(answer, Injection) and _is_rootless(pod)))
     return Rendering(tuple(changed), tuple(said))
 
 
@@ -80,6 +84,11 @@ def _unlisted(document: Manifest) -> Iterator[Manifest]:
         yield from (each for _, each in _each(document, "items"))
     else:
         yield document
+
+
+def _is_rootless(pod: Manifest) -> bool:
+    agent = PodManifest.model_validate(pod).spec.init_container(AGENT)
+    return agent is not None and is_rootless(agent)
 
 
 def _promised(pod: Manifest, workload: Workload) -> Seat | Unplaced | None:
