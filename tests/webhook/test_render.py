@@ -1,10 +1,10 @@
 """What the offline rendering makes of workloads, and what the pods of a template will find in themselves."""
 
+import contextlib
 import copy
 import io
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -218,13 +218,6 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
-    """After `capsys`, which puts an output of its own there."""
-    monkeypatch.setattr(sys, "stdout", found := Terminal())
-    return found
-
-
 def test_an_agent_that_could_believe_no_gateway_is_not_written_where_it_could_be_applied(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,9 +228,10 @@ def test_an_agent_that_could_believe_no_gateway_is_not_written_where_it_could_be
 
 
 def test_an_agent_that_could_believe_no_gateway_is_shown_to_whoever_looks_at_a_terminal(
-    tmp_path: Path, terminal: Terminal, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert inject_command.main(["-f", written(tmp_path, stateful_set())]) == 0
+    with contextlib.redirect_stdout(Terminal()) as terminal:
+        assert inject_command.main(["-f", written(tmp_path, stateful_set())]) == 0
     assert agent_of(yaml.safe_load(terminal.getvalue())["spec"]["template"])
     assert f"checkpointheal inject: {inject_command.ROOTLESS}" in capsys.readouterr().err
 

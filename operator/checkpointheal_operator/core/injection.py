@@ -179,7 +179,7 @@ def _bring_home(at: str, agent: Container, settings: InjectionSettings) -> Itera
     told = home(settings)
     values = {str(each["name"]): each["value"] for each in told}
     for index, each in enumerate(agent.env or ()):
-        if each.name in values and each.value is not None:
+        if each.name in values and each.value not in (None, values[each.name]):
             yield Operation(path=f"{at}/{index}/value", value=values[each.name])
     yield from _add(at, agent.env, told)
 
