@@ -20,6 +20,8 @@ from builders_plugin import (
     without_colours,
 )
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
+from checkpointheal_operator.core.injection_parts import AGENT
+from checkpointheal_operator.core.pod_trouble import NO_IMAGE, NO_START, OUT_OF_MEMORY, trouble
 from checkpointheal_operator.core.reasons import Cause, Reason
 from checkpointheal_operator.plugin.remedies import GENERIC, REMEDIES, remedy
 from checkpointheal_operator.plugin.seen import Seen
@@ -90,7 +92,9 @@ def test_a_member_without_a_pod_is_told_once():
 def test_a_pod_that_slipped_through_is_told_with_what_to_do():
     job = a_training_job()
     said = told(job, "pod-1-0-2")
-    assert "! pod pod-1-0-2 has no agent: it could be injected, but the webhook did not answer" in said
+    assert "! pod pod-1-0-2 opted in, but no agent is in it: the webhook did not answer when it was made, or" in said
+    assert "passes its namespace over (the label checkpointheal.dev/inject=false" in said
+    assert f"kubectl get namespace {WHERE} --show-labels" in said
     assert "kubectl delete pod pod-1-0-2" in said
 
 
@@ -98,9 +102,9 @@ def test_a_pod_that_could_not_be_injected_is_told_with_the_reason():
     job = a_training_job()
     two = [{"name": "a", "image": "a"}, {"name": "b", "image": "b"}]
     job.cluster.objects[Ref(PODS, WHERE, "pod-1-0-2")]["spec"]["containers"] = two
-    assert "pod pod-1-0-2 has no agent: TrainerAmbiguous: none of a, b asks for an accelerator" in told(
-        job, "pod-1-0-2"
-    )
+    said = told(job, "pod-1-0-2")
+    assert "pod pod-1-0-2 opted in, but no agent is in it: TrainerAmbiguous: none of a, b asks" in said
+    assert "-> mend that in the pod template, then let the pod be made anew: kubectl delete pod pod-1-0-2" in said
 
 
 def test_a_selected_pod_that_did_not_opt_in_is_a_problem():
@@ -111,14 +115,51 @@ def test_a_selected_pod_that_did_not_opt_in_is_a_problem():
     assert "pod pod-1-0-2 is not opted in: it has no agent and is never healed" in sentences(job)
 
 
-@pytest.mark.parametrize("reason", ["ImagePullBackOff", "CrashLoopBackOff", "ErrImageNeverPull"])
-def test_an_agent_that_does_not_start_is_a_problem(reason):
+@pytest.mark.parametrize("reason", sorted({*NO_IMAGE, *NO_START, OUT_OF_MEMORY}))
+def test_an_agent_that_is_not_at_work_is_told_in_the_operators_words(reason):
+    job = a_training_job()
+    with_agents(job.cluster)
+    pod = job.cluster.objects[Ref(PODS, WHERE, "pod-1-0-2")]
+    pod["status"]["initContainerStatuses"][0]["state"] = {"waiting": {"reason": reason}}
+    (found,) = (each for each in problems(seen_of(job.cluster)) if each.about == "pod pod-1-0-2")
+    assert found.sentence == trouble(pod).message
+    assert found.fix
+    assert f"node-1  {reason}" in text(page(seen_of(job.cluster), SCOPE, NOW))
+
+
+def test_whose_pull_secrets_count_is_told_where_an_image_cannot_be_had():
     job = a_training_job()
     with_agents(job.cluster)
     status = job.cluster.objects[Ref(PODS, WHERE, "pod-1-0-2")]["status"]
-    status["initContainerStatuses"][0]["state"] = {"waiting": {"reason": reason}}
-    assert f"the agent of pod pod-1-0-2 does not start: {reason}" in sentences(job)
-    assert f"node-1  {reason}" in text(page(seen_of(job.cluster), SCOPE, NOW))
+    status["initContainerStatuses"][0]["state"] = {"waiting": {"reason": "ImagePullBackOff"}}
+    (found,) = (each for each in problems(seen_of(job.cluster)) if each.about == "pod pod-1-0-2")
+    assert "the pod's own pull secret" in found.sentence
+    assert "imagePullSecrets of the pod template or of its ServiceAccount" in found.fix
+
+
+def test_an_agent_that_runs_again_after_it_had_no_memory_is_no_problem():
+    job = a_training_job()
+    with_agents(job.cluster)
+    said = job.cluster.objects[Ref(PODS, WHERE, "pod-1-0-2")]["status"]["initContainerStatuses"][0]
+    said["lastState"] = {"terminated": {"reason": OUT_OF_MEMORY, "exitCode": 137}}
+    assert problems(seen_of(job.cluster)) == ()
+
+
+def test_an_agent_that_was_added_late_is_the_pods_agent():
+    job = a_training_job()
+    with_agents(job.cluster, "pod-1-0-2")
+    pod = job.cluster.objects[Ref(PODS, WHERE, "pod-1-0-2")]
+    pod["spec"]["ephemeralContainers"] = [{"name": AGENT}]
+    pod["status"]["ephemeralContainerStatuses"] = [{"name": AGENT, "state": {"running": {}}}]
+    assert problems(seen_of(job.cluster)) == ()
+    assert "1/0     pod-1-0-2  node-1  running" in text(page(seen_of(job.cluster), SCOPE, NOW))
+
+
+def test_a_pod_at_its_end_needs_no_agent():
+    job = a_training_job()
+    with_agents(job.cluster, "pod-1-0-2")
+    job.cluster.objects[Ref(PODS, WHERE, "pod-1-0-2")]["status"]["phase"] = "Succeeded"
+    assert not any("no agent" in each for each in sentences(job))
 
 
 def test_a_pod_without_a_node_says_why():

@@ -28,8 +28,9 @@ NO_START = frozenset(
 )
 OUT_OF_MEMORY = "OOMKilled"
 MISSED = (
-    "the webhook did not answer when it was made, or its namespace opted out; delete it when it suits, and the next "
-    "one gets an agent"
+    "the webhook did not answer when it was made, or passes its namespace over (the label "
+    "checkpointheal.dev/inject=false, or the chart's webhook.namespaceSelector); where it does not, delete the pod "
+    "when it suits, and the next one gets an agent"
 )
 MEND = "mend that in the pod template, for the next pod is refused for the same"
 WHY_WITHOUT = "whyWithout"

@@ -250,8 +250,8 @@ class Reason(StrEnum):
         "AgentImageUnavailable",
         (
             "pod {pod} cannot have the agent's image {image} ({why}), and its containers start behind the agent: mend "
-            "the registry or the pull secret; or give this pod another image, as `kubectl set image pod/{pod} "
-            "{agent}=IMAGE`; or make it anew without the opt-in label"
+            "the registry or the pod's own pull secret; or give this pod another image, as `kubectl set image "
+            "pod/{pod} {agent}=IMAGE`; or make it anew without the opt-in label"
         ),
     )
     AGENT_CANNOT_START = (

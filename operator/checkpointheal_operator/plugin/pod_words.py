@@ -11,6 +11,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from checkpointheal_operator.api.base import Json
+from checkpointheal_operator.core import pod_trouble
 from checkpointheal_operator.core.identity import Placed, Unplaced, place
 from checkpointheal_operator.core.injection_parts import AGENT
 from checkpointheal_operator.core.injection_settings import INJECT, INJECTED
@@ -19,13 +20,24 @@ from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.refused import refusal
 
 OPT_IN = f'put the label {INJECT}: "true" into the pod template, and let its pods be made anew'
-STUCK = {
-    "ImagePullBackOff": "the agent's image cannot be pulled: look at image and pull secrets of the chart",
-    "ErrImagePull": "the agent's image cannot be pulled: look at image and pull secrets of the chart",
-    "ErrImageNeverPull": "the agent's image is not on the node: load it, or change the chart's pull policy",
-    "CreateContainerConfigError": "kubectl describe pod {pod} says what the agent's container lacks",
-    "CrashLoopBackOff": "why the agent ends stands in kubectl logs {pod} -c checkpointheal-agent --previous",
+MISSED = (
+    "look at the webhook (kubectl get pods -A -l app.kubernetes.io/part-of=checkpointheal) and at the namespace "
+    "(kubectl get namespace {namespace} --show-labels), {anew}"
+)
+REFUSED = "mend that in the pod template, {anew}"
+ANEW = "then let the pod be made anew: kubectl delete pod {pod}"
+FIXES = {
+    Reason.AGENT_IMAGE_UNAVAILABLE: "the pull secrets that count are the pod's own: imagePullSecrets of the pod "
+    "template or of its ServiceAccount; kubectl describe pod {pod} tells what the registry said",
+    Reason.AGENT_CANNOT_START: f"why stands in kubectl logs {{pod}} -c {AGENT} --previous, or in kubectl describe pod "
+    "{pod}",
+    Reason.AGENT_OUT_OF_MEMORY: "write it into the pod template, and let its pods be made anew",
 }
+"""What to do or to look at, besides what the operator's sentence says already."""
+
+
+RUNNING = "running"
+STATUSES = ("initContainerStatuses", "ephemeralContainerStatuses")
 
 
 class Problem(NamedTuple):
@@ -77,20 +89,8 @@ def opted_in(pod: Json) -> bool:
 
 
 def has_agent(pod: Json) -> bool:
-    """Whether the sidecar stands in its spec."""
-    return any(each.get("name") == AGENT for each in pod.get("spec", {}).get("initContainers") or ())
-
-
-def why_not_injected(pod: Json) -> tuple[str, str]:
-    """Why an opted-in pod has no agent, and what to do."""
-    refused = refusal(pod)
-    anew = "then let the pod be made anew: kubectl delete pod " + str(pod["metadata"]["name"])
-    if refused is not None:
-        return f"{refused.reason}: {refused.message}", f"mend that in the pod template, {anew}"
-    return (
-        "it could be injected, but the webhook did not answer when it was made",
-        f"look at the webhook (kubectl get pods -A -l app.kubernetes.io/part-of=checkpointheal), {anew}",
-    )
+    """Whether an agent stands in its spec, early or late."""
+    return any(pod_trouble.has_agent(pod, where) for where in pod_trouble.AGENT_LISTS)
 
 
 def _place(pod: Json) -> Placed | Unplaced:
@@ -109,10 +109,11 @@ def _phase(pod: Json) -> str:
 def _agent(pod: Json) -> str:
     if not has_agent(pod):
         return "none"
-    known = pod.get("status", {}).get("initContainerStatuses") or ()
+    status = pod.get("status", {})
+    known = [each for kind in STATUSES for each in status.get(kind) or ()]
     state = next((each.get("state") or {} for each in known if each.get("name") == AGENT), {})
     if "running" in state:
-        return "running"
+        return RUNNING
     if "terminated" in state:
         return f"ended ({state['terminated'].get('exitCode')})"
     return str(state.get("waiting", {}).get("reason") or "not started")
@@ -137,16 +138,22 @@ def _problems(pod: Json) -> Iterator[Problem]:
     if not opted_in(pod):
         yield Problem(about, f"{about} is not opted in: it has no agent and is never healed", OPT_IN)
         return
-    if not has_agent(pod):
-        why, fix = why_not_injected(pod)
-        yield Problem(about, f"{about} has no agent: {why}", fix)
-    elif (agent := _agent(pod)) in STUCK:
-        yield Problem(about, f"the agent of {about} does not start: {agent}", STUCK[agent].format(pod=name))
-    if isinstance(found := _place(pod), Unplaced):
+    if _agent(pod) != RUNNING and (found := pod_trouble.trouble(pod)) is not None:
+        yield Problem(about, found.message, _fix(pod, found.reason))
+    if isinstance(where := _place(pod), Unplaced):
         yield Problem(
-            about, f"nobody can tell the place of {about}: {found.message}", "see docs/injection.md for marks"
+            about, f"nobody can tell the place of {about}: {where.message}", "see docs/injection.md for marks"
         )
     yield from _scheduling(pod, about)
+
+
+def _fix(pod: Json, reason: Reason) -> str:
+    metadata = pod["metadata"]
+    names = {"pod": str(metadata["name"]), "namespace": str(metadata.get("namespace", ""))}
+    if reason != Reason.NOT_INJECTED:
+        return FIXES[reason].format(**names)
+    told = MISSED if refusal(pod) is None else REFUSED
+    return told.format(anew=ANEW.format(**names), **names)
 
 
 def _scheduling(pod: Json, about: str) -> Iterator[Problem]:
