@@ -64,3 +64,18 @@ def test_panels_do_not_lie_on_each_other():
     ]
     assert len(set(taken)) == len(taken)
     assert max(x for x, _ in taken) < 24
+
+
+SCRAPED, EVALUATED = 30, 60
+"""Seconds: the default of serviceMonitor.interval, and of a Prometheus that was told nothing."""
+
+
+def seconds(duration: str) -> int:
+    return int(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]
+
+
+@pytest.mark.parametrize("rule", [each for each in ALERTS if "[" in each["expr"]], ids=lambda rule: rule["alert"])
+def test_one_burst_is_seen_for_as_long_as_an_alert_waits(rule):
+    """What is counted in one moment is an increase for the window, less what scrapes and evaluations miss."""
+    for window in re.findall(r"\[(\w+)\]", rule["expr"]):
+        assert seconds(window) >= seconds(rule.get("for", "0s")) + 2 * SCRAPED + EVALUATED, rule["alert"]
