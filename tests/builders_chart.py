@@ -15,7 +15,7 @@ from checkpointheal_operator.core.injection_settings import InjectionSettings
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "charts" / "checkpointheal"
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """In C where it is there: the definitions are long."""
 HELM = shutil.which("helm")
 NAMESPACE = "checkpointheal-system"
@@ -41,6 +41,15 @@ needs_helm = pytest.mark.skipif(HELM is None, reason="helm is not installed: the
 
 Manifest = dict[str, Any]
 Setting = tuple[str, Any]
+
+
+class Once(LOADER):
+    """Takes no key twice, which YAML forbids and most readers let pass."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Manifest:
+        keys = [key.value for key, _ in node.value]
+        assert len(set(keys)) == len(keys), f"{node.start_mark}: twice the same among {keys}"
+        return super().construct_mapping(node, deep)
 
 
 def run_helm(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -69,7 +78,7 @@ def all_of(mode: str = "process", *more: Setting) -> list[Manifest]:
 def _read(arguments: tuple[str, ...], name: str) -> list[Manifest]:
     done = run_helm("template", name, str(CHART), "--namespace", NAMESPACE, *arguments)
     assert done.returncode == 0, done.stderr
-    return [each for each in yaml.load_all(done.stdout, LOADER) if each is not None]
+    return [each for each in yaml.load_all(done.stdout, Once) if each is not None]
 
 
 def the(kind: str, name: str, manifests: list[Manifest]) -> Manifest:

@@ -29,15 +29,21 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
-{{/* The user's own word counts, but for what a Deployment selects its pods by, and Helm what it installed. */}}
+{{/* The user's own word counts, and of two the nearer one (`more`); but for what a Deployment selects its pods by, Helm
+what it installed, and people and the plugin all that is ours. */}}
 {{- define "checkpointheal.labels" -}}
-{{- $fixed := include "checkpointheal.selector" . | fromYaml }}
-{{- $fixed := set $fixed "app.kubernetes.io/managed-by" .root.Release.Service }}
 {{- $told := dict
   "app.kubernetes.io/version" .root.Chart.AppVersion
-  "app.kubernetes.io/part-of" "checkpointheal"
   "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_") }}
-{{- toYaml (merge (dict) $fixed .root.Values.commonLabels $told) }}
+{{- $fixed := dict "app.kubernetes.io/managed-by" .root.Release.Service "app.kubernetes.io/part-of" "checkpointheal" }}
+{{- $selected := include "checkpointheal.selector" . | fromYaml }}
+{{- $labels := dict }}
+{{- range $some := list $told .root.Values.commonLabels (.more | default dict) $fixed $selected }}
+{{- range $key, $value := $some }}
+{{- $_ := set $labels $key $value }}
+{{- end }}
+{{- end }}
+{{- toYaml $labels }}
 {{- end }}
 
 {{/* An image that names no tag and no digest gets the common tag. */}}
@@ -126,10 +132,7 @@ topologySpreadConstraints:
 
 {{- define "checkpointheal.podMetadata" -}}
 labels:
-  {{- include "checkpointheal.labels" . | nindent 2 }}
-  {{- with .values.podLabels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- include "checkpointheal.labels" (merge (dict "more" .values.podLabels) .) | nindent 2 }}
 {{- with .values.podAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}

@@ -1,8 +1,8 @@
 """Write the CustomResourceDefinitions into the chart: `python -m checkpointheal_operator.api.generate [FOLDER]`.
 
 They are committed, so that a reader and a reviewer see what the models mean to the API server. Helm must be able to
-leave them out, and to leave them alone at the end. What it reads stands in comments, for it looks into those too: so
-each file is a template and, as it lies there, plain YAML.
+leave them out, to label them, and to leave them alone at the end. What it reads stands in comments, for it looks into
+those too: so each file is a template and, as it lies there, plain YAML.
 """
 
 import sys
@@ -18,6 +18,11 @@ FOLDER = Path("charts/checkpointheal/templates/crds")
 HEAD = "# Generated from operator/checkpointheal_operator/api by `python -m checkpointheal_operator.api.generate`.\n"
 KEPT = ("annotations:", "helm.sh/resource-policy: keep")
 """The lines that `crds.keep` is about."""
+LABELS = (
+    r'  #{{ printf "\n  labels:" }}'
+    '{{ include "checkpointheal.labels" (dict "root" . "component" "operator") | nindent 4 }}'
+)
+"""The first line of what Helm writes stays a comment."""
 
 
 def files() -> Mapping[str, str]:
@@ -40,11 +45,11 @@ def _template(definition: Mapping[str, Any]) -> str:
 
 
 def _keeping(lines: list[str]) -> Iterator[str]:
-    """The annotation only if it is wanted: it is the only one."""
+    """Labels; the annotation only if it is wanted: it is the only one."""
     at = next(number for number, line in enumerate(lines) if line.strip() == KEPT[0])
     if lines[at + 1].strip() != KEPT[1]:
         raise ValueError(f"{lines[at + 1].strip()} is no annotation that Helm can be asked about")
-    yield from lines[:at]
+    yield from (*lines[:at], LABELS)
     yield from ("  #{{ if .Values.crds.keep }}", *lines[at : at + 2], "  #{{ end }}")
     yield from lines[at + 2 :]
 
