@@ -10,8 +10,9 @@ import yaml
 
 from builders_api import WHERE
 from builders_plugin import SECRET, Desktop, a_desktop, a_training_job, an_event, healed, replaced
+from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.plugin.redaction import LEFT_OUT, redacted, scrubbed
-from checkpointheal_operator.shell.cluster import EVENTS, PODS, Ref
+from checkpointheal_operator.shell.cluster import EVENTS, PODS
 
 FILES = {
     "README.txt",
@@ -26,7 +27,7 @@ FILES = {
     "status.txt",
     "versions.json",
 }
-OPERATOR = {
+OPERATOR: Json = {
     "metadata": {
         "name": "operator-0",
         "namespace": "checkpointheal-system",
@@ -216,11 +217,61 @@ def test_annotations_are_kept_only_where_they_tell_a_place():
     }
 
 
-def test_the_operators_namespace_can_be_named(desktop: Desktop):
-    desktop.put(PODS, OPERATOR | {"metadata": OPERATOR["metadata"] | {"namespace": "mine"}})
-    found = reported(desktop, "--operator-namespace", "mine")
+def operator_in(namespace: str) -> Json:
+    return OPERATOR | {"metadata": OPERATOR["metadata"] | {"namespace": namespace}}
+
+
+@pytest.mark.parametrize("said", [(), ("-A",), ("--operator-namespace", "mine")])
+def test_the_operator_is_found_in_any_namespace_or_in_the_named_one(desktop: Desktop, said: tuple[str, ...]):
+    desktop.put(PODS, operator_in("mine"))
+    found = reported(desktop, *said)
     assert "logs/mine/operator-0.operator.log" in found
-    assert Ref(PODS, "mine", "operator-0").name in found["objects/operator-pods.yaml"]
+    assert "operator-0" in found["objects/operator-pods.yaml"]
+    assert found["missing.txt"] == "nothing\n"
+
+
+def test_whoever_may_not_look_everywhere_finds_the_operator_where_it_is_as_a_rule(desktop: Desktop):
+    no_pods_everywhere(desktop)
+    desktop.put(PODS, OPERATOR)
+    found = reported(desktop)
+    assert "logs/checkpointheal-system/operator-0.operator.log" in found
+    assert found["missing.txt"] == "nothing\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "where", "everywhere"),
+    [
+        ((), "any namespace", True),
+        ((), "namespace checkpointheal-system, and you may not list pods in the whole cluster", False),
+        (("--operator-namespace", "other"), "namespace other", True),
+        (("--operator-namespace", "other"), "namespace other", False),
+    ],
+)
+def test_that_no_operator_was_found_is_told(desktop: Desktop, said: tuple[str, ...], where: str, everywhere: bool):
+    if everywhere:
+        desktop.put(PODS, operator_in("mine") | {"metadata": {"name": "o", "namespace": "mine", "labels": {}}})
+    else:
+        no_pods_everywhere(desktop)
+    found = reported(desktop, *said)
+    assert f"no operator found in {where}: " in found["missing.txt"]
+    assert ("--operator-namespace" in found["missing.txt"]) == (where != "any namespace")
+
+
+@pytest.mark.parametrize(
+    ("said", "where"), [((), "checkpointheal-system"), (("--operator-namespace", "other"), "other")]
+)
+def test_whoever_may_list_no_pods_is_told_so_and_not_that_there_is_no_operator(
+    desktop: Desktop, said: tuple[str, ...], where: str
+):
+    desktop.forbids("/pods")
+    found = reported(desktop, *said)
+    assert f"you may not list pods in namespace {where}" in found["missing.txt"]
+    assert "no operator" not in found["missing.txt"]
+
+
+def no_pods_everywhere(desktop: Desktop) -> None:
+    """Namespaces can be looked into one by one alone."""
+    desktop.forbids("/api/v1/pods")
 
 
 @pytest.mark.parametrize("key", ["password", "accountKey", "token", "clientSecret", "Authorization", "passwd"])

@@ -84,9 +84,9 @@ def _report(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
     verb.add_argument("-o", "--output", default="", metavar="FILE.tar.gz", help="where to write it (a new file)")
     verb.add_argument(
         "--operator-namespace",
-        default="checkpointheal-system",
+        default="",
         metavar="NAMESPACE",
-        help="where the operator is installed (default: %(default)s)",
+        help="where the operator is installed (default: any; if you may not list pods in all, checkpointheal-system)",
     )
 
 

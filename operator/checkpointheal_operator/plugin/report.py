@@ -28,15 +28,18 @@ from checkpointheal_operator.plugin.printing import ENDLESS, write
 from checkpointheal_operator.plugin.reading import Reader
 from checkpointheal_operator.plugin.redaction import redacted, scrubbed
 from checkpointheal_operator.plugin.seen import seen
-from checkpointheal_operator.plugin.trouble import Request, Trouble
+from checkpointheal_operator.plugin.trouble import INSTALL, Request, Trouble
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, EVENTS, HEALS, PODS, WEBHOOKS, Kind, Ref
 from checkpointheal_operator.shell.gather import OPTED_IN
 from checkpointheal_operator.shell.kube import Selection
 
 VERSIONS = Kind("", "Version", "version")
-INSTALLED = "app.kubernetes.io/part-of=checkpointheal"
+INSTALLED, USUAL = "app.kubernetes.io/part-of=checkpointheal", "checkpointheal-system"
+"""The label of all that the chart makes, whatever its values; the namespace where it is installed as a rule."""
 OPERATOR_LINES, AGENT_LINES = 5000, 1000
 AGENTS_AT_MOST = 64
+NAME_IT = "name its namespace with --operator-namespace"
+NAME_ANOTHER = "name another one with --operator-namespace, or none to look everywhere"
 INSIDE = """\
 A report about CheckpointHeal, made by `kubectl checkpointheal report`.
 
@@ -90,7 +93,7 @@ class Bundle:
 
 
 async def collected(reader: Reader, namespace: str, operator: str, now: float) -> Bundle:
-    """Everything. An empty namespace: all of them. `operator`: the namespace of the installation. Raises Trouble."""
+    """Everything. An empty namespace: all of them. `operator`: where it is, if that is known. Raises Trouble."""
     bundle = Bundle()
     server = await bundle.try_for(reader.answered(reader.kube.version(), Request("get", VERSIONS)), {})
     found = [
@@ -119,7 +122,7 @@ async def collected(reader: Reader, namespace: str, operator: str, now: float) -
 
 
 async def _logs(bundle: Bundle, reader: Reader, pods: list[Json], operator: str) -> None:
-    ours = await bundle.try_for(reader.all(Selection(PODS, INSTALLED, operator)), [])
+    ours = await bundle.try_for(_operators(reader, operator), [])
     bundle.add("operator-pods", ours)
     for pod in ours:
         for container in pod.get("spec", {}).get("containers") or ():
@@ -131,6 +134,21 @@ async def _logs(bundle: Bundle, reader: Reader, pods: list[Json], operator: str)
         )
     for pod in injected[:AGENTS_AT_MOST]:
         await _log(bundle, reader, pod, AGENT, AGENT_LINES)
+
+
+async def _operators(reader: Reader, named: str) -> list[Json]:
+    """Pods of operator and webhook: in the named namespace, else in any. Raises Trouble, also where there are none."""
+    where, fix = f"namespace {named}" if named else "any namespace", NAME_ANOTHER if named else INSTALL
+    try:
+        found = await reader.all(Selection(PODS, INSTALLED, named))
+    except Trouble as trouble:
+        if named or trouble.deaf:
+            raise
+        where, fix = f"namespace {USUAL}, and {trouble.sentence}", NAME_IT
+        found = await reader.all(Selection(PODS, INSTALLED, USUAL))
+    if not found:
+        raise Trouble(f"no operator found in {where}: no pod there is labelled {INSTALLED}; {fix}")
+    return found
 
 
 async def _log(bundle: Bundle, reader: Reader, pod: Json, container: str, lines: int) -> None:
