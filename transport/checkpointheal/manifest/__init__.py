@@ -5,7 +5,7 @@ from checkpointheal.manifest.bytes_across import write_into, write_out, write_ov
 from checkpointheal.manifest.classes import Known, part_by_part, register_class
 from checkpointheal.manifest.compare import compare, lie_alike
 from checkpointheal.manifest.describe import Described, describe
-from checkpointheal.manifest.packed import pack, unpack
+from checkpointheal.manifest.packed import pack, pack_described, unpack, unpack_apart
 from checkpointheal.manifest.rebuild import glance, rebuild, remake
 
 __all__ = [
@@ -17,11 +17,13 @@ __all__ = [
     "glance",
     "lie_alike",
     "pack",
+    "pack_described",
     "part_by_part",
     "rebuild",
     "register_class",
     "remake",
     "unpack",
+    "unpack_apart",
     "write_into",
     "write_out",
     "write_over",

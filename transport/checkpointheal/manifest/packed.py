@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from checkpointheal import digest
 from checkpointheal.contract.base import Digest, Frozen
 from checkpointheal.contract.layout import Manifest
-from checkpointheal.errors import BadFrame, BytesDiffer, UnknownVersion
+from checkpointheal.errors import BadFrame, BytesDiffer, CheckpointHealError, UnknownVersion
 from checkpointheal.manifest.bytes_across import write_out
 from checkpointheal.manifest.classes import Known
-from checkpointheal.manifest.describe import describe
-from checkpointheal.manifest.rebuild import rebuild
+from checkpointheal.manifest.describe import Described, describe
+from checkpointheal.manifest.rebuild import rebuild, rebuild_apart
 
 MAGIC, VERSION = b"CKHP", 1
 _PREFIX = struct.Struct("<4sHxxQ")
@@ -31,7 +31,11 @@ class _Head(Frozen):
 
 def pack(state: Mapping[str, Any]) -> bytes:
     """The whole state as bytes. Raises UnsupportedLeaf."""
-    described = describe(state)
+    return pack_described(describe(state))
+
+
+def pack_described(described: Described) -> bytes:
+    """The same of one that is described already."""
     data = bytearray(described.schema.data_bytes)
     write_out(described, data)
     head = _Head(
@@ -43,6 +47,23 @@ def pack(state: Mapping[str, Any]) -> bytes:
 
 def unpack(blob: bytes, limit: int = LIMIT, known: Known | None = None) -> dict[str, Any]:
     """The state again, in memory of its own. Raises BadFrame, UnknownVersion, BytesDiffer or UnknownClass."""
+    manifest, data = _read(blob, limit)
+    state = rebuild(manifest.schema_, manifest.values, data, known or {})
+    if not isinstance(state, dict):
+        raise BadFrame("a packed state that is no mapping")
+    return state
+
+
+def unpack_apart(blob: bytes, branch: str, known: Known) -> tuple[dict[str, Any], dict[str, CheckpointHealError]]:
+    """The same, but what stands under `branch` entry by entry; by its key, why one could not be made.
+
+    The errors tell paths from that key on. Raises what `unpack` does, for whatever is none of these entries' fault.
+    """
+    manifest, data = _read(blob, LIMIT)
+    return rebuild_apart(manifest.schema_, manifest.values, data, known, branch)
+
+
+def _read(blob: bytes, limit: int) -> tuple[Manifest, bytearray]:
     if not _PREFIX.size <= len(blob) <= limit:
         raise BadFrame(f"a packed state of {len(blob)} bytes: from {_PREFIX.size} to {limit} are read")
     magic, version, length = _PREFIX.unpack_from(blob)
@@ -60,7 +81,4 @@ def unpack(blob: bytes, limit: int = LIMIT, known: Known | None = None) -> dict[
     data = bytearray(blob[end:])
     if digest.digest_bytes(data) != head.data_digest:
         raise BytesDiffer("a packed state whose bytes are not those that were packed")
-    state = rebuild(head.manifest.schema_, head.manifest.values, data, known or {})
-    if not isinstance(state, dict):
-        raise BadFrame("a packed state that is no mapping")
-    return state
+    return head.manifest, data

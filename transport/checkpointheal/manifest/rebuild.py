@@ -11,7 +11,7 @@ import torch
 from pydantic import JsonValue
 
 from checkpointheal.contract.layout import Outer, Schema, TensorEntry
-from checkpointheal.errors import BadFrame
+from checkpointheal.errors import BadFrame, CheckpointHealError, UnknownClass
 from checkpointheal.manifest import values as plain
 from checkpointheal.manifest.check import check
 from checkpointheal.manifest.classes import Known
@@ -30,6 +30,34 @@ def rebuild(schema: Schema, values: Sequence[JsonValue], data: Data, known: Know
     """
     check(schema, len(values))
     return grow(schema.tree, Giver(_views(schema, data), [plain.decode(value) for value in values], known))
+
+
+def rebuild_apart(
+    schema: Schema, values: Sequence[JsonValue], data: Data, known: Known, branch: str
+) -> tuple[dict[str, Any], dict[str, CheckpointHealError]]:
+    """The same of a mapping of mappings, but what stands under `branch` entry by entry.
+
+    Besides, by its key, why one of these could not be made: UnknownClass, or BadFrame of its codec.
+    """
+    check(schema, len(values))
+    giver = Giver(_views(schema, data), [plain.decode(value) for value in values], known)
+    pairs = _pairs_of(schema.tree)
+    state: dict[str, Any] = grow({"d": [pair for pair in pairs if pair[0] != branch]}, giver)
+    left: dict[str, CheckpointHealError] = {}
+    state[branch] = {}
+    for pair in _pairs_of(next((node for key, node in pairs if key == branch), {"d": []})):
+        try:
+            state[branch].update(grow({"d": [pair]}, giver))
+        except (UnknownClass, BadFrame) as error:
+            left[str(pair[0])] = error
+    return state, left
+
+
+def _pairs_of(tree: Any) -> list[Any]:
+    ((tag, pairs),) = tree.items()
+    if tag != "d":
+        raise BadFrame("the state is no mapping of mappings")
+    return list(pairs)
 
 
 def remake(

@@ -1,7 +1,7 @@
 """Has a part another form than it was made with, so that none that is newly made could take its state?
 
 Modules and optimizers alone are asked, which are filled where they lie: whatever else changes its form gets it back by
-its own loading. Must not know when a state is kept.
+its own loading, unless it holds a class that came since. Must not know when a state is kept.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from checkpointheal.contract.layout import Schema
 from checkpointheal.manifest.dtypes import name_of
 from checkpointheal.manifest.wholes import is_leaf, local_of
+from checkpointheal.trainer.new_classes import NewClasses, classes_in
 from checkpointheal.trainer.parts import Parts, groups_of, is_scheduled
 
 _Form = tuple[Any, ...] | None
@@ -33,6 +34,7 @@ class Forms:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._made: _Made | None = None
+        self.classes = NewClasses()
 
     def note(self) -> None:
         """Whoever takes this trainer's place is asked for a state when its parts are as these are now: once."""
@@ -40,6 +42,7 @@ class Forms:
             found = dict(self._found())
             tensors = {path: each for path, each in found.items() if each != ()}
             self._made = _Made(tensors, frozenset(found.keys() - tensors.keys()), self._groups())
+            self.classes.note(classes_in(self._parts.replicated_state))
 
     def changed(self, schema: Schema) -> str | None:
         """What has another form in a state of this schema: one of it, by its path. None: nothing."""

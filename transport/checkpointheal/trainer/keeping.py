@@ -13,7 +13,7 @@ from typing import Any
 from checkpointheal.arena import Arena
 from checkpointheal.contract.trainer import Sealed
 from checkpointheal.errors import AlreadyAttached, NoArena
-from checkpointheal.manifest import Described
+from checkpointheal.manifest import Described, Known
 from checkpointheal.trainer.background import Background
 from checkpointheal.trainer.forms import Forms
 from checkpointheal.trainer.generation import Generation
@@ -46,7 +46,7 @@ class Keeping:
         room = Room(settings.reserve_budget, line, self._telling)
         self._forms = Forms(parts)
         self._placing = Placing(settings, incarnation, room, self._telling, self._forms)
-        self._private = PrivateWay(settings.private_limit, line)
+        self._private = PrivateWay(settings.private_limit, line, self._telling)
         self._resting = Resting(parts)
         self._copies_beside = settings.background
         self._beside = Background()
@@ -88,9 +88,14 @@ class Keeping:
                 self._keep_now(commit)
             self._has_kept = True
 
-    def begins(self) -> None:
-        """The trainer has what it begins with: so would one that takes its place."""
+    def begins(self, own: Known) -> None:
+        """The trainer has what it begins with: so would one that takes its place.
+
+        `own`: the classes that its private parts held before. At a fresh start they are not asked: a loader would
+        begin its pass.
+        """
         self._forms.note()
+        self._private.begins(own)
 
     def hold_updates_up(self) -> None:
         """From now on an update waits for what is copied in the background."""

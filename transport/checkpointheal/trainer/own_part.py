@@ -1,25 +1,37 @@
 """How does a rank get its private part back, and what if that of the step is nowhere?
 
-Training goes on with an earlier one where it is given that, or without one: restored but not identical, and says so.
-Must not know the agent.
+Training goes on with an earlier one where it is given that, or without one, or with what of it can be read: restored
+but not identical, and says so. Must not know the agent.
 """
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from checkpointheal.arena import Arena
 from checkpointheal.errors import BadFrame, BytesDiffer, SlotDamaged, UnknownClass, UnknownVersion
-from checkpointheal.manifest import describe, unpack
+from checkpointheal.manifest import Known, describe, unpack_apart
 from checkpointheal.trainer.parts import Parts
 
 log = logging.getLogger("checkpointheal")
 
+ANEW = "random streams and data position begin anew, so the run is restored but not identical"
 
-def put_back_own_part(parts: Parts, arena: Arena, step: int, beside: int) -> Mapping[str, Any]:
+
+class PutBack(NamedTuple):
+    """What trained then, as `Parts.trained` tells it, and which classes the live parts held before."""
+
+    trained: Mapping[str, Any]
+    known: Known
+
+
+NOTHING = PutBack({}, {})
+
+
+def put_back_own_part(parts: Parts, arena: Arena, step: int, beside: int) -> PutBack:
     """Streams, data position and per-rank buffers, as they were at `step`, for the state of the step `beside`.
 
-    Returns what trained then, as `Parts.trained` tells it: nothing where that is not known.
+    Returns nothing where that is not known.
     """
     if step != beside:
         log.warning(
@@ -30,17 +42,22 @@ def put_back_own_part(parts: Parts, arena: Arena, step: int, beside: int) -> Map
         )
     try:
         blob = arena.read_private(step)
-        state = None if blob is None else unpack(blob, known=describe(parts.private_state()).leaves.known)
+        if blob is None:
+            log.error("checkpointheal: this rank's private part of step %d is missing: %s", step, ANEW)
+            return NOTHING
+        known = describe(parts.private_state()).leaves.known
+        state, lost = unpack_apart(blob, "parts", known)
     except (BadFrame, BytesDiffer, UnknownVersion, UnknownClass, SlotDamaged) as error:
-        log.error("checkpointheal: the private part of step %d cannot be read: %s", step, error)
-        state = None
-    if state is None:
+        log.error("checkpointheal: this rank's private part of step %d cannot be read: %s: %s", step, error, ANEW)
+        return NOTHING
+    for name, why in lost.items():
         log.error(
-            "checkpointheal: this rank's private part of step %d is missing: random streams and data position "
-            "begin anew, so the run is restored but not identical",
+            "checkpointheal: this rank's private part %s of step %d cannot be put back (%s): it begins anew, so "
+            "the run is restored but not identical",
+            name,
             step,
+            why,
         )
-        return {}
-    parts.put_back_private(state)
+    parts.put_back_private(state, lost)
     trained = state.get("trained")
-    return trained if isinstance(trained, Mapping) else {}
+    return PutBack(trained if isinstance(trained, Mapping) else {}, known)

@@ -88,13 +88,14 @@ class Parts:
         own_parts = {name: _plain(part.state_dict()) for name, part in self.private.items()}
         return {"streams": streams.capture(), "parts": own_parts, "buffers": buffers, "trained": self.trained}
 
-    def put_back_private(self, state: Mapping[str, Any]) -> None:
+    def put_back_private(self, state: Mapping[str, Any], lost: Collection[str] = ()) -> None:
         """Give each private part its state back; the streams last, because loading may draw from them.
 
-        Raises Misuse, by name and before anything is changed, where other parts were declared when it was kept, or
-        buffers of other shapes, or numpy drew by another bit generator.
+        `lost`: parts whose state was kept and cannot be had; they stay as they are. Raises Misuse, by name and before
+        anything is changed, where other parts were declared when it was kept, or buffers of other shapes, or numpy drew
+        by another bit generator.
         """
-        _check_names("private", state["parts"], self.private)
+        _check_names("private", {*state["parts"], *lost}, self.private)
         _check_names("replicated", state["buffers"], self.replicated, all_of_them=False)
         live = {name: self.replicated[name].state_dict() for name in state["buffers"]}
         for name, buffers in state["buffers"].items():
@@ -104,8 +105,8 @@ class Parts:
             with torch.no_grad():
                 for key, value in buffers.items():
                     live[name][key].copy_(value)
-        for name, part in self.private.items():
-            part.load_state_dict(own_tensors(state["parts"][name]))
+        for name, kept in state["parts"].items():
+            self.private[name].load_state_dict(own_tensors(kept))
         streams.put_back(state["streams"])
 
 

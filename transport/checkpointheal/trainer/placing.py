@@ -22,6 +22,9 @@ from checkpointheal.trainer.signals import Told
 from checkpointheal.trainer.unkept import SKIPPED, Telling
 
 CHANGED = "FormChanged"
+NOBODY = (
+    "which no part held at restore(), so what is newly made cannot know it: from now on no lost member can be healed"
+)
 
 
 class Commit(NamedTuple):
@@ -47,6 +50,8 @@ class Placing:
         """None where no slot could hold it. Raises TargetInvalid, and what `describe` raises."""
         described = self._described = describe(state, self._described)
         mixed.require_whole(described.regions)
+        for each in self._forms.classes.found(described):
+            self._telling.new_class(each, each.path, NOBODY)
         return described if self._room.is_there(self._form_of(described).slot_bytes) else None
 
     def place(self, arena: Arena, described: Described, commit: Commit) -> Generation | None:

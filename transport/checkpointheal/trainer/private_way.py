@@ -9,29 +9,43 @@ from typing import Any
 from checkpointheal.arena import Arena
 from checkpointheal.contract.trainer import PrivateKept, PrivateReady
 from checkpointheal.errors import PrivateStateTooLarge, UnsupportedLeaf
-from checkpointheal.manifest import pack
+from checkpointheal.manifest import Known, describe, pack_described
 from checkpointheal.trainer.line import Line
+from checkpointheal.trainer.new_classes import NewClasses
 from checkpointheal.trainer.parts import as_declared
+from checkpointheal.trainer.unkept import Telling
 
 GRACE = 1.0
 """Seconds that a commit waits, after its copy, for a buddy to have the private part.
 
 Usually one has it long before; where none answers, only the first commit waits."""
+SOMEBODY = (
+    "which is not registered: whoever takes this trainer's place knows it only where its own part holds one when it is "
+    "newly made, and else that part begins anew"
+)
 
 
 class PrivateWay:
     """Of one trainer. `limit` is in bytes."""
 
-    def __init__(self, limit: int, line: Line) -> None:
-        self._limit, self._line = limit, line
+    def __init__(self, limit: int, line: Line, telling: Telling) -> None:
+        self._limit, self._line, self._telling = limit, line, telling
         self._buddy_answers = True
+        self._classes = NewClasses()
+
+    def begins(self, known: Known) -> None:
+        """The classes that the parts held when they were newly made, as far as they were asked."""
+        self._classes.note(known)
 
     def keep(self, arena: Arena, step: int, own: Mapping[str, Any]) -> str:
         """Into the arena, where it outlives this process; its file. Raises PrivateStateTooLarge."""
         try:
-            blob = pack(own)
+            described = describe(own)
         except UnsupportedLeaf as error:
             raise UnsupportedLeaf(as_declared(error.path), error.kind, error.remedy) from error
+        for each in self._classes.found(described):
+            self._telling.new_class(each, as_declared(each.path), SOMEBODY)
+        blob = pack_described(described)
         if len(blob) > self._limit:
             raise PrivateStateTooLarge(
                 f"the private state of this rank is {len(blob)} bytes, over the limit of {self._limit}: name what "

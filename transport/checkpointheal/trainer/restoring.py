@@ -7,19 +7,18 @@ how an epoch ends.
 import logging
 import os
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from checkpointheal.contract.base import Digest
 from checkpointheal.contract.trainer import Applied, Rejoined, Restored, Unkept, Wait
-from checkpointheal.errors import AgentGone, AppliedStateDiffers, SchemaDiffers, SlotDamaged
+from checkpointheal.errors import AgentGone, AlreadyAttached, BadFrame, CheckpointHealError, Misuse, SlotDamaged
 from checkpointheal.trainer.apply import apply
 from checkpointheal.trainer.asking import ask
+from checkpointheal.trainer.ending import is_of_a_collective
 from checkpointheal.trainer.first_update import FirstUpdate
 from checkpointheal.trainer.forming import Given
 from checkpointheal.trainer.keeping import LOCK_PATIENCE, Keeping
 from checkpointheal.trainer.line import Line
-from checkpointheal.trainer.own_part import put_back_own_part
+from checkpointheal.trainer.own_part import NOTHING, PutBack, put_back_own_part
 from checkpointheal.trainer.parts import Parts
 from checkpointheal.trainer.place import Place
 
@@ -53,8 +52,8 @@ class Restoring:
         """Fill the live objects, where there is a state, and say so. `begun`: when it was asked for."""
         waited = time.monotonic()
         _warn_of_ended(answer)
-        held = None if answer.step is None else self._load(answer, answer.step)
-        self._keeping.begins()
+        held, own = (None, NOTHING) if answer.step is None else self._load(answer, answer.step)
+        self._keeping.begins(own.known)
         seconds = time.monotonic() - waited
         self._line.say(Applied(epoch=answer.epoch, step=answer.step, seconds=seconds, digest=held), again="applied")
         log.info(
@@ -70,17 +69,18 @@ class Restoring:
         self._place.has_joined.set()
         self._line.say(Rejoined(epoch=self._place.epoch, seconds=seconds), again="rejoined")
 
-    def _load(self, answer: Restored, step: int) -> Digest:
+    def _load(self, answer: Restored, step: int) -> tuple[Digest, PutBack]:
         try:
             return self._fill(answer, step)
-        except (SchemaDiffers, AppliedStateDiffers) as error:
+        except Exception as error:  # loading is the user's code: it may raise anything, which is raised further
             # It ends the process, again and again, and looks like bad memory to whoever does not hear it. An agent too
             # old to carry a rendezvous may not know the word, and would hang up.
-            if answer.rendezvous:
-                self._line.say(Unkept(reason=error.reason, message=str(error)))
+            if answer.rendezvous and _is_the_programs(error):
+                reason = error.reason if isinstance(error, CheckpointHealError) else type(error).__name__
+                self._line.say(Unkept(reason=reason, message=str(error)))
             raise
 
-    def _fill(self, answer: Restored, step: int) -> Digest:
+    def _fill(self, answer: Restored, step: int) -> tuple[Digest, PutBack]:
         if answer.slot is None:
             raise AgentGone(f"the agent named step {step} but no slot that holds it")
         arena = self._keeping.open(LOCK_PATIENCE)
@@ -90,14 +90,21 @@ class Restoring:
             held = apply(self._parts, Given(reading.schema, reading.seal.values, reading.data))
         if answer.state_digest not in (None, held):
             raise SlotDamaged(f"slot {answer.slot} holds state {held}, and {answer.state_digest} was named")
-        trained: Mapping[str, Any] = {}
+        back = NOTHING
         if answer.private_begins:
             log.info("checkpointheal: this rank is new in the job: its random streams and data position begin here")
         else:
             own = step if answer.private_step is None else answer.private_step
-            trained = put_back_own_part(self._parts, arena, own, step)
-        self.first_update.expect(step, trained)
-        return held
+            back = put_back_own_part(self._parts, arena, own, step)
+        self.first_update.expect(step, back.trained)
+        return held, back
+
+
+def _is_the_programs(error: Exception) -> bool:
+    """Whether whoever wrote it can mend it, and nobody else."""
+    if isinstance(error, CheckpointHealError):
+        return isinstance(error, Misuse | BadFrame) and not isinstance(error, AlreadyAttached)
+    return not is_of_a_collective(error)
 
 
 def _warn_of_ended(answer: Restored) -> None:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator
 
 from checkpointheal.contract.trainer import UNKEPT_SINCE, Refused, Reserved, Unkept
-from checkpointheal.errors import AlreadyAttached, CheckpointHealError, Misuse, TargetInvalid
+from checkpointheal.errors import AlreadyAttached, CheckpointHealError, Misuse, TargetInvalid, UnknownClass
 from checkpointheal.trainer.line import Line
 
 log = logging.getLogger("checkpointheal")
@@ -56,6 +56,12 @@ class Telling:
         """A step is kept again."""
         self._unkept = ""
         self._line.unsay("unkept")
+
+    def new_class(self, error: UnknownClass, path: str, why: str) -> None:
+        """To the log, of an object that whoever takes this trainer's place may not know; `path` as the user has it."""
+        short = error.name.rpartition(".")[2]
+        helps = f"call checkpointheal.register_class({short}) before restore()"
+        self.once(f"{error.reason} {path}", f"{path} is a {error.name}, {why}; {helps}")
 
     def once(self, reason: str, sentence: str) -> None:
         """To the log alone."""
