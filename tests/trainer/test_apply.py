@@ -197,6 +197,65 @@ def test_an_optimizer_whose_state_cannot_be_made_beforehand_takes_it_by_its_own_
         assert apply(declare({"optimizer": target}, {}), generation) == digest_of(generation)
 
 
+class Experts(nn.Module):
+    """Of two experts the second one is chosen first; the first layer is frozen until the step 2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.experts = nn.Linear(2, 2), nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
+
+    def train_until(self, optimizer, steps, begin=0):
+        for step in range(begin, steps):
+            self.first.requires_grad_(step >= 2)
+            optimizer.zero_grad()
+            self.experts[step % 2 == 0](self.first(torch.ones(1, 2))).square().sum().backward()
+            optimizer.step()
+
+
+BEGUN_LATER = {
+    "AdamW": torch.optim.AdamW,
+    "SGD momentum": lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9),
+    "AdamW fused": lambda parameters: torch.optim.AdamW(parameters, fused=True),
+}
+
+
+@pytest.mark.parametrize("make", BEGUN_LATER.values(), ids=BEGUN_LATER)
+@pytest.mark.parametrize("lived", [0, 1, 5])
+def test_layers_and_experts_that_began_to_train_one_after_another_come_back_and_go_on_bit_for_bit(make, lived):
+    """`lived`: how many steps whoever takes that state has made: none, one, or all of them in its own order."""
+    kept, fresh = Experts(), Experts()
+    used, target = make(kept.parameters()), make(fresh.parameters())
+    kept.train_until(used, 4)
+    fresh.train_until(target, lived)
+    generation = given(model=kept, optimizer=used)
+    assert next(iter(used.state_dict()["state"])) != 0
+    assert apply(declare({"model": fresh, "optimizer": target}, {}), generation) == digest_of(generation)
+    for model, optimizer in ((kept, used), (fresh, target)):
+        model.train_until(optimizer, 6, begin=4)
+    assert digest_of(given(model=fresh, optimizer=target)) == digest_of(given(model=kept, optimizer=used))
+
+
+class Ordered(torch.optim.SGD):
+    """Makes what it keeps when it is made, in an order that nobody else knows; its own loading takes another."""
+
+    def __init__(self, parameters, backwards) -> None:
+        super().__init__(parameters, lr=0.1)
+        self.held = {each: {"n": 1} for each in (0, 1)[:: -1 if backwards else 1]}
+
+    def state_dict(self):
+        return {**super().state_dict(), "state": self.held}
+
+    def load_state_dict(self, state):
+        self.held = state["state"]
+
+
+def test_an_optimizer_that_keeps_its_state_in_an_order_of_its_own_takes_another_by_its_own_loading():
+    generation = given(optimizer=Ordered(nn.Linear(2, 2).parameters(), backwards=True))
+    target = Ordered(nn.Linear(2, 2).parameters(), backwards=False)
+    assert apply(declare({"optimizer": target}, {}), generation) == digest_of(generation)
+    assert list(target.held) == [1, 0]
+
+
 def test_an_optimizer_of_other_groups_is_refused_and_not_loaded():
     first, second = nn.Linear(2, 2), nn.Linear(2, 2)
     used = torch.optim.SGD(first.parameters(), lr=0.1)

@@ -94,6 +94,15 @@ def test_what_was_made_since_is_taken_away():
     assert optimizer.state_dict()["state"] == {}
 
 
+def test_a_layer_that_began_to_train_later_has_its_state_behind_those_that_trained_before():
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    materialise(optimizer, {1: ARRIVING[1], 0: ARRIVING[0]})
+    assert list(optimizer.state_dict()["state"]) == [1, 0]
+    materialise(optimizer, ARRIVING)
+    assert list(optimizer.state_dict()["state"]) == [0, 1]
+
+
 def test_a_state_that_exists_is_left_alone():
     model = nn.Linear(3, 2)
     optimizer = torch.optim.AdamW(model.parameters())

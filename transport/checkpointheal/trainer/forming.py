@@ -58,4 +58,4 @@ def _may_load(parts: Parts, path: str) -> bool:
     name = owner_of(path, parts.replicated)
     if name is None or name in parts.modules:
         return False
-    return name not in parts.optimizers or path.startswith(f"{name}.state.")
+    return name not in parts.optimizers or path == f"{name}.state" or path.startswith(f"{name}.state.")

@@ -6,7 +6,7 @@ it has made since is taken away: a layer that was still frozen then. Must not kn
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,6 +38,14 @@ def materialise(optimizer: Optimizer, offered: Mapping[int, Mapping[str, Any]]) 
     for index, state in offered.items():
         if index < len(parameters):
             _widen(optimizer.state[parameters[index]], state)
+    _order(optimizer, [parameters[key] if key in range(len(parameters)) else key for key in offered])
+
+
+def _order(optimizer: Optimizer, owners: Iterable[Any]) -> None:
+    """A state dict tells them in the order in which they were made: a layer that was frozen at first comes last."""
+    for owner in owners:
+        if owner in optimizer.state:
+            optimizer.state[owner] = optimizer.state.pop(owner)
 
 
 def _steps(optimizer: Optimizer) -> bool:
