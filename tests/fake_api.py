@@ -21,6 +21,7 @@ from checkpointheal_operator.shell.cluster import (
     CONFIG_MAPS,
     EVENTS,
     HEALS,
+    NAMESPACES,
     PODS,
     SECRETS,
     WEBHOOKS,
@@ -37,7 +38,7 @@ from checkpointheal_operator.shell.leases import LEASES
 from checkpointheal_operator.shell.tokens import ACCOUNT, BOUND, TOKEN_REVIEWS
 from fake_cluster import FakeCluster
 
-SERVED = (CHECKPOINTHEALS, HEALS, PODS, EVENTS, LEASES, SECRETS, CONFIG_MAPS, WEBHOOKS)
+SERVED = (CHECKPOINTHEALS, HEALS, PODS, EVENTS, LEASES, SECRETS, CONFIG_MAPS, WEBHOOKS, NAMESPACES)
 KINDS = {(each.api, each.plural): each for each in SERVED}
 STATUSES: dict[type[ClusterError], tuple[int, str]] = {
     NotThere: (404, "NotFound"),
@@ -321,7 +322,7 @@ _OURS = {"groupVersion": f"{GROUP}/{VERSION}", "version": VERSION}
 DISCOVERY: dict[str, Json] = {
     "/api": {"versions": ["v1"]},
     "/apis": {"groups": [{"name": GROUP, "versions": [_OURS], "preferredVersion": _OURS}]},
-    "/api/v1": _resources(PODS, EVENTS, Kind("v1", "Namespace", "namespaces")),
+    "/api/v1": _resources(PODS, EVENTS, NAMESPACES),
     f"/apis/{GROUP}/{VERSION}": _resources(CHECKPOINTHEALS, HEALS),
 }
 

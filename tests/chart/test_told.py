@@ -1,5 +1,6 @@
 """What operator and webhook are told when they start."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,15 @@ def test_the_operator_is_told_what_it_needs():
         f"{WEBHOOK}.{NAMESPACE}.svc.cluster.local",
     ]
     assert told["CHECKPOINTHEAL_WEBHOOK_CONFIGURATION"] == NAME
+
+
+@pytest.mark.parametrize("more", [[], [{"key": "team", "operator": "In", "values": ["a"]}]])
+def test_the_operator_is_told_which_namespaces_the_webhook_serves(more):
+    manifests = all_of("process", ("webhook.namespaceSelector", more))
+    (webhook,) = the("MutatingWebhookConfiguration", NAME, manifests)["webhooks"]
+    said = json.loads(environment(the("Deployment", NAME, manifests))["CHECKPOINTHEAL_NAMESPACE_SELECTOR"])
+    assert said == webhook["namespaceSelector"]["matchExpressions"]
+    assert said[2:] == more
 
 
 @every_mode

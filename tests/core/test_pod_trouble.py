@@ -8,7 +8,15 @@ from builders_core import NOW, a_job, m, with_heard, with_pod
 from checkpointheal_operator.core.identity import JOB, REPLICA
 from checkpointheal_operator.core.injection_parts import AGENT
 from checkpointheal_operator.core.injection_settings import INJECT
-from checkpointheal_operator.core.pod_trouble import LONGEST, WHY_WITHOUT, agent_status, no_policy, not_begun, trouble
+from checkpointheal_operator.core.pod_trouble import (
+    LONGEST,
+    WHY_WITHOUT,
+    agent_status,
+    no_policy,
+    not_begun,
+    passed_over,
+    trouble,
+)
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.status import NO_AGENT, job_conditions, standing_back
 from checkpointheal_operator.core.view import JobView, Trouble
@@ -241,3 +249,21 @@ def test_a_pod_without_a_node_degrades_its_job_and_is_not_told_to_lack_an_agent(
     assert found["Degraded"] == (True, "NoNode")
     assert found["Protected"] == (True, "AllWell")
     assert job_conditions(view, NOW)[2].message == "pod p has no node yet"
+
+
+def test_of_a_pod_in_a_namespace_that_the_webhook_passes_over_it_is_told_that_a_new_pod_changes_nothing():
+    found = passed_over(Trouble(reason=Reason.NOT_INJECTED, message="no agent"), "trainer-1")
+    assert found is not None
+    assert (found.reason, found.message) == (
+        "NamespaceOptedOut",
+        (
+            "pod trainer-1 opted in, but the webhook passes its namespace over, so no agent is in it, nor would be in "
+            "the next one: take the label checkpointheal.dev/inject=false from the namespace, or have the chart's "
+            "webhook.namespaceSelector take it in; or leave the opt-in label out"
+        ),
+    )
+
+
+@pytest.mark.parametrize("other", [None, Trouble(reason=Reason.AGENT_OUT_OF_MEMORY, message="x")])
+def test_another_trouble_has_nothing_to_do_with_the_namespace(other):
+    assert passed_over(other, "trainer-1") == other

@@ -123,3 +123,21 @@ def test_a_root_that_would_end_before_its_successor_stands_alone_is_refused(chan
     lives = {"CERTIFICATE_SECONDS": "60", "SKEW_SECONDS": "0", "ROOT_SECONDS": "600"}
     with pytest.raises(BadEnvironment, match="CHECKPOINTHEAL_ROOT_SECONDS is too short: more than"):
         from_environment(environment(**TRUST, **lives | change))
+
+
+def test_which_namespaces_the_webhook_serves_is_told_as_its_configuration_has_it():
+    names = [f"team-{number}" for number in range(100)]
+    said = json.dumps([{"key": "kubernetes.io/metadata.name", "operator": "In", "values": names}, ANYBODYS])
+    first, second = from_environment(environment(NAMESPACE_SELECTOR=said)).namespace_selector
+    assert (first.key, first.operator, list(first.values)) == ("kubernetes.io/metadata.name", "In", names)
+    assert (second.operator, second.values) == ("Exists", ())
+    assert from_environment(environment()).namespace_selector == ()
+
+
+ANYBODYS = {"key": "team", "operator": "Exists"}
+
+
+@pytest.mark.parametrize("said", ["team", "{}", '[{"key": "team"}]', '[{"key": "team", "operator": "Is"}]'])
+def test_a_selector_that_is_none_is_named(said):
+    with pytest.raises(BadEnvironment, match="CHECKPOINTHEAL_NAMESPACE_SELECTOR"):
+        from_environment(environment(NAMESPACE_SELECTOR=said))

@@ -27,11 +27,15 @@ class Desk:
     def __init__(self, cluster: FakeCluster | None = None) -> None:
         self.cluster, self.now, self.metrics = cluster or FakeCluster(), 0.0, OperatorMetrics()
         self.mirrors = {CHECKPOINTHEALS: Mirror(lambda *_: None), PODS: Mirror(lambda *_: None, slim_pod)}
-        around = Surroundings(self.cluster, lambda: NOW + self.now, self.metrics)
+        self.passed_over: set[str] = set()
+        around = Surroundings(self.cluster, lambda: NOW + self.now, self.metrics, serves=self._serves)
         self.heard: list[Heard] = []
         self.asked = 0
         self.strangers: list[Stranger] = []
         self.events = PodEvents(around, self.mirrors, Known(self._hear, lambda: self.strangers), lambda: self.now)
+
+    def _serves(self, namespace: str) -> bool:
+        return namespace not in self.passed_over
 
     def add_policy(self) -> None:
         self.mirrors[CHECKPOINTHEALS].put(self.cluster.put(CHECKPOINTHEALS, a_policy()))
@@ -269,3 +273,27 @@ def test_reports_are_put_in_order_once_however_many_namespaces_there_are():
         desk.add_pod(f"{number}/0", lambda pod, number=number: pod["metadata"].update(namespace=f"team-{number}"))
     desk.after(0)
     assert desk.asked == 1
+
+
+@pytest.mark.parametrize("has_policy", [True, False])
+def test_a_pod_without_an_agent_in_a_namespace_that_the_webhook_passes_over_is_no_trouble(has_policy):
+    desk = Desk()
+    desk.passed_over.add(WHERE)
+    if has_policy:
+        desk.add_policy()
+    uid = desk.add_pod("0/0", without_agent)
+    for seconds in (0, ALONE_AFTER, ROUND_EVERY):
+        assert desk.after(seconds) == []
+    assert (desk.troubled("NotInjected"), desk.troubled("NoPolicy")) == (None, None)
+    desk.passed_over.clear()
+    assert desk.after(ROUND_EVERY) == [(uid, "NotInjected")]
+    assert desk.troubled("NotInjected") == 1
+
+
+def test_an_agent_in_trouble_is_told_though_its_namespace_opted_out_since():
+    desk = Desk()
+    desk.passed_over.add(WHERE)
+    desk.add_policy()
+    uid = desk.add_pod("0/0", without_image)
+    assert desk.after(0) == [(uid, "AgentImageUnavailable")]
+    assert desk.troubled("AgentImageUnavailable") == 1

@@ -60,6 +60,14 @@ image: {{ include "checkpointheal.image" (dict "root" . "image" .Values.operator
 imagePullPolicy: {{ .Values.operator.imagePullPolicy | default .Values.image.pullPolicy }}
 {{- end }}
 
+{{/* Which namespaces the webhook serves, as JSON. One whose quota has no room for agents opts out with one label; its
+templates stay as they are. */}}
+{{- define "checkpointheal.namespaceSelector" -}}
+{{- $others := dict "key" "kubernetes.io/metadata.name" "operator" "NotIn" "values" (list "kube-system" .Release.Namespace | uniq) }}
+{{- $willing := dict "key" "checkpointheal.dev/inject" "operator" "NotIn" "values" (list "false") }}
+{{- concat (list $others $willing) .Values.webhook.namespaceSelector | toJson }}
+{{- end }}
+
 {{- define "checkpointheal.operatorAccount" -}}
 {{- .Values.operator.serviceAccount.name | default (ternary (include "checkpointheal.fullname" .) "default" .Values.operator.serviceAccount.create) }}
 {{- end }}

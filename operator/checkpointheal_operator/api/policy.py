@@ -3,8 +3,10 @@
 Every field of the spec but the history's limit is read here. Must not know status.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Literal
 
+from checkpointheal.contract.base import Frozen
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.api.base import CHANNELS
 from checkpointheal_operator.api.spec import CheckpointHealSpec, Donors, Expression, Selector
@@ -62,13 +64,22 @@ def floor_of(donors: Donors) -> int:
     return FLOOR if cap is None else max(1, min(FLOOR, cap // 2))
 
 
+class Requirement(Frozen):
+    """One requirement on a label, as any part of a cluster says it: not bounded as those of a spec are."""
+
+    key: str
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    values: tuple[str, ...] = ()
+
+
 def matches(selector: Selector, labels: dict[str, str]) -> bool:
     """Whether a pod with these labels is selected, as the API server would say."""
     equal = selector.match_labels.items() <= labels.items()
-    return equal and all(_holds(each, labels) for each in selector.match_expressions)
+    return equal and all(holds(each, labels) for each in selector.match_expressions)
 
 
-def _holds(wanted: Expression, labels: dict[str, str]) -> bool:
+def holds(wanted: Expression | Requirement, labels: Mapping[str, str]) -> bool:
+    """Whether these labels meet it."""
     match wanted.operator:
         case "In":
             return labels.get(wanted.key) in wanted.values

@@ -73,6 +73,13 @@ def why_without(pod: Json) -> str:
     return MISSED if refused is None else f"{refused.reason}: {refused.message}; {MEND}"
 
 
+def passed_over(found: Trouble | None, pod: str) -> Trouble | None:
+    """The trouble of a pod in a namespace that the webhook does not serve: there nobody has missed an agent."""
+    if found is None or found.reason != Reason.NOT_INJECTED:
+        return found
+    return _told(Reason.NAMESPACE_OPTED_OUT, pod=pod)
+
+
 def no_policy(pod: Json) -> Trouble | None:
     """What to say of a pod that no policy selects; None where it is at its end."""
     return None if is_over(pod) else _told(Reason.NO_POLICY, pod=pod["metadata"]["name"])

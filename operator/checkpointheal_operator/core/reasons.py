@@ -246,6 +246,14 @@ class Reason(StrEnum):
 
     # Why a pod that opted in has no agent at work, or no policy, and what helps.
     NOT_INJECTED = "NotInjected", "pod {pod} opted in, but no agent is in it: {why}"
+    NAMESPACE_OPTED_OUT = (
+        "NamespaceOptedOut",
+        (
+            "pod {pod} opted in, but the webhook passes its namespace over, so no agent is in it, nor would be in the "
+            "next one: take the label checkpointheal.dev/inject=false from the namespace, or have the chart's "
+            "webhook.namespaceSelector take it in; or leave the opt-in label out"
+        ),
+    )
     AGENT_IMAGE_UNAVAILABLE = (
         "AgentImageUnavailable",
         (

@@ -19,9 +19,9 @@ from checkpointheal_operator.shell.cluster import (
     CHECKPOINTHEALS,
     EVENTS,
     HEALS,
+    NAMESPACES,
     PODS,
     ClusterError,
-    Kind,
     NotThere,
     Ref,
 )
@@ -29,7 +29,6 @@ from checkpointheal_operator.shell.gather import OPTED_IN
 from checkpointheal_operator.shell.kube import Kube, Selection
 
 Answer = TypeVar("Answer")
-NAMESPACES = Kind("v1", "Namespace", "namespaces")
 
 
 class Reader:

@@ -89,6 +89,7 @@ CHECKPOINTHEALS = Kind(f"{GROUP}/{VERSION}", "CheckpointHeal", "checkpointheals"
 HEALS = Kind(f"{GROUP}/{VERSION}", "Heal", "heals")
 PODS = Kind("v1", "Pod", "pods")
 EVENTS = Kind("v1", "Event", "events")
+NAMESPACES = Kind("v1", "Namespace", "namespaces")
 SECRETS, CONFIG_MAPS = Kind("v1", "Secret", "secrets"), Kind("v1", "ConfigMap", "configmaps")
 WEBHOOKS = Kind("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations")
 

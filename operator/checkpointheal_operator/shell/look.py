@@ -52,14 +52,15 @@ DRILL_SECONDS = 1.0
 class Surroundings:
     """What every job's operator needs: the API, and the time in seconds since 1970; and where it counts.
 
-    `wrote` hears of each decision as soon as it stands in the API, with what stands there. `reader`, and the Events
-    that are `owed`, are one job's.
+    `wrote` hears of each decision as soon as it stands in the API, with what stands there. `serves` tells whether the
+    webhook serves a namespace. `reader`, and the Events that are `owed`, are one job's.
     """
 
     cluster: Cluster
     clock: Callable[[], float]
     metrics: OperatorMetrics = field(default_factory=OperatorMetrics)
     wrote: Callable[[Decision, JobView], None] = lambda _decision, _view: None
+    serves: Callable[[str], bool] = lambda _namespace: True
     reader: Reader = field(default_factory=Reader)
     owed: dict[str, Json] = field(default_factory=dict)
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.log_lines import about
+from checkpointheal.contract.seats import pod_name
 from checkpointheal_operator.api.base import Json, seconds_of
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.api.drill_record import asked, drill_record
@@ -23,7 +24,7 @@ from checkpointheal_operator.api.policy import policy_of
 from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.identity import RANKS, Placed, Unplaced, place
 from checkpointheal_operator.core.pod_manifest import Metadata
-from checkpointheal_operator.core.pod_trouble import condition, not_begun, trouble
+from checkpointheal_operator.core.pod_trouble import condition, not_begun, passed_over, trouble
 from checkpointheal_operator.core.trainer_ails import trainer_ails
 from checkpointheal_operator.core.view import EpochRecord, HealRecord, Heard, JobView, PodFacts, Stranger
 from checkpointheal_operator.shell.overlap import Overlap
@@ -78,6 +79,8 @@ class Listening:
     heard: tuple[Heard, ...] = ()
     unlisted: frozenset[str] = frozenset()
     """Seats that speak from pods which are there, but not among those that opted in."""
+    served: bool = True
+    """Whether the webhook serves that namespace."""
 
 
 def view_of(objects: JobObjects, listening: Listening, now: float) -> JobView:
@@ -92,7 +95,7 @@ def view_of(objects: JobObjects, listening: Listening, now: float) -> JobView:
         known_as=status.job,
         policy=policy_of(objects.policy.spec, seen, _annotated_ranks(objects)),
         leader_since=listening.leader_since,
-        pods=pods,
+        pods=pods if listening.served else tuple(map(_passed_over, pods)),
         strangers=tuple(_strangers(objects, job, pods)),
         heard=tuple(_ours(listening.heard, job, pods, epoch)),
         epoch=epoch,
@@ -103,6 +106,10 @@ def view_of(objects: JobObjects, listening: Listening, now: float) -> JobView:
         drill_asked=asked(objects.policy.metadata),
     )
     return remember(view, now)
+
+
+def _passed_over(pod: PodFacts) -> PodFacts:
+    return pod.model_copy(update={"trouble": passed_over(pod.trouble, pod_name(pod.name))})
 
 
 def claims(objects: JobObjects) -> tuple[str, tuple[PodFacts, ...]]:

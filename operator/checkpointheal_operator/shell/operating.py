@@ -181,7 +181,8 @@ class Operator:
             self._order(place, _by_uid(found))
 
         def listening() -> Listening:
-            return Listening(self._since, tuple(self._heard_by(place)), self._speakers.unlisted(place[0]))
+            heard, unlisted = tuple(self._heard_by(place)), self._speakers.unlisted(place[0])
+            return Listening(self._since, heard, unlisted, served=self._around.serves(place[0]))
 
         return Ties(listening, looked)
 

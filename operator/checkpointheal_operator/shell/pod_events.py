@@ -1,7 +1,8 @@
 """Who tells a pod's owner that no agent is at work in it, nobody looks after it, or why its agent calls it unprotected?
 
-One Warning Event per pod and reason, under a name made of both: whoever leads next finds it there. Nothing else is
-done to the pod. Quiet jobs cost a round over their pods now and then. Must not know how jobs are healed.
+One Warning Event per pod and reason, under a name made of both: whoever leads next finds it there. That none was put in
+is not told where the webhook passes the namespace over: so its owner wants it. Nothing else is done to the pod. Quiet
+jobs cost a round over their pods now and then. Must not know how jobs are healed.
 """
 
 import asyncio
@@ -114,6 +115,7 @@ class PodEvents:
         await self._tell([each for each in found if _mark(each) not in self._told][:AT_ONCE])
 
     async def _troubles(self, namespace: str, agents: Agents, strangers: Mapping[str, Stranger]) -> list[Found]:
+        serves = self._around.serves(namespace)
         policies = [selector for _, selector in selectors(self._policies.inside(namespace))]
         found: list[Found] = []
         for number, pod in enumerate(self._pods.inside(namespace), start=1):
@@ -121,7 +123,7 @@ class PodEvents:
             selected = any(matches(each, labels) for each in policies)
             alone = _other_job(strangers.get(_uid(pod))) if selected else no_policy(pod)
             said = trouble(pod) or self._for_long(pod, alone)
-            if said is not None:
+            if said is not None and (serves or said.reason != Reason.NOT_INJECTED):
                 found.append((pod, said))
             found += [(pod, flaw) for flaw in _flaws(pod, agents.get(_uid(pod), ()))]
             if number % BREATH == 0:

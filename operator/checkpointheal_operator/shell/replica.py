@@ -37,6 +37,7 @@ from checkpointheal_operator.shell.mirror import Mirror
 from checkpointheal_operator.shell.mirrored import Mirrored
 from checkpointheal_operator.shell.operating import Operator
 from checkpointheal_operator.shell.our_kinds import OurKinds
+from checkpointheal_operator.shell.served import Served
 from checkpointheal_operator.shell.settings import OperatorSettings
 from checkpointheal_operator.shell.slim import slim_heal, slim_pod, slim_policy
 from checkpointheal_operator.shell.tokens import Tokens
@@ -66,6 +67,7 @@ class Replica:
         }
         lease = Ref(LEASES, settings.namespace, settings.lease)
         self.leadership = Leadership(cluster, lease, settings.identity, Clocks(time.time, time.monotonic), terms)
+        self._served = Served(kube, settings.namespace_selector, self._relabelled)
         self._tokens = Tokens(cluster, self.mirrors[PODS], settings.audience, time.monotonic, self.metrics.reviewed)
         self._trust = trust_of(cluster, settings, time.time)
         self._guests = Guests()
@@ -84,6 +86,7 @@ class Replica:
                 for kind in (PODS, HEALS):
                     tasks.create_task(self._watches[kind].run())
                 tasks.create_task(OurKinds(self._access, {CHECKPOINTHEALS: self._watches[CHECKPOINTHEALS]}).run())
+                tasks.create_task(self._served.run())
                 tasks.create_task(self.leadership.lead(self._lead))
                 tasks.create_task(_tidy())
 
@@ -114,12 +117,14 @@ class Replica:
     async def _lead(self) -> None:
         gc.collect()  # all that it knew when it led before refers to itself, and as much comes now
         await self._read_anew()
+        await self._served.look_anew()
         async with contextlib.AsyncExitStack() as stack:
             trust = self._trust
             await self._govern(await stack.enter_async_context(trust.leading()) if trust is not None else None)
 
     async def _govern(self, registrar: Registrar | None) -> None:
-        around = Surroundings(Mirrored(self._cluster, self.mirrors), time.time, self.metrics)
+        mirrored = Mirrored(self._cluster, self.mirrors)
+        around = Surroundings(mirrored, time.time, self.metrics, serves=self._served.serves)
         self.metrics.leaderships.inc()
         self.operator = operator = Operator(around, self.mirrors)
         try:
@@ -184,6 +189,10 @@ class Replica:
     def _changed(self, kind: Kind, before: Json | None, now: Json | None) -> None:
         if self.operator is not None:
             self.operator.changed(kind, before, now)
+
+    def _relabelled(self, namespace: str) -> None:
+        if self.operator is not None:
+            self.operator.notice(namespace)
 
     @contextlib.asynccontextmanager
     async def _health(self) -> AsyncIterator[None]:

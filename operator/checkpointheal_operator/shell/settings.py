@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, Json, ValidationError
 
 from checkpointheal.contract.base import Frozen
 from checkpointheal.contract.identity import any_address
+from checkpointheal_operator.api.policy import Requirement
 from checkpointheal_operator.gateway.authority import Terms
 from checkpointheal_operator.gateway.authority.terms import DEFAULT
 
@@ -59,6 +60,9 @@ class OperatorSettings(Frozen):
         default=DEFAULT.root, ge=60, description="How long a root lives; half-way a new one is made."
     )
     skew_seconds: float = Field(default=DEFAULT.skew, ge=0, description="How far clocks may be apart.")
+    namespace_selector: Json[tuple[Requirement, ...]] = Field(
+        default=(), description="Which namespaces the webhook serves: its matchExpressions, as JSON; empty: all."
+    )
     late_settings: Path | None = Field(
         default=None, description="The webhook's settings, by which pods that run without an agent get a late one."
     )

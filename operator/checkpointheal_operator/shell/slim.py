@@ -38,6 +38,12 @@ def slim_policy(policy: Json) -> Json:
     return policy | {"metadata": {key: value for key, value in policy["metadata"].items() if key != MANAGED}}
 
 
+def slim_namespace(namespace: Json) -> Json:
+    """Its labels."""
+    metadata = namespace["metadata"]
+    return {"metadata": {key: metadata[key] for key in ("name", "uid", "resourceVersion", "labels") if key in metadata}}
+
+
 def slim_heal(heal: Json) -> Json:
     """Of one that has its verdict, what later ones are decided by: fifty of each job are held, and read once."""
     found, status = slim_policy(heal), heal.get("status") or {}

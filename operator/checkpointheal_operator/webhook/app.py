@@ -25,7 +25,7 @@ REVIEW_LIMIT = 4 << 20
 LARGE, LARGE_AT_ONCE = 64 << 10, 4
 """Bytes of a review that waits for its turn to be read: anybody may send one, and all of them lie in memory."""
 BUDGET_SECONDS = 2.0
-"""The API server waits no longer, and makes the pod without us."""
+"""For a review to come whole. The API server waits no longer as a rule, and makes the pod without us."""
 
 
 def make_app(
