@@ -61,7 +61,7 @@ def test_every_value_is_described():
 
 def test_every_value_has_a_default_and_every_default_is_a_value():
     def compare(part: Manifest, found: Manifest, place: str) -> None:
-        optional = {"global"} if not place else set()
+        optional = {"global", "enabled"} if not place else set()
         assert set(found) == set(part["properties"]) - optional == set(part["required"]), place
         for key, field in part["properties"].items():
             if "properties" in resolved(field) and found.get(key):
