@@ -93,7 +93,7 @@ def test_images_are_of_the_charts_version_and_pulled_as_asked():
 @pytest.mark.parametrize(("who", "name", "other"), [("operator", NAME, WEBHOOK), ("webhook", WEBHOOK, NAME)])
 def test_where_pods_run_can_be_said_of_each_deployment(who, name, other):
     wanted: dict[str, Any] = {
-        "nodeSelector": {"a": "b"},
+        "nodeSelector": {"a": "b", "kubernetes.io/os": None},
         "tolerations": [{"key": "a", "operator": "Exists"}],
         "affinity": {"nodeAffinity": {}},
         "topologySpreadConstraints": [{"maxSkew": 2}],
@@ -102,8 +102,9 @@ def test_where_pods_run_can_be_said_of_each_deployment(who, name, other):
     }
     manifests = all_of("process", *((f"{who}.{key}", value) for key, value in wanted.items()))
     specs = {each: the("Deployment", each, manifests)["spec"]["template"]["spec"] for each in (name, other)}
-    assert {key: specs[name][key] for key in wanted} == wanted
-    assert not any(specs[other].get(key) == value for key, value in wanted.items())
+    found = wanted | {"nodeSelector": {"a": "b"}}
+    assert {key: specs[name][key] for key in wanted} == found
+    assert not any(specs[other].get(key) == value for key, value in found.items())
 
 
 def test_pods_can_bear_more_labels_and_annotations():
@@ -111,3 +112,26 @@ def test_pods_can_bear_more_labels_and_annotations():
     metadata = the("Deployment", WEBHOOK, manifests)["spec"]["template"]["metadata"]
     assert metadata["labels"]["a"] == "b"
     assert metadata["annotations"] == {"c": "d"}
+
+
+def test_pods_run_on_linux_alone():
+    assert [each["nodeSelector"] for each in pod_specs(all_of())] == [{"kubernetes.io/os": "linux"}] * 3
+
+
+def test_the_test_asks_for_what_the_operator_asks_for():
+    wanted = {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1", "memory": "1Gi"}}
+    asked = [
+        (each["containers"][0]["name"], each["containers"][0]["resources"])
+        for each in pod_specs(all_of("process", ("operator.resources", wanted)))
+    ]
+    assert {name for name, resources in asked if resources == wanted} == {"operator", "answers"}
+
+
+def test_whom_pods_run_as_can_be_left_to_the_cluster():
+    unsaid = [
+        (f"{who}.podSecurityContext.{key}", None)
+        for who in ("operator", "webhook")
+        for key in ("runAsUser", "runAsGroup", "fsGroup")
+    ]
+    for spec in pod_specs(all_of("process", *unsaid)):
+        assert spec["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}

@@ -69,6 +69,14 @@ def test_the_api_server_is_told_whom_to_believe_by_whoever_knows(mode):
     assert ("Certificate" in kinds(manifests)) == (mode == "certManager")
 
 
+@every_mode
+def test_the_configuration_bears_annotations_of_ones_own_beside_ours(mode):
+    ours = {"cert-manager.io/inject-ca-from": f"{NAMESPACE}/{WEBHOOK}-tls"} if mode == "certManager" else {}
+    mine = {"admissions.enforcer/disabled": "true"} | dict.fromkeys(ours, "mine/other")
+    manifests = all_of(mode, ("webhook.configurationAnnotations", mine))
+    assert the("MutatingWebhookConfiguration", NAME, manifests)["metadata"]["annotations"] == mine | ours
+
+
 def test_a_bundle_is_written_as_the_api_server_wants_it():
     bundle = webhook_of(all_of("secret"))["clientConfig"]["caBundle"]
     assert base64.b64decode(bundle, validate=True).decode() == A_BUNDLE

@@ -1,11 +1,12 @@
 """What is there only if it is asked for, and what can be left out."""
 
 import json
+import re
 
 import pytest
 import yaml
 
-from builders_chart import CHART, NAME, WEBHOOK, all_of, kinds, needs_helm, rendered, the
+from builders_chart import CHART, NAME, WEBHOOK, Manifest, Setting, all_of, kinds, needs_helm, rendered, the
 
 pytestmark = needs_helm
 
@@ -36,6 +37,34 @@ def test_alerts_and_dashboard_arrive_as_they_were_written():
     )
     board = the("ConfigMap", f"{NAME}-dashboard", manifests)["data"]["checkpointheal.json"]
     assert json.loads(board) == json.loads((CHART / "files" / "dashboard.json").read_text())
+
+
+def alerts(*settings: Setting) -> dict[str, Manifest]:
+    groups = the("PrometheusRule", NAME, all_of("process", *settings))["spec"]["groups"]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"]}
+
+
+def test_a_ruler_of_several_clusters_asks_for_each_by_itself():
+    plain, grouped = alerts(), alerts(("prometheusRule.by", ["cluster", "region"]))
+    for name, rule in plain.items():
+        asked = grouped[name]["expr"]
+        assert grouped[name] | {"expr": rule["expr"]} == rule
+        assert len(re.findall(r"(?:sum|max) by \(cluster, region[,)]", asked)) == len(
+            re.findall(r"(?:sum|max)\b", asked)
+        )
+        labels = re.findall(r"by \(([^)]*)\)", rule["expr"])
+        assert all(f"by (cluster, region, {each})" in asked for each in labels), asked
+
+
+def test_a_cluster_that_tells_nothing_any_more_is_known_by_what_it_told_within_a_day():
+    grouped = alerts(("prometheusRule.by", ["cluster"]))
+    leader, reviews = "checkpointheal_leader", "checkpointheal_webhook_review_seconds_count"
+    assert grouped["CheckpointHealHasNotOneLeader"]["expr"] == (
+        f"(sum by (cluster) ({leader}) or 0 * sum by (cluster) (max_over_time({leader}[1d]))) != 1"
+    )
+    assert grouped["CheckpointHealWebhookIsAway"]["expr"] == (
+        f"sum by (cluster) (max_over_time({reviews}[1d])) unless sum by (cluster) ({reviews})"
+    )
 
 
 def test_the_webhook_talks_to_nobody_and_only_replicas_reach_the_leader():

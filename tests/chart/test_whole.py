@@ -103,6 +103,15 @@ def test_a_release_of_another_name_has_other_names():
     assert ("Deployment", "other-checkpointheal") in theirs
 
 
+def test_a_release_of_another_name_keeps_what_agents_know_by_the_old_one():
+    ours, theirs = (
+        rendered(("fullnameOverride", full), *EVERYTHING, name=name) for full, name in (("", NAME), (NAME, "other"))
+    )
+    assert {key_of(each) for each in ours} == {key_of(each) for each in theirs}
+    assert settings_of(ours).gateway == settings_of(theirs).gateway
+    assert environment(the("Deployment", NAME, ours)) == environment(the("Deployment", NAME, theirs))
+
+
 def test_a_long_name_is_cut_so_that_what_is_made_of_it_fits():
     manifests = rendered(("fullnameOverride", "a" * 40), *EVERYTHING)
     assert max(len(each["metadata"]["name"]) for each in manifests) <= 63
