@@ -361,6 +361,131 @@ def test_two_decays_of_adam_that_are_tensors_stay_the_live_ones():
     assert first == torch.tensor(0.9)
 
 
+class OfAll(torch.optim.SGD):
+    """Keeps something under a key that is no parameter, as torch's own `state_dict()` lets it."""
+
+    def __init__(self, parameters, held=lambda: {"n": 1, "mean": torch.ones(2), "log": [1.5]}, **options) -> None:
+        super().__init__(parameters, lr=0.1, momentum=0.9, **options)
+        self._held = held
+
+    def step(self, closure=None) -> None:
+        super().step()
+        self.state["global"] = self._held()
+
+
+def stepped(model, optimizer, times=1):
+    for _ in range(times):
+        optimizer.zero_grad()
+        model(torch.ones(1, 2, dtype=model.weight.dtype)).sum().backward()
+        optimizer.step()
+    return optimizer
+
+
+HELD = {
+    "a mapping": lambda: {"n": 1, "mean": torch.ones(2), "log": [1.5]},
+    "a number": lambda: 3,
+    "a tensor": lambda: torch.ones(2),
+    "a list": lambda: [torch.ones(2), 2],
+}
+
+
+@pytest.mark.parametrize("held", HELD.values(), ids=HELD)
+def test_what_an_optimizer_keeps_under_no_parameter_comes_back_into_a_fresh_one_and_into_one_that_went_on(held):
+    generation = given(optimizer=stepped(source := nn.Linear(2, 2), OfAll(source.parameters(), held)))
+    fresh, live = nn.Linear(2, 2), nn.Linear(2, 2)
+    further = stepped(live, OfAll(live.parameters(), held), 3)
+    for key in further.state:
+        if key == "global" and isinstance(further.state[key], dict):
+            further.state[key].update(n=9, later=1)
+    never = OfAll(nn.Linear(2, 2).parameters(), lambda: None)
+    for target in (OfAll(fresh.parameters(), held), further, never):
+        assert apply(declare({"optimizer": target}, {}), generation) == digest_of(generation)
+        assert repr(target.state["global"]) == repr(held())
+
+
+def test_what_an_optimizer_keeps_under_no_parameter_since_is_taken_away():
+    generation = given(optimizer=stepped(source := nn.Linear(2, 2), torch.optim.SGD(source.parameters(), 0.1, 0.9)))
+    target = stepped(live := nn.Linear(2, 2), OfAll(live.parameters()))
+    assert apply(declare({"optimizer": target}, {}), generation) == digest_of(generation)
+    assert "global" not in target.state
+
+
+def test_what_is_kept_under_no_parameter_stays_the_live_one_where_only_its_values_differ():
+    generation = given(optimizer=stepped(source := nn.Linear(2, 2), OfAll(source.parameters())))
+    target = stepped(live := nn.Linear(2, 2), OfAll(live.parameters()))
+    held, mean = target.state["global"], target.state["global"]["mean"]
+    held["n"], held["log"] = 5, [2.5]
+    mean.zero_()
+    apply(declare({"optimizer": target}, {}), generation)
+    assert target.state["global"] is held
+    assert held["mean"] is mean
+    assert repr(held) == repr({"n": 1, "mean": torch.ones(2), "log": [1.5]})
+
+
+class Bare(torch.optim.SGD):
+    """Keeps no mapping for a parameter, but a tensor, or a list."""
+
+    keep = staticmethod(lambda gradient: gradient.clone())
+
+    def step(self, closure=None) -> None:
+        for parameter in self.param_groups[0]["params"]:
+            if parameter.grad is not None:
+                self.state[parameter] = self.keep(parameter.grad)
+
+
+class Listed(Bare):
+    keep = staticmethod(lambda gradient: [gradient.clone(), float(gradient.sum())])
+
+
+@pytest.mark.parametrize("kind", [Bare, Listed])
+def test_a_state_of_a_parameter_that_is_no_mapping_comes_back(kind):
+    generation = given(optimizer=stepped(source := nn.Linear(2, 2), kind(source.parameters())))
+    live = nn.Linear(2, 2)
+    further = stepped(live, kind(live.parameters()))
+    for each in (kind(nn.Linear(2, 2).parameters()), further):
+        assert apply(declare({"optimizer": each}, {}), generation) == digest_of(generation)
+
+
+class Sharp(torch.optim.SGD):
+    """Takes no step without what the loop gives it, and has moved the weights by then."""
+
+    def step(self, closure=None) -> None:
+        for parameter in self.param_groups[0]["params"]:
+            if parameter.grad is not None:
+                parameter.data.add_(1)
+        assert closure is not None, "requires a closure"
+        closure()
+        super().step()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_optimizer_that_takes_no_step_by_itself_takes_its_state_by_its_own_loading_however_wide(dtype):
+    def make():
+        return (model := nn.Linear(2, 2).to(dtype)), Sharp(model.parameters(), lr=0.1, momentum=0.9)
+
+    source, used = make()
+    source(torch.ones(1, 2, dtype=dtype)).sum().backward()
+    used.step(lambda: None)
+    for held in used.state.values():
+        held["momentum_buffer"] = torch.rand(held["momentum_buffer"].shape, dtype=torch.float32)
+    model, optimizer = make()
+    weights = [each.data_ptr() for each in model.parameters()]
+    generation = given(model=source, optimizer=used)
+    assert apply(declare({"model": model, "optimizer": optimizer}, {}), generation) == digest_of(generation)
+    assert [each.data_ptr() for each in model.parameters()] == weights
+
+
+def test_weights_that_are_no_part_stay_as_they_were_whatever_the_step_of_their_optimizer_does():
+    source = nn.Linear(2, 2)
+    used = Sharp(source.parameters(), lr=0.1, momentum=0.9)
+    source(torch.ones(1, 2)).sum().backward()
+    used.step(lambda: None)
+    model = nn.Linear(2, 2)
+    before = model.weight.clone()
+    apply(declare({"optimizer": Sharp(model.parameters(), lr=0.1, momentum=0.9)}, {}), given(optimizer=used))
+    assert torch.equal(model.weight, before)
+
+
 @pytest.mark.parametrize("chunk", [1, 7])
 def test_a_state_across_many_chunks_and_regions_has_one_digest(monkeypatch, chunk):
     monkeypatch.setattr(digest, "CHUNK_BYTES", chunk * 64)

@@ -6,7 +6,7 @@ the bytes came from.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import torch
@@ -14,12 +14,11 @@ from torch.optim import Optimizer
 
 from checkpointheal import digest
 from checkpointheal.contract.base import Digest
-from checkpointheal.manifest import Described, around, compare, describe, glance, rebuild, remake, values, write_into
+from checkpointheal.manifest import Described, around, compare, describe, rebuild, values, write_into
 from checkpointheal.manifest.rebuild import as_bytes
 from checkpointheal.trainer.exact import differing, other_values, require_form, require_none
-from checkpointheal.trainer.forming import Given, form, owners
-from checkpointheal.trainer.later import Later
-from checkpointheal.trainer.materialise import materialise
+from checkpointheal.trainer.forming import Given, form, owners, prepare
+from checkpointheal.trainer.materialise import is_set_up, place_of
 from checkpointheal.trainer.owning import own_tensors
 from checkpointheal.trainer.parts import Parts, Stateful
 
@@ -30,7 +29,7 @@ def apply(parts: Parts, given: Given) -> Digest:
     Raises SchemaDiffers, by name and before any module is written, where the objects cannot hold it, and
     AppliedStateDiffers where they do not hold it afterwards.
     """
-    _materialise(parts, given)
+    prepare(parts, given)
     live = describe(parts.replicated_state())
     if differences := compare(given.schema, live.schema):
         live = form(parts, given, live, differences)
@@ -48,17 +47,6 @@ def apply(parts: Parts, given: Given) -> Digest:
         wrong, applied = _read_back(parts, given)
         require_none(wrong, "after load_state_dict() this is not what was given")
     return applied
-
-
-def _materialise(parts: Parts, given: Given) -> None:
-    offered = glance(given.schema, given.values, given.data)
-    if later := {name: part for name, part in parts.replicated.items() if isinstance(part, Later)}:
-        made = remake(given.schema, given.values, given.data)
-        for name, each in later.items():
-            each.make_room(made.get(name, {}))
-    for name, part in parts.replicated.items():
-        if isinstance(part, Optimizer) and isinstance(state := offered.get(name), Mapping):
-            materialise(part, state.get("state", {}))
 
 
 def state_digest(described: Described) -> Digest:
@@ -89,7 +77,7 @@ def _read_back(parts: Parts, given: Given) -> tuple[list[str], Digest]:
 
 
 def _load_values(part: Stateful, offered: Mapping[str, Any], filled: Mapping[str, Any]) -> None:
-    if isinstance(part, Optimizer):
+    if isinstance(part, Optimizer) and is_set_up(part):
         load_optimizer_values(part, filled)
     else:
         _load(part, offered)
@@ -121,8 +109,13 @@ def load_optimizer_values(optimizer: Optimizer, filled: Mapping[str, Any]) -> No
     for group, given in zip(optimizer.param_groups, filled["param_groups"], strict=True):
         group.update(_values_of(given, but="params"))
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for index, given in filled["state"].items():
-        optimizer.state[parameters[index]].update(_values_of(given))
+    for key, given in filled["state"].items():
+        place = place_of(key, parameters)
+        held = optimizer.state.get(place)
+        if isinstance(held, MutableMapping) and isinstance(given, Mapping):
+            held.update(_values_of(given))
+        elif place in optimizer.state:  # of one that keeps it elsewhere, its own loading is asked next
+            optimizer.state[place] = given
 
 
 def _values_of(filled: Mapping[str, Any], but: str = "") -> dict[str, Any]:

@@ -1,18 +1,21 @@
 """How does a part get the form of a state that was kept, where it has another one now?
 
-By its own loading: a part of the user's that has grown, an optimizer that makes its state as it goes. A module is
-written where it lies, so its form is its maker's business. Must not know what is written afterwards.
+An optimizer is stepped into it, where that can be. Else by its own loading: a part of the user's that has grown, an
+optimizer that makes its state as it goes. A module is written where it lies, so its form is its maker's business. Must
+not know what is written afterwards.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import JsonValue
 
 from checkpointheal.contract.layout import Difference, Schema
 from checkpointheal.errors import SchemaDiffers
-from checkpointheal.manifest import Described, compare, describe, remake
+from checkpointheal.manifest import Described, compare, describe, glance, remake
 from checkpointheal.manifest.classes import UNFIT
+from checkpointheal.trainer.later import Later
+from checkpointheal.trainer.materialise import is_set_up, materialise
 from checkpointheal.trainer.parts import Parts, owner_of
 
 REMEDY = (
@@ -36,6 +39,26 @@ def owners(parts: Parts, paths: Collection[str]) -> list[str]:
     return [name for name in parts.replicated if name in found]
 
 
+def prepare(parts: Parts, given: Given) -> None:
+    """The form of what is to arrive, for those who have none yet: the objects that come later, and the optimizers."""
+    if later := {name: part for name, part in parts.replicated.items() if isinstance(part, Later)}:
+        made = remake(given.schema, given.values, given.data)
+        for name, each in later.items():
+            each.make_room(made.get(name, {}))
+    _materialise(parts, given)
+
+
+def _materialise(parts: Parts, given: Given) -> None:
+    offered = glance(given.schema, given.values, given.data)
+    written = {id(each) for module in parts.modules.values() for each in module.parameters()}
+    for name, optimizer in parts.optimizers.items():
+        if not is_set_up(optimizer):
+            continue
+        if isinstance(whole := offered.get(name), Mapping) and isinstance(state := whole.get("state", {}), Mapping):
+            own = [each for group in optimizer.param_groups for each in group["params"] if id(each) not in written]
+            materialise(optimizer, state, own)
+
+
 def form(parts: Parts, given: Given, live: Described, differences: Sequence[Difference]) -> Described:
     """The live state in the form of the given one. Raises SchemaDiffers where a part cannot have it."""
     if not all(_may_load(parts, each.path) for each in differences):
@@ -47,6 +70,7 @@ def form(parts: Parts, given: Given, live: Described, differences: Sequence[Diff
             parts.replicated[name].load_state_dict(made[name])
         except UNFIT as error:
             raise SchemaDiffers(differences, REMEDY) from error
+    _materialise(parts, given)  # the loading of an optimizer casts what is wider than its weights
     formed = describe(parts.replicated_state())
     if left := compare(given.schema, formed.schema):
         raise SchemaDiffers(left, REMEDY)

@@ -1,12 +1,12 @@
 """How does an optimizer get just the state tensors that will arrive, though it would only make them in its first step?
 
 It is stepped once with zero gradients and a learning rate of zero, for exactly the parameters whose state will arrive.
-Whatever that step changes is overwritten by the restore that follows; hooks, which could change more, do not run. What
-it has made since is taken away: a layer that was still frozen then. Must not know the arena.
+Whatever that step changes is overwritten by the restore that follows, or put back here; hooks, which could change more,
+do not run. What it has made since is taken away: a layer that was still frozen then. Must not know the arena.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,31 +14,39 @@ import torch
 from torch.optim import Optimizer
 from torch.optim import optimizer as of_all
 
+from checkpointheal.trainer import streams
+
 _HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 _HOOKS_OF_ALL = ("_global_optimizer_pre_hooks", "_global_optimizer_post_hooks")
-_DEVICE_FAILED = tuple(vars(torch)[name] for name in ("OutOfMemoryError", "AcceleratorError") if hasattr(torch, name))
-"""RuntimeErrors that say nothing of the optimizer; an older torch has not both."""
+_OF_DEVICES = tuple(vars(torch)[name] for name in ("OutOfMemoryError", "AcceleratorError") if hasattr(torch, name))
+"""An older torch has not both."""
+_MACHINE_FAILED = (MemoryError, *_OF_DEVICES)
+"""Errors that say nothing of the optimizer."""
 
 
-def materialise(optimizer: Optimizer, offered: Mapping[int, Mapping[str, Any]]) -> None:
-    """Make the state that will arrive, and no other; `offered` is keyed as `state_dict()["state"]` is."""
+def materialise(optimizer: Optimizer, offered: Mapping[Any, Any], unwritten: Sequence[torch.Tensor] = ()) -> None:
+    """Make the state that will arrive, and no other; `offered` is keyed as `state_dict()["state"]` is.
+
+    What stands there under a key that is no parameter's is made by that step, or by nobody here. `unwritten`:
+    parameters that no restore overwrites afterwards.
+    """
     parameters = list(_parameters(optimizer))
-    for index, parameter in enumerate(parameters):
-        if not offered.get(index):
+    arriving = {place: state for key, state in offered.items() if (place := place_of(key, parameters)) is not key}
+    for parameter in parameters:
+        if _is_nothing(arriving.get(parameter)):
             optimizer.state.pop(parameter, None)
-    missing = [p for i, p in enumerate(parameters) if offered.get(i) and not optimizer.state.get(p)]
+    missing = [p for p, state in arriving.items() if not _is_nothing(state) and _is_nothing(optimizer.state.get(p))]
     if missing:
-        with _kept_gradients(optimizer), _learning_rate_zero(optimizer), _no_hooks(optimizer):
+        with _nothing_but_state_changes(optimizer, unwritten):
             for gradient in (torch.zeros_like, _empty):
                 for parameter in missing:
                     parameter.grad = gradient(parameter)
                 # One that takes neither, or must be given a closure: what it lacks is named by the comparison to come.
                 if _steps(optimizer):
                     break
-    for index, state in offered.items():
-        if index < len(parameters):
-            _widen(optimizer.state[parameters[index]], state)
-    _order(optimizer, [parameters[key] if key in range(len(parameters)) else key for key in offered])
+    for parameter, state in arriving.items():
+        optimizer.state[parameter] = _widened(optimizer.state[parameter], state)
+    _order(optimizer, [place_of(key, parameters) for key in offered])
 
 
 def _order(optimizer: Optimizer, owners: Iterable[Any]) -> None:
@@ -48,30 +56,48 @@ def _order(optimizer: Optimizer, owners: Iterable[Any]) -> None:
             optimizer.state[owner] = optimizer.state.pop(owner)
 
 
+def is_set_up(optimizer: Optimizer) -> bool:
+    """Whether it keeps groups and state as torch's own do: somebody's own that is made around another one may not."""
+    return hasattr(optimizer, "param_groups") and hasattr(optimizer, "state")
+
+
+def place_of(key: Any, parameters: Sequence[torch.Tensor]) -> Any:
+    """Under what an optimizer's `state` has it: a parameter, for its number; torch leaves any other key as it is."""
+    return parameters[key] if type(key) is int and 0 <= key < len(parameters) else key
+
+
+def _is_nothing(state: object) -> bool:
+    return state is None or (isinstance(state, Mapping) and not state)
+
+
 def _steps(optimizer: Optimizer) -> bool:
     try:
         optimizer.step()
-    except (TypeError, RuntimeError) as error:
-        if isinstance(error, _DEVICE_FAILED):
-            raise
+    except _MACHINE_FAILED:
+        raise
+    except Exception:  # somebody's own code, without what its loop gives it: nobody can say what it raises then
         return False
     return True
 
 
-def _widen(held: dict[str, Any], offered: Mapping[str, Any]) -> None:
+def _widened(held: Any, offered: Any) -> Any:
     """Somebody keeps this state otherwise than the optimizer makes it: fp32 moments of bf16 weights.
 
     Or as a copy of a gradient that lay otherwise than its weight, as behind a convolution of one channel.
     """
-    for name, given in offered.items():
-        made = held.get(name)
-        if not isinstance(given, torch.Tensor) or not isinstance(made, torch.Tensor):
-            continue
-        if type(made) is torch.Tensor and made.shape == given.shape and made.stride() != given.stride():
-            strides = given.stride()
-            held[name] = torch.empty_strided(made.shape, strides, dtype=given.dtype, device=made.device)
-        elif made.dtype != given.dtype:
-            held[name] = made.to(given.dtype)
+    if not isinstance(held, MutableMapping) or not isinstance(offered, Mapping):
+        return _as_offered(held, offered)
+    for name in offered.keys() & held.keys():
+        held[name] = _as_offered(held[name], offered[name])
+    return held
+
+
+def _as_offered(made: Any, given: Any) -> Any:
+    if not isinstance(given, torch.Tensor) or not isinstance(made, torch.Tensor):
+        return made
+    if type(made) is torch.Tensor and made.shape == given.shape and made.stride() != given.stride():
+        return torch.empty_strided(made.shape, given.stride(), dtype=given.dtype, device=made.device)
+    return made if made.dtype == given.dtype else made.to(given.dtype)
 
 
 def _empty(parameter: torch.Tensor) -> torch.Tensor:
@@ -84,6 +110,40 @@ def _empty(parameter: torch.Tensor) -> torch.Tensor:
 def _parameters(optimizer: Optimizer) -> Iterator[torch.Tensor]:
     for group in optimizer.param_groups:
         yield from group["params"]
+
+
+@contextmanager
+def _nothing_but_state_changes(optimizer: Optimizer, unwritten: Sequence[torch.Tensor]) -> Iterator[None]:
+    with (
+        _kept_streams(),
+        _kept_weights(unwritten),
+        _kept_gradients(optimizer),
+        _learning_rate_zero(optimizer),
+        _no_hooks(optimizer),
+    ):
+        yield
+
+
+@contextmanager
+def _kept_streams() -> Iterator[None]:
+    """A rank that begins its own, or whose were lost, draws as one that never made that step."""
+    kept = streams.capture()
+    try:
+        yield
+    finally:
+        streams.put_back(kept)
+
+
+@contextmanager
+def _kept_weights(parameters: Sequence[torch.Tensor]) -> Iterator[None]:
+    """In the host's memory: a device's may be full."""
+    kept = [parameter.detach().to("cpu", copy=True) for parameter in parameters]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, values in zip(parameters, kept, strict=True):
+                parameter.copy_(values)
 
 
 @contextmanager
