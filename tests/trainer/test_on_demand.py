@@ -227,6 +227,43 @@ def test_a_weight_that_was_written_since_the_commit_is_not_given(job, agent):
     assert "model.0.weight" in told.message
 
 
+class Norm(Training):
+    """Its forward writes a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = nn.Sequential(nn.Embedding(4, 2, max_norm=1.0), nn.Linear(2, 1))
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+
+    def parts(self):
+        return {"model": self.model, "optimizer": self.optimizer}
+
+    def step(self):
+        self.optimizer.zero_grad()
+        self.model(torch.arange(4)).sum().backward()
+        self.optimizer.step()
+
+
+def test_a_forward_that_writes_a_weight_after_each_commit_is_told_before_anything_is_lost(job, agent, caplog):
+    committed(job, 6, Norm())
+    told = [record.message for record in caplog.records if "model.0.weight" in record.message]
+    assert len(told) == 1
+    assert "no step can be given" in told[0]
+    assert agent.wait_until_heard(lambda word: word.say == "unkept").reason == "WrittenWhileCopied"
+    assert len(agent.heard_of("unkept")) == 1
+
+
+def test_weights_that_are_swapped_for_an_average_now_and_then_are_not_told(job, agent):
+    training, heal = committed(job)
+    for step in range(1, 9):
+        if step % 3:
+            with torch.no_grad():
+                training.model[0].weight.mul_(1)
+        training.step()
+        heal.commit(step + 1)
+    assert agent.heard_of("unkept") == []
+
+
 def test_a_process_on_its_way_out_gives_its_last_commit(job, agent, monkeypatch):
     at_the_end = []
     monkeypatch.setattr(atexit, "register", lambda function, *_: at_the_end.append(function))

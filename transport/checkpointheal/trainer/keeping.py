@@ -111,8 +111,12 @@ class Keeping:
     def update_begins(self) -> None:
         """What is copied in the background is, before this returns; and the last commit cannot be kept any more."""
         self.settle()
-        if self._on_demand is not None:
-            self._on_demand.withdraw()
+        if self._on_demand is not None and (path := self._on_demand.update_begins()) is not None:
+            self._telling.not_kept(
+                WRITTEN,
+                f"{path} is written after each commit() and before the next step() of an optimizer, as by a forward "
+                "with max_norm: no step can be given; call attach() without on_demand=True",
+            )
 
     def publish(self) -> None:
         """Keep the last commit now, where it is kept on demand and no update has begun since."""

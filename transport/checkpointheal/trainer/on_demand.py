@@ -21,6 +21,10 @@ from checkpointheal.trainer.parts import Parts
 from checkpointheal.trainer.resting import Resting, Watch
 from checkpointheal.trainer.signals import Told
 
+IN_A_ROW = 3
+"""Commits whose weights were written before an update began: by whatever writes them each time, and not now and then,
+as who evaluates with an average of them."""
+
 
 @dataclass(frozen=True)
 class Promise:
@@ -57,6 +61,7 @@ class OnDemand:
         self._promise: Promise | None = None
         self._last: Described | None = None
         self._steady: _Steady | None = None
+        self._spoilt = 0
 
     def note(self) -> Noted:
         """The state now. Its owners are asked in the training loop: their `state_dict()` may be collective."""
@@ -89,8 +94,17 @@ class OnDemand:
         return True
 
     def withdraw(self) -> None:
-        """An update begins."""
+        """What stood cannot be kept any more."""
         self._promise = None
+
+    def update_begins(self) -> str | None:
+        """That withdraws it. What was written already, if so it was after each of the last commits: by its path."""
+        if (promise := self._promise) is None:
+            return None
+        self.withdraw()
+        path = promise.watch.written()
+        self._spoilt = 0 if path is None else self._spoilt + 1
+        return path if self._spoilt >= IN_A_ROW else None
 
     def take(self) -> Promise | None:
         """What can be kept now, once."""
