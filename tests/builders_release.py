@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from builders_cluster import CONTEXT, SYSTEM, Job, Refused, kubectl, until
+from builders_cluster import CONTEXT, SYSTEM, Job, Refused, found, kubectl, one, until
 from builders_jobs import docker, json_of, workers
 
 RELEASE, CHART = "checkpointheal", "charts/checkpointheal"
@@ -59,6 +59,36 @@ def upgrade(*changes: str) -> None:
     options = [word for change in changes for word in ("--set", change)]
     options += [FORCED] if FORCED in helm("upgrade", "--help") else []
     helm("upgrade", RELEASE, CHART, "--reset-then-reuse-values", *options, "--wait", "--timeout", "240s")
+    until_none_of_the_old_answers()
+
+
+def until_none_of_the_old_answers() -> None:
+    """Neither Helm nor a roll-out waits for the pods that go, and the API server asks a webhook of theirs meanwhile."""
+
+    def are_gone() -> bool:
+        return not any("deletionTimestamp" in pod["metadata"] for pod in found("pods", SYSTEM))
+
+    until(are_gone, "the pods that went are gone")
+
+
+def begin_with_another_root() -> None:
+    """As the page of operations says for a root whose key was stolen; no pod believes the old ones any more."""
+    made = (
+        ("secret", f"{RELEASE}-roots"),
+        ("secret", f"{RELEASE}-webhook-tls"),
+        ("configmap", f"{RELEASE}-gateway-root"),
+    )
+    for kind, name in made:
+        kubectl("delete", kind, "-n", SYSTEM, name)
+    _restart(RELEASE)
+    until(lambda: all(one(kind, SYSTEM, name) for kind, name in made), "the operator has made another root")
+    _restart(f"{RELEASE}-webhook")
+
+
+def _restart(deployment: str) -> None:
+    kubectl("rollout", "restart", "-n", SYSTEM, f"deployment/{deployment}")
+    kubectl("rollout", "status", "-n", SYSTEM, f"deployment/{deployment}", "--timeout=240s", seconds=250)
+    until_none_of_the_old_answers()
 
 
 def until_the_webhook_is_believed() -> None:

@@ -1,6 +1,6 @@
 """What is no failure is healed all the same and counted as none, and what asks for nothing gets nothing."""
 
-from builders_cluster import Job, Json, apply, condition, healed_by, kubectl, until
+from builders_cluster import PATIENCE, Job, Json, apply, condition, healed_by, kubectl, until
 
 SLOW = {"PACE": "1"}
 """A disturbance of several pods, one after another, is to end before the training does."""
@@ -25,7 +25,9 @@ def test_a_roll_out_carries_the_state_from_pod_to_pod(namespace, same):
     job.until_step(8)
     before = [job.uid(rank) for rank in range(3)]
     kubectl("rollout", "restart", "-n", namespace, "statefulset/trainer")
-    kubectl("rollout", "status", "-n", namespace, "statefulset/trainer", "--timeout=200s", seconds=220)
+    kubectl(
+        "rollout", "status", "-n", namespace, "statefulset/trainer", f"--timeout={PATIENCE:g}s", seconds=PATIENCE + 20
+    )
     same(job)
     assert not set(before) & {job.uid(rank) for rank in range(3)}
     for each in job.heals:

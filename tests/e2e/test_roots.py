@@ -9,7 +9,14 @@ import pytest
 from builders_cluster import SYSTEM, Job, found, healed_by, one, until
 from builders_jobs import restarts
 from builders_knock import knock, papers
-from builders_release import SHORT_CERTIFICATES, SHORT_LIVES, USUAL_LIVES, until_pods_get_agents, upgrade
+from builders_release import (
+    SHORT_CERTIFICATES,
+    SHORT_LIVES,
+    USUAL_LIVES,
+    begin_with_another_root,
+    until_pods_get_agents,
+    upgrade,
+)
 from builders_tokens import Waiting, root, waiting
 from checkpointheal_operator.gateway.authority import Terms
 from on_nodes import AGENT, Where, signal_agent
@@ -22,11 +29,13 @@ A_TURN = 600.0
 
 
 @pytest.fixture
-def short_certificates() -> Iterator[None]:
-    """Agents that are made from now on renew every 40 seconds."""
+def short_certificates(namespace: str) -> Iterator[None]:
+    """Agents that are made from now on renew every 40 seconds. Afterwards no root turns under the pods of others."""
     upgrade(*SHORT_CERTIFICATES)
     yield
     upgrade(*USUAL_LIVES)
+    begin_with_another_root()
+    until_pods_get_agents(Job(namespace))
 
 
 def a_job(namespace: str, name: str) -> Job:
