@@ -165,7 +165,7 @@ def test_without_the_webhook_pods_are_made_and_told_of_and_with_it_they_are_heal
     until(lambda: job.uid(1) not in ("", before), "a new pod is made", seen=job.look)
     slipped = deepcopy(one("pod", namespace, "trainer-1"))
     assert not is_injected(slipped)
-    remedy = "delete it when it suits, and the next one gets an agent"
+    remedy = "delete the pod when it suits, and the next one gets an agent"
     told = until(lambda: events_about(job, "trainer-1", "NotInjected"), "an Event tells", seen=job.look)
     assert remedy in told[0]["message"]
     until(lambda: job.condition("Degraded")["reason"] == "NotInjected", "a condition tells", seen=job.look)
