@@ -72,12 +72,12 @@ def test_of_several_new_classes_each_is_named(attach, agent, caplog):
     log = Log()
     heal = attach(Training(), log=log)
     heal.restore()
-    log.entries += [Entry(1, 0.5), {classes.Colour.RED: 1}, classes.a_wrapped(1.0)]
+    log.entries += [Entry(1, 0.5), {classes.Colour.RED: 1}, classes.a_wrapped(1.0), [torch.ones(1)] * 9]
     heal.commit(1)
     log.entries.append(classes.Pair(1, 2))
     heal.commit(2)
     named = [each.split(" is a ")[0].removeprefix("checkpointheal: ") for each in said(caplog, "register_class")]
-    assert named == ["log.entries.0", "log.entries.1", "log.entries.2", "log.entries.3"]
+    assert named == ["log.entries.0", "log.entries.1", "log.entries.2", "log.entries.4"]
 
 
 def test_a_class_that_is_registered_or_was_there_from_the_start_or_is_pythons_own_is_not_named(attach, agent, caplog):
