@@ -1,5 +1,6 @@
 """Either all ranks begin with the same thing, or every one of them hears who did not."""
 
+import itertools
 import os
 from datetime import timedelta
 from types import SimpleNamespace
@@ -7,10 +8,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.distributed as dist
+from torch import nn
 
+from checkpointheal import digest
 from checkpointheal.errors import RestoreDisagrees
+from checkpointheal.manifest import describe
 from checkpointheal.trainer import agreement
-from checkpointheal.trainer.agreement import Standing, agree
+from checkpointheal.trainer.agreement import Standing, agree, schema_digest
 from children import fork, wait
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -51,6 +55,27 @@ def test_every_rank_hears_the_same(tmp_path, changes, outcome, sentence):
     for file in said if sentence else ():
         assert "rank 0 has epoch 4, step 12, schema aaaaaaaa;" in file.read_text()
         assert sentence in file.read_text()
+
+
+def digest_of(**tensors):
+    return schema_digest(describe(tensors).schema)
+
+
+def test_whether_a_tensor_trains_and_is_a_parameter_is_no_other_schema():
+    """Each script sets it, behind its restore: no state dict of a module tells it."""
+    plain, frozen, trained = torch.zeros(3), nn.Parameter(torch.zeros(3), requires_grad=False), torch.zeros(3)
+    trained.requires_grad_(True)
+    expected = digest.schema_digest(describe({"a": plain, "b": torch.zeros(2), "c": torch.zeros(3)}).schema)
+    for first, last in itertools.product((plain, frozen, trained, nn.Parameter(torch.zeros(3))), repeat=2):
+        assert (
+            digest_of(a=first, b=torch.zeros(2), c=last.clone().detach().requires_grad_(last.requires_grad)) == expected
+        )
+
+
+def test_another_shape_of_what_trains_is_another_schema():
+    first, other = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(4))
+    assert digest_of(a=first, b=torch.zeros(3)) != digest_of(a=other, b=torch.zeros(3))
+    assert digest_of(a=first, b=torch.zeros(4)) != digest_of(a=other, b=torch.zeros(3))
 
 
 def test_without_a_process_group_there_is_nobody_to_disagree_with():

@@ -298,6 +298,31 @@ def test_a_part_of_the_user_s_takes_another_form_while_weights_are_written_where
     assert state_digest(describe({"box": box.held})) == state_digest(describe({"box": {"x": held}}))
 
 
+def frozen(*values):
+    return nn.Parameter(torch.tensor(values), requires_grad=False)
+
+
+PARAMETERS = {
+    "trains since": (frozen(1.5, 2.5), lambda: nn.Parameter(torch.zeros(2))),
+    "is frozen since": (nn.Parameter(torch.ones(2)), lambda: frozen(0.0, 0.0)),
+    "is no parameter any more": (nn.Parameter(torch.ones(2)), lambda: torch.zeros(2)),
+    "is a longer one": (nn.Parameter(torch.ones(3)), lambda: torch.zeros(2)),
+}
+
+
+@pytest.mark.parametrize(("held", "made"), PARAMETERS.values(), ids=PARAMETERS)
+@pytest.mark.parametrize("give", [lambda held: held, copies], ids=["live", "copies"])
+def test_a_part_that_gives_its_parameters_is_restored_whether_or_not_they_train_alike(held, made, give):
+    """Its state is what was given: healthy memory would be called damaged for another digest."""
+    box = Box({"x": made()}, give=give)
+    generation = given(box=Box({"x": held, "n": 1}), model=(source := nn.Linear(2, 2)))
+    box.held["n"] = 0
+    model = nn.Linear(2, 2)
+    assert apply(declare({"box": box, "model": model}, {}), generation) == digest_of(generation)
+    assert torch.equal(box.held["x"], held)
+    assert torch.equal(model.weight, source.weight)
+
+
 def refuses(box, state):
     raise KeyError("x")
 

@@ -4,12 +4,18 @@ One small collective over the job's own group answers it on all ranks at once, s
 Must not know the arena or the agent.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 
+from checkpointheal import digest
+from checkpointheal.contract.base import Digest
+from checkpointheal.contract.layout import Kind, Schema
 from checkpointheal.errors import RestoreDisagrees
+
+_PLAIN: Mapping[Kind, Kind] = {"parameter": "tensor", "dtensor parameter": "dtensor"}
 
 
 class Standing(NamedTuple):
@@ -28,6 +34,18 @@ class Standing(NamedTuple):
             dtype=torch.int64,
             device="cpu",
         )
+
+
+def schema_digest(schema: Schema) -> Digest:
+    """Of what all must hold alike. Whether a parameter trains is not: each script sets that once it begins."""
+    alike = [
+        each.model_copy(update={"kind": _PLAIN.get(each.kind, each.kind), "requires_grad": False})
+        for each in schema.forms
+    ]
+    number = {form: at for at, form in enumerate(dict.fromkeys(alike))}
+    numbers = tuple(number[alike[form]] for form in schema.tensors.forms)
+    tensors = schema.tensors.model_copy(update={"forms": numbers})
+    return digest.schema_digest(schema.model_copy(update={"forms": tuple(number), "tensors": tensors}))
 
 
 def agree(standing: Standing, group: dist.ProcessGroup | None) -> None:

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from checkpointheal import digest
 from checkpointheal.contract.base import Digest
+from checkpointheal.contract.layout import Schema
 from checkpointheal.manifest import Described, around, compare, describe, rebuild, values, write_into
 from checkpointheal.manifest.rebuild import as_bytes
 from checkpointheal.trainer.exact import differing, other_values, require_form, require_none
@@ -51,17 +52,19 @@ def apply(parts: Parts, given: Given) -> Digest:
 
 def state_digest(described: Described) -> Digest:
     """The digest of a live state: the same as its generation's."""
-    return _digest_of(described, [digest.digest_bytes(chunk) for chunk in described.chunks(digest.CHUNK_BYTES)])
+    chunks = [digest.digest_bytes(chunk) for chunk in described.chunks(digest.CHUNK_BYTES)]
+    return _digest_of(described.schema, described, chunks)
 
 
-def _digest_of(described: Described, chunk_digests: Sequence[Digest]) -> Digest:
-    return digest.state_digest(digest.schema_digest(described.schema), described.values, chunk_digests)
+def _digest_of(schema: Schema, described: Described, chunk_digests: Sequence[Digest]) -> Digest:
+    return digest.state_digest(digest.schema_digest(schema), described.values, chunk_digests)
 
 
 def _read_back(parts: Parts, given: Given) -> tuple[list[str], Digest]:
     """Paths of what the live objects do not hold as it was given, and the digest of what they hold.
 
-    One pass over a device's memory while all is well. Raises AppliedStateDiffers for another form.
+    One pass over a device's memory while all is well. Raises AppliedStateDiffers for another form. What a form leaves
+    to each script, as whether a parameter trains, is digested as it was given.
     """
     held, section = describe(parts.replicated_state()), as_bytes(given.data)
     require_form(given.schema, held)
@@ -71,9 +74,9 @@ def _read_back(parts: Parts, given: Given) -> tuple[list[str], Digest]:
         is_same = is_same and torch.equal(section[at : at + len(chunk)], as_bytes(chunk))
         at += len(chunk)
     if is_same:
-        return other_values(given.schema, given.values, held), _digest_of(held, chunk_digests)
+        return other_values(given.schema, given.values, held), _digest_of(given.schema, held, chunk_digests)
     regions = (section[each.offset : each.offset + each.nbytes] for each in given.schema.each_region)
-    return differing(given.schema, regions, given.values, held), _digest_of(held, chunk_digests)
+    return differing(given.schema, regions, given.values, held), _digest_of(given.schema, held, chunk_digests)
 
 
 def _load_values(part: Stateful, offered: Mapping[str, Any], filled: Mapping[str, Any]) -> None:

@@ -15,12 +15,11 @@ from collections.abc import Callable, Iterator
 
 import torch.distributed as dist
 
-from checkpointheal import digest
 from checkpointheal.contract.trainer import Done, EpochOver, Hello
 from checkpointheal.errors import Misuse, NoArena, NotRestored
 from checkpointheal.manifest import describe
 from checkpointheal.trainer import build, rejoining
-from checkpointheal.trainer.agreement import Standing, agree
+from checkpointheal.trainer.agreement import Standing, agree, schema_digest
 from checkpointheal.trainer.collectives import Baseline, end_collectives
 from checkpointheal.trainer.ending import Ending
 from checkpointheal.trainer.entering import Entering
@@ -170,7 +169,7 @@ class Heal:
     def agree(self, group: dist.ProcessGroup | None = None) -> None:
         """All ranks of the group restored the same thing, or RestoreDisagrees on every one of them. A collective."""
         begun = time.monotonic()
-        schema = digest.schema_digest(describe(self._parts.replicated_state()).schema)
+        schema = schema_digest(describe(self._parts.replicated_state()).schema)
         agree(Standing(self._line is not None, self._place.epoch, self._place.step, schema), group)
         if self._line is not None:
             self._restoring.joined(time.monotonic() - begun)

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator
 import torch
 import torch.distributed as dist
 
-from checkpointheal import digest, errors
+from checkpointheal import errors
 from checkpointheal.contract.trainer import EpochOver, LeaveEpoch, Restored
 from checkpointheal.errors import AgentGone, PeersDone, RestoreDisagrees
 from checkpointheal.manifest import describe
 from checkpointheal.trainer import devices
 from checkpointheal.trainer.agent_store import AgentStore
-from checkpointheal.trainer.agreement import Standing, agree_by_coordinate
+from checkpointheal.trainer.agreement import Standing, agree_by_coordinate, schema_digest
 from checkpointheal.trainer.epoch import Epoch
 from checkpointheal.trainer.groups import Groups
 from checkpointheal.trainer.line import Line
@@ -162,7 +162,7 @@ class Membership:
         return sorted(int(store.get(f"rank of {place}")) for place in range(answer.members))
 
     def _compare(self, epoch: Epoch, answer: Restored) -> None:
-        schema = digest.schema_digest(describe(self._parts.replicated_state()).schema)
+        schema = schema_digest(describe(self._parts.replicated_state()).schema)
         try:
             coordinates = agree_by_coordinate(Standing(True, epoch.number, epoch.step, schema), self._coordinate)
         except RestoreDisagrees:
