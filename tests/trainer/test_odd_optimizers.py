@@ -1,8 +1,11 @@
 """An optimizer that somebody made around another one, past torch's own making, is kept and restored as any."""
 
+import pytest
 import torch
 from torch import nn
 
+from builders_trainer import Training
+from checkpointheal.errors import Misuse
 from checkpointheal.manifest import describe, write_out
 from checkpointheal.trainer.apply import apply, state_digest
 from checkpointheal.trainer.first_update import FirstUpdate
@@ -49,3 +52,43 @@ def test_one_that_is_not_set_up_as_torchs_own_is_restored_by_its_own_loading():
     for steps in (0, 3):
         target = declare({"optimizer": around_one_that_made(steps)}, {})
         assert apply(target, given) == state_digest(described)
+
+
+class Wrapped(Training):
+    """A training whose optimizer is one around it."""
+
+    def parts(self):
+        return {"model": self.model, "optimizer": Around(self.optimizer)}
+
+
+@pytest.mark.parametrize("option", ["background", "on_demand"])
+def test_where_an_update_must_be_seen_to_begin_it_is_refused_by_name_before_the_arena_is_held(attach, agent, option):
+    with pytest.raises(Misuse, match=rf"optimizer is a Around.*attach\({option}=True\).*give the optimizer inside"):
+        attach(Wrapped(), **{option: True})
+    assert attach(Training(), **{option: True}) is not None
+
+
+@pytest.mark.usefixtures("world_of_one")
+def test_epochs_refuse_it_by_name(attach, agent):
+    with pytest.raises(Misuse, match=r"optimizer is a Around.*heal\.epochs\(\).*give the optimizer inside"):
+        next(attach(Wrapped()).epochs())
+
+
+class OneHook(torch.optim.SGD):
+    """Takes no second one."""
+
+    left = 1
+
+    def register_step_pre_hook(self, hook):
+        if not self.left:
+            raise RuntimeError("one hook only")
+        self.left -= 1
+        return super().register_step_pre_hook(hook)
+
+
+def test_an_attach_that_an_optimizer_fails_leaves_the_arena_to_the_next_one(attach, agent):
+    failing = Training()
+    failing.optimizer = OneHook(failing.model.parameters(), lr=0.1)
+    with pytest.raises(RuntimeError, match="one hook only"):
+        attach(failing, background=True)
+    assert attach(Training(), background=True).restore() is None

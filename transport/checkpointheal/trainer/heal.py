@@ -31,6 +31,7 @@ from checkpointheal.trainer.membership import Membership
 from checkpointheal.trainer.odd_commits import OddCommits
 from checkpointheal.trainer.parts import Parts
 from checkpointheal.trainer.place import Place, as_step
+from checkpointheal.trainer.resting import require_watched
 from checkpointheal.trainer.restoring import Restoring
 from checkpointheal.trainer.settings import TrainerSettings
 from checkpointheal.trainer.signals import Number, Told
@@ -64,10 +65,13 @@ class Heal:
         self._line = Line(settings.arena, self._hello, self._epoch_over)
         self._keeping = Keeping(parts, settings, self._incarnation, self._line)
         self._restoring = Restoring(parts, self._line, self._keeping, self._place)
-        with contextlib.suppress(NoArena):  # the agent may come later than its trainer
-            self._keeping.open(LOCK_PATIENCE)
-        # What stays in the process, and on the user's optimizers, comes last: whoever is refused leaves nothing behind.
-        self._keeping.hold_updates_up()
+        with contextlib.ExitStack() as refused:
+            refused.callback(self._keeping.close)
+            with contextlib.suppress(NoArena):  # the agent may come later than its trainer
+                self._keeping.open(LOCK_PATIENCE)
+            # What stays in the process, and on the user's optimizers, comes last: who is refused leaves nothing behind.
+            self._keeping.hold_updates_up()
+            refused.pop_all()
         self._ending = Ending(lambda: end_collectives(baseline, settings.store_ports))
         if settings.on_demand:
             atexit.register(self._keeping.publish)
@@ -136,6 +140,7 @@ class Heal:
             only.members = self.world
             yield only
             return
+        require_watched(self._parts, "heal.epochs()")
         membership = Membership(self._parts, self._line, groups(), self._settings.member.coordinate)
         self._membership = membership
         self._keeping.follow_updates()

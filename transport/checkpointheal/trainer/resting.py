@@ -14,7 +14,7 @@ from checkpointheal.contract.layout import Schema
 from checkpointheal.errors import Misuse
 from checkpointheal.manifest import Described
 from checkpointheal.manifest.wholes import local_of
-from checkpointheal.trainer.parts import Parts
+from checkpointheal.trainer.parts import Parts, groups_of
 
 
 def require_optimizer(parts: Parts, asked: str) -> None:
@@ -23,6 +23,23 @@ def require_optimizer(parts: Parts, asked: str) -> None:
         raise Misuse(
             f"attach({asked}=True) was given no torch.optim.Optimizer, whose step() tells when weights begin to change"
         )
+    require_watched(parts, f"attach({asked}=True)")
+
+
+def require_watched(parts: Parts, asked: str) -> None:
+    """Raises Misuse for an optimizer whose step() tells nobody that it begins: one around another, past torch's own."""
+    for name, optimizer in parts.optimizers.items():
+        try:
+            optimizer.register_step_pre_hook(_nothing).remove()
+        except AttributeError as error:
+            raise Misuse(
+                f"{name} is a {type(optimizer).__name__} that torch's Optimizer.__init__ has not set up: it does not "
+                f"tell {asked} that an update begins: give the optimizer inside it"
+            ) from error
+
+
+def _nothing(*_: object) -> None:
+    return
 
 
 class Resting:
@@ -77,7 +94,7 @@ class Watch:
 
 def _updated(parts: Parts) -> Iterator[str]:
     """Paths of the parameters that the optimizers write: those of an average of the weights are its own."""
-    groups = [group for optimizer in parts.optimizers.values() for group in optimizer.param_groups]
+    groups = [group for optimizer in parts.optimizers.values() for group in groups_of(optimizer)]
     written = {id(parameter) for group in groups for parameter in group["params"]}
     for part, module in parts.modules.items():
         for name, parameter in module.named_parameters(remove_duplicate=False):
