@@ -37,6 +37,12 @@ class Pair(NamedTuple):
     right: Any
 
 
+class Triple(NamedTuple):
+    left: Any
+    right: Any
+    last: Any
+
+
 class Ordered(OrderedDict):
     """A mapping of a class of its own."""
 

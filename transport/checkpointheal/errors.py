@@ -6,6 +6,7 @@
     │   ├── NoLocalRank            nothing tells which of its pod's seats a trainer sits in, or there is no such seat
     │   ├── UnsupportedLeaf        a leaf of the state dict that cannot cross; names its path and type
     │   ├── UnknownClass           the offered state holds a class that is not known here; names its path
+    │   │   └── ClassDiffers           it is known, but cannot be made of the parts that were offered: another version
     │   ├── SchemaDiffers          target and offered state do not fit; names each difference
     │   ├── PrivateStateTooLarge   private state over its limit
     │   ├── RestoreDisagrees       the ranks of one job did not restore the same thing
@@ -98,6 +99,19 @@ class UnknownClass(Misuse):
         super().__init__(
             f"{path or 'the state itself'} is a {name}, which is not known here: call "
             f"checkpointheal.register_class({short}) before, or receive into a state that holds one"
+        )
+        self.path, self.name = path, name
+
+
+class ClassDiffers(UnknownClass):
+    """The class of that name cannot be made here of what was offered: it is another version of the donor's."""
+
+    def __init__(self, path: str, name: str, why: BaseException) -> None:
+        short = name.rpartition(".")[2]
+        Misuse.__init__(
+            self,
+            f"{path or 'the state itself'} is a {name}, which cannot be made here of what was offered "
+            f"({str(why)[:200]}): run the program with the same {short} on both sides",
         )
         self.path, self.name = path, name
 

@@ -59,6 +59,20 @@ def test_a_class_that_a_donor_names_is_never_imported_nor_called(name: str) -> N
     assert "turtle" not in sys.modules
 
 
+PLACE = {"offsets": [0], "sizes": [4], "holder": "rank:0/cpu"}
+SHARDING = {
+    "global_shape": [4], "dtype": "float32", "requires_grad": False, "memory_format": "contiguous_format",
+    "pinned": False, "strides": [1], "shards": [PLACE], "local": [PLACE],
+}  # fmt: skip
+
+
+def test_a_shard_that_is_a_value_is_refused_before_a_byte_crosses() -> None:
+    described = describe({"w": 1.5})
+    schema = described.schema.model_copy(update={"tree": {"d": [["w", {"sh": [SHARDING, [{"V": 0}]]}]]}})
+    with pytest.raises(BadFrame, match="w has a shard that is no tensor"):
+        a_new_state().require_fit(Manifest(schema=schema, values=described.values))
+
+
 class Counts(a.Wrapped):
     """As a Wrapped, but its elements are integers, which have no gradients."""
 

@@ -12,7 +12,7 @@ import builders_classes as a
 import builders_ends
 import builders_pg as build
 from checkpointheal import register_class
-from checkpointheal.errors import BadFrame, Misuse, PeerRefused, SchemaDiffers, UnknownClass, UnsupportedLeaf
+from checkpointheal.errors import ClassDiffers, Misuse, PeerRefused, SchemaDiffers, UnknownClass, UnsupportedLeaf
 from checkpointheal.manifest import describe, rebuild
 
 OBJECTS: dict[str, Callable[[float], Any]] = {
@@ -150,7 +150,7 @@ def test_a_field_that_a_dataclass_does_not_have_is_refused() -> None:
         schema = describe({"it": a.Pair(1, 2)}).schema
     with (
         a.registered(a.Plan, name="plan"),
-        pytest.raises(BadFrame, match=r"it cannot be made of its parts, as plan .*'left'"),
+        pytest.raises(ClassDiffers, match=r"it is a plan, which cannot be made here of what was offered .*'left'"),
     ):
         rebuild(schema, [{"i": "1"}, {"i": "2"}], b"")
 
@@ -218,7 +218,7 @@ def test_a_codec_that_fails_names_the_leaf_on_the_side_where_it_fails() -> None:
     assert isinstance(took, PeerRefused)
     with (
         a.registered(a.Schedule, take_apart=parts_of, put_together=lambda parts: parts["nothing"]),
-        pytest.raises(BadFrame, match=r"it cannot be made of its parts, as builders_classes\.Schedule"),
+        pytest.raises(ClassDiffers, match=r"it is a builders_classes\.Schedule, which cannot be made here"),
     ):
         build.cross({"it": a.Schedule(1, torch.ones(1))})
 

@@ -4,7 +4,8 @@ Must not know how the bytes came.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,8 +16,9 @@ from checkpointheal.contract.layout import Difference, Form, Manifest, Outer, Sc
 from checkpointheal.ends import memory, mixed
 from checkpointheal.ends.placements import Meshes
 from checkpointheal.ends.shards import shard_again
+from checkpointheal.errors import BadFrame
 from checkpointheal.manifest import values
-from checkpointheal.manifest.classes import find
+from checkpointheal.manifest.classes import TEXTS, find
 from checkpointheal.manifest.dtypes import BY_NAME
 from checkpointheal.manifest.growing import Giver, as_outer, grow
 from checkpointheal.manifest.places import Places
@@ -39,7 +41,7 @@ class NewState:
     def require_fit(self, offered: Manifest) -> Collection[int]:
         """The regions that are needed: all. Everything of `fill` is rehearsed without the bytes.
 
-        Raises UnknownClass, SchemaDiffers or BadFrame.
+        Raises UnknownClass, ClassDiffers, SchemaDiffers or BadFrame.
         """
         schema = offered.schema_
         if any(form.placement for form in schema.forms):
@@ -117,30 +119,54 @@ class _New(Giver):
         return shard_again(shards, sharding, path)
 
 
+@dataclass(frozen=True, eq=False)
+class _Unmade:
+    """Stands for what is made of bytes that have not come; of a tensor alone the form is known."""
+
+    form: Form | None = None
+
+
 class _Rehearsal(_New):
-    """Asks for every class and makes nothing of it, but for ShardedTensors, which it makes without memory."""
+    """Makes what needs no bytes: objects whose parts hold no tensor, or do not read it; ShardedTensors without memory.
+
+    Of all others it asks for the class.
+    """
 
     def __init__(self, schema: Schema, plain: Sequence[Any], meshes: Meshes) -> None:
-        super().__init__(range(len(schema.tensors)), plain, meshes)
-        self._schema = schema
+        stands = [_Unmade(form) for form in schema.forms]
+        super().__init__([stands[number] for number in schema.tensors.forms], plain, meshes)
 
     def thing(self, name: str, parts: Any, path: str) -> Any:
-        find(name, {}, path)
-        return name, str(parts)
+        is_made = not (find(name, {}, path).may_read and _lacks(parts))
+        return super().thing(name, parts, path) if is_made else _Unmade()
 
     def wrapper(self, name: str, context: Any, inner: Any, outer: Outer, path: str) -> Any:
         find(name, {}, path)
+        return _Unmade()
 
     def distributed(self, local: Any, outer: Outer, path: str) -> Any:
         self._meshes.require([(path, outer.placement)])
+        return _Unmade()
 
     def sharded(self, shards: list[Any], sharding: Sharding, path: str) -> Any:
-        shard_again([_shape_of(self._schema.each_tensor[at]) for at in shards], sharding, path)
+        if not all(isinstance(each, _Unmade) for each in shards):
+            raise BadFrame(f"{path} has a shard that is no tensor")
+        if forms := [each.form for each in shards if each.form is not None]:
+            shard_again([_shape_of(form) for form in forms], sharding, path)
+        return _Unmade()
 
 
-def _shape_of(entry: TensorEntry) -> torch.Tensor:
-    tensor = torch.empty_strided(entry.shape, entry.stride, dtype=BY_NAME[entry.dtype], device="meta")
-    return tensor.requires_grad_(entry.requires_grad) if entry.requires_grad else tensor
+def _lacks(parts: Any) -> bool:
+    """Whether anything in them is unmade."""
+    if isinstance(parts, Mapping):
+        return any(map(_lacks, parts.values()))
+    is_nest = isinstance(parts, Sequence) and not isinstance(parts, TEXTS)
+    return any(map(_lacks, parts)) if is_nest else isinstance(parts, _Unmade)
+
+
+def _shape_of(form: Form) -> torch.Tensor:
+    tensor = torch.empty_strided(form.shape, form.stride, dtype=BY_NAME[form.dtype], device="meta")
+    return tensor.requires_grad_(form.requires_grad) if form.requires_grad else tensor
 
 
 def _leaf(entry: TensorEntry, regions: Sequence[torch.Tensor], meshes: Meshes) -> torch.Tensor:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
+from pydantic import JsonValue
 
 from checkpointheal.contract.cut import Piece
 from checkpointheal.contract.layout import Difference, Manifest, Schema, TensorEntry
@@ -55,11 +56,10 @@ class Target:
         return lie_alike(offered, self.live.schema)
 
     def require_fit(self, offered: Manifest) -> Collection[int]:
-        """The regions that are needed: all. Raises SchemaDiffers, naming each difference."""
+        """The regions that are needed: all. Raises SchemaDiffers, naming each difference, or ClassDiffers."""
         if differences := compare(offered.schema_, self.live.schema, memory=False):
             raise SchemaDiffers(differences)
-        for value in offered.values:
-            values.decode(value)
+        _rehearse(self.live, offered.schema_.tree, [values.decode(value) for value in offered.values])
         return range(len(offered.schema_.regions))
 
     def fill(self, manifest: Manifest, regions: Sequence[torch.Tensor]) -> Any:
@@ -105,20 +105,17 @@ class LenientTarget:
         return [region for index, region in enumerate(self._live.regions) if index not in left]
 
     def require_fit(self, offered: Manifest) -> Collection[int]:
-        """The regions that are needed. Raises SchemaDiffers, naming each difference that nothing bridges."""
+        """The regions that are needed. Raises SchemaDiffers, naming each that nothing bridges, or ClassDiffers."""
         self._plan = plan(offered.schema_, self._live.schema)
         refused = [*self._plan.refused, *self._unwritable(offered)]
         if refused:
             raise SchemaDiffers(refused)
-        for value in offered.values:
-            values.decode(value)
+        _rehearse(self._live, self._live.schema.tree, self._values(offered))
         return {offered.schema_.tensors.regions[theirs] for theirs, _ in self._plan.tensors}
 
     def fill(self, manifest: Manifest, regions: Sequence[torch.Tensor]) -> Any:
         """Copy what fits by name, cast where need be; the target's own containers, with the values that came."""
-        plain = [values.decode(value) for value in self._live.values]
-        for theirs, ours in self._plan.values:
-            plain[ours] = values.decode(manifest.values[theirs])
+        plain = self._values(manifest)
         self._is_touched = True
         with torch.no_grad():
             for theirs, ours in self._plan.tensors:
@@ -128,6 +125,12 @@ class LenientTarget:
     def give_up(self, error: BaseException) -> mixed.Memory:
         """Spoil what `fill` had begun to write to; the memory that is a mixture now."""
         return _spoiled(self._live, [ours for _, ours in self._plan.tensors], error) if self._is_touched else ()
+
+    def _values(self, offered: Manifest) -> list[Any]:
+        plain = [values.decode(value) for value in self._live.values]
+        for theirs, ours in self._plan.values:
+            plain[ours] = values.decode(offered.values[theirs])
+        return plain
 
     def _write(self, index: int, offered: TensorEntry, regions: Sequence[torch.Tensor]) -> None:
         own = self._live.schema.each_tensor[index]
@@ -146,6 +149,12 @@ class LenientTarget:
                 yield _differ(own, "stride", f"{entry.stride}", f"{own.stride}, whose elements share memory")
             elif not _casts(BY_NAME[entry.dtype], BY_NAME[own.dtype]):
                 yield _differ(own, "dtype", entry.dtype, f"{own.dtype}, to which torch does not cast it")
+
+
+def _rehearse(live: Described, tree: JsonValue, plain: Sequence[Any]) -> None:
+    """Make each object once, around tensors that hold nothing new yet: what cannot be made is refused before a byte."""
+    if live.leaves.known:
+        around(live, tree, plain)
 
 
 def _copy_bytes(live: Described, index: int, offered: TensorEntry, regions: Sequence[torch.Tensor]) -> None:

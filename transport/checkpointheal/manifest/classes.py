@@ -34,6 +34,8 @@ class Codec:
     take_apart: Callable[[Any], Any] | None = None
     """None, both: a tensor class that goes through `__tensor_flatten__`."""
     put_together: Callable[[Any], Any] | None = None
+    may_read: bool = True
+    """Whether putting it together may depend on what the tensors among its parts hold."""
 
 
 Known = Mapping[str, Codec]
@@ -118,7 +120,13 @@ def _infer(cls: type, name: str) -> Codec | None:
     if issubclass(cls, Enum):
         return Codec(name, cls, _member, lambda member: cls[member] if isinstance(member, str) else cls(member))
     if issubclass(cls, tuple) and hasattr(cls, "_fields"):
-        return Codec(name, cls, lambda each: dict(zip(cls._fields, each, strict=True)), lambda parts: cls(**parts))
+        return Codec(
+            name,
+            cls,
+            lambda each: dict(zip(cls._fields, each, strict=True)),
+            lambda parts: cls(**parts),
+            may_read=False,
+        )
     if issubclass(cls, torch.Tensor):
         flat = hasattr(cls, "__tensor_flatten__") and hasattr(cls, "__tensor_unflatten__")
         return Codec(name, cls) if flat else None
@@ -126,7 +134,7 @@ def _infer(cls: type, name: str) -> Codec | None:
         return Codec(name, cls, _fields, lambda parts: _of_fields(cls, parts))
     if issubclass(cls, Mapping):
         return _container(cls, name, dict)
-    sequence = issubclass(cls, Sequence) and not issubclass(cls, _TEXTS)
+    sequence = issubclass(cls, Sequence) and not issubclass(cls, TEXTS)
     return _container(cls, name, list) if sequence else None
 
 
@@ -169,7 +177,8 @@ def _apart_default(thing: defaultdict[Any, Any]) -> list[Any]:
     return [word, dict(thing)]
 
 
-_TEXTS = (str, bytes, bytearray, memoryview, range)
+TEXTS = (str, bytes, bytearray, memoryview, range)
+"""Sequences that are no nest of parts."""
 _OWN = frozenset((dict, OrderedDict, Counter, list, tuple, torch.Tensor, torch.nn.Parameter))
 """Containers and tensors that a tree has its own words for."""
 _FACTORIES: Mapping[str, Callable[[], Any] | None] = {

@@ -13,7 +13,7 @@ from pydantic import JsonValue, ValidationError
 
 from checkpointheal.contract.base import Frozen
 from checkpointheal.contract.layout import Outer, Sharding
-from checkpointheal.errors import BadFrame
+from checkpointheal.errors import BadFrame, ClassDiffers
 from checkpointheal.manifest import values
 from checkpointheal.manifest.classes import NAME_LIMIT, UNFIT, Known, find
 from checkpointheal.manifest.runs import run_of
@@ -44,14 +44,14 @@ class Giver:
         return self._plain[index]
 
     def thing(self, name: str, parts: Any, path: str) -> Any:
-        """An object, given its parts. Raises UnknownClass, or BadFrame where it cannot be made of them."""
+        """An object, given its parts. Raises UnknownClass, or ClassDiffers where it cannot be made of them."""
         codec = find(name, self._known, path)
         if codec.put_together is None:
             raise BadFrame(f"{path} is written as an object, but {name} is a tensor class")
         try:
             return codec.put_together(parts)
         except UNFIT as error:
-            raise BadFrame(f"{path} cannot be made of its parts, as {name} ({error})") from error
+            raise ClassDiffers(path, name, error) from error
 
     def wrapper(self, name: str, context: Any, inner: Mapping[str, Any], outer: Outer, path: str) -> Any:
         """A tensor made of tensors. Raises UnknownClass or BadFrame."""
