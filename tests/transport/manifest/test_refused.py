@@ -297,6 +297,8 @@ def test_tensors_of_one_name_are_paired_with_all_that_they_are():
     offered, target = (describe({1: torch.ones(3), "1": torch.ones(n)}).schema for n in (4, 4))
     assert plan(offered, target).refused == ()
     offered = describe({"1": torch.ones(4), 1: torch.ones(3)}).schema
+    assert plan(offered, target).refused == ()
+    offered = describe({"1": torch.ones(3), 1: torch.ones(4)}).schema
     assert {each.what for each in plan(offered, target).refused} == {"shape"}
 
 

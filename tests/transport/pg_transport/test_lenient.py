@@ -115,9 +115,48 @@ def test_views_of_one_buffer_go_where_they_are_views_of_one_buffer() -> None:
     assert torch.equal(received["b"], sent[10:16])
 
 
-def test_two_names_that_look_alike_are_taken_in_order() -> None:
-    received, _, _ = bridged({1: torch.zeros(2), "1": torch.zeros(3), "n": 0}, {1: torch.ones(2), "1": torch.ones(3)})
-    assert build.same(received, {1: torch.ones(2), "1": torch.ones(3), "n": 0})
+def full(number: int) -> torch.Tensor:
+    return torch.full((2,), float(number))
+
+
+ALIKE: dict[str, tuple[Any, Any, Any]] = {
+    "a number and a text": ({"1": full(5), 1: full(6)}, {1: full(0), "1": full(0)}, {1: full(6), "1": full(5)}),
+    "a name with a dot": (
+        {"a.b": full(5), "a": {"b": full(6)}}, {"a": {"b": full(0)}, "a.b": full(0)},
+        {"a": {"b": full(6)}, "a.b": full(5)},
+    ),
+    "one of them alone": ({"a": {"b": full(5)}, "a.b": full(6)}, {"a.b": full(0)}, {"a.b": full(6)}),
+    "the other of them alone": (
+        {"a.b": full(6)}, {"a": {"b": full(1)}, "a.b": full(0)}, {"a": {"b": full(1)}, "a.b": full(6)},
+    ),
+    "values": ({"1": 5, 1: 6}, {1: 0, "1": 0}, {1: 6, "1": 5}),
+    "many in a row": (
+        {str(n): full(n) for n in range(9)} | {1: full(11)}, {1: full(0)} | {str(n): full(0) for n in range(9)},
+        {1: full(11)} | {str(n): full(n) for n in range(9)},
+    ),
+    "inside of objects": (
+        {"it": a.Pair({"1": full(5), 1: full(6)}, [full(7)]), "n": 1},
+        {"it": a.Pair({1: full(0), "1": full(0)}, [full(0)])},
+        {"it": a.Pair({1: full(6), "1": full(5)}, [full(7)])},
+    ),
+    "other shapes": (
+        {"1": torch.ones(4), 1: torch.ones(3)}, {1: torch.zeros(3), "1": torch.zeros(4)},
+        {1: torch.ones(3), "1": torch.ones(4)},
+    ),
+    "an enum that is written as a number": (
+        {a.Level.LOW: full(5), "1": full(6)}, {"1": full(0), 1: full(0)}, {"1": full(6), 1: full(5)},
+    ),
+    "places and numbers": (
+        {1: [full(5), full(6)], "1": full(7)}, {"1": {0: full(0), 1: full(0)}, 1: full(0)},
+        {"1": {0: full(5), 1: full(6)}, 1: full(7)},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("sent", "live", "expected"), ALIKE.values(), ids=ALIKE)
+def test_names_that_look_alike_are_told_apart_by_their_keys(sent: Any, live: Any, expected: Any) -> None:
+    received, _, _ = bridged(copy.deepcopy(live), sent)
+    assert build.same(received, expected)
 
 
 REFUSED: dict[str, tuple[Any, Any, str]] = {
@@ -142,6 +181,10 @@ REFUSED: dict[str, tuple[Any, Any, str]] = {
     ),
     "a dtype that torch only holds": (
         {"w": torch.ones(2)}, {"w": torch.zeros(2, dtype=torch.uint8).view(torch.uint4)}, "w: dtype .* here uint4",
+    ),
+    "names that nothing tells apart": (
+        {"a.b.c": torch.ones(2), "a.b": {"c": torch.zeros(2)}}, {"a": {"b": {"c": torch.zeros(2)}}},
+        r"a\.b\.c: container is 2 of that name, under other keys, here 1 of that name",
     ),
     "another context": ({"w": a.a_wrapped(block=4)}, {"w": a.a_wrapped(block=2)}, "w: context is"),
 }  # fmt: skip

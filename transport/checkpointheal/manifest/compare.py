@@ -22,6 +22,8 @@ _OBJECTS: Mapping[str, Mapping[int, str]] = {
     "sh": {0: "placement"},
 }
 """Where, in a tensor that is made of tensors, that stands which is no tensor."""
+FACTS = ("dtype", "shape", "stride", "placement")
+"""What must be the same of two tensors."""
 _INFORMATION = frozenset(("holder", "mesh_dim_names", "mesh_coordinate"))
 _LONGEST = 200
 
@@ -177,8 +179,7 @@ def of_entries(offered: TensorEntry, target: TensorEntry) -> Iterator[Difference
 
 
 def _facts(entry: TensorEntry | Form) -> Mapping[str, Any]:
-    """What must be the same."""
-    return {"dtype": entry.dtype, "shape": entry.shape, "stride": entry.stride, "placement": _placed(entry)}
+    return dict(zip(FACTS, (entry.dtype, entry.shape, entry.stride, _placed(entry)), strict=True))
 
 
 def _placed(entry: TensorEntry | Form) -> str:

@@ -4,16 +4,15 @@ What torch's `load_state_dict(strict=False)` does, and what `copy_` does with dt
 shape, placement or context, or two values for one memory, is refused as ever. Must not know live memory.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from checkpointheal.contract.layout import Difference, Schema, TensorEntry
-from checkpointheal.manifest.compare import compare, of_entries
+from checkpointheal.manifest.compare import FACTS, compare, of_entries
+from checkpointheal.manifest.names import Pairing, pair
 from checkpointheal.manifest.reach import reach
 
 _BRIDGED = frozenset(("missing", "unexpected", "dtype", "stride", "container"))
-Named = tuple[str, int]
-"""A path, and which of those that bear it: the keys 1 and "1" have one."""
 
 
 @dataclass(frozen=True)
@@ -28,54 +27,49 @@ class Plan:
 
 def plan(offered: Schema, target: Schema) -> Plan:
     """Which leaves go where, by name, and which differences that bridges."""
-    paths = [schema.tensors.paths for schema in (offered, target)]
-    tensors = tuple(_pairs(*paths))
-    paired = (
-        each for theirs, ours in tensors for each in of_entries(offered.each_tensor[theirs], target.each_tensor[ours])
-    )
-    differences = tuple(dict.fromkeys((*compare(offered, target, memory=False), *paired)))
-    clashes = tuple(_clashes(offered, target, tensors))
+    trees = offered.tree, target.tree
+    tensors = pair("T", offered.tensors.paths, target.tensors.paths, trees)
+    values = pair("V", offered.value_paths, target.value_paths, trees)
+    differences = tuple(dict.fromkeys(_differences(offered, target, tensors)))
+    clashes = (*_clashes(offered, target, tensors.pairs), *tensors.unsettled, *values.unsettled)
     refused = tuple(each for each in differences if each.what not in {*_BRIDGED, "tie"}) + clashes
     return Plan(
-        tensors=tensors,
-        values=tuple(_pairs(offered.value_paths, target.value_paths)),
+        tensors=tensors.pairs,
+        values=values.pairs,
         bridged=tuple(each for each in differences if each not in refused),
         refused=refused,
     )
 
 
-def _pairs(offered: Sequence[str], target: Sequence[str]) -> Iterator[tuple[int, int]]:
-    theirs = _numbered(offered)
-    return ((theirs[name], index) for name, index in _numbered(target).items() if name in theirs)
-
-
-def _numbered(paths: Sequence[str]) -> Mapping[Named, int]:
-    seen: dict[str, int] = {}
-    numbered: dict[Named, int] = {}
-    for index, path in enumerate(paths):
-        seen[path] = seen.get(path, 0) + 1
-        numbered[path, seen[path]] = index
-    return numbered
+def _differences(offered: Schema, target: Schema, tensors: Pairing) -> Iterator[Difference]:
+    """Of tensors that share a path, those of the pairs alone: by the path nobody knows which is which."""
+    yield from (
+        each
+        for each in compare(offered, target, memory=False)
+        if each.path not in tensors.shared or each.what not in FACTS
+    )
+    for theirs, ours in tensors.pairs:
+        yield from of_entries(offered.each_tensor[theirs], target.each_tensor[ours])
 
 
 def _clashes(offered: Schema, target: Schema, pairs: Sequence[tuple[int, int]]) -> Iterator[Difference]:
     """Tensors of the target that share bytes, where what is offered for them does not share them in the same way."""
     by_region: dict[int, list[tuple[TensorEntry, TensorEntry]]] = {}
     for theirs, ours in pairs:
-        pair = offered.each_tensor[theirs], target.each_tensor[ours]
-        by_region.setdefault(pair[1].region, []).append(pair)
+        both = offered.each_tensor[theirs], target.each_tensor[ours]
+        by_region.setdefault(both[1].region, []).append(both)
     for group in by_region.values():
-        group.sort(key=lambda pair: pair[1].offset)
+        group.sort(key=lambda both: both[1].offset)
         reach = group[0]
-        for pair in group[1:]:
-            if _end(reach[1]) > pair[1].offset and not _same_tie(reach, pair):
+        for both in group[1:]:
+            if _end(reach[1]) > both[1].offset and not _same_tie(reach, both):
                 yield Difference(
-                    path=pair[1].path,
+                    path=both[1].path,
                     what="tie",
                     offered="alone",
                     target=f"with {reach[1].path}: one memory, two values",
                 )
-            reach = max(reach, pair, key=lambda each: _end(each[1]))
+            reach = max(reach, both, key=lambda each: _end(each[1]))
 
 
 def _same_tie(one: tuple[TensorEntry, TensorEntry], other: tuple[TensorEntry, TensorEntry]) -> bool:

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import JsonValue
 
-_MAPPINGS = frozenset(("d", "od", "ct"))
-_INNER: Mapping[str, int] = {"c": 1, "x": 2, "dt": 1}
+MAPPINGS = frozenset(("d", "od", "ct"))
+INNER: Mapping[str, int] = {"c": 1, "x": 2, "dt": 1}
 """Where in its content an object's tree of tensors stands."""
 
 
@@ -28,11 +28,11 @@ def runless(node: JsonValue) -> Any:
     if not isinstance(node, dict):
         return node
     ((tag, content),) = node.items()
-    if tag in _MAPPINGS:
+    if tag in MAPPINGS:
         return {tag: [each for pair in content for each in _spread(*pair)]}  # type: ignore[union-attr, misc]
     if tag in ("l", "t"):
         return {tag: [each for child in content for each in _children(child)]}  # type: ignore[union-attr]
-    at = _INNER.get(tag)
+    at = INNER.get(tag)
     return node if at is None else {tag: [*content[:at], runless(content[at]), *content[at + 1 :]]}  # type: ignore[index, misc]
 
 
