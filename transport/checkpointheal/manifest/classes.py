@@ -87,10 +87,15 @@ def part_by_part(thing: Any, change: Callable[[Any], Any]) -> Any:
 
 def find(name: str, known: Known, path: str) -> Codec:
     """The class of this name. Raises UnknownClass."""
-    codec = _BY_NAME.get(name) or known.get(name)
+    codec = holder_of(name, known)
     if codec is None:
         raise UnknownClass(path, name)
     return codec
+
+
+def holder_of(name: str, known: Known) -> Codec | None:
+    """The class that has this name, if one has."""
+    return _BY_NAME.get(name) or known.get(name)
 
 
 def name_of(cls: type) -> str:

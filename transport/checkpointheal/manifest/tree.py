@@ -127,12 +127,26 @@ def _plant_value(node: object, leaves: Leaves, path: str) -> JsonValue:
 
 
 def _plant_object(node: object, codec: Codec, leaves: Leaves, path: str, depth: int) -> JsonValue:
-    leaves.known[codec.name] = codec
+    _learn(codec, leaves, path)
     try:
         parts = codec.take_apart(node) if codec.take_apart else node
     except UNFIT as error:
         raise UnsupportedLeaf(path, f"{type(node).__name__} ({error})") from error
     return {"c": [codec.name, plant(parts, leaves, path, depth + 1)]}
+
+
+def _learn(codec: Codec, leaves: Leaves, path: str) -> None:
+    """Of two classes of one name, an object of the second would come back as one of the first."""
+    holder = classes.holder_of(codec.name, leaves.known)
+    if holder is not None and holder.kind is not codec.kind:
+        short = codec.kind.__name__
+        raise UnsupportedLeaf(
+            path,
+            short,
+            f"its name {codec.name!r} is another class's, too: give it one by "
+            f"checkpointheal.register_class({short}, name=…), the same on both sides",
+        )
+    leaves.known[codec.name] = codec
 
 
 def _plant_tensor(tensor: torch.Tensor, leaves: Leaves, path: str, depth: int) -> JsonValue:
@@ -166,7 +180,7 @@ def _plant_sharded(tensor: Any, leaves: Leaves, path: str, depth: int) -> JsonVa
 
 def _plant_wrapper(tensor: Any, codec: Codec, leaves: Leaves, path: str, depth: int) -> JsonValue:
     """What torch calls the context is constant: it belongs to the tree, so that it is the same wherever one fits."""
-    leaves.known[codec.name] = codec
+    _learn(codec, leaves, path)
     try:
         names, context = tensor.__tensor_flatten__()
     except UNFIT as error:
@@ -193,7 +207,7 @@ def _key(key: object, leaves: Leaves, path: str) -> JsonValue:
         return _text(key, path)
     values.text(str(key), _whose(key, path))  # so that paths, too, can be written
     if isinstance(key, Enum) and (codec := classes.codec_of(key)) is not None and codec.take_apart:
-        leaves.known[codec.name] = codec
+        _learn(codec, leaves, _whose(key, path))
         return {"en": [codec.name, values.encode(codec.take_apart(key), path)]}
     return values.encode(key, _whose(key, path))
 
