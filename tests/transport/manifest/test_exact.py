@@ -196,9 +196,22 @@ UNSUPPORTED = {
     "a subclass of int": (type("Odd", (int,), {})(3), r"a\.1\.k is a Odd"),
     "a sparse tensor": (torch.eye(3).to_sparse(), r"a\.1\.k is a Tensor of torch.sparse_coo"),
     "a meta tensor": (torch.empty(3, device="meta"), r"a\.1\.k is a Tensor of torch.strided torch.float32 on meta"),
-    "an array of objects": (np.array([object()]), r"a\.1\.k is a ndarray \(array of object\)"),
-    "a number of 5000 digits": (10**5000, r"a\.1\.k is a int"),
-    "one in a long list": ([10**5000] * 40, r"a\.1\.k is a list \(Exceeds the limit"),
+    "an array of objects": (np.array([object()]), r"a\.1\.k is a ndarray \(array of object\).*: give its tolist\(\)$"),
+    "an array of texts of any length": (
+        np.array(["a"], np.dtypes.StringDType()),
+        r"a\.1\.k is a ndarray \(array of StringDType.*: give its tolist\(\)$",
+    ),
+    "an array of records": (
+        np.zeros(2, [("x", "f4")]),
+        r"a\.1\.k is a ndarray \(array of .*'x'.*: give its fields one by one",
+    ),
+    "an array of a dtype whose name says something else": (
+        np.zeros(2, np.dtype([])),
+        r"a\.1\.k is a ndarray \(of \[\], .*'\|V0', .*: give a tensor of it",
+    ),
+    "a scalar of such a dtype": (np.zeros(2, np.dtype([]))[0], r"a\.1\.k is a void \(of \[\], .*: give a tensor of it"),
+    "a number of 5000 digits": (10**5000, r"a\.1\.k is a int \(Exceeds .*: give hex\(\) of so long a number"),
+    "one in a long list": ([10**5000] * 40, r"a\.1\.k is a list \(Exceeds the limit.*: give hex\(\)"),
     "one in a long tuple": ((*range(40), -(10**5000)), r"a\.1\.k is a tuple \(Exceeds the limit"),
     "half a surrogate pair": ("a\udcff", r"a\.1\.k is a text that holds half a surrogate pair.*: .*os\.fsencode"),
 }

@@ -32,7 +32,17 @@ def encode(value: object, path: str) -> JsonValue:
     try:
         return encoder(value)
     except (TypeError, ValueError) as error:
-        raise UnsupportedLeaf(path, f"{type(value).__name__} ({error})") from error
+        raise UnsupportedLeaf(path, f"{type(value).__name__} ({error})", _helps(value)) from error
+
+
+def _helps(value: Any) -> str:
+    """What makes it one that can cross; of numbers, those that are too long are refused."""
+    kind = getattr(value, "dtype", None)
+    if kind is None:
+        return "give hex() of so long a number, which is text"
+    if kind.names:
+        return "give its fields one by one, {name: it[name] for name in it.dtype.names}"
+    return "give its tolist()" if kind.hasobject else "give a tensor of it"
 
 
 def text(word: str, path: str) -> str:
@@ -94,6 +104,8 @@ _RUNS = (list, tuple)
 def _array(value: np.ndarray) -> JsonValue:
     if value.dtype.hasobject or value.dtype.names:
         raise TypeError(f"array of {value.dtype}")
+    if np.dtype(value.dtype.str) != value.dtype:
+        raise TypeError(f"of {value.dtype}, which numpy writes {value.dtype.str!r}, as it does another one")
     return {
         "np": [value.dtype.str, list(value.shape), base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()]
     }
