@@ -1,6 +1,6 @@
 """Classes of a user's own: what may stand in a state dict beside tensors and plain values."""
 
-from collections import OrderedDict, UserDict
+from collections import OrderedDict, UserDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -49,6 +49,24 @@ class Ordered(OrderedDict):
 
 class Row(list):
     """A sequence of a class of its own."""
+
+
+class Recent(deque):
+    """A queue of a class of its own."""
+
+
+class LastTwo(deque):
+    """A queue whose class says how long it may be."""
+
+    def __init__(self, items: Any = ()) -> None:
+        super().__init__(items, 2)
+
+
+class Endless(deque):
+    """A queue that does not take how long it may be."""
+
+    def __init__(self, items: Any = ()) -> None:
+        super().__init__(items)
 
 
 class Held(UserDict):

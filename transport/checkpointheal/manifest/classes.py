@@ -140,7 +140,10 @@ def _infer(cls: type, name: str) -> Codec | None:
     if issubclass(cls, Mapping):
         return _container(cls, name, dict)
     sequence = issubclass(cls, Sequence) and not issubclass(cls, TEXTS)
-    return _container(cls, name, list) if sequence else None
+    made = _container(cls, name, list) if sequence else None
+    if made and issubclass(cls, deque):
+        return Codec(name, cls, _apart_queue, lambda parts: _queue(cls, parts))
+    return made
 
 
 def _container(cls: type, name: str, kind: type) -> Codec | None:
@@ -150,6 +153,19 @@ def _container(cls: type, name: str, kind: type) -> Codec | None:
     except UNFIT:
         return None
     return Codec(name, cls, kind, cls)
+
+
+def _apart_queue(queue: deque[Any]) -> list[Any] | deque[Any]:
+    """Where it is bounded, Python's own, which an older build puts together, too, but for the bound."""
+    if queue.maxlen is None:
+        return list(queue)
+    _queue(type(queue), deque(maxlen=queue.maxlen))  # one that takes no bound could not be read again
+    return deque(queue, queue.maxlen)
+
+
+def _queue(cls: type, parts: Sequence[Any]) -> Any:
+    made, bound = cls(parts), getattr(parts, "maxlen", None)
+    return made if bound is None or made.maxlen == bound else cls(parts, maxlen=bound)
 
 
 def _member(member: Any) -> Any:
