@@ -86,7 +86,11 @@ def look(paths: Sequence[str], tensors: Sequence[torch.Tensor]) -> Seen:
 def _require_memory(paths: Sequence[str], tensors: Sequence[torch.Tensor], seen: Seen) -> None:
     there = np.array([storage.nbytes() for storage in seen.storages], dtype=np.int64)
     for at in map(int, np.flatnonzero(seen.starts() + seen.reaches() > there)):
-        raise UnsupportedLeaf(paths[at], f"{wholes.told(tensors[at])} (its memory was given back)")
+        raise UnsupportedLeaf(
+            paths[at],
+            f"{wholes.told(tensors[at])} (its memory was given back)",
+            "give its storage back with resize_(), or leave it out",
+        )
 
 
 def _laid_out(tensor: Any) -> Any:

@@ -25,6 +25,11 @@ RUN = 8
 _SEQUENCES: Mapping[type, str] = {list: "l", tuple: "t"}
 _MAPPINGS: Mapping[type, str] = {dict: "d", OrderedDict: "od", Counter: "ct"}
 
+_KEYS = (
+    "keys are texts, numbers, bytes, None, torch's and numpy's words and numbers, tuples of those, and members of enums: "
+    "give such a one, or give a list of pairs"
+)
+
 
 @dataclass
 class Leaves:
@@ -151,7 +156,8 @@ def _learn(codec: Codec, leaves: Leaves, path: str) -> None:
 
 def _plant_tensor(tensor: torch.Tensor, leaves: Leaves, path: str, depth: int) -> JsonValue:
     if leaves.constant:
-        raise UnsupportedLeaf(path, "tensor among the constants of another tensor")
+        remedy = "have __tensor_flatten__ name it among the tensors inside"
+        raise UnsupportedLeaf(path, "tensor among the constants of another tensor", remedy)
     if wholes.is_leaf(tensor):
         leaves.paths.append(path)
         leaves.tensors.append(tensor)
@@ -194,7 +200,8 @@ def _outer(tensor: torch.Tensor, path: str) -> JsonValue:
     try:
         return wholes.outer_of(tensor).model_dump(mode="json")
     except ValidationError as error:
-        raise UnsupportedLeaf(path, f"{type(tensor).__name__} whose size is no number") from error
+        remedy = wholes.helps(tensor) or UnsupportedLeaf.REMEDY
+        raise UnsupportedLeaf(path, f"{type(tensor).__name__} whose size is no number", remedy) from error
 
 
 def join(path: str, key: object) -> str:
@@ -209,7 +216,7 @@ def _key(key: object, leaves: Leaves, path: str) -> JsonValue:
     if isinstance(key, Enum) and (codec := classes.codec_of(key)) is not None and codec.take_apart:
         _learn(codec, leaves, _whose(key, path))
         return {"en": [codec.name, values.encode(codec.take_apart(key), path)]}
-    return values.encode(key, _whose(key, path))
+    return values.encode(key, _whose(key, path), _KEYS)
 
 
 def _text(key: str, path: str) -> str:

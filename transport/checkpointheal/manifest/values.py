@@ -18,17 +18,20 @@ from pydantic import JsonValue
 from checkpointheal.errors import BadFrame, UnsupportedLeaf
 
 
-def encode(value: object, path: str) -> JsonValue:
-    """A plain value, tagged where JSON has no word for it. Raises UnsupportedLeaf that names path and type."""
+def encode(value: object, path: str, remedy: str = UnsupportedLeaf.REMEDY) -> JsonValue:
+    """A plain value, tagged where JSON has no word for it.
+
+    Raises UnsupportedLeaf that names path and type; `remedy` helps where it is no plain value.
+    """
     if value is None or (isinstance(value, bool) and type(value) is bool):
         return value
     if isinstance(value, str) and type(value) is str:
         return text(value, path)
     if isinstance(value, tuple) and type(value) is tuple and not _are_ints(value):  # a mapping's key, such as (1, "x")
-        return {"tu": [encode(each, path) for each in value]}
+        return {"tu": [encode(each, path, remedy) for each in value]}
     encoder = _scalar if isinstance(value, np.generic) else _ENCODERS.get(type(value))
     if encoder is None:
-        raise UnsupportedLeaf(path, type(value).__name__)
+        raise UnsupportedLeaf(path, type(value).__name__, remedy)
     try:
         return encoder(value)
     except (TypeError, ValueError) as error:

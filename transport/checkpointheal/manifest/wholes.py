@@ -100,7 +100,11 @@ def helps(tensor: torch.Tensor) -> str | None:
     if tensor.is_meta:
         return "it has no memory yet: call to_empty() on its module, or leave it out"
     if tensor.is_quantized:
-        return "give its dequantize(), or its parts"
+        return "give its dequantize(), or its int_repr() and scales"
+    if tensor.is_nested:
+        return "give its unbind()"
+    if tensor._is_zerotensor():  # noqa: SLF001 - torch has no other word for it
+        return "give its clone()"
     return None if tensor.layout == torch.strided else "give its to_dense(), or its indices and values"
 
 
