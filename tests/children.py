@@ -3,6 +3,7 @@
 import atexit
 import gc
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -38,6 +39,17 @@ def _as_a_program(act: Callable[[], None]) -> int:
     except BaseException:
         traceback.print_exc()
     return status
+
+
+def fork_for(seconds: float, act: Callable[[], None]) -> int:
+    """The same, and it is ended should it last longer: where it would wait for ever if the test fails."""
+
+    def bounded() -> None:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest may have its own
+        signal.alarm(int(seconds))
+        act()
+
+    return fork(bounded)
 
 
 def wait(child: int) -> int:

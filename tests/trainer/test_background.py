@@ -15,6 +15,7 @@ from checkpointheal.trainer import generation
 from checkpointheal.trainer.background import Background
 from checkpointheal.trainer.parts import declare
 from checkpointheal.trainer.resting import Resting
+from children import fork_for, wait
 
 
 class Copying:
@@ -130,6 +131,33 @@ def test_a_weight_written_before_the_update_is_noticed_and_later_commits_copy_at
     assert agent.wait_until_heard(lambda word: word.say == "unkept").reason == "WrittenWhileCopied"
     heal.commit(2)
     assert steps_kept(agent) == [2]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize(
+    "act",
+    [lambda training, heal: training.optimizer.step(), lambda _, heal: heal.may_step(), lambda _, heal: heal.done()],
+    ids=["an update", "may_step", "done"],
+)
+def test_a_fork_beside_a_copy_waits_for_nothing_that_only_its_trainer_does(begin, agent, copying, act):
+    training = Training()
+    heal = begin(training)
+    heal.commit(1)
+    assert copying.began.wait(SECONDS)
+    assert wait(fork_for(SECONDS, lambda: act(training, heal))) == 0
+    copying.may_go_on.set()
+    heal._keeping.settle()
+    assert steps_kept(agent) == [1]
+    assert agent.heard_of("done") == []
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_never_waits_for_what_was_begun_before_it():
+    may_end, background = threading.Event(), Background()
+    background.start(lambda: may_end.wait(SECONDS))
+    assert wait(fork_for(SECONDS, background.wait)) == 0
+    may_end.set()
+    background.wait()
 
 
 def test_a_process_that_ends_with_its_epoch_has_kept_its_last_step(begin, agent, copying):

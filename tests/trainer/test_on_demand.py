@@ -15,6 +15,7 @@ from checkpointheal.contract.trainer import EpochOver, Restored, Wait
 from checkpointheal.manifest import describe, write_out
 from checkpointheal.trainer import on_demand
 from checkpointheal.trainer.private_way import PrivateWay
+from children import fork_for, wait
 
 pytestmark = pytest.mark.usefixtures("world_of_one")
 
@@ -267,10 +268,45 @@ def test_weights_that_are_swapped_for_an_average_now_and_then_are_not_told(job, 
 def test_a_process_on_its_way_out_gives_its_last_commit(job, agent, monkeypatch):
     at_the_end = []
     monkeypatch.setattr(atexit, "register", lambda function, *_: at_the_end.append(function))
-    _, heal = committed(job)
+    committed(job)
+    assert at_the_end
     for function in at_the_end:
-        if function == heal._keeping.publish:
+        function()
+    assert steps_kept(agent) == [1]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_that_leaves_gives_nothing_and_leaves_the_last_commit_to_its_trainer(job, agent, monkeypatch):
+    """Such as a data loader's worker that ends by sys.exit: it has no lock, and its memory is a copy."""
+    at_the_end = []
+    monkeypatch.setattr(atexit, "register", lambda function, *_: at_the_end.append(function))
+    training, heal = committed(job)
+
+    def leave():
+        for function in at_the_end:
             function()
+
+    assert wait(fork_for(SECONDS, leave)) == 0
+    assert steps_kept(agent) == []
+    with torch.no_grad():
+        training.data.position += 1
+    heal._keeping.publish()
+    assert steps_kept(agent) == [1]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_an_update_in_a_fork_asks_nobody_and_is_not_refused_by_the_epoch_s_end(job, agent):
+    training, heal = committed(job)
+    training.model(torch.rand(4, 8)).sum().backward()
+    lost(heal, agent)
+    heal._membership.epoch.faults.note(RuntimeError("[gloo] Connection closed by peer"))
+
+    def update():
+        training.optimizer.step()
+        heal.may_step()
+
+    assert wait(fork_for(SECONDS, update)) == 0
+    heal._keeping.publish()
     assert steps_kept(agent) == [1]
 
 

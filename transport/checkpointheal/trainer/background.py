@@ -3,11 +3,14 @@
 In the next `step()` of an optimizer, and not in `commit`. Must not know what it is.
 """
 
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 from torch.optim import Optimizer
+
+from checkpointheal.trainer.updates import before_updates
 
 
 class Background:
@@ -16,13 +19,13 @@ class Background:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, "checkpointheal-commit")
         self._under_way: Future[None] | None = None
+        self._pid = os.getpid()
         # Kept for good: of the pool's few streams each new one may be one that the program or its collectives use.
         self._streams: dict[torch.device, torch.cuda.Stream] = {}
 
     def hold_up(self, optimizers: Iterable[Optimizer]) -> None:
         """From now on their steps wait for it."""
-        for optimizer in optimizers:
-            optimizer.register_step_pre_hook(lambda *_: self.wait())
+        before_updates(optimizers, self.wait)
 
     def start(self, work: Callable[[], None], devices: Iterable[torch.device] = ()) -> None:
         """Run it beside the loop; on a device, behind what the loop has queued there so far.
@@ -32,9 +35,9 @@ class Background:
         self._under_way = self._pool.submit(_beside, work, self._behind(devices))
 
     def wait(self) -> None:
-        """Until what is under way is done, or was given up."""
+        """Until what is under way is done, or was given up. A fork has not the thread that would ever be done."""
         under_way, self._under_way = self._under_way, None
-        if under_way is not None:
+        if under_way is not None and os.getpid() == self._pid:
             under_way.result()
 
     def _behind(self, devices: Iterable[torch.device]) -> list[torch.cuda.Stream]:

@@ -31,11 +31,11 @@ from checkpointheal.trainer.membership import Membership
 from checkpointheal.trainer.odd_commits import OddCommits
 from checkpointheal.trainer.parts import Parts
 from checkpointheal.trainer.place import Place, as_step
-from checkpointheal.trainer.resting import require_watched
 from checkpointheal.trainer.restoring import Restoring
 from checkpointheal.trainer.settings import TrainerSettings
 from checkpointheal.trainer.signals import Number, Told
 from checkpointheal.trainer.stable_group import can_be_smaller
+from checkpointheal.trainer.updates import in_this_process, require_watched
 
 log = logging.getLogger("checkpointheal")
 
@@ -74,7 +74,7 @@ class Heal:
             refused.pop_all()
         self._ending = Ending(lambda: end_collectives(baseline, settings.store_ports))
         if settings.on_demand:
-            atexit.register(self._keeping.publish)
+            atexit.register(in_this_process(self._keeping.publish))
         self._line.start()
 
     def restore(self, budget: float | None = None) -> int | None:
@@ -166,10 +166,11 @@ class Heal:
 
         It runs before every `step()` of an optimizer that `attach` was given; call it before any other update.
         """
+        if self._line is None or self._odd.are_of_a_fork():
+            return
         if self._membership is not None:
             self._membership.may_step()
-        if self._line is not None:
-            self._keeping.update_begins()
+        self._keeping.update_begins()
 
     def agree(self, group: dist.ProcessGroup | None = None) -> None:
         """All ranks of the group restored the same thing, or RestoreDisagrees on every one of them. A collective."""
@@ -215,7 +216,7 @@ class Heal:
 
     def done(self) -> None:
         """Training is over: this member is not healed any more."""
-        if self._line is not None:
+        if self._line is not None and not self._odd.are_of_a_fork():
             self._ending.rest()
             self._line.say(Done(), again="done")
             self._keeping.close()

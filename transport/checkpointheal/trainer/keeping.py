@@ -27,6 +27,7 @@ from checkpointheal.trainer.room import Room
 from checkpointheal.trainer.settings import TrainerSettings
 from checkpointheal.trainer.signals import Told
 from checkpointheal.trainer.unkept import Telling
+from checkpointheal.trainer.updates import before_updates
 
 WRITTEN, MOVED = "WrittenWhileCopied", "MovedWhileHeld"
 ODD = "NotOneNumber"
@@ -105,8 +106,7 @@ class Keeping:
     def follow_updates(self) -> None:
         """From now on an update ends what could be kept on demand. To be called once whoever may refuse it is there."""
         if self._on_demand is not None:
-            for optimizer in self._parts.optimizers.values():
-                optimizer.register_step_pre_hook(lambda *_: self.update_begins())
+            before_updates(self._parts.optimizers.values(), self.update_begins)
 
     def update_begins(self) -> None:
         """What is copied in the background is, before this returns; and the last commit cannot be kept any more."""

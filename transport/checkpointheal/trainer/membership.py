@@ -22,6 +22,7 @@ from checkpointheal.trainer.groups import Groups
 from checkpointheal.trainer.line import Line
 from checkpointheal.trainer.mending import mend, require_survivable
 from checkpointheal.trainer.parts import Parts
+from checkpointheal.trainer.updates import before_updates
 
 log = logging.getLogger("checkpointheal")
 
@@ -35,8 +36,7 @@ class Membership:
         self.has_updated = False
         """Whether an update was made in this process, kept or not."""
         self._is_recorded = False
-        for optimizer in self._parts.optimizers.values():
-            optimizer.register_step_pre_hook(lambda *_: self.may_step())
+        before_updates(parts.optimizers.values(), self.may_step)
 
     @property
     def epoch(self) -> Epoch | None:

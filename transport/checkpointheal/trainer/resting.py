@@ -15,6 +15,7 @@ from checkpointheal.errors import Misuse
 from checkpointheal.manifest import Described
 from checkpointheal.manifest.wholes import local_of
 from checkpointheal.trainer.parts import Parts, groups_of
+from checkpointheal.trainer.updates import require_watched
 
 
 def require_optimizer(parts: Parts, asked: str) -> None:
@@ -24,22 +25,6 @@ def require_optimizer(parts: Parts, asked: str) -> None:
             f"attach({asked}=True) was given no torch.optim.Optimizer, whose step() tells when weights begin to change"
         )
     require_watched(parts, f"attach({asked}=True)")
-
-
-def require_watched(parts: Parts, asked: str) -> None:
-    """Raises Misuse for an optimizer whose step() tells nobody that it begins: one around another, past torch's own."""
-    for name, optimizer in parts.optimizers.items():
-        try:
-            optimizer.register_step_pre_hook(_nothing).remove()
-        except AttributeError as error:
-            raise Misuse(
-                f"{name} is a {type(optimizer).__name__} that torch's Optimizer.__init__ has not set up: it does not "
-                f"tell {asked} that an update begins: give the optimizer inside it"
-            ) from error
-
-
-def _nothing(*_: object) -> None:
-    return
 
 
 class Resting:
