@@ -26,8 +26,8 @@ _SEQUENCES: Mapping[type, str] = {list: "l", tuple: "t"}
 _MAPPINGS: Mapping[type, str] = {dict: "d", OrderedDict: "od", Counter: "ct"}
 
 _KEYS = (
-    "keys are texts, numbers, bytes, None, torch's and numpy's words and numbers, tuples of those, and members of enums: "
-    "give such a one, or give a list of pairs"
+    "keys are texts, numbers, bytes, None, torch's and numpy's words and numbers, tuples of those, and members of "
+    "enums: give such a one, or give a list of pairs"
 )
 
 
