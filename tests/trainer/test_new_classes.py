@@ -8,7 +8,7 @@ import torch
 
 import builders_classes as classes
 from builders_trainer import Training
-from checkpointheal.errors import BadFrame, SlotDamaged, UnknownClass, UnsupportedLeaf
+from checkpointheal.errors import ClassDiffers, SlotDamaged, UnknownClass, UnsupportedLeaf
 
 
 class Entry(NamedTuple):
@@ -161,7 +161,8 @@ def test_a_private_part_that_cannot_be_made_of_its_parts_costs_that_part_alone(a
     assert (new.data.position, fresh.entries) == (1, [])
     assert said(
         caplog,
-        "private part log of step 1 cannot be put back (log.entries.0 cannot be made of its parts",
+        "private part log of step 1 cannot be put back (log.entries.0 is a ",
+        "which cannot be made here of what was offered",
         "not identical",
     )
 
@@ -181,7 +182,7 @@ def test_a_private_part_that_cannot_be_read_at_all_is_not_called_missing(attach,
 
 FAILURES = {
     "a class that nobody knows": (lambda: (Entry(1, 0.5), Log()), UnknownClass, "UnknownClass"),
-    "a codec that does not know its own": (lambda: (Once(), Log()), BadFrame, "BadFrame"),
+    "a codec that does not know its own": (lambda: (Once(), Log()), ClassDiffers, "ClassDiffers"),
     "a part of the user's that raises": (lambda: (1, Refusing()), AssertionError, "AssertionError"),
 }
 
