@@ -4,12 +4,13 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks, post_localSGD_hook, powerSGD_hook
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from builders_level2 import with_fsdp2
-from checkpointheal.errors import TorchTooOld
+from checkpointheal.errors import HookCounts, TorchTooOld
 from checkpointheal.manifest.wholes import local_of
 from checkpointheal.trainer import groups as group_room
 from checkpointheal.trainer import mending
@@ -93,6 +94,39 @@ def test_a_ddp_that_failed_in_its_first_micro_batch_asks_for_the_same_collective
     mend([left.module])
     assert collectives_of_a_step(left) == collectives_of_a_step(new)
     assert "broadcast" in asked, "the statistics of the first rank"
+
+
+def a_ddp(group):
+    return DistributedDataParallel(a_model(), process_group=group, find_unused_parameters=True)
+
+
+COUNTING = {
+    "PowerSGD": (lambda: powerSGD_hook.PowerSGDState(None), powerSGD_hook.powerSGD_hook),
+    "PowerSGD in a wrapper": (
+        lambda: powerSGD_hook.PowerSGDState(None),
+        default_hooks.fp16_compress_wrapper(powerSGD_hook.powerSGD_hook),
+    ),
+    "local SGD": (
+        lambda: post_localSGD_hook.PostLocalSGDState(None, None, 10),
+        post_localSGD_hook.post_localSGD_hook,
+    ),
+}
+
+
+@pytest.mark.parametrize(("state", "hook"), COUNTING.values(), ids=COUNTING)
+def test_a_ddp_whose_hook_counts_its_steps_is_refused_by_name(world_of_one, state, hook):
+    """A member that comes back counts from 0: it would ask for other collectives than its peers."""
+    wrapped = a_ddp(world_of_one)
+    wrapped.register_comm_hook(state(), hook)
+    with pytest.raises(HookCounts, match=r"DDP around Sequential has the hook .*SGD.*: .*use .*without a state"):
+        require_survivable([wrapped.module])
+
+
+def test_a_ddp_whose_hook_keeps_nothing_may_stay(world_of_one):
+    for state, hook in ((None, default_hooks.fp16_compress_hook), (world_of_one, default_hooks.allreduce_hook)):
+        wrapped = a_ddp(world_of_one)
+        wrapped.register_comm_hook(state, hook)
+        require_survivable([wrapped.module])
 
 
 @with_fsdp2

@@ -16,6 +16,7 @@
     │   ├── WatchdogKills          NCCL is told to end the process, or to abort by itself, and survivors are to go on
     │   ├── GroupElsewhere         a process group that was made without us, where ours must be the default one
     │   ├── BucketsRebuilt         a DDP that gives its gradients other buckets after its first step
+    │   ├── HookCounts             a DDP whose hook counts its own steps; a member that comes back counts from 0
     │   └── TorchTooOld            this torch lacks what a survivor needs
     ├── PeerBroke              the other side broke the protocol: abort the attempt
     │   ├── BadFrame               bytes that are no frame of ours, or break a limit
@@ -159,6 +160,10 @@ class GroupElsewhere(Misuse):
 
 class BucketsRebuilt(Misuse):
     """A DDP that gives its gradients other buckets after its first step; a member that comes back has the first."""
+
+
+class HookCounts(Misuse):
+    """A DDP whose hook does what it does by a count of its own; a member that comes back counts from 0."""
 
 
 class TorchTooOld(Misuse):

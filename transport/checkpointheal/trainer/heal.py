@@ -131,8 +131,8 @@ class Heal:
 
         In place of `restore()` and `agree()`. The state is that of `epoch.step` when an epoch begins. `begin` is called
         where nobody's memory has a state: load your checkpoint and return its step; without it, that is a fresh start.
-        After the last one this member is done. Raises BucketsRebuilt or TorchTooOld for a wrapper that cannot stay;
-        SchemaDiffers, AppliedStateDiffers or RestoreDisagrees as `restore()` and `agree()` do.
+        After the last one this member is done. Raises BucketsRebuilt, HookCounts or TorchTooOld for a wrapper that
+        cannot stay; SchemaDiffers, AppliedStateDiffers or RestoreDisagrees as `restore()` and `agree()` do.
         """
         self._asked = True
         if self._line is None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from checkpointheal.errors import BucketsRebuilt, TorchTooOld
+from checkpointheal.errors import BucketsRebuilt, HookCounts, TorchTooOld
 from checkpointheal.trainer.stable_group import StableGroup
 
 try:
@@ -20,7 +20,7 @@ except ImportError:  # torch before 2.6
 
 
 def require_survivable(modules: Iterable[nn.Module]) -> None:
-    """Raise BucketsRebuilt or TorchTooOld, by name, for a wrapper that cannot go on when a member comes back."""
+    """Raise BucketsRebuilt, HookCounts or TorchTooOld, by name, for one that cannot go on when a member comes back."""
     gc.collect()  # one that its owner has let go of is nobody's wrapper any more
     for ddp in _ddps():
         if not ddp.find_unused_parameters or ddp.static_graph:
@@ -28,6 +28,12 @@ def require_survivable(modules: Iterable[nn.Module]) -> None:
                 f"the DDP around {type(ddp.module).__name__} gives its gradients other buckets after its first step, "
                 "and a member that comes back would still have the first ones: pass find_unused_parameters=True and "
                 "leave static_graph out"
+            )
+        if (hook := next(_counting_hooks(ddp), None)) is not None:
+            raise HookCounts(
+                f"the DDP around {type(ddp.module).__name__} has the hook {hook}, which counts its steps: a member "
+                "that comes back counts from 0 and asks for other collectives than its peers, over which gloo ends the "
+                "process: use one without a state, as fp16_compress_hook, or restore() in place of epochs()"
             )
     if any(_fsdp_parts(modules)) and not hasattr(FSDPModule, "reset_iter_state"):
         raise TorchTooOld(
@@ -44,6 +50,13 @@ def mend(modules: Iterable[nn.Module]) -> None:
         ddp.require_forward_param_sync = True
     for module in _fsdp_roots(modules):
         module.reset_iter_state()
+
+
+def _counting_hooks(ddp: DistributedDataParallel) -> Iterator[str]:
+    """By name those that go by a count in their state, as PowerSGD and local SGD: torch tells a hook's name alone."""
+    for hook, state in getattr(ddp, "_comm_hooks", ()):
+        if isinstance(getattr(state, "iter", None), int):
+            yield f"{getattr(hook, '__name__', type(hook).__name__)} with a {type(state).__name__}"
 
 
 def _ddps() -> Iterator[DistributedDataParallel]:
