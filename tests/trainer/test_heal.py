@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import dataclasses
 import itertools
+import math
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,6 +17,7 @@ import builders_classes as classes
 import checkpointheal
 from builders_trainer import FAR, OPTIMIZERS, SCHEDULES, SECONDS, FakeAgent, Sampler, Training
 from checkpointheal.arena import Arena
+from checkpointheal.contract.base import LONGEST
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, PRIVATE_AT_MOST, EpochOver, Refused, Restored, Waiting
 from checkpointheal.ends import mixed
 from checkpointheal.errors import (
@@ -333,6 +335,22 @@ def test_a_restore_that_nobody_answers_is_withdrawn(attach, agent):
     agent.say(Restored(request=asked.request, epoch=9, step=None, rung="fresh", slot=None))
     assert heal.commit(1)
     assert {seal.epoch for seal in agent.arena.seals().values()} == {0}
+
+
+@pytest.mark.parametrize("budget", [-1, math.nan, -math.inf, "soon", [240]], ids=repr)
+def test_what_is_no_budget_is_refused_before_the_agent_is_asked(attach, agent, monkeypatch, budget):
+    with pytest.raises(Misuse, match=r"restore\(\) was given budget=.*: a budget is a number of seconds"):
+        attach(Training()).restore(budget=budget)
+    assert agent.heard_of("wait") == []
+    monkeypatch.delenv("CHECKPOINTHEAL_ARENA")
+    with pytest.raises(Misuse, match="a budget is a number of seconds"):
+        checkpointheal.attach(**Training().parts()).restore(budget=budget)
+
+
+@pytest.mark.parametrize("budget", [math.inf, 1e12], ids=repr)
+def test_a_budget_without_an_end_is_the_longest_that_there_is(attach, agent, budget):
+    assert attach(Training()).restore(budget=budget) is None
+    assert agent.heard_of("wait")[0].budget == LONGEST
 
 
 def test_a_restore_that_waits_for_a_policy_says_why_once_and_takes_the_answer_that_comes_at_last(attach, agent, caplog):

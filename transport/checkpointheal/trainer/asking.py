@@ -5,7 +5,9 @@ Must not know what becomes of the answer.
 
 import logging
 
+from checkpointheal.contract.base import LONGEST
 from checkpointheal.contract.trainer import AgentSays, Restored, Wait, Waiting, Withdraw
+from checkpointheal.errors import Misuse
 from checkpointheal.trainer.line import Line
 
 log = logging.getLogger("checkpointheal")
@@ -29,6 +31,20 @@ def ask(line: Line, wait: Wait, *, ever: bool = False) -> Restored | None:
             "checkpointheal: nothing was restored within %g s: load your checkpoint, or start fresh", wait.budget
         )
     return answer
+
+
+def as_budget(given: object) -> float:
+    """The seconds that the user gave; without an end, the most that can be said. Raises Misuse for what is none."""
+    try:
+        seconds = float(given)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if not seconds >= 0:
+        raise Misuse(
+            f"restore() was given budget={given!r}: a budget is a number of seconds from 0 on; math.inf waits for as "
+            "long as it takes"
+        )
+    return min(seconds, LONGEST)
 
 
 def _next_word(line: Line, wait: Wait, *, ever: bool) -> Restored | Waiting | None:

@@ -20,6 +20,7 @@ from checkpointheal.errors import Misuse, NoArena, NotRestored
 from checkpointheal.manifest import describe
 from checkpointheal.trainer import build, rejoining
 from checkpointheal.trainer.agreement import Standing, agree, schema_digest
+from checkpointheal.trainer.asking import as_budget
 from checkpointheal.trainer.collectives import Baseline, end_collectives
 from checkpointheal.trainer.ending import Ending
 from checkpointheal.trainer.entering import Entering
@@ -83,13 +84,13 @@ class Heal:
         Returns the step whose state the objects now hold, or None: then load your own checkpoint, or start fresh.
         `budget` is in seconds (default: CHECKPOINTHEAL_RESTORE_BUDGET, else 240); while the job's policy says
         `fallback: Hold` it does not count. Raises SchemaDiffers or AppliedStateDiffers where the objects cannot hold
-        what their peers hold.
+        what their peers hold, Misuse where `budget` is no number of seconds.
         """
+        seconds = self._settings.restore_budget if budget is None else as_budget(budget)
         self._asked = True
         if self._line is None:
             return None
         begun = time.monotonic()
-        seconds = self._settings.restore_budget if budget is None else budget
         answer = self._restoring.ask(seconds, goes_on=self._membership is not None and can_be_smaller())
         if answer is None:
             return None
