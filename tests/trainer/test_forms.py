@@ -64,6 +64,20 @@ def test_a_book_that_grows_is_restored_by_one_that_is_empty_and_by_one_that_has_
         assert (fresh.held["losses"], list(fresh.held["last"]), fresh.held["best"].tolist()) == ([1.0], [1], [0.5])
 
 
+def test_a_part_of_very_many_single_values_is_named_once_for_each_commit_looks_at_all_of_them(attach, agent, caplog):
+    few, many = Book(losses=[0.5] * 99), Book(losses=[0.5] * 9_000)
+    heal = attach(Few(**{"few.of": few, "many.of": many, "model": nn.Linear(2, 2)}))
+    heal.restore()
+    heal.commit(1)
+    assert not warnings_of(caplog)
+    for step in (2, 3):
+        many.held["losses"] += [0.5] * 2_000
+        heal.commit(step)
+    (told,) = warnings_of(caplog)
+    assert "many.of holds 11000 single values" in told
+    assert "in one tensor" in told
+
+
 CHANGES = {
     "pruned": (lambda: nn.Linear(2, 2), lambda each: prune.random_unstructured(each, "weight", 0.5), r"model\.weight"),
     "filled": (Means, lambda each: setattr(each, "mean", torch.ones(2)), r"model\.mean"),

@@ -4,7 +4,8 @@ A state is described by the one before it, where it has the same form; what foll
 once. Must not know when a state is kept, nor how it is copied.
 """
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from checkpointheal import digest
@@ -16,15 +17,18 @@ from checkpointheal.ends import mixed
 from checkpointheal.manifest import Described, describe
 from checkpointheal.trainer.forms import Forms
 from checkpointheal.trainer.generation import Generation, or_abandon
+from checkpointheal.trainer.parts import owner_of
 from checkpointheal.trainer.room import Room
 from checkpointheal.trainer.settings import TrainerSettings
 from checkpointheal.trainer.signals import Told
 from checkpointheal.trainer.unkept import SKIPPED, Telling
 
-CHANGED = "FormChanged"
+CHANGED, MANY = "FormChanged", "ManyValues"
 NOBODY = (
     "which no part held at restore(), so what is newly made cannot know it: from now on no lost member can be healed"
 )
+SINGLE_VALUES = 10_000
+"""A commit that looks at more of them stands still for more than a tenth of a second."""
 
 
 class Commit(NamedTuple):
@@ -45,6 +49,7 @@ class Placing:
         self._forms = forms
         self._described: Described | None = None
         self._form: _Form | None = None
+        self._has_told_many = False
 
     def describe(self, state: Mapping[str, Any]) -> Described | None:
         """None where no slot could hold it. Raises TargetInvalid, and what `describe` raises."""
@@ -52,6 +57,8 @@ class Placing:
         mixed.require_whole(described.regions)
         for each in self._forms.classes.found(described):
             self._telling.new_class(each, each.path, NOBODY)
+        if len(described.schema.value_paths) > SINGLE_VALUES and not self._has_told_many:
+            self._tell_many(described.schema.value_paths, state)
         return described if self._room.is_there(self._form_of(described).slot_bytes) else None
 
     def place(self, arena: Arena, described: Described, commit: Commit) -> Generation | None:
@@ -63,6 +70,15 @@ class Placing:
         with or_abandon(writing):
             writing.prepare(described.schema)
             return Generation(described, writing, self._seal(writing, described, commit), commit.is_over)
+
+    def _tell_many(self, paths: Sequence[str], names: Collection[str]) -> None:
+        self._has_told_many = True
+        ((name, count),) = Counter(owner_of(path, names) for path in paths).most_common(1)
+        self._telling.once(
+            MANY,
+            f"{name} holds {count} single values, and each commit() looks at every one, which takes longer as "
+            "they grow: keep long histories in one tensor, or in a file of your own",
+        )
 
     def _form_of(self, described: Described) -> "_Form":
         if self._form is None or self._form.schema is not described.schema:
