@@ -68,7 +68,7 @@ def test_a_plain_tensor_does_not_go_into_a_wrapped_one() -> None:
 class Odd(a.Wrapped):
     """Its context is an object that nobody can take apart, or a tensor."""
 
-    odd: Any = slice(1)
+    odd: Any = object()
 
     def __tensor_flatten__(self) -> tuple[list[str], Any]:
         return ["values_"], {"odd": self.odd}
@@ -77,7 +77,7 @@ class Odd(a.Wrapped):
 @pytest.mark.parametrize(
     ("odd", "sentence"),
     [
-        (slice(1), r"w \(its context\)\.odd is a slice"),
+        (object(), r"w \(its context\)\.odd is a object"),
         (torch.ones(1), r"w \(its context\)\.odd is a tensor among the"),
     ],
     ids=["an object", "a tensor"],

@@ -2,7 +2,8 @@
 
 from checkpointheal.manifest.around import around
 from checkpointheal.manifest.bytes_across import write_into, write_out, write_over
-from checkpointheal.manifest.classes import Known, part_by_part, register_class
+from checkpointheal.manifest.classes import part_by_part, register_class
+from checkpointheal.manifest.codec import Known
 from checkpointheal.manifest.compare import compare, lie_alike
 from checkpointheal.manifest.describe import Described, describe
 from checkpointheal.manifest.packed import pack, pack_described, unpack, unpack_apart

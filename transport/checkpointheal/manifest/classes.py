@@ -5,16 +5,20 @@ received. Must not know trees, nor where the parts go.
 """
 
 import dataclasses
-from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from enum import Enum, Flag
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 
-from checkpointheal.errors import Misuse, UnknownClass
+from checkpointheal.errors import Misuse, UnknownClass, UnsupportedLeaf
 from checkpointheal.manifest import values
+from checkpointheal.manifest.built_in import CODECS, DTYPE, of
+from checkpointheal.manifest.codec import Codec, Known
 
 NAME_LIMIT = 256
 """Characters of a name that crosses."""
@@ -23,23 +27,6 @@ UNFIT = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, Ru
 """What a class raises that is given other parts than it is made of, or whose codec does not know it."""
 
 C = TypeVar("C", bound=type)
-
-
-@dataclass(frozen=True)
-class Codec:
-    """One class: the name by which it crosses, and its parts, which may be whatever a state may hold."""
-
-    name: str
-    kind: type
-    take_apart: Callable[[Any], Any] | None = None
-    """None, both: a tensor class that goes through `__tensor_flatten__`."""
-    put_together: Callable[[Any], Any] | None = None
-    may_read: bool = True
-    """Whether putting it together may depend on what the tensors among its parts hold."""
-
-
-Known = Mapping[str, Codec]
-"""Classes by name: those that a target holds."""
 
 
 def register_class(
@@ -112,6 +99,8 @@ def _codec(cls: type, name: str, take_apart: Any, put_together: Any) -> Codec:
         raise Misuse(f"{cls.__name__} was given half a codec: pass both take_apart= and put_together=")
     if take_apart is not None:
         return Codec(name, cls, take_apart, put_together)
+    if cls in _BUILT_IN:
+        return dataclasses.replace(_BUILT_IN[cls], name=name)
     inferred = _infer(cls, name)
     if inferred is None:
         raise Misuse(f"{cls.__name__} does not say what it is made of: pass take_apart= and put_together=")
@@ -122,6 +111,8 @@ def _infer(cls: type, name: str) -> Codec | None:
     """A class that says by itself what it is made of."""
     if cls in _OWN:
         return None
+    if issubclass(cls, DTYPE.kind):
+        return DTYPE
     if issubclass(cls, Enum):
         return Codec(name, cls, _member, lambda member: cls[member] if isinstance(member, str) else cls(member))
     if issubclass(cls, tuple) and hasattr(cls, "_fields"):
@@ -152,7 +143,7 @@ def _container(cls: type, name: str, kind: type) -> Codec | None:
         cls(kind())
     except UNFIT:
         return None
-    return Codec(name, cls, kind, cls)
+    return Codec(name, cls, kind, lambda parts: cls(of(kind, parts)))
 
 
 def _apart_queue(queue: deque[Any]) -> list[Any] | deque[Any]:
@@ -164,7 +155,8 @@ def _apart_queue(queue: deque[Any]) -> list[Any] | deque[Any]:
 
 
 def _queue(cls: type, parts: Sequence[Any]) -> Any:
-    made, bound = cls(parts), getattr(parts, "maxlen", None)
+    bound = parts.maxlen if isinstance(parts, deque) else None
+    made = cls(parts if isinstance(parts, deque) else of(list, parts))
     return made if bound is None or made.maxlen == bound else cls(parts, maxlen=bound)
 
 
@@ -191,28 +183,43 @@ def _add(codec: Codec) -> None:
     _BY_CLASS[codec.kind] = _BY_NAME[codec.name] = codec
 
 
-def _apart_default(thing: defaultdict[Any, Any]) -> list[Any]:
-    if thing.default_factory not in _FACTORIES.values():
-        raise TypeError("its default factory is none of Python's own containers and numbers")
-    word = next(word for word, factory in _FACTORIES.items() if factory is thing.default_factory)
-    return [word, dict(thing)]
+def _apart_set(things: Collection[Any]) -> tuple[Any, ...] | list[Any]:
+    """In one order wherever it is, whatever the hashes are there."""
+    ordered = sorted(things, key=_rank)
+    return tuple(ordered) if values.is_one(tuple(ordered)) else ordered
+
+
+def _rank(thing: Any) -> str:
+    """As it is written. What cannot be is refused where that is tried."""
+    if type(thing) in (list, tuple):
+        return f"[{','.join(map(_rank, thing))}]"
+    if type(thing) is dict:
+        return _rank(list(thing.items()))
+    if values.is_plain(thing):
+        with suppress(UnsupportedLeaf):
+            return json.dumps(values.encode(thing, ""))
+        return ""
+    codec = codec_of(thing)
+    if codec is None or codec.take_apart is None:
+        raise TypeError(f"it holds a {type(thing).__name__}, which has no place of its own among others: give a list")
+    return f"{codec.name}{_rank(codec.take_apart(thing))}"
+
+
+def _set(kind: Callable[[Any], Collection[Any]], parts: Any) -> Collection[Any]:
+    made = kind(parts if isinstance(parts, list) else of(tuple, parts))
+    if len(made) != len(parts):
+        raise ValueError("it has an element twice")
+    return made
 
 
 TEXTS = (str, bytes, bytearray, memoryview, range)
 """Sequences that are no nest of parts."""
 _OWN = frozenset((dict, OrderedDict, Counter, list, tuple, torch.Tensor, torch.nn.Parameter))
 """Containers and tensors that a tree has its own words for."""
-_FACTORIES: Mapping[str, Callable[[], Any] | None] = {
-    "": None, "int": int, "float": float, "bool": bool, "str": str, "list": list, "dict": dict, "set": set,
-}  # fmt: skip
 _BY_CLASS: dict[type, Codec] = {}
 _BY_NAME: dict[str, Codec] = {}
-_add(Codec("deque", deque, lambda thing: [thing.maxlen, list(thing)], lambda parts: deque(parts[1], parts[0])))
-_add(
-    Codec(
-        "defaultdict",
-        defaultdict,
-        _apart_default,
-        lambda parts: defaultdict(_FACTORIES[parts[0]], parts[1]),
-    )
-)
+for _kind in (set, frozenset):
+    _add(Codec(f"builtins.{_kind.__name__}", _kind, _apart_set, partial(_set, _kind), may_read=False, is_value=True))
+for _codec_of_ours in CODECS:
+    _add(_codec_of_ours)
+_BUILT_IN: Mapping[type, Codec] = dict(_BY_CLASS)

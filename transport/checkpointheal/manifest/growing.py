@@ -15,7 +15,8 @@ from checkpointheal.contract.base import Frozen
 from checkpointheal.contract.layout import Outer, Sharding
 from checkpointheal.errors import BadFrame, ClassDiffers
 from checkpointheal.manifest import values
-from checkpointheal.manifest.classes import NAME_LIMIT, UNFIT, Known, find
+from checkpointheal.manifest.classes import NAME_LIMIT, UNFIT, find
+from checkpointheal.manifest.codec import Known
 from checkpointheal.manifest.runs import run_of
 from checkpointheal.manifest.tree import DEPTH_LIMIT, join
 

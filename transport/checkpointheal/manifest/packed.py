@@ -15,7 +15,7 @@ from checkpointheal.contract.base import Digest, Frozen
 from checkpointheal.contract.layout import Manifest
 from checkpointheal.errors import BadFrame, BytesDiffer, CheckpointHealError, UnknownVersion
 from checkpointheal.manifest.bytes_across import write_out
-from checkpointheal.manifest.classes import Known
+from checkpointheal.manifest.codec import Known
 from checkpointheal.manifest.describe import Described, describe
 from checkpointheal.manifest.rebuild import rebuild, rebuild_apart
 

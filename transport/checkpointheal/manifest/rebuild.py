@@ -5,16 +5,18 @@ Tensors are views into the given memory: nothing is copied, unless asked for; wh
 
 import warnings
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 from pydantic import JsonValue
 
 from checkpointheal.contract.layout import Outer, Schema, TensorEntry
-from checkpointheal.errors import BadFrame, CheckpointHealError, UnknownClass
+from checkpointheal.errors import BadFrame, CheckpointHealError, ClassDiffers, UnknownClass
 from checkpointheal.manifest import values as plain
 from checkpointheal.manifest.check import check
-from checkpointheal.manifest.classes import Known
+from checkpointheal.manifest.classes import holder_of
+from checkpointheal.manifest.codec import Known
 from checkpointheal.manifest.dtypes import BY_NAME
 from checkpointheal.manifest.growing import Giver, grow
 
@@ -102,13 +104,17 @@ class _Anew(Giver):
 
 
 def glance(schema: Schema, values: Sequence[JsonValue], data: Data) -> Any:
-    """The state dict, but for the objects whose class nobody named: they are their parts. To look at, not to load."""
+    """The state dict, but for objects other than Python's own values: they are their parts. To look at, not to load."""
     check(schema, len(values))
     return grow(schema.tree, _Glance(_views(schema, data), [plain.decode(value) for value in values], _NOBODY))
 
 
 class _Glance(Giver):
     def thing(self, name: str, parts: Any, path: str) -> Any:
+        codec = holder_of(name, _NOBODY)
+        if codec is not None and codec.is_value:
+            with suppress(ClassDiffers):  # a zone, say, that is not known here
+                return super().thing(name, parts, path)
         return parts
 
     def wrapper(self, name: str, context: Any, inner: Any, outer: Outer, path: str) -> Any:

@@ -17,7 +17,8 @@ from pydantic import JsonValue, ValidationError
 
 from checkpointheal.errors import UnsupportedLeaf
 from checkpointheal.manifest import classes, values, wholes
-from checkpointheal.manifest.classes import UNFIT, Codec
+from checkpointheal.manifest.classes import UNFIT
+from checkpointheal.manifest.codec import Codec
 
 DEPTH_LIMIT = 64
 RUN = 8
@@ -27,7 +28,7 @@ _MAPPINGS: Mapping[type, str] = {dict: "d", OrderedDict: "od", Counter: "ct"}
 
 _KEYS = (
     "keys are texts, numbers, bytes, None, torch's and numpy's words and numbers, tuples of those, and members of "
-    "enums: give such a one, or give a list of pairs"
+    "enums, dates, paths and other values of Python's own: give such a one, or give a list of pairs"
 )
 
 
@@ -132,12 +133,18 @@ def _plant_value(node: object, leaves: Leaves, path: str) -> JsonValue:
 
 
 def _plant_object(node: object, codec: Codec, leaves: Leaves, path: str, depth: int) -> JsonValue:
+    parts = _parts(node, codec, leaves, path)
+    is_one = codec.is_value and not isinstance(parts, list)
+    planted = _plant_value(parts, leaves, path) if is_one else plant(parts, leaves, path, depth + 1)
+    return {"c": [codec.name, planted]}
+
+
+def _parts(thing: object, codec: Codec, leaves: Leaves, path: str) -> Any:
     _learn(codec, leaves, path)
     try:
-        parts = codec.take_apart(node) if codec.take_apart else node
+        return codec.take_apart(thing) if codec.take_apart else thing
     except UNFIT as error:
-        raise UnsupportedLeaf(path, f"{type(node).__name__} ({error})") from error
-    return {"c": [codec.name, plant(parts, leaves, path, depth + 1)]}
+        raise UnsupportedLeaf(path, f"{type(thing).__name__} ({error})") from error
 
 
 def _learn(codec: Codec, leaves: Leaves, path: str) -> None:
@@ -213,9 +220,12 @@ def _key(key: object, leaves: Leaves, path: str) -> JsonValue:
     if type(key) is str:
         return _text(key, path)
     values.text(str(key), _whose(key, path))  # so that paths, too, can be written
-    if isinstance(key, Enum) and (codec := classes.codec_of(key)) is not None and codec.take_apart:
-        _learn(codec, leaves, _whose(key, path))
-        return {"en": [codec.name, values.encode(codec.take_apart(key), path)]}
+    codec = None if values.is_plain(key) else classes.codec_of(key)
+    if codec is not None and codec.take_apart and (codec.is_value or isinstance(key, Enum)):
+        parts = _parts(key, codec, leaves, _whose(key, path))
+        if isinstance(parts, list):
+            raise UnsupportedLeaf(_whose(key, path), type(key).__name__, _KEYS)
+        return {"en": [codec.name, values.encode(parts, _whose(key, path), _KEYS)]}
     return values.encode(key, _whose(key, path), _KEYS)
 
 

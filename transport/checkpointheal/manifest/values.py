@@ -86,7 +86,8 @@ def _read_float(text: object) -> float:
     return float(written) if written in ("inf", "-inf", "nan") else float.fromhex(written)
 
 
-def _read_word(name: object, kind: type) -> object:
+def word(name: object, kind: type) -> object:
+    """What torch calls so. Raises ValueError where it is of another kind."""
     found = getattr(torch, str(name), None)
     if not isinstance(found, kind):
         raise ValueError(f"{name!r} is no {kind.__name__} of this torch")
@@ -96,7 +97,7 @@ def _read_word(name: object, kind: type) -> object:
 _UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, struct.error)
 _WHOLE = "where os.fsdecode() made it of a file's name, keep os.fsencode() of it, which is bytes"
 _NAN = struct.pack(">d", math.nan).hex()
-_ELEMENT = re.compile(r"[<>|=][biufcmMSUV]\d{1,9}(\[\d{0,9}[A-Za-z]{1,2}\])?")
+ELEMENT = re.compile(r"[<>|=][biufcmMSUV]\d{1,9}(\[\d{0,9}[A-Za-z]{1,2}\])?")
 """A numpy dtype as `dtype.str` writes it: of anything else numpy would read a program's expression."""
 _SHORT = 1 << 10
 """Bits of a number whose digits need no counting."""
@@ -118,7 +119,7 @@ def _read_array(parts: list[JsonValue]) -> Any:
     kind, shape, content = parts
     if not isinstance(shape, list) or any(type(each) is not int or each < 0 for each in shape):
         raise ValueError(f"{shape!r} is no shape")
-    if not isinstance(kind, str) or not _ELEMENT.fullmatch(kind):
+    if not isinstance(kind, str) or not ELEMENT.fullmatch(kind):
         raise ValueError(f"{kind!r} is no dtype of an array")
     raw = base64.b64decode(str(content), validate=True)
     return np.frombuffer(raw, dtype=np.dtype(kind)).reshape(shape).copy()  # type: ignore[arg-type]
@@ -159,17 +160,24 @@ _DECODERS: Mapping[str, Callable[..., object]] = {
     "np": _read_array,
     "n": lambda array: _read_array(array["np"])[()],
     "size": torch.Size,
-    "dtype": lambda name: _read_word(name, torch.dtype),
+    "dtype": lambda name: word(name, torch.dtype),
     "tu": lambda parts: tuple(decode(part) for part in parts),
     "device": lambda text: torch.device(str(text)),
-    "layout": lambda name: _read_word(name, torch.layout),
-    "format": lambda name: _read_word(name, torch.memory_format),
+    "layout": lambda name: word(name, torch.layout),
+    "format": lambda name: word(name, torch.memory_format),
 }
 
 
 def is_plain(thing: object) -> bool:
     """Whether it is a value by its type; what it holds may still be refused."""
     return type(thing) in PLAIN or isinstance(thing, np.generic)
+
+
+def is_one(thing: object) -> bool:
+    """Whether it can be written as one value, in a tuple of such or as a key."""
+    if type(thing) is tuple:
+        return all(map(is_one, thing))
+    return is_plain(thing) and not isinstance(thing, list | np.ndarray)
 
 
 def is_run_of_numbers(node: object) -> bool:
