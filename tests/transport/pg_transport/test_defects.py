@@ -1,6 +1,7 @@
 """What was found wrong with PyTorch's PGTransport is right here; and there, as far as it was tried, still wrong."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -202,10 +203,10 @@ def test_a_zero_size_tensor_works_in_both(kind: Any) -> None:
 def test_an_object_is_refused_by_name_and_not_pickled(kind: Any) -> None:
     giving, taking = builders_ends.gloo_groups(seconds=2)
     gave, _ = builders_ends.side_by_side(
-        lambda: build.a_transport(giving, kind=kind).send_checkpoint([1], {"a": slice(1)}),
+        lambda: build.a_transport(giving, kind=kind).send_checkpoint([1], {"a": re.compile("x")}),
         lambda: build.a_transport(taking, kind=kind).recv_checkpoint(0),
     )
-    assert "a is a slice" in str(gave)
+    assert "a is a Pattern" in str(gave)
 
 
 def test_a_silent_sender_is_overdue_by_the_transports_own_timeout() -> None:
