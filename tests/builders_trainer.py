@@ -25,10 +25,21 @@ from checkpointheal.contract.trainer import (
     StoreSaid,
     Wait,
 )
+from checkpointheal.manifest import describe, write_out
+from checkpointheal.trainer.forming import Given
+from checkpointheal.trainer.parts import declare
 
 SECONDS = 30.0
 FAR = 1e6
 """Deadline of an epoch that a test ends and does not leave: then the process of all tests would be ended."""
+
+
+def given(**parts) -> Given:
+    """The generation of these parts."""
+    described = describe(declare(parts, {}).replicated_state())
+    data = bytearray(described.schema.data_bytes)
+    write_out(described, data)
+    return Given(described.schema, described.values, memoryview(data))
 
 
 class FakeAgent:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from builders_chart import NAME, WEBHOOK, all_of, every_mode, key_of, needs_helm, the
-from checkpointheal_operator.plugin.report import INSTALLED
+from checkpointheal_operator.plugin.trouble import INSTALLED
 
 pytestmark = needs_helm
 

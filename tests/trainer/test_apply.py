@@ -8,12 +8,12 @@ from torch import nn
 from torch.ao.quantization.observer import MinMaxObserver
 
 import builders_classes as classes
+from builders_trainer import given
 from checkpointheal import digest
 from checkpointheal.errors import AppliedStateDiffers, SchemaDiffers
 from checkpointheal.manifest import describe, write_out
 from checkpointheal.trainer import apply as applying
 from checkpointheal.trainer.apply import apply, state_digest
-from checkpointheal.trainer.forming import Given
 from checkpointheal.trainer.parts import declare
 
 
@@ -28,14 +28,6 @@ class Box:
 
     def load_state_dict(self, state):
         self._take(self, state)
-
-
-def given(**parts):
-    """The generation of these parts."""
-    described = describe(declare(parts, {}).replicated_state())
-    data = bytearray(described.schema.data_bytes)
-    write_out(described, data)
-    return Given(described.schema, described.values, memoryview(data))
 
 
 def digest_of(generation):

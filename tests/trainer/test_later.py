@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from builders_trainer import given
 from checkpointheal.errors import AppliedStateDiffers, Misuse
-from checkpointheal.manifest import describe, write_out
+from checkpointheal.manifest import describe
 from checkpointheal.trainer.apply import apply, state_digest
 from checkpointheal.trainer.forming import Given
 from checkpointheal.trainer.later import Later
@@ -27,14 +28,6 @@ def trained() -> tuple[nn.Module, torch.optim.Optimizer]:
     model[1](model[0](torch.tensor([0, 3]))).square().sum().backward()
     optimizer.step()
     return model, optimizer
-
-
-def given(**parts) -> Given:
-    """The generation of these parts."""
-    described = describe(declare(parts, {}).replicated_state())
-    data = bytearray(described.schema.data_bytes)
-    write_out(described, data)
-    return Given(described.schema, described.values, memoryview(data))
 
 
 def held(generation: Given) -> dict[str, Later]:

@@ -4,12 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from builders_trainer import Training
+from builders_trainer import Training, given
 from checkpointheal.errors import Misuse
-from checkpointheal.manifest import describe, write_out
+from checkpointheal.manifest import describe
 from checkpointheal.trainer.apply import apply, state_digest
 from checkpointheal.trainer.first_update import FirstUpdate
-from checkpointheal.trainer.forming import Given
 from checkpointheal.trainer.parts import declare
 
 
@@ -45,13 +44,11 @@ def around_one_that_made(steps):
 
 
 def test_one_that_is_not_set_up_as_torchs_own_is_restored_by_its_own_loading():
-    described = describe(declare({"optimizer": around_one_that_made(2)}, {}).replicated_state())
-    data = bytearray(described.schema.data_bytes)
-    write_out(described, data)
-    given = Given(described.schema, described.values, memoryview(data))
+    kept = around_one_that_made(2)
+    generation, held = given(optimizer=kept), describe(declare({"optimizer": kept}, {}).replicated_state())
     for steps in (0, 3):
         target = declare({"optimizer": around_one_that_made(steps)}, {})
-        assert apply(target, given) == state_digest(described)
+        assert apply(target, generation) == state_digest(held)
 
 
 class Wrapped(Training):

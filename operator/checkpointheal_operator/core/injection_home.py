@@ -20,11 +20,8 @@ def is_astray(agent: Container, settings: InjectionSettings) -> bool:
 
 def is_rootless(agent: Container) -> bool:
     """Whether it ends at once: its gateway shows a certificate, and it has no root to check that by."""
-    return any(_is(each.name, each.value) for each in agent.env or ()) and not _says(agent, GATEWAY_ROOT)
-
-
-def _is(name: str, value: str | None) -> bool:
-    return name == GATEWAY and (value or "").startswith("https:")
+    gateways = [each.value or "" for each in agent.env or () if each.name == GATEWAY]
+    return any(each.startswith("https:") for each in gateways) and not _says(agent, GATEWAY_ROOT)
 
 
 def _says(agent: Container, name: str) -> bool:

@@ -47,7 +47,7 @@ def trouble(pod: Json) -> Trouble | None:
     if is_over(pod):
         return None
     name = pod["metadata"]["name"]
-    if not any(has_agent(pod, where) for where in AGENT_LISTS):
+    if not has_agent(pod):
         return _told(Reason.NOT_INJECTED, pod=name, why=why_without(pod))
     return _of_agent(name, agent_status(pod))
 
@@ -85,7 +85,12 @@ def no_policy(pod: Json) -> Trouble | None:
     return None if is_over(pod) else _told(Reason.NO_POLICY, pod=pod["metadata"]["name"])
 
 
-def has_agent(pod: Json, where: str) -> bool:
+def has_agent(pod: Json) -> bool:
+    """Whether an agent stands in its spec, early or late."""
+    return any(has_agent_in(pod, where) for where in AGENT_LISTS)
+
+
+def has_agent_in(pod: Json, where: str) -> bool:
     """Whether an agent stands in that list of the pod's spec."""
     return any(each["name"] == AGENT for each in pod.get("spec", {}).get(where) or ())
 

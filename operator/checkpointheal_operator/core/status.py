@@ -21,8 +21,11 @@ from checkpointheal_operator.core.view import HealRecord, JobView, Refusal
 
 NO_AGENT = frozenset(
     (
-        *(Reason.NOT_INJECTED, Reason.NAMESPACE_OPTED_OUT),
-        *(Reason.AGENT_IMAGE_UNAVAILABLE, Reason.AGENT_CANNOT_START, Reason.AGENT_OUT_OF_MEMORY),
+        Reason.NOT_INJECTED,
+        Reason.NAMESPACE_OPTED_OUT,
+        Reason.AGENT_IMAGE_UNAVAILABLE,
+        Reason.AGENT_CANNOT_START,
+        Reason.AGENT_OUT_OF_MEMORY,
     )
 )
 """Whoever has no agent is not protected; and no epoch begins without it, so the job is degraded too."""

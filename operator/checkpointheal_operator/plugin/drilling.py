@@ -14,14 +14,13 @@ from checkpointheal_operator.core.annotations import DRILL
 from checkpointheal_operator.plugin import drill_words
 from checkpointheal_operator.plugin.printing import write
 from checkpointheal_operator.plugin.reading import Reader
-from checkpointheal_operator.plugin.trouble import AMISS, FINE, Request, Trouble
+from checkpointheal_operator.plugin.trouble import AMISS, FINE, LOOK_AT_OPERATOR, Request, Trouble
 from checkpointheal_operator.plugin.verbs import Desk
 from checkpointheal_operator.plugin.words import listed
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, Ref
 from checkpointheal_operator.shell.kube import Selection
 
 LOOK_EVERY = 1.0
-SILENT = "look at the operator: kubectl get pods -A -l app.kubernetes.io/part-of=checkpointheal"
 
 
 async def drill(desk: Desk, name: str, patience: float) -> int:
@@ -69,4 +68,4 @@ def _too_late(ref: Ref, patience: float, taken_up: list[DrillStatus]) -> Trouble
     if taken_up:
         fix = f"it goes on: kubectl get checkpointheal {ref.name} -n {ref.namespace} -o yaml tells its end"
         return Trouble(f"the drill of {where} did not end within {patience:g} s", fix, AMISS)
-    return Trouble(f"the drill of {where} was not taken up within {patience:g} s", SILENT, AMISS)
+    return Trouble(f"the drill of {where} was not taken up within {patience:g} s", LOOK_AT_OPERATOR, AMISS)

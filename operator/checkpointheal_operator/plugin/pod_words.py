@@ -18,10 +18,11 @@ from checkpointheal_operator.core.injection_settings import INJECT, INJECTED
 from checkpointheal_operator.core.pod_manifest import Metadata
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.refused import refusal
+from checkpointheal_operator.plugin.trouble import OUR_PODS
 
 OPT_IN = f'put the label {INJECT}: "true" into the pod template, and let its pods be made anew'
 MISSED = (
-    "look at the webhook (kubectl get pods -A -l app.kubernetes.io/part-of=checkpointheal) and at the namespace "
+    f"look at the webhook ({OUR_PODS}) and at the namespace "
     "(kubectl get namespace {namespace} --show-labels), {anew}"
 )
 REFUSED = "mend that in the pod template, {anew}"
@@ -88,11 +89,6 @@ def opted_in(pod: Json) -> bool:
     return bool((pod["metadata"].get("labels") or {}).get(INJECT) == "true")
 
 
-def has_agent(pod: Json) -> bool:
-    """Whether an agent stands in its spec, early or late."""
-    return any(pod_trouble.has_agent(pod, where) for where in pod_trouble.AGENT_LISTS)
-
-
 def _place(pod: Json) -> Placed | Unplaced:
     try:
         return place(Metadata.model_validate(pod["metadata"]))
@@ -107,7 +103,7 @@ def _phase(pod: Json) -> str:
 
 
 def _agent(pod: Json) -> str:
-    if not has_agent(pod):
+    if not pod_trouble.has_agent(pod):
         return "none"
     status = pod.get("status", {})
     known = [each for kind in STATUSES for each in status.get(kind) or ()]
@@ -122,7 +118,7 @@ def _agent(pod: Json) -> str:
 def _injection(pod: Json) -> str:
     marker = (pod["metadata"].get("annotations") or {}).get(INJECTED)
     if marker is None:
-        return "no webhook has marked it" if has_agent(pod) else "not injected"
+        return "no webhook has marked it" if pod_trouble.has_agent(pod) else "not injected"
     try:
         told = json.loads(marker)
         notes = f"; notes: {', '.join(map(str, told['notes']))}" if told.get("notes") else ""
@@ -157,7 +153,7 @@ def _fix(pod: Json, reason: Reason) -> str:
 
 
 def _scheduling(pod: Json, about: str) -> Iterator[Problem]:
-    for each in pod.get("status", {}).get("conditions") or ():
-        if each.get("type") == "PodScheduled" and each.get("status") == "False":
-            message = each.get("message") or each.get("reason") or "it is not said why"
-            yield Problem(about, f"{about} has no node: {message}", "make room, or change what the pod asks for")
+    scheduled = pod_trouble.condition(pod, pod_trouble.SCHEDULED)
+    if scheduled.get("status") == "False":
+        message = scheduled.get("message") or scheduled.get("reason") or "it is not said why"
+        yield Problem(about, f"{about} has no node: {message}", "make room, or change what the pod asks for")

@@ -21,21 +21,21 @@ from rich.console import Console
 
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.injection_parts import AGENT
+from checkpointheal_operator.core.pod_trouble import has_agent
 from checkpointheal_operator.plugin import history, standing
 from checkpointheal_operator.plugin.pages import Page
-from checkpointheal_operator.plugin.pod_words import has_agent
 from checkpointheal_operator.plugin.printing import ENDLESS, write
 from checkpointheal_operator.plugin.reading import Reader
 from checkpointheal_operator.plugin.redaction import redacted, scrubbed
 from checkpointheal_operator.plugin.seen import seen
-from checkpointheal_operator.plugin.trouble import INSTALL, Request, Trouble
+from checkpointheal_operator.plugin.trouble import INSTALL, INSTALLED, Request, Trouble
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, EVENTS, HEALS, PODS, WEBHOOKS, Kind, Ref
 from checkpointheal_operator.shell.gather import OPTED_IN
 from checkpointheal_operator.shell.kube import Selection
 
 VERSIONS = Kind("", "Version", "version")
-INSTALLED, USUAL = "app.kubernetes.io/part-of=checkpointheal", "checkpointheal-system"
-"""The label of all that the chart makes, whatever its values; the namespace where it is installed as a rule."""
+USUAL = "checkpointheal-system"
+"""The namespace where it is installed as a rule."""
 OPERATOR_LINES, AGENT_LINES = 5000, 1000
 AGENTS_AT_MOST = 64
 NAME_IT = "name its namespace with --operator-namespace"

@@ -21,12 +21,12 @@ from checkpointheal_operator.plugin.pages import EMPTY, Block, Grid, Page, Title
 from checkpointheal_operator.plugin.pod_words import PodStanding, Problem, opted_in, standing_of
 from checkpointheal_operator.plugin.remedies import remedy
 from checkpointheal_operator.plugin.seen import Seen
+from checkpointheal_operator.plugin.trouble import LOOK_AT_OPERATOR
 from checkpointheal_operator.plugin.words import age, counted, listed
 from checkpointheal_operator.shell.objects import JobObjects, claims, known_pod
 
 GOOD = {"Training": "True", "Protected": "True", "Degraded": "False"}
 """What a condition should be; of others either is fine."""
-NOBODY_LOOKED = "look at the operator: kubectl get pods -A -l app.kubernetes.io/part-of=checkpointheal"
 APPLY = "apply a CheckpointHeal whose spec.selector.matchLabels are labels of the job's pods"
 EXAMPLE = (
     "apiVersion: checkpointheal.dev/v1alpha1",
@@ -195,9 +195,9 @@ def _of_pods(job: Job) -> Iterator[Problem]:
 def _of_conditions(job: Job) -> Iterator[Problem]:
     status, metadata = job.policy.status, job.policy.metadata
     if not status.conditions:
-        yield Problem(job.title, "the operator has not looked at it yet", NOBODY_LOOKED)
+        yield Problem(job.title, "the operator has not looked at it yet", LOOK_AT_OPERATOR)
     elif (status.observed_generation or 0) < metadata.generation:
-        yield Problem(job.title, "the operator has not seen the latest change of its spec", NOBODY_LOOKED)
+        yield Problem(job.title, "the operator has not seen the latest change of its spec", LOOK_AT_OPERATOR)
     for each in status.conditions:
         if tone_of(each) == "bad":
             fix = remedy(each.reason, heals=any(map(is_open, job.heals)))

@@ -22,6 +22,11 @@ INSTALL = (
     "install the chart: helm install checkpointheal charts/checkpointheal -n checkpointheal-system --create-namespace"
 )
 
+INSTALLED = "app.kubernetes.io/part-of=checkpointheal"
+"""The label of all that the chart makes, whatever its values."""
+OUR_PODS = f"kubectl get pods -A -l {INSTALLED}"
+LOOK_AT_OPERATOR = f"look at the operator: {OUR_PODS}"
+
 
 class Trouble(Exception):
     """The verb cannot be done. `fix` is what a person may do about it, a line each. `deaf`: nothing else will do."""

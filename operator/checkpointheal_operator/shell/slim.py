@@ -15,7 +15,7 @@ from checkpointheal_operator.core.pod_trouble import (
     SCHEDULED,
     WHY_WITHOUT,
     agent_status,
-    has_agent,
+    has_agent_in,
     is_over,
     why_without,
 )
@@ -61,7 +61,7 @@ def slim_heal(heal: Json) -> Json:
 def slim_pod(pod: Json) -> Json:
     """What is read of a pod: a thousand of them cost a few megabytes, not a hundred."""
     spec, status = pod.get("spec", {}), pod.get("status", {})
-    agent: Json = {each: AGENT_ALONE for each in AGENT_LISTS if has_agent(pod, each)}
+    agent: Json = {each: AGENT_ALONE for each in AGENT_LISTS if has_agent_in(pod, each)}
     if not agent and not is_over(pod):
         agent = {WHY_WITHOUT: why_without(pod)}
     return {

@@ -105,7 +105,7 @@ def _identifier(parts: Any) -> UUID:
 
 
 def _dtype(it: np.dtype[Any]) -> str:
-    if np.dtype(it.str) != it:
+    if not values.comes_back(it):
         raise TypeError(f"numpy writes it {it.str!r}, as it does another one")
     return it.str
 

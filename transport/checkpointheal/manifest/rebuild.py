@@ -30,8 +30,7 @@ def rebuild(schema: Schema, values: Sequence[JsonValue], data: Data, known: Know
     A DTensor comes back as its local tensor and a ShardedTensor as the list of its local shards: mesh and group are the
     target's business. Classes are those that were registered, and `known`; raises UnknownClass for any other.
     """
-    check(schema, len(values))
-    return grow(schema.tree, Giver(_views(schema, data), [plain.decode(value) for value in values], known))
+    return grow(schema.tree, _giver(schema, values, data, known))
 
 
 def rebuild_apart(
@@ -39,11 +38,9 @@ def rebuild_apart(
 ) -> tuple[dict[str, Any], dict[str, CheckpointHealError]]:
     """The same of a mapping of mappings, but what stands under `branch` entry by entry.
 
-    Besides, by its key, why one of these could not be made: UnknownClass, or BadFrame of its codec.
+    Besides, by its key, why one of these could not be made: UnknownClass, ClassDiffers or BadFrame.
     """
-    check(schema, len(values))
-    giver = Giver(_views(schema, data), [plain.decode(value) for value in values], known)
-    pairs = _pairs_of(schema.tree)
+    giver, pairs = _giver(schema, values, data, known), _pairs_of(schema.tree)
     state: dict[str, Any] = grow({"d": [pair for pair in pairs if pair[0] != branch]}, giver)
     left: dict[str, CheckpointHealError] = {}
     state[branch] = {}
@@ -53,6 +50,11 @@ def rebuild_apart(
         except (UnknownClass, BadFrame) as error:
             left[str(pair[0])] = error
     return state, left
+
+
+def _giver(schema: Schema, values: Sequence[JsonValue], data: Data, known: Known) -> Giver:
+    check(schema, len(values))
+    return Giver(_views(schema, data), [plain.decode(value) for value in values], known)
 
 
 def _pairs_of(tree: Any) -> list[Any]:

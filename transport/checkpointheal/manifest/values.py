@@ -105,10 +105,15 @@ _RUN = 32
 _RUNS = (list, tuple)
 
 
+def comes_back(dtype: np.dtype[Any]) -> bool:
+    """Whether numpy reads what it writes of it as the same: of a dtype from outside it may tell its size alone."""
+    return np.dtype(dtype.str) == dtype
+
+
 def _array(value: np.ndarray) -> JsonValue:
     if value.dtype.hasobject or value.dtype.names:
         raise TypeError(f"array of {value.dtype}")
-    if np.dtype(value.dtype.str) != value.dtype:
+    if not comes_back(value.dtype):
         raise TypeError(f"of {value.dtype}, which numpy writes {value.dtype.str!r}, as it does another one")
     return {
         "np": [value.dtype.str, list(value.shape), base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()]

@@ -21,7 +21,7 @@ from checkpointheal.trainer.exact import differing, other_values, require_form, 
 from checkpointheal.trainer.forming import Given, form, owners, prepare
 from checkpointheal.trainer.materialise import is_set_up, place_of
 from checkpointheal.trainer.owning import own_tensors
-from checkpointheal.trainer.parts import Parts, Stateful
+from checkpointheal.trainer.parts import Parts, Stateful, parameters_of
 
 
 def apply(parts: Parts, given: Given) -> Digest:
@@ -111,7 +111,7 @@ def load_optimizer_values(optimizer: Optimizer, filled: Mapping[str, Any]) -> No
     """
     for group, given in zip(optimizer.param_groups, filled["param_groups"], strict=True):
         group.update(_values_of(given, but="params"))
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    parameters = parameters_of(optimizer)
     for key, given in filled["state"].items():
         place = place_of(key, parameters)
         held = optimizer.state.get(place)

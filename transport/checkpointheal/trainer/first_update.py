@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch.optim import Optimizer
 
-from checkpointheal.trainer.parts import Parts, groups_of
+from checkpointheal.trainer.parts import Parts, parameters_of
 
 log = logging.getLogger("checkpointheal")
 
@@ -62,7 +62,7 @@ class FirstUpdate:
 
         For the same reason nothing is said where all of them were frozen then.
         """
-        updated = [parameter for group in groups_of(optimizer) for parameter in group["params"]]
+        updated = parameters_of(optimizer)
         if not isinstance(then, bytes) or len(then) != len(updated) or self._has_warned:
             return
         pairs = list(zip(then, updated, strict=True))

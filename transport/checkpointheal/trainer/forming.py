@@ -16,7 +16,7 @@ from checkpointheal.manifest import Described, compare, describe, glance, remake
 from checkpointheal.manifest.classes import UNFIT
 from checkpointheal.trainer.later import Later
 from checkpointheal.trainer.materialise import is_set_up, materialise
-from checkpointheal.trainer.parts import Parts, owner_of
+from checkpointheal.trainer.parts import Parts, owner_of, parameters_of
 
 REMEDY = (
     "make the parts as they were when it was kept, before restore(); what changes its form while it trains is kept in "
@@ -55,7 +55,7 @@ def _materialise(parts: Parts, given: Given) -> None:
         if not is_set_up(optimizer):
             continue
         if isinstance(whole := offered.get(name), Mapping) and isinstance(state := whole.get("state", {}), Mapping):
-            own = [each for group in optimizer.param_groups for each in group["params"] if id(each) not in written]
+            own = [each for each in parameters_of(optimizer) if id(each) not in written]
             materialise(optimizer, state, own)
 
 

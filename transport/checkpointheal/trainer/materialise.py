@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim import optimizer as of_all
 
 from checkpointheal.trainer import streams
+from checkpointheal.trainer.parts import parameters_of
 
 _HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 _HOOKS_OF_ALL = ("_global_optimizer_pre_hooks", "_global_optimizer_post_hooks")
@@ -30,7 +31,7 @@ def materialise(optimizer: Optimizer, offered: Mapping[Any, Any], unwritten: Seq
     What stands there under a key that is no parameter's is made by that step, or by nobody here. `unwritten`:
     parameters that no restore overwrites afterwards.
     """
-    parameters = list(_parameters(optimizer))
+    parameters = parameters_of(optimizer)
     arriving = {place: state for key, state in offered.items() if (place := place_of(key, parameters)) is not key}
     for parameter in parameters:
         if _is_nothing(arriving.get(parameter)):
@@ -107,11 +108,6 @@ def _empty(parameter: torch.Tensor) -> torch.Tensor:
     return torch.sparse_coo_tensor(nowhere, nothing, parameter.shape, device=parameter.device, check_invariants=True)
 
 
-def _parameters(optimizer: Optimizer) -> Iterator[torch.Tensor]:
-    for group in optimizer.param_groups:
-        yield from group["params"]
-
-
 @contextmanager
 def _nothing_but_state_changes(optimizer: Optimizer, unwritten: Sequence[torch.Tensor]) -> Iterator[None]:
     with (
@@ -148,7 +144,7 @@ def _kept_weights(parameters: Sequence[torch.Tensor]) -> Iterator[None]:
 
 @contextmanager
 def _kept_gradients(optimizer: Optimizer) -> Iterator[None]:
-    kept = [(p, p.grad) for p in _parameters(optimizer)]
+    kept = [(p, p.grad) for p in parameters_of(optimizer)]
     for parameter, _ in kept:
         parameter.grad = None
     try:

@@ -21,7 +21,7 @@ from checkpointheal.trainer.epoch import Epoch
 from checkpointheal.trainer.groups import Groups
 from checkpointheal.trainer.line import Line
 from checkpointheal.trainer.mending import mend, require_survivable
-from checkpointheal.trainer.parts import Parts
+from checkpointheal.trainer.parts import Parts, parameters_of
 from checkpointheal.trainer.updates import before_updates
 
 log = logging.getLogger("checkpointheal")
@@ -151,8 +151,7 @@ class Membership:
 
     def _updated(self) -> Iterator[torch.Tensor]:
         for optimizer in self._parts.optimizers.values():
-            for group in optimizer.param_groups:
-                yield from group["params"]
+            yield from parameters_of(optimizer)
 
     def _present(self, store: AgentStore, answer: Restored) -> list[int]:
         """The world's ranks that are in the epoch. An operator knows places, not ranks: they tell each other theirs."""

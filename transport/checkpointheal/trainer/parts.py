@@ -51,7 +51,7 @@ class Parts:
     def trained(self) -> dict[str, bytes]:
         """Of each optimizer's parameters, in its order, whether they train: one byte for each."""
         return {
-            name: bytes(parameter.requires_grad for group in groups_of(optimizer) for parameter in group["params"])
+            name: bytes(parameter.requires_grad for parameter in parameters_of(optimizer))
             for name, optimizer in self.optimizers.items()
         }
 
@@ -137,6 +137,11 @@ def groups_of(optimizer: Optimizer) -> list[dict[str, Any]]:
     """Somebody's own that is made around another one may have none."""
     groups: list[dict[str, Any]] = getattr(optimizer, "param_groups", [])
     return groups
+
+
+def parameters_of(optimizer: Optimizer) -> list[torch.Tensor]:
+    """What it updates, in the order by which its `state_dict()` numbers it."""
+    return [parameter for group in groups_of(optimizer) for parameter in group["params"]]
 
 
 def owner_of(path: str, names: Iterable[str]) -> str | None:

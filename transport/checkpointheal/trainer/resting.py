@@ -14,7 +14,7 @@ from checkpointheal.contract.layout import Schema
 from checkpointheal.errors import Misuse
 from checkpointheal.manifest import Described
 from checkpointheal.manifest.wholes import local_of
-from checkpointheal.trainer.parts import Parts, groups_of
+from checkpointheal.trainer.parts import Parts, parameters_of
 from checkpointheal.trainer.updates import require_watched
 
 
@@ -79,8 +79,7 @@ class Watch:
 
 def _updated(parts: Parts) -> Iterator[str]:
     """Paths of the parameters that the optimizers write: those of an average of the weights are its own."""
-    groups = [group for optimizer in parts.optimizers.values() for group in groups_of(optimizer)]
-    written = {id(parameter) for group in groups for parameter in group["params"]}
+    written = {id(parameter) for optimizer in parts.optimizers.values() for parameter in parameters_of(optimizer)}
     for part, module in parts.modules.items():
         for name, parameter in module.named_parameters(remove_duplicate=False):
             if id(parameter) in written:
