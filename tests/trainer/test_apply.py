@@ -57,6 +57,47 @@ def test_tensors_are_written_in_place_and_keep_none_of_the_given_memory():
     assert box.held["n"] == 1
 
 
+def within_one(number):
+    held = torch.full((3,), float(number))
+    return {"box": Box({"whole": held, "again": held, "rest": held[1:], "n": number})}
+
+
+def across_two(number):
+    held = torch.full((3,), float(number))
+    return {"one": Box({"w": held, "n": number}), "other": Box({"w": held, "n": number})}
+
+
+def with_a_schedule_that_holds_the_rate(number):
+    """As torch's own did until 2.6."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(2))], lr=torch.tensor(float(number)), foreach=False)
+    return {"optimizer": optimizer, "schedule": Box({"last": [optimizer.param_groups[0]["lr"]], "n": number})}
+
+
+@pytest.mark.parametrize("make", [within_one, across_two, with_a_schedule_that_holds_the_rate])
+def test_what_keeps_the_tensors_it_is_given_stays_tied(make):
+    kept, parts = make(1), make(2)
+    generation = given(**kept)
+    assert apply(declare(parts, {}), generation) == digest_of(generation)
+    generation.data[:] = bytes(len(generation.data))
+    held = describe(declare(parts, {}).replicated_state())
+    assert state_digest(held) == state_digest(describe(declare(kept, {}).replicated_state()))
+
+
+def test_one_whose_loading_clears_first_what_is_tied_is_given_copies_next():
+    def clear_and_add(box, state):
+        for name in ("a", "b"):
+            box.held[name].zero_()
+        box.held["a"] += state["a"]
+        box.held["n"] = state["n"]
+
+    def tied(number):
+        held = torch.full((3,), float(number))
+        return Box({"a": held, "b": held, "n": number}, take=clear_and_add)
+
+    generation, box = given(box=tied(1)), tied(2)
+    assert apply(declare({"box": box}, {}), generation) == digest_of(generation)
+
+
 def test_an_object_that_shows_only_copies_is_reached_through_its_own_loading():
     box = Box({"w": torch.zeros(3)}, give=copies)
     apply(declare({"box": box}, {}), given(box=Box({"w": torch.ones(3)})))

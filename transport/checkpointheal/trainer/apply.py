@@ -5,7 +5,7 @@ cast on the way; plain values follow; then the live state is read back and must 
 the bytes came from.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
@@ -38,8 +38,9 @@ def apply(parts: Parts, given: Given) -> Digest:
     write_into(live, given.data)
     if others := other_values(given.schema, given.values, live):
         filled = around(live, given.schema.tree, [values.decode(value) for value in given.values])
+        tied = _tied(parts, live.schema)
         for name in owners(parts, others):
-            _load_values(parts.replicated[name], offered[name], filled[name])
+            _load_values(parts.replicated[name], offered[name], filled[name], is_tied=name in tied)
     wrong, applied = _read_back(parts, given)
     if wrong:
         # An object may answer state_dict() with copies: only its own load_state_dict() reaches what it really holds.
@@ -79,9 +80,18 @@ def _read_back(parts: Parts, given: Given) -> tuple[list[str], Digest]:
     return differing(given.schema, regions, given.values, held), _digest_of(given.schema, held, chunk_digests)
 
 
-def _load_values(part: Stateful, offered: Mapping[str, Any], filled: Mapping[str, Any]) -> None:
+def _tied(parts: Parts, schema: Schema) -> frozenset[str]:
+    """The parts with a tensor that lies where another one does, of its own or of another part."""
+    lying = Counter(schema.tensors.regions)
+    columns = zip(schema.tensors.paths, schema.tensors.regions, strict=True)
+    return frozenset(owners(parts, [path for path, region in columns if lying[region] > 1]))
+
+
+def _load_values(part: Stateful, offered: Mapping[str, Any], filled: Mapping[str, Any], *, is_tied: bool) -> None:
     if isinstance(part, Optimizer) and is_set_up(part):
         load_optimizer_values(part, filled)
+    elif is_tied and not isinstance(part, torch.nn.Module):
+        part.load_state_dict(filled)  # it may keep what it is given, and a copy is tied to nothing
     else:
         _load(part, offered)
 
