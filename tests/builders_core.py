@@ -15,11 +15,13 @@ from checkpointheal.contract.report import (
 )
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
+from checkpointheal_operator.core.epoch_record import EpochMember, EpochRecord
+from checkpointheal_operator.core.facts import Heard, PodFacts
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.reasons import Rung
 from checkpointheal_operator.core.records import advance
-from checkpointheal_operator.core.view import EpochMember, EpochRecord, Heard, JobView, PodFacts
+from checkpointheal_operator.core.view import JobView
 
 NOW = 1000.0
 BEGAN = 900.0

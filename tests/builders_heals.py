@@ -4,8 +4,8 @@ from builders_core import SCHEMA, digest_of, m
 from checkpointheal.contract.identity import Endpoint
 from checkpointheal.contract.orders import Assignment, Peer
 from checkpointheal.contract.report import TransferFacts
+from checkpointheal_operator.core.heal_record import HealRecord
 from checkpointheal_operator.core.reasons import Cause, Rung
-from checkpointheal_operator.core.view import HealRecord
 
 
 def a_peer(text: str) -> Peer:

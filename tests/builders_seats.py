@@ -6,9 +6,9 @@ from checkpointheal.contract.seats import pod_name, pod_of, pods_per_replica, se
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.core.annotations import LOCAL_RANKS
+from checkpointheal_operator.core.facts import Heard
 from checkpointheal_operator.core.identity import RANKS
 from checkpointheal_operator.core.reasons import Cause
-from checkpointheal_operator.core.view import Heard
 from checkpointheal_operator.shell.cluster import PODS
 from cluster_simulation import ClusterSimulation
 from simulation import Pod

@@ -10,9 +10,10 @@ from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.orders import Assignment
 from checkpointheal.contract.report import Generation
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Decision, EndEpoch, LeaveEpoch
+from checkpointheal_operator.core.epoch_record import EpochMember
 from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.reasons import Reason, Rung
-from checkpointheal_operator.core.view import EpochMember, JobView
+from checkpointheal_operator.core.view import JobView
 from simulation import Trainer
 from troubled import Troubled
 

@@ -35,11 +35,12 @@ from checkpointheal.contract.report import AgentReport, DrillFacts, Generation, 
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, Applied, Done, Exited, Hello, TrainerSays, Wait, Withdraw
 from checkpointheal_operator.core import decisions as core
 from checkpointheal_operator.core.decide import decide
+from checkpointheal_operator.core.facts import Heard, PodFacts
 from checkpointheal_operator.core.hearing import hear, remember
 from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.records import advance
-from checkpointheal_operator.core.view import Heard, JobView, PodFacts
+from checkpointheal_operator.core.view import JobView
 
 SCHEMA = "5" * 32
 RUN = Hello(role="run", incarnation="run", pid=2)

@@ -13,9 +13,9 @@ from checkpointheal.contract.orders import Orders
 from checkpointheal.contract.report import AgentReport
 from checkpointheal_operator.core import decisions as core
 from checkpointheal_operator.core.decisions import held_by
+from checkpointheal_operator.core.facts import Heard
 from checkpointheal_operator.core.hearing import hear, is_news
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import Heard
 from simulation import SETTLES_WITHIN, Pod, Simulation
 
 RESTS = (Reason.ALL_TRAIN, Reason.ALL_DONE)

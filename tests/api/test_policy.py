@@ -13,8 +13,8 @@ from checkpointheal_operator.api.definitions import definitions
 from checkpointheal_operator.api.heal_record import heal_spec
 from checkpointheal_operator.api.policy import matches, policy_of
 from checkpointheal_operator.api.spec import Selector
+from checkpointheal_operator.core.heal_record import HealRecord
 from checkpointheal_operator.core.policy import Policy
-from checkpointheal_operator.core.view import HealRecord
 from structural import Invalid, admit
 
 POLICY_SCHEMA, HEAL_SCHEMA = (each["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for each in definitions())

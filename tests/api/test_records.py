@@ -18,18 +18,12 @@ from checkpointheal_operator.api.heal import TOLD_CANDIDATES, Heal
 from checkpointheal_operator.api.heal_record import assignment_spec, heal_record, heal_spec, heal_status, with_epoch
 from checkpointheal_operator.api.job_status import CheckpointHealStatus
 from checkpointheal_operator.api.told import is_said_otherwise, told
+from checkpointheal_operator.core.epoch_record import EpochMember, EpochRecord, LeftOut
+from checkpointheal_operator.core.heal_record import HealRecord, Refusal, Remembered
 from checkpointheal_operator.core.reasons import Cause, Reason, Rung
 from checkpointheal_operator.core.status import Condition as Fact
 from checkpointheal_operator.core.status import heal_conditions
-from checkpointheal_operator.core.view import (
-    EpochMember,
-    EpochRecord,
-    HealRecord,
-    JobView,
-    LeftOut,
-    Refusal,
-    Remembered,
-)
+from checkpointheal_operator.core.view import JobView
 from structural import admit
 
 POLICY_SCHEMA, HEAL_SCHEMA = (each["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for each in definitions())

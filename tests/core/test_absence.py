@@ -27,13 +27,15 @@ from checkpointheal.contract.report import Flaw
 from checkpointheal_operator.core.absence import may_go_on_at, returned, without_the_missing
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import BeginEpoch, EndEpoch, LeaveEpoch, Nothing, OpenHeal, Restart, Wait
+from checkpointheal_operator.core.epoch_record import LeftOut
 from checkpointheal_operator.core.findings import findings
+from checkpointheal_operator.core.heal_record import Remembered
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.reasons import Cause, Reason, Rung
 from checkpointheal_operator.core.records import advance
 from checkpointheal_operator.core.restore import RestorePoint, restore_point
-from checkpointheal_operator.core.view import JobView, LeftOut, Remembered
+from checkpointheal_operator.core.view import JobView
 
 
 def begun(view: JobView, now: float = LATER) -> BeginEpoch:

@@ -22,9 +22,10 @@ from builders_core import (
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import TrainerExit
 from checkpointheal_operator.core.causes import crashes, why_lost
+from checkpointheal_operator.core.heal_record import HealRecord
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.reasons import Cause, Reason
-from checkpointheal_operator.core.view import HealRecord, JobView
+from checkpointheal_operator.core.view import JobView
 
 MEMBER = m("1/0")
 

@@ -37,12 +37,13 @@ from builders_core import (
 from checkpointheal.contract.report import TrainerExit
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Conclude, EndEpoch, Nothing, OpenHeal, Wait
+from checkpointheal_operator.core.facts import Trouble
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.records import advance
 from checkpointheal_operator.core.verdict import conclude
-from checkpointheal_operator.core.view import JobView, Trouble
+from checkpointheal_operator.core.view import JobView
 
 MEMBER = m("1/0")
 ALL_WAIT = with_followers(ended(a_job(), "1/0"))

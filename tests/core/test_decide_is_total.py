@@ -29,7 +29,11 @@ from checkpointheal.contract.report import Passed, TrainerExit, TrainerFacts, Tr
 from checkpointheal.contract.signals import Signals
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch
+from checkpointheal_operator.core.drill_record import DrillPlan, DrillRecord, DrillSide
 from checkpointheal_operator.core.drills import next_drill
+from checkpointheal_operator.core.epoch_record import EpochMember, EpochRecord
+from checkpointheal_operator.core.facts import Heard
+from checkpointheal_operator.core.heal_record import HealRecord, Remembered
 from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.orders import orders
@@ -37,17 +41,7 @@ from checkpointheal_operator.core.plan import heal_name
 from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.reasons import Cause, Reason, Rung
 from checkpointheal_operator.core.status import explain, heal_conditions, job_conditions
-from checkpointheal_operator.core.view import (
-    DrillPlan,
-    DrillRecord,
-    DrillSide,
-    EpochMember,
-    EpochRecord,
-    HealRecord,
-    Heard,
-    JobView,
-    Remembered,
-)
+from checkpointheal_operator.core.view import JobView
 
 MEMBERS = [MemberId(replica=r, rank=k) for r in range(3) for k in range(2)]
 members = st.sampled_from(MEMBERS)

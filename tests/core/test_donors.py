@@ -21,10 +21,11 @@ from builders_core import (
     without_pod,
 )
 from checkpointheal_operator.core.donors import Case, choose_donors, current_donor, due, rested_at, serving
+from checkpointheal_operator.core.heal_record import HealRecord
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.restore import RestorePoint, restore_point
-from checkpointheal_operator.core.view import HealRecord, JobView
+from checkpointheal_operator.core.view import JobView
 
 RECIPIENT = m("1/0")
 VIEW = replaced("1/0", ranks=2, replicas=3)

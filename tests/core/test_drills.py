@@ -30,10 +30,12 @@ from checkpointheal.contract.report import DrillFacts, Flaw
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.drill_ends import LONGEST, SPARE_SECONDS
 from checkpointheal_operator.core.drill_pairs import TRIED_PAIRS
+from checkpointheal_operator.core.drill_record import DrillRecord
 from checkpointheal_operator.core.drills import next_drill, wakes_at
+from checkpointheal_operator.core.epoch_record import EpochRecord
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.orders import orders
-from checkpointheal_operator.core.view import DrillRecord, EpochRecord, JobView
+from checkpointheal_operator.core.view import JobView
 
 RECIPIENT, DONOR = m("0/0"), m("1/0")
 

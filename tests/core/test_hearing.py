@@ -6,8 +6,8 @@ import pytest
 
 from builders_core import NOW, a_generation, a_job, a_report, digest_of, heard, m, with_heard, with_new_pod, with_report
 from checkpointheal.contract.report import AgentReport, TrainerExit, TrainerFacts
+from checkpointheal_operator.core.facts import Heard
 from checkpointheal_operator.core.hearing import HEARTBEAT, hear, is_news, last_identity, remember
-from checkpointheal_operator.core.view import Heard
 
 MEMBER = m("1/0")
 

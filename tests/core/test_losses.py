@@ -26,7 +26,8 @@ from checkpointheal.contract.report import TrainerExit
 from checkpointheal_operator.core.amiss import missing
 from checkpointheal_operator.core.findings import findings
 from checkpointheal_operator.core.losses import how_it_ended, losses, stuck
-from checkpointheal_operator.core.moment import Place, at
+from checkpointheal_operator.core.moment import at
+from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import JobView

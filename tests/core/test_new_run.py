@@ -22,9 +22,11 @@ from builders_core import (
 from checkpointheal.contract.layout import Identity
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import BeginEpoch, EndEpoch
+from checkpointheal_operator.core.epoch_record import EpochRecord, LeftOut
+from checkpointheal_operator.core.heal_record import Remembered
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.records import advance
-from checkpointheal_operator.core.view import EpochRecord, JobView, LeftOut, Remembered
+from checkpointheal_operator.core.view import JobView
 
 MEMBERS = a_job().policy.members()
 WITNESS = Remembered(

@@ -28,6 +28,7 @@ from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.orders import EpochOrder, Orders
 from checkpointheal.contract.seats import pod_of, seat_uid
 from checkpointheal_operator.core.decisions import Wait
+from checkpointheal_operator.core.facts import Stranger
 from checkpointheal_operator.core.findings import findings
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.orders import (
@@ -39,7 +40,7 @@ from checkpointheal_operator.core.orders import (
     withdrawn,
 )
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import JobView, Stranger
+from checkpointheal_operator.core.view import JobView
 
 MEMBER = m("1/0")
 

@@ -20,11 +20,12 @@ from checkpointheal.contract.base import LONGEST
 from checkpointheal.contract.report import Flaw
 from checkpointheal_operator.core.decisions import Assign, Wait
 from checkpointheal_operator.core.donors import Case, due, rested_at
+from checkpointheal_operator.core.heal_record import HealRecord
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.plan import abandonment, heal_name, next_attempt, plan_assignment
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.restore import RestorePoint, restore_point
-from checkpointheal_operator.core.view import HealRecord, JobView
+from checkpointheal_operator.core.view import JobView
 
 RECIPIENT = m("1/0")
 VIEW, _ = decided(replaced("1/0"))

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from builders_core import NOW, a_job, m, with_heard, with_pod
+from checkpointheal_operator.core.facts import Trouble
 from checkpointheal_operator.core.identity import JOB, REPLICA
 from checkpointheal_operator.core.injection_parts import AGENT
 from checkpointheal_operator.core.injection_settings import INJECT
@@ -19,7 +20,7 @@ from checkpointheal_operator.core.pod_trouble import (
 )
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.status import NO_AGENT, job_conditions, standing_back
-from checkpointheal_operator.core.view import JobView, Trouble
+from checkpointheal_operator.core.view import JobView
 
 THERE = {"initContainers": [{"name": "first"}, {"name": AGENT}]}
 

@@ -32,13 +32,14 @@ from checkpointheal.contract.report import Passed
 from checkpointheal.contract.signals import Signals
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, EndEpoch
+from checkpointheal_operator.core.epoch_record import EpochMember
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.probation import FACTOR, failures
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.records import advance
 from checkpointheal_operator.core.status import job_conditions
-from checkpointheal_operator.core.view import EpochMember, JobView
+from checkpointheal_operator.core.view import JobView
 from simulation import Simulation
 
 HEALED = m("0/0")

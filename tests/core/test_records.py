@@ -16,9 +16,10 @@ from builders_core import (
 )
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Decision, EndEpoch, Nothing, Wait
+from checkpointheal_operator.core.heal_record import HealRecord
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.records import advance, prune
-from checkpointheal_operator.core.view import HealRecord, JobView
+from checkpointheal_operator.core.view import JobView
 
 
 def a_whole_heal() -> list[tuple[JobView, Decision]]:

@@ -23,11 +23,13 @@ from builders_core import (
 )
 from checkpointheal.contract.report import Flaw
 from checkpointheal_operator.core.decisions import Wait
+from checkpointheal_operator.core.epoch_record import EpochRecord
+from checkpointheal_operator.core.heal_record import Remembered
 from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.restore import RestorePoint, restore_point
-from checkpointheal_operator.core.view import EpochRecord, JobView, Remembered
+from checkpointheal_operator.core.view import JobView
 
 ALL_WAIT = with_followers(ended(a_job(), "1/0"))
 

@@ -4,7 +4,7 @@ import pytest
 
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.seats import Seats
-from checkpointheal_operator.core.view import PodFacts
+from checkpointheal_operator.core.facts import PodFacts
 
 WHOLE = PodFacts(member=MemberId(replica=1), name="trainer-1", uid="a", node="n", finished=True, seen_since=3.0)
 

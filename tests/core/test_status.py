@@ -22,6 +22,8 @@ from builders_core import (
     without_pod,
 )
 from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.core.epoch_record import EpochRecord
+from checkpointheal_operator.core.facts import Trouble
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.status import (
     TOLD_FLAWS,
@@ -32,7 +34,7 @@ from checkpointheal_operator.core.status import (
     set_aside,
     transfer_of,
 )
-from checkpointheal_operator.core.view import EpochRecord, JobView, Trouble
+from checkpointheal_operator.core.view import JobView
 
 MEMBER = m("1/0")
 HEALING, _ = decided(replaced("1/0"))

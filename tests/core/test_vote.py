@@ -6,9 +6,9 @@ import pytest
 
 from builders_core import a_generation, a_pod, a_report, digest_of, heard, m
 from checkpointheal.contract.layout import Identity
-from checkpointheal_operator.core.moment import Place
+from checkpointheal_operator.core.heal_record import Remembered
+from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import Remembered
 from checkpointheal_operator.core.vote import Holder, elect
 
 GOOD, BAD, OTHER = (digest_of(0, 10, note) for note in ("good", "bad", "other"))

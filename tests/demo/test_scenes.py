@@ -7,9 +7,9 @@ import pytest
 from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal.contract.orders import Assignment, Peer
 from checkpointheal.contract.report import TransferFacts
+from checkpointheal_operator.core.heal_record import HealRecord
 from checkpointheal_operator.core.phases import SeenHeal
 from checkpointheal_operator.core.reasons import Cause, Rung
-from checkpointheal_operator.core.view import HealRecord
 from checkpointheal_operator.demo.plain import Restarted
 from checkpointheal_operator.demo.proof import Verdict
 from checkpointheal_operator.demo.result import conclude

@@ -10,7 +10,7 @@ from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal.contract.report import MANY, AgentReport, Flaw, Generation, Passed, PrivateHeld
 from checkpointheal.contract.seats import MOST_SEATS, Seats, seat_uid
 from checkpointheal.contract.signals import Signals
-from checkpointheal_operator.core.view import Heard
+from checkpointheal_operator.core.facts import Heard
 from checkpointheal_operator.gateway.app import REPORT_LIMIT
 from checkpointheal_operator.gateway.sizes import is_too_much
 

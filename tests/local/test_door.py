@@ -14,7 +14,7 @@ import pytest
 from builders_core import NOW, a_generation, m
 from builders_local import running
 from checkpointheal.contract.report import DrillFacts
-from checkpointheal_operator.core.view import DrillPlan, DrillRecord, DrillSide
+from checkpointheal_operator.core.drill_record import DrillPlan, DrillRecord, DrillSide
 from checkpointheal_operator.local import door, drill_command
 
 PASSED = DrillRecord(

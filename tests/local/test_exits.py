@@ -6,8 +6,9 @@ import pytest
 
 from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal.contract.report import AgentReport, TrainerExit, TrainerFacts
+from checkpointheal_operator.core.facts import Heard
 from checkpointheal_operator.core.policy import Policy
-from checkpointheal_operator.core.view import Heard, JobView
+from checkpointheal_operator.core.view import JobView
 from checkpointheal_operator.local.exits import Exits, last_words, sentence
 
 

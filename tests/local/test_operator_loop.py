@@ -9,7 +9,8 @@ from builders_core import NOW, a_generation, a_job, a_new_job, m, replaced, repo
 from builders_local import SAFETY, running
 from checkpointheal.contract.report import DrillFacts
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Decision, Nothing, OpenHeal, Wait
-from checkpointheal_operator.core.view import JobView, PodFacts
+from checkpointheal_operator.core.facts import PodFacts
+from checkpointheal_operator.core.view import JobView
 from checkpointheal_operator.local.operator_loop import OperatorLoop
 
 

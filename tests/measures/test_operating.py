@@ -10,8 +10,9 @@ from aiohttp.test_utils import TestClient, TestServer
 from builders_core import a_new_job, decided, replaced
 from builders_heals import a_heal, by_peer
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Conclude, EndEpoch, Nothing, OpenHeal
+from checkpointheal_operator.core.heal_record import HealRecord
 from checkpointheal_operator.core.reasons import Cause, Reason
-from checkpointheal_operator.core.view import HealRecord, JobView
+from checkpointheal_operator.core.view import JobView
 from checkpointheal_operator.measures.operating import OperatorMetrics
 
 SPENT = {"restart": 1.0, "choose": 2.0, "hold": 0.25, "transfer": 4.0, "verify": 0.5, "others": 1.0}

@@ -10,11 +10,11 @@ from builders_core import NOW, a_pod, a_report, heard, m
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
+from checkpointheal_operator.core.facts import Heard
 from checkpointheal_operator.core.identity import RANK, RANKS, REPLICA, Placed, place
 from checkpointheal_operator.core.pod_manifest import Metadata
 from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import Heard
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, Ref, Refused
 from checkpointheal_operator.shell.layouts import Difference, difference
 from checkpointheal_operator.shell.look import Looked, Surroundings, look

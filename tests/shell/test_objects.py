@@ -9,7 +9,7 @@ from builders_api import JOB, WHERE, a_policy, pod_object, set_pods
 from builders_core import NOW, a_job, a_pod, a_report, heard, m
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
-from checkpointheal_operator.core.view import PodFacts
+from checkpointheal_operator.core.facts import PodFacts
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, PODS, NotThere
 from checkpointheal_operator.shell.gather import Reader
 from checkpointheal_operator.shell.objects import (

@@ -9,8 +9,8 @@ from builders_api import WHERE, a_policy, pod_object
 from builders_core import NOW, a_pod, a_report, heard, m
 from checkpointheal.contract.report import Flaw, TrainerFacts
 from checkpointheal_operator.api.base import Json
+from checkpointheal_operator.core.facts import Heard, Stranger
 from checkpointheal_operator.core.injection_parts import AGENT
-from checkpointheal_operator.core.view import Heard, Stranger
 from checkpointheal_operator.measures.operating import OperatorMetrics
 from checkpointheal_operator.shell import pod_events
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, EVENTS, PODS, Refused, Unreachable

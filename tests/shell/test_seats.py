@@ -12,8 +12,8 @@ from checkpointheal.contract.seats import pod_of, seat_uid
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.core.annotations import LOCAL_RANKS
+from checkpointheal_operator.core.facts import Heard
 from checkpointheal_operator.core.reasons import Cause, Rung
-from checkpointheal_operator.core.view import Heard
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, EVENTS, PODS
 from checkpointheal_operator.shell.layouts import difference
 from checkpointheal_operator.shell.look import Surroundings

@@ -8,7 +8,7 @@ from checkpointheal.contract.report import DrillFacts
 from checkpointheal_operator.api import job_status as api
 from checkpointheal_operator.api.base import CHANNELS, Metadata, channel_said
 from checkpointheal_operator.core.annotations import DRILL
-from checkpointheal_operator.core.view import DrillPlan, DrillRecord, DrillSide
+from checkpointheal_operator.core.drill_record import DrillPlan, DrillRecord, DrillSide
 
 LONGEST = 253
 """Characters of a request that count."""

@@ -5,7 +5,8 @@ Nothing is lost on the way: the operator remembers what stands there and no more
 
 from checkpointheal.contract.layout import Identity
 from checkpointheal_operator.api.job_status import Absent, CheckpointHealStatus, Enrolled, EpochStatus, Witness
-from checkpointheal_operator.core.view import EpochMember, EpochRecord, LeftOut, Remembered
+from checkpointheal_operator.core.epoch_record import EpochMember, EpochRecord, LeftOut
+from checkpointheal_operator.core.heal_record import Remembered
 
 
 def epoch_status(record: EpochRecord, before: EpochStatus | None = None) -> EpochStatus:

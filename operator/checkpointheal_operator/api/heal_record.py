@@ -22,8 +22,8 @@ from checkpointheal_operator.api.heal import (
     Transfer,
 )
 from checkpointheal_operator.api.job_status import EpochStatus
+from checkpointheal_operator.core.heal_record import HealRecord, Refusal
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import HealRecord, Refusal
 
 HEALED = "Healed"
 KNOWN_REASONS = {str(each): each for each in Reason}

@@ -8,9 +8,10 @@ whole replicas are left out, not single members. Must not know at which step the
 from dataclasses import replace
 
 from checkpointheal.contract.identity import MemberId
-from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.epoch_record import LeftOut
+from checkpointheal_operator.core.moment import Moment
+from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.protection import lacks_certificate
-from checkpointheal_operator.core.view import LeftOut
 
 
 def without_the_missing(moment: Moment) -> Moment | None:

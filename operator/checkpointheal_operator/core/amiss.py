@@ -9,10 +9,11 @@ from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import TrainerFacts
 from checkpointheal.contract.seats import pod_name
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER
+from checkpointheal_operator.core.facts import PodFacts, Stranger
 from checkpointheal_operator.core.losses import how_it_ended
-from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.moment import Moment
+from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import PodFacts, Stranger
 
 CLEARS_WITHIN = 30.0
 """Seconds that a kubelet may take to clear away a pod whose time is over."""

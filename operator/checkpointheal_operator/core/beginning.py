@@ -8,12 +8,13 @@ from checkpointheal.contract.orders import EpochOrder
 from checkpointheal_operator.core import absence, probation
 from checkpointheal_operator.core.believed import believed
 from checkpointheal_operator.core.decisions import BeginEpoch
-from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.epoch_record import EpochMember, LeftOut, Trial
+from checkpointheal_operator.core.moment import Moment
 from checkpointheal_operator.core.opening import waiting
+from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.plan import heal_of
 from checkpointheal_operator.core.reasons import Reason, Rung, named
 from checkpointheal_operator.core.restore import RestorePoint, highest_step
-from checkpointheal_operator.core.view import EpochMember, LeftOut, Trial
 
 
 def begin(moment: Moment, point: RestorePoint) -> BeginEpoch:

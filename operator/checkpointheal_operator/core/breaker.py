@@ -7,12 +7,12 @@ user's checkpoint.
 
 from checkpointheal_operator.core.causes import crashes
 from checkpointheal_operator.core.donors import Case
+from checkpointheal_operator.core.heal_record import HealRecord
 from checkpointheal_operator.core.moment import Moment
 from checkpointheal_operator.core.plan import abandonment, heal_of
 from checkpointheal_operator.core.probation import LAST_TRIAL, failed
 from checkpointheal_operator.core.reasons import Cause, Reason, Rung
 from checkpointheal_operator.core.restore import RestorePoint
-from checkpointheal_operator.core.view import HealRecord
 
 
 def given_up(moment: Moment, point: RestorePoint) -> RestorePoint | None:

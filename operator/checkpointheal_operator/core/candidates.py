@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import Generation
 from checkpointheal_operator.core import private_parts
+from checkpointheal_operator.core.heal_record import Remembered
 from checkpointheal_operator.core.hearing import last_identity
-from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.moment import Moment
+from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.private_parts import Part
 from checkpointheal_operator.core.reasons import Reason, named
-from checkpointheal_operator.core.view import Remembered
 from checkpointheal_operator.core.vote import Ballot, Holder, elect
 
 

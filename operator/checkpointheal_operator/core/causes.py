@@ -6,9 +6,10 @@ Asked when its new trainer waits, with the latest epoch as the witness. Must not
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import TrainerExit
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER
+from checkpointheal_operator.core.epoch_record import EpochMember
+from checkpointheal_operator.core.heal_record import HealRecord
 from checkpointheal_operator.core.moment import Moment
 from checkpointheal_operator.core.reasons import Cause, Reason
-from checkpointheal_operator.core.view import EpochMember, HealRecord
 
 
 def why_lost(moment: Moment, member: MemberId) -> Cause | Reason | None:

@@ -14,17 +14,19 @@ from checkpointheal_operator.core.beginning import begin, highest_epoch
 from checkpointheal_operator.core.breaker import given_up
 from checkpointheal_operator.core.decisions import Assign, Decision, EndEpoch, Nothing, Wait
 from checkpointheal_operator.core.donors import Case, due
+from checkpointheal_operator.core.heal_record import HealRecord
 from checkpointheal_operator.core.holding import hold
 from checkpointheal_operator.core.losses import stuck
-from checkpointheal_operator.core.moment import Moment, Place, at
+from checkpointheal_operator.core.moment import Moment, at
 from checkpointheal_operator.core.new_run import new_run
 from checkpointheal_operator.core.opening import open_lost, open_recipients, recipients
+from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.plan import abandonment, heal_of, plan_assignment
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.restore import RestorePoint, restore_point
 from checkpointheal_operator.core.under_way import end_for_lost, under_way
 from checkpointheal_operator.core.verdict import conclude
-from checkpointheal_operator.core.view import HealRecord, JobView
+from checkpointheal_operator.core.view import JobView
 
 
 def decide(view: JobView, now: float) -> Decision:

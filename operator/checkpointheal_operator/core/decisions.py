@@ -11,8 +11,9 @@ from checkpointheal.contract.base import Frozen, Seconds, Step
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.orders import Assignment, EpochOrder
 from checkpointheal.contract.report import TransferFacts
+from checkpointheal_operator.core.epoch_record import EpochMember, LeftOut
+from checkpointheal_operator.core.heal_record import Refusal
 from checkpointheal_operator.core.reasons import Cause, Reason
-from checkpointheal_operator.core.view import EpochMember, LeftOut, Refusal
 
 
 class Nothing(Frozen):

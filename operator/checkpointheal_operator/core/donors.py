@@ -11,11 +11,13 @@ from functools import cached_property
 
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.orders import Assignment
-from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.facts import PodFacts
+from checkpointheal_operator.core.heal_record import HealRecord, Refusal
+from checkpointheal_operator.core.moment import Moment
+from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.probing import is_there
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.restore import RestorePoint
-from checkpointheal_operator.core.view import HealRecord, PodFacts, Refusal
 from checkpointheal_operator.core.vote import Holder
 
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import DrillFacts
 from checkpointheal_operator.core.drill_hindrance import Why, hindrance, holder
-from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.drill_record import DrillRecord
+from checkpointheal_operator.core.moment import Moment
+from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import DrillRecord
 
 SPARE_SECONDS = 10.0
 """For orders and reports on their way: agents themselves let go at the deadline."""

@@ -4,10 +4,11 @@ Only where everyone trains and nobody is being healed: whatever matters more end
 """
 
 from checkpointheal.contract.orders import Peer
+from checkpointheal_operator.core.drill_record import DrillSide
 from checkpointheal_operator.core.losses import losses
-from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.moment import Moment
+from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import DrillSide
 
 Why = tuple[Reason, str]
 

@@ -10,11 +10,12 @@ from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import Generation
 from checkpointheal_operator.core.channel import crossing
 from checkpointheal_operator.core.drill_hindrance import Why
-from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.drill_record import DrillPlan, DrillSide
+from checkpointheal_operator.core.moment import Moment
+from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.protection import lacks_certificate
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import DrillPlan, DrillSide
 
 TRIED_PAIRS = 256
 """Of a job with more, the next drill goes on where this one left off."""

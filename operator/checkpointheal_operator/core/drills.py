@@ -11,9 +11,10 @@ from checkpointheal.contract.orders import Drill
 from checkpointheal_operator.core.drill_ends import LONGEST, ended, overdue_at
 from checkpointheal_operator.core.drill_hindrance import Why, hindrance, holder
 from checkpointheal_operator.core.drill_pairs import first_pair
+from checkpointheal_operator.core.drill_record import DrillPlan, DrillRecord
 from checkpointheal_operator.core.moment import Moment, at
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import DrillPlan, DrillRecord, JobView
+from checkpointheal_operator.core.view import JobView
 
 
 def next_drill(view: JobView, now: float) -> DrillRecord | None:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.amiss import beyond, going, missing, not_waiting, strange, taken
-from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.facts import PodFacts
+from checkpointheal_operator.core.moment import Moment
+from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.probation import differences
 from checkpointheal_operator.core.protection import flaws_of
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import PodFacts
 
 
 @dataclass(frozen=True)

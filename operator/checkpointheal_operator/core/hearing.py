@@ -4,8 +4,10 @@ Order does not matter: a late, older report changes nothing. Must not know the g
 """
 
 from checkpointheal.contract.report import AgentReport
-from checkpointheal_operator.core.moment import has_finished
-from checkpointheal_operator.core.view import Heard, JobView, Remembered
+from checkpointheal_operator.core.facts import Heard
+from checkpointheal_operator.core.heal_record import Remembered
+from checkpointheal_operator.core.place import has_finished
+from checkpointheal_operator.core.view import JobView
 
 HEARTBEAT = 4.0
 """Seconds in which an agent that lives is heard, whether or not it has news."""

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import AgentReport, TrainerExit
-from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.epoch_record import EpochMember
+from checkpointheal_operator.core.facts import Heard
+from checkpointheal_operator.core.moment import Moment
+from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import EpochMember, Heard
 
 
 @dataclass(frozen=True)

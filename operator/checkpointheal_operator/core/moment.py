@@ -11,66 +11,12 @@ from functools import cached_property
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.layout import Identity
 from checkpointheal.contract.orders import Peer
-from checkpointheal.contract.report import AgentReport, Generation, TrainerFacts
+from checkpointheal.contract.report import AgentReport, Generation
 from checkpointheal.contract.seats import pod_of
-from checkpointheal_operator.core.view import EpochMember, Heard, JobView, PodFacts
-
-
-@dataclass(frozen=True)
-class Place:
-    """One place in the job and who claims it: the newest pod holds it, older ones are fenced."""
-
-    member: MemberId
-    pod: PodFacts | None = None
-    older: tuple[PodFacts, ...] = ()
-    heard: Heard | None = None
-    fresh: bool = False
-    was_done: bool = False
-    """Nobody holds it any more, and who held it last was done."""
-    leaves: bool = False
-    """Its pod is on its way out, and of the run before: in this one its place is not filled yet."""
-
-    @property
-    def report(self) -> AgentReport | None:
-        """What the agent of the pod that holds the place last said."""
-        return self.heard.report if self.heard else None
-
-    @property
-    def rivals(self) -> tuple[PodFacts, ...]:
-        """Older pods that are not on their way out: somebody gives one place to several."""
-        return tuple(each for each in self.older if each.is_at_work)
-
-    @property
-    def is_done(self) -> bool:
-        """Training is over for this member; nobody waits for it any more.
-
-        It said so, or ended with code 0: then `run` does not start it again.
-        """
-        if self.leaves:
-            return False
-        if self.was_done or (self.pod is not None and self.pod.finished):
-            return True
-        return self.report is not None and has_finished(self.report.trainer)
-
-    @property
-    def is_waiting(self) -> bool:
-        """Its trainer is in restore() and can be answered: by its name, for an answer is for one life of it."""
-        ours = self.pod is not None and not self.pod.terminating and self.fresh and not self.is_done
-        if not ours or self.report is None:
-            return False
-        return self.report.trainer.state == "waiting" and self.report.trainer.incarnation is not None
-
-    @property
-    def can_give(self) -> bool:
-        """Whether its memory will still be there in a moment and its agent answers."""
-        return self.pod is not None and not self.pod.terminating and self.fresh
-
-    @property
-    def peer(self) -> Peer | None:
-        """How an order names it; None while nobody knows where its agent listens."""
-        if self.pod is None or self.report is None:
-            return None
-        return Peer(member=self.member, pod=self.pod.name, pod_uid=self.pod.uid, endpoint=self.report.endpoint)
+from checkpointheal_operator.core.epoch_record import EpochMember
+from checkpointheal_operator.core.facts import Heard, PodFacts
+from checkpointheal_operator.core.place import Place, has_finished
+from checkpointheal_operator.core.view import JobView
 
 
 @dataclass(frozen=True)
@@ -227,13 +173,6 @@ class Moment:
 def _trains_in(place: Place) -> int:
     trains = place.fresh and place.report is not None and place.report.trainer.state == "training"
     return place.report.trainer.epoch if place.report is not None and trains else 0
-
-
-def has_finished(trainer: TrainerFacts) -> bool:
-    """It said that it is done, or its latest life ended without an error."""
-    if trainer.state == "absent" and trainer.exit is not None:
-        return trainer.exit.code == 0 and trainer.exit.incarnation == trainer.incarnation
-    return trainer.state == "done"
 
 
 def claim(pod: PodFacts) -> tuple[bool, float, str]:

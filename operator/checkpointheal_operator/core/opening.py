@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.causes import why_lost
 from checkpointheal_operator.core.decisions import OpenHeal
-from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.moment import Moment
+from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.plan import heal_name, heal_of
 from checkpointheal_operator.core.reasons import Cause
 from checkpointheal_operator.core.restore import RestorePoint

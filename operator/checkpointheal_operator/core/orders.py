@@ -16,7 +16,8 @@ from checkpointheal.contract.seats import pod_of
 from checkpointheal_operator.core.amiss import beyond, strange, taken
 from checkpointheal_operator.core.decisions import Decision, asked_by, held_by
 from checkpointheal_operator.core.drills import drill_order
-from checkpointheal_operator.core.moment import Moment, Place, at
+from checkpointheal_operator.core.moment import Moment, at
+from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.view import JobView
 

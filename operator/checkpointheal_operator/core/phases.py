@@ -9,7 +9,8 @@ other without a gap, so what is not measured by the agents themselves is the res
 
 from dataclasses import dataclass, replace
 
-from checkpointheal_operator.core.view import HealRecord, JobView
+from checkpointheal_operator.core.heal_record import HealRecord
+from checkpointheal_operator.core.view import JobView
 
 PHASES = ("detect", "restart", "choose", "hold", "transfer", "verify", "others", "apply", "rejoin")
 

@@ -13,11 +13,12 @@ from checkpointheal_operator.core.believed import believed
 from checkpointheal_operator.core.channel import Crossing, crossing
 from checkpointheal_operator.core.decisions import Assign, Wait
 from checkpointheal_operator.core.donors import Case, DonorChoice, choose_donors, current_donor, due, rested_at
-from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.heal_record import HealRecord
+from checkpointheal_operator.core.moment import Moment
+from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.probing import passed_over_at, question
 from checkpointheal_operator.core.protection import lacks_certificate
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import HealRecord
 from checkpointheal_operator.core.vote import Holder
 
 DONORS = 8

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from checkpointheal_operator.core.annotations import AGENT_MEMORY
+from checkpointheal_operator.core.facts import Trouble
 from checkpointheal_operator.core.injection_parts import AGENT
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.refused import refusal
-from checkpointheal_operator.core.view import Trouble
 
 Json = Mapping[str, Any]
 

@@ -13,9 +13,10 @@ from typing import get_args
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import Generation, Passed
 from checkpointheal.contract.signals import Signal, Signals
-from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.epoch_record import EpochMember, Trial
+from checkpointheal_operator.core.moment import Moment
+from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import EpochMember, Trial
 from checkpointheal_operator.core.vote import Holder, elect, must_agree
 
 FACTOR = 10.0

@@ -5,8 +5,8 @@ its open poll brings at once, and its next report answers it. Who does not answe
 who is asked for what.
 """
 
+from checkpointheal_operator.core.heal_record import HealRecord
 from checkpointheal_operator.core.moment import Moment
-from checkpointheal_operator.core.view import HealRecord
 
 RECENT = 1.0
 """Seconds for which a report stands for its agent without a question."""

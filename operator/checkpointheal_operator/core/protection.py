@@ -6,10 +6,10 @@ mends it. A word that this build does not know is passed on as it came. Must not
 
 from checkpointheal.contract.report import AgentReport, Flaw
 from checkpointheal_operator.core.annotations import AGENT_MEMORY, ARENA_SIZE
-from checkpointheal_operator.core.moment import has_finished
+from checkpointheal_operator.core.facts import Trouble
+from checkpointheal_operator.core.place import has_finished
 from checkpointheal_operator.core.quantities import written
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import Trouble
 
 FLAWS = frozenset(
     (

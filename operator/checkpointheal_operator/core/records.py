@@ -16,8 +16,10 @@ from checkpointheal_operator.core.decisions import (
     OpenHeal,
     Restart,
 )
+from checkpointheal_operator.core.epoch_record import EpochRecord
+from checkpointheal_operator.core.heal_record import HealRecord
 from checkpointheal_operator.core.reasons import Rung
-from checkpointheal_operator.core.view import EpochRecord, HealRecord, JobView
+from checkpointheal_operator.core.view import JobView
 
 
 def advance(view: JobView, decision: Decision, now: float) -> JobView:

@@ -13,7 +13,8 @@ from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core import private_parts
 from checkpointheal_operator.core.candidates import Candidate, candidates
 from checkpointheal_operator.core.decisions import Wait
-from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.moment import Moment
+from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.protection import flaws_of
 from checkpointheal_operator.core.reasons import Reason, Rung, named
 from checkpointheal_operator.core.vote import Ballot, Holder

@@ -11,13 +11,15 @@ from checkpointheal.contract.report import TransferFacts
 from checkpointheal_operator.core.decisions import Decision, Wait, held_by
 from checkpointheal_operator.core.donors import Case, choose_donors
 from checkpointheal_operator.core.findings import Finding, findings
-from checkpointheal_operator.core.moment import Moment, Place, at
+from checkpointheal_operator.core.heal_record import HealRecord, Refusal
+from checkpointheal_operator.core.moment import Moment, at
+from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.plan import heal_of
 from checkpointheal_operator.core.protection import FLAWS
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.restore import restore_point
 from checkpointheal_operator.core.standstill import waits_long
-from checkpointheal_operator.core.view import HealRecord, JobView, Refusal
+from checkpointheal_operator.core.view import JobView
 
 NO_AGENT = frozenset(
     (

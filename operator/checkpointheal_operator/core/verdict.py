@@ -5,10 +5,11 @@ next.
 """
 
 from checkpointheal_operator.core.decisions import Conclude
-from checkpointheal_operator.core.moment import Moment, Place
+from checkpointheal_operator.core.heal_record import HealRecord
+from checkpointheal_operator.core.moment import Moment
+from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.private_parts import tell_behind
 from checkpointheal_operator.core.reasons import Reason, Rung
-from checkpointheal_operator.core.view import HealRecord
 
 
 def conclude(moment: Moment) -> Conclude | None:

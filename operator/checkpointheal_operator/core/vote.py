@@ -12,9 +12,9 @@ from functools import cached_property
 
 from checkpointheal.contract.layout import Identity
 from checkpointheal.contract.report import Generation
-from checkpointheal_operator.core.moment import Place
+from checkpointheal_operator.core.heal_record import Remembered
+from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import Remembered
 
 
 @dataclass(frozen=True)

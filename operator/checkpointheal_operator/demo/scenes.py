@@ -15,10 +15,10 @@ from typing import NamedTuple
 from checkpointheal.contract.base import Frozen
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import TransferFacts
+from checkpointheal_operator.core.heal_record import HealRecord
 from checkpointheal_operator.core.phases import SeenHeal, phases
 from checkpointheal_operator.core.reasons import Cause, Rung
 from checkpointheal_operator.core.status import transfer_of
-from checkpointheal_operator.core.view import HealRecord
 from checkpointheal_operator.demo.progress import Progress
 from checkpointheal_operator.local.job import LocalJob
 from checkpointheal_operator.local.summary import donor_of

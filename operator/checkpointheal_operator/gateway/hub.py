@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Mapping
 
 from checkpointheal.contract.orders import NOT_KNOWN, Orders
 from checkpointheal.contract.report import AgentReport
+from checkpointheal_operator.core.facts import Heard
 from checkpointheal_operator.core.hearing import hear
-from checkpointheal_operator.core.view import Heard
 
 NO_ORDERS = Orders(revision=NOT_KNOWN)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from checkpointheal.contract.report import MANY, AgentReport
 from checkpointheal.contract.seats import Seats, seat_uid
-from checkpointheal_operator.core.view import Heard
+from checkpointheal_operator.core.facts import Heard
 
 THINGS, OF_A_FURTHER_SEAT = MANY + 256, 128
 """An agent names its members' parts, 64 steps that passed, and a few generations, flaws and heals: 80 where it keeps no

@@ -10,7 +10,7 @@ import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 
-from checkpointheal_operator.core.view import DrillRecord
+from checkpointheal_operator.core.drill_record import DrillRecord
 from checkpointheal_operator.local.places import FOLDERS, memory_root
 
 SOCKET, WORD = "drill.sock", b"drill\n"

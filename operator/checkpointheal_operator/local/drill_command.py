@@ -11,7 +11,7 @@ from typing import TextIO, cast
 
 from checkpointheal.saying import Saying, say
 from checkpointheal_operator.api.drill_record import drill_status
-from checkpointheal_operator.core.view import DrillRecord
+from checkpointheal_operator.core.drill_record import DrillRecord
 from checkpointheal_operator.local import door
 from checkpointheal_operator.plugin.drill_words import told
 from checkpointheal_operator.plugin.printing import console_on, write

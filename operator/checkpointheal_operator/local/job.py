@@ -27,8 +27,9 @@ from aiohttp import web
 
 from checkpointheal.contract.seats import pod_name
 from checkpointheal_operator.core.decisions import Decision
+from checkpointheal_operator.core.facts import PodFacts
 from checkpointheal_operator.core.phases import SeenHeal, see
-from checkpointheal_operator.core.view import JobView, PodFacts
+from checkpointheal_operator.core.view import JobView
 from checkpointheal_operator.gateway.app import make_app
 from checkpointheal_operator.gateway.listen import listen
 from checkpointheal_operator.local.door import door

@@ -12,12 +12,14 @@ from collections.abc import Callable
 
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
+from checkpointheal_operator.core.drill_record import DrillRecord
 from checkpointheal_operator.core.drills import next_drill, wakes_at
+from checkpointheal_operator.core.facts import PodFacts
 from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.records import advance, prune
-from checkpointheal_operator.core.view import DrillRecord, JobView, PodFacts
+from checkpointheal_operator.core.view import JobView
 from checkpointheal_operator.gateway.hub import Hub
 
 log = logging.getLogger("checkpointheal.operator")

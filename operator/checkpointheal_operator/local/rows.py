@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from checkpointheal.contract.report import TransferFacts
 from checkpointheal_operator.core import moment
-from checkpointheal_operator.core.moment import Place
+from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.status import transfer_of
 from checkpointheal_operator.core.view import JobView
 

@@ -7,7 +7,7 @@ replaced, is not worth a line. Must not know processes.
 from collections.abc import Iterator
 
 from checkpointheal.contract.identity import MemberId
-from checkpointheal_operator.core.moment import has_finished
+from checkpointheal_operator.core.place import has_finished
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import JobView
 

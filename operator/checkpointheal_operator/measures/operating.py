@@ -10,9 +10,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Conclude, Decision, EndEpoch, OpenHeal
+from checkpointheal_operator.core.heal_record import HealRecord
 from checkpointheal_operator.core.phases import SeenHeal, phases
 from checkpointheal_operator.core.reasons import Cause, Reason, Rung
-from checkpointheal_operator.core.view import HealRecord, JobView
+from checkpointheal_operator.core.view import JobView
 from checkpointheal_operator.measures import spec
 from checkpointheal_operator.measures.page import Register
 

@@ -12,9 +12,9 @@ from checkpointheal_operator.api.base import Condition
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.api.policy import policy_of
+from checkpointheal_operator.core.facts import PodFacts
 from checkpointheal_operator.core.identity import Placed
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import PodFacts
 from checkpointheal_operator.plugin.drill_words import latest
 from checkpointheal_operator.plugin.heal_words import is_open, recipient, summary
 from checkpointheal_operator.plugin.pages import EMPTY, Block, Grid, Page, Title, Told, Tone

@@ -27,12 +27,14 @@ from checkpointheal_operator.core.decisions import (
     OpenHeal,
     Restart,
 )
+from checkpointheal_operator.core.drill_record import DrillRecord
 from checkpointheal_operator.core.findings import Finding, findings
+from checkpointheal_operator.core.heal_record import HealRecord
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.records import advance, prune
 from checkpointheal_operator.core.status import Condition
-from checkpointheal_operator.core.view import DrillRecord, HealRecord, JobView
+from checkpointheal_operator.core.view import JobView
 from checkpointheal_operator.shell.cluster import (
     CHECKPOINTHEALS,
     EVENTS,

@@ -12,10 +12,10 @@ from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import AgentReport
 from checkpointheal.contract.seats import seat_uid
 from checkpointheal_operator.core.annotations import LOCAL_RANKS
+from checkpointheal_operator.core.facts import Heard
 from checkpointheal_operator.core.identity import RANKS, REPLICA, Placed, members_of
 from checkpointheal_operator.core.policy import MOST_MEMBERS, Policy
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import Heard
 from checkpointheal_operator.shell.astray import astray
 from checkpointheal_operator.shell.objects import JobObjects, KnownPod, placed
 

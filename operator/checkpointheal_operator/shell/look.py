@@ -16,8 +16,8 @@ from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Decision, Nothing, Wait, asked_by
 from checkpointheal_operator.core.drills import next_drill, wakes_at
-from checkpointheal_operator.core.moment import has_finished
 from checkpointheal_operator.core.orders import withdrawn
+from checkpointheal_operator.core.place import has_finished
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.status import set_aside, standing_back
 from checkpointheal_operator.core.view import JobView

@@ -21,12 +21,15 @@ from checkpointheal_operator.api.epoch_record import epoch_record, remembered
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.api.heal_record import heal_record, with_epoch
 from checkpointheal_operator.api.policy import policy_of
+from checkpointheal_operator.core.epoch_record import EpochRecord
+from checkpointheal_operator.core.facts import Heard, PodFacts, Stranger
+from checkpointheal_operator.core.heal_record import HealRecord
 from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.identity import RANKS, Placed, Unplaced, place
 from checkpointheal_operator.core.pod_manifest import Metadata
 from checkpointheal_operator.core.pod_trouble import condition, not_begun, passed_over, trouble
 from checkpointheal_operator.core.trainer_ails import trainer_ails
-from checkpointheal_operator.core.view import EpochRecord, HealRecord, Heard, JobView, PodFacts, Stranger
+from checkpointheal_operator.core.view import JobView
 from checkpointheal_operator.shell.overlap import Overlap
 
 log = logging.getLogger("checkpointheal.operator")

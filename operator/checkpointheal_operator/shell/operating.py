@@ -17,10 +17,10 @@ from checkpointheal.contract.report import AgentReport
 from checkpointheal.contract.seats import pod_of
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.policy import matches
+from checkpointheal_operator.core.facts import Heard, Stranger
 from checkpointheal_operator.core.hearing import is_news
 from checkpointheal_operator.core.moment import claim
 from checkpointheal_operator.core.orders import of_rivals, of_strangers, of_supernumeraries, orders
-from checkpointheal_operator.core.view import Heard, Stranger
 from checkpointheal_operator.gateway.hub import Hub
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, Kind
 from checkpointheal_operator.shell.keeping import Keeper, Ties

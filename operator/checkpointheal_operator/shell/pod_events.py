@@ -17,11 +17,11 @@ from checkpointheal.contract.seats import local_rank_of, pod_of, seat_name
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.policy import matches
 from checkpointheal_operator.core.amiss import strange
+from checkpointheal_operator.core.facts import Heard, Stranger, Trouble
 from checkpointheal_operator.core.pod_trouble import is_over, no_policy, trouble
 from checkpointheal_operator.core.protection import flaws_of
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.status import NO_AGENT
-from checkpointheal_operator.core.view import Heard, Stranger, Trouble
 from checkpointheal_operator.shell.cluster import (
     CHECKPOINTHEALS,
     EVENTS,

@@ -21,8 +21,9 @@ from checkpointheal_operator.core.decisions import (
     Restart,
     Wait,
 )
+from checkpointheal_operator.core.heal_record import HealRecord
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.view import HealRecord, JobView
+from checkpointheal_operator.core.view import JobView
 
 GRAVE = (Reason.FELL_BACK, Reason.HELD, Reason.PROBATION_FAILED, Reason.PRIVATE_STATE_BEHIND)
 """What a person should see, though nothing has failed here."""

@@ -17,11 +17,14 @@ from checkpointheal_operator.api.heal_record import HEALED, heal_status
 from checkpointheal_operator.api.job_status import CheckpointHealStatus
 from checkpointheal_operator.api.told import is_news, is_said_otherwise, told
 from checkpointheal_operator.core.decisions import Decision, held_by
+from checkpointheal_operator.core.drill_record import DrillRecord
+from checkpointheal_operator.core.facts import Trouble
 from checkpointheal_operator.core.findings import Finding
+from checkpointheal_operator.core.heal_record import HealRecord
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.status import Condition as Fact
 from checkpointheal_operator.core.status import explain, heal_conditions, job_conditions, transfer_of
-from checkpointheal_operator.core.view import DrillRecord, HealRecord, JobView, Trouble
+from checkpointheal_operator.core.view import JobView
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, EVENTS, HEALS
 
 COMPONENT = "checkpointheal"
