@@ -49,8 +49,8 @@ class Remembered:
         for name, part in self.parts.replicated.items():
             held = copy.deepcopy(self.memory.replicated[name])
             part.make_room(held) if isinstance(part, Later) else part.load_state_dict(held)
-        known = describe(self.parts.private_state()).leaves.known
-        self.parts.put_back_private(unpack(self.memory.private, known=known))
+        live = describe(self.parts.private_state()).leaves
+        self.parts.put_back_private(unpack(self.memory.private, beside=live))
         return self.memory.step
 
     def agree(self) -> None:

@@ -70,3 +70,26 @@ def test_a_model_of_another_form_is_named_and_not_touched() -> None:
     with pytest.raises(SchemaDiffers, match=r"model\.weight: shape is \(2, 2\), here \(3, 2\)"):
         held(trained(torch.optim.SGD(model.parameters()), model)).fill(fresh, torch.optim.SGD(fresh.parameters()))
     assert torch.equal(fresh.weight, before)
+
+
+class Counting(nn.Linear):
+    """Its state has a plain value besides its tensors."""
+
+    calls = 0
+
+    def forward(self, given):
+        self.calls += 1
+        return super().forward(given)
+
+    def get_extra_state(self):
+        return {"calls": self.calls}
+
+    def set_extra_state(self, state):
+        self.calls = state["calls"]
+
+
+def test_the_plain_values_of_a_model_come_back() -> None:
+    model, fresh = nn.Sequential(Counting(2, 2)), nn.Sequential(Counting(2, 2))
+    held(trained(torch.optim.SGD(model.parameters()), model)).fill(fresh, torch.optim.SGD(fresh.parameters()))
+    assert fresh[0].calls == 1
+    assert torch.equal(fresh[0].weight, model[0].weight)

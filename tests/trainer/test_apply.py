@@ -83,7 +83,7 @@ def test_what_keeps_the_tensors_it_is_given_stays_tied(make):
     assert state_digest(held) == state_digest(describe(declare(kept, {}).replicated_state()))
 
 
-def test_one_whose_loading_clears_first_what_is_tied_is_given_copies_next():
+def test_one_whose_loading_clears_first_what_is_tied_is_given_copies():
     def clear_and_add(box, state):
         for name in ("a", "b"):
             box.held[name].zero_()

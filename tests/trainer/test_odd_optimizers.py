@@ -89,3 +89,64 @@ def test_an_attach_that_an_optimizer_fails_leaves_the_arena_to_the_next_one(atta
     with pytest.raises(RuntimeError, match="one hook only"):
         attach(failing, background=True)
     assert attach(Training(), background=True).restore() is None
+
+
+class Told(torch.optim.SGD):
+    """It tells its state by name, as one that is made around several others does."""
+
+    def state_dict(self):
+        told = {f"rate.{at}": group["lr"] for at, group in enumerate(self.param_groups)}
+        return told | {f"momentum.{at}": each["momentum_buffer"] for at, each in enumerate(self.state.values())}
+
+    def load_state_dict(self, state):
+        for at, group in enumerate(self.param_groups):
+            group["lr"] = state[f"rate.{at}"]
+        for at, each in enumerate(self.state.values()):
+            each["momentum_buffer"].copy_(state[f"momentum.{at}"])
+
+
+def test_one_that_tells_its_state_by_name_is_restored_by_its_own_loading():
+    def trained(rate, updates):
+        model = nn.Linear(2, 1)
+        optimizer = Told(model.parameters(), lr=rate, momentum=0.9)
+        for _ in range(updates):
+            model(torch.ones(1, 2)).sum().backward()
+            optimizer.step()
+        return optimizer
+
+    kept, fresh = trained(0.1, 2), trained(0.2, 1)
+    generation, held = given(optimizer=kept), describe(declare({"optimizer": kept}, {}).replicated_state())
+    assert apply(declare({"optimizer": fresh}, {}), generation) == state_digest(held)
+    assert fresh.param_groups[0]["lr"] == 0.1
+
+
+class Sharp(torch.optim.SGD):
+    """It puts each weight back to where it was as SAM does: from then on that is what its state holds."""
+
+    @torch.no_grad()
+    def step(self, closure):
+        for group in self.param_groups:
+            for each in group["params"]:
+                self.state[each]["old"] = each.data.clone()
+        with torch.enable_grad():
+            closure()
+        for group in self.param_groups:
+            for each in group["params"]:
+                each.data = self.state[each]["old"]
+        super().step()
+
+
+def test_a_weight_that_lies_in_the_state_of_its_optimizer_lies_there_again():
+    def trained(updates):
+        torch.manual_seed(updates)
+        model = nn.Linear(2, 1)
+        optimizer = Sharp(model.parameters(), lr=0.1)
+        for _ in range(updates):
+            optimizer.step(lambda: model(torch.ones(1, 2)).square().sum().backward())
+        return {"model": model, "optimizer": optimizer}
+
+    kept, fresh = trained(2), trained(0)
+    generation, held = given(**kept), describe(declare(kept, {}).replicated_state())
+    assert apply(declare(fresh, {}), generation) == state_digest(held)
+    weight = fresh["model"].weight
+    assert fresh["optimizer"].state[weight]["old"].data_ptr() == weight.data_ptr()

@@ -134,3 +134,12 @@ def test_no_piece_goes_past_its_buffer():
             act(torch.ones(100, dtype=torch.uint8), cut.columns(0), [regions[0][:50]])
     with pytest.raises(Misuse, match="buffer of 99"):
         clear(torch.ones(99, dtype=torch.uint8), [(90, 10)])
+
+
+def test_very_many_views_of_one_buffer_are_compared_as_one_group():
+    def viewed(dtype):
+        flat = torch.zeros(20_000)
+        return describe({"flat": flat, "views": list(flat.split(1)), "other": torch.zeros(1, dtype=dtype)}).schema
+
+    (difference,) = compare(viewed(torch.float32), viewed(torch.float64))
+    assert (difference.path, difference.what) == ("other", "dtype")

@@ -221,20 +221,20 @@ def test_a_packed_state_that_is_no_mapping_is_refused():
 @pytest.mark.parametrize("state", [[1, 2], {"parts": 1}, {"parts": [1, {}]}], ids=["a list", "a value", "no mapping"])
 def test_a_packed_state_that_is_no_mapping_of_mappings_is_not_unpacked_by_its_entries(state):
     with pytest.raises(BadFrame, match="no mapping of mappings"):
-        unpack_apart(pack(state), "parts", {})
+        unpack_apart(pack(state), "parts")
 
 
 def test_what_cannot_be_made_is_left_out_of_a_packed_state_and_the_rest_is_whole():
     many = {f"tensor {at}": torch.full((2,), float(at)) for at in range(9)}
     blob = pack({"parts": {**many, "odd": {"deep": [Pair(1, 2)]}, "plain": 3}, "beside": [1.5]})
-    state, left = unpack_apart(blob, "parts", {})
+    state, left = unpack_apart(blob, "parts")
     assert {key: str(error).partition(",")[0] for key, error in left.items()} == {
         "odd": "odd.deep.0 is a builders_classes.Pair"
     }
     assert state["beside"] == [1.5]
     assert list(state["parts"]) == [*many, "plain"]
     assert torch.equal(state["parts"]["tensor 8"], many["tensor 8"])
-    assert unpack_apart(pack({"beside": 1}), "parts", {}) == ({"beside": 1, "parts": {}}, {})
+    assert unpack_apart(pack({"beside": 1}), "parts") == ({"beside": 1, "parts": {}}, {})
 
 
 @given(st.integers(0, len(BLOB) - 1), st.integers(1, 255))

@@ -149,7 +149,7 @@ def test_wrapped_tensors_and_objects_pack_likewise() -> None:
     blob = pack(state)
     with pytest.raises(UnknownClass):
         unpack(blob)
-    back = unpack(blob, known=describe(state).leaves.known)
+    back = unpack(blob, beside=describe(state).leaves)
     assert parts(back["w"]) == parts(state["w"])
     assert (back["pair"].left, back["pair"].right.tolist()) == (a.Colour.RED, [1.0, 1.0])
 

@@ -15,10 +15,13 @@ from torch.optim import Optimizer
 from checkpointheal.errors import Misuse, SchemaDiffers
 from checkpointheal.manifest import around, compare, describe, values, write_over
 from checkpointheal.manifest.wholes import local_of
-from checkpointheal.trainer.apply import load_optimizer_values
+from checkpointheal.trainer.apply import as_its_own, load_optimizer_values
 from checkpointheal.trainer.later import Later
 from checkpointheal.trainer.materialise import materialise
 from checkpointheal.trainer.parts import keys_of_this_rank
+
+EXTRA = "_extra_state"
+"""How a key ends under which torch has what a module's `get_extra_state()` gives."""
 
 
 class Shards(Later):
@@ -59,6 +62,8 @@ class _Local:
         write_over(live, given.regions)
         filled = around(live, given.schema.tree, [values.decode(value) for value in given.values])
         load_optimizer_values(self._optimizer, filled["optimizer"])
+        if extra := {key: value for key, value in filled["model"].items() if key.endswith(EXTRA)}:
+            self._model.load_state_dict(as_its_own(self._model, extra), strict=False)
 
 
 def _local(node: Any) -> Any:

@@ -1,15 +1,17 @@
 """The manifest's door: a live state described, compared, moved and rebuilt."""
 
+from checkpointheal.manifest.anew import Anew
 from checkpointheal.manifest.around import around
 from checkpointheal.manifest.bytes_across import write_into, write_out, write_over
-from checkpointheal.manifest.classes import part_by_part, register_class
+from checkpointheal.manifest.classes import register_class
 from checkpointheal.manifest.codec import Known
 from checkpointheal.manifest.compare import compare, lie_alike
 from checkpointheal.manifest.describe import Described, describe
 from checkpointheal.manifest.packed import pack, pack_described, unpack, unpack_apart
-from checkpointheal.manifest.rebuild import glance, rebuild, remake
+from checkpointheal.manifest.rebuild import glance, rebuild
 
 __all__ = [
+    "Anew",
     "Described",
     "Known",
     "around",
@@ -19,10 +21,8 @@ __all__ = [
     "lie_alike",
     "pack",
     "pack_described",
-    "part_by_part",
     "rebuild",
     "register_class",
-    "remake",
     "unpack",
     "unpack_apart",
     "write_into",

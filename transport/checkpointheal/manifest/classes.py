@@ -60,18 +60,6 @@ def codec_of(thing: object) -> Codec | None:
     return codec if codec is not None or dataclasses.is_dataclass(cls) else _infer(cls, name_of(cls))
 
 
-def part_by_part(thing: Any, change: Callable[[Any], Any]) -> Any:
-    """The object, made again of its changed parts; itself, where it has none that are known."""
-    codec = None if values.is_plain(thing) else codec_of(thing)
-    if codec is None:
-        return thing
-    if codec.take_apart and codec.put_together:
-        return codec.put_together(change(codec.take_apart(thing)))
-    names, context = thing.__tensor_flatten__()
-    inner = {name: change(getattr(thing, name)) for name in names}
-    return type(thing).__tensor_unflatten__(inner, context, thing.shape, thing.stride())
-
-
 def find(name: str, known: Known, path: str) -> Codec:
     """The class of this name. Raises UnknownClass."""
     codec = holder_of(name, known)

@@ -194,8 +194,12 @@ def _placed(entry: TensorEntry | Form) -> str:
 def _ties(offered: Schema, target: Schema) -> Iterator[Difference]:
     """Which tensors share bytes, and how: a tie on one side only would alias or split live memory."""
     theirs, ours = _groups(offered), _groups(target)
+    differ: dict[tuple[int, int], bool] = {}  # of two groups, each of which may have very many tensors
     for path in sorted(ours):
-        if theirs[path] != ours[path]:
+        pair = id(theirs[path]), id(ours[path])
+        if pair not in differ:
+            differ[pair] = theirs[path] != ours[path]
+        if differ[pair]:
             yield Difference(path=path, what="tie", offered=_group(theirs[path]), target=_group(ours[path]))
 
 

@@ -14,10 +14,10 @@ from checkpointheal import digest
 from checkpointheal.contract.base import Digest, Frozen
 from checkpointheal.contract.layout import Manifest
 from checkpointheal.errors import BadFrame, BytesDiffer, CheckpointHealError, UnknownVersion
+from checkpointheal.manifest.anew import NOTHING, Anew
 from checkpointheal.manifest.bytes_across import write_out
-from checkpointheal.manifest.codec import Known
 from checkpointheal.manifest.describe import Described, describe
-from checkpointheal.manifest.rebuild import rebuild, rebuild_apart
+from checkpointheal.manifest.tree import Leaves
 
 MAGIC, VERSION = b"CKHP", 1
 _PREFIX = struct.Struct("<4sHxxQ")
@@ -45,22 +45,24 @@ def pack_described(described: Described) -> bytes:
     return _PREFIX.pack(MAGIC, VERSION, len(written)) + written + data
 
 
-def unpack(blob: bytes, limit: int = LIMIT, known: Known | None = None) -> dict[str, Any]:
+def unpack(blob: bytes, limit: int = LIMIT, beside: Leaves = NOTHING) -> dict[str, Any]:
     """The state again, in memory of its own. Raises BadFrame, UnknownVersion, BytesDiffer or UnknownClass."""
     manifest, data = _read(blob, limit)
-    state = rebuild(manifest.schema_, manifest.values, data, known or {})
+    state = Anew(manifest.schema_, manifest.values, data, beside).whole()
     if not isinstance(state, dict):
         raise BadFrame("a packed state that is no mapping")
     return state
 
 
-def unpack_apart(blob: bytes, branch: str, known: Known) -> tuple[dict[str, Any], dict[str, CheckpointHealError]]:
+def unpack_apart(
+    blob: bytes, branch: str, beside: Leaves = NOTHING
+) -> tuple[dict[str, Any], dict[str, CheckpointHealError]]:
     """The same, but what stands under `branch` entry by entry; by its key, why one could not be made.
 
     The errors tell paths from that key on. Raises what `unpack` does, for whatever is none of these entries' fault.
     """
     manifest, data = _read(blob, LIMIT)
-    return rebuild_apart(manifest.schema_, manifest.values, data, known, branch)
+    return Anew(manifest.schema_, manifest.values, data, beside).apart(branch)
 
 
 def _read(blob: bytes, limit: int) -> tuple[Manifest, bytearray]:

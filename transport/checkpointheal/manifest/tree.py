@@ -44,6 +44,7 @@ class Leaves:
     """The classes of the objects."""
     wholes: list[torch.Tensor] = field(default_factory=list)
     """Tensors that are made of tensors, each after those inside it."""
+    whole_paths: list[str] = field(default_factory=list)
     constant: bool = False
     """Whether values stay in the tree, which may then hold no tensor."""
 
@@ -182,6 +183,7 @@ def _plant_tensor(tensor: torch.Tensor, leaves: Leaves, path: str, depth: int) -
             return _plant_object(tensor, codec, leaves, path, depth)
         planted = _plant_wrapper(tensor, codec, leaves, path, depth)
     leaves.wholes.append(tensor)
+    leaves.whole_paths.append(path)
     return planted
 
 

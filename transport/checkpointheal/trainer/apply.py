@@ -5,7 +5,7 @@ cast on the way; plain values follow; then the live state is read back and must 
 the bytes came from.
 """
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
@@ -15,13 +15,15 @@ from torch.optim import Optimizer
 from checkpointheal import digest
 from checkpointheal.contract.base import Digest
 from checkpointheal.contract.layout import Schema
-from checkpointheal.manifest import Described, around, compare, describe, rebuild, values, write_into
+from checkpointheal.manifest import Anew, Described, around, compare, describe, values, write_into
 from checkpointheal.manifest.rebuild import as_bytes
 from checkpointheal.trainer.exact import differing, other_values, require_form, require_none
 from checkpointheal.trainer.forming import Given, form, owners, prepare
 from checkpointheal.trainer.materialise import is_set_up, place_of
-from checkpointheal.trainer.owning import own_tensors
 from checkpointheal.trainer.parts import Parts, Stateful, parameters_of
+
+_GROUPED = frozenset(("param_groups", "state"))
+"""Keys of torch's own `Optimizer.state_dict()`. One made around several may tell all of theirs by name."""
 
 
 def apply(parts: Parts, given: Given) -> Digest:
@@ -34,18 +36,15 @@ def apply(parts: Parts, given: Given) -> Digest:
     live = describe(parts.replicated_state())
     if differences := compare(given.schema, live.schema):
         live = form(parts, given, live, differences)
-    offered = rebuild(given.schema, given.values, given.data, live.leaves.known)
     write_into(live, given.data)
     if others := other_values(given.schema, given.values, live):
-        filled = around(live, given.schema.tree, [values.decode(value) for value in given.values])
-        tied = _tied(parts, live.schema)
-        for name in owners(parts, others):
-            _load_values(parts.replicated[name], offered[name], filled[name], is_tied=name in tied)
+        _load_values(parts, given, live, owners(parts, others))
     wrong, applied = _read_back(parts, given)
     if wrong:
         # An object may answer state_dict() with copies: only its own load_state_dict() reaches what it really holds.
+        copies = Anew(given.schema, given.values, given.data, live.leaves)
         for name in owners(parts, wrong):
-            _load(parts.replicated[name], offered[name])
+            _load(parts.replicated[name], copies.of([name])[name])
         wrong, applied = _read_back(parts, given)
         require_none(wrong, "after load_state_dict() this is not what was given")
     return applied
@@ -80,35 +79,34 @@ def _read_back(parts: Parts, given: Given) -> tuple[list[str], Digest]:
     return differing(given.schema, regions, given.values, held), _digest_of(given.schema, held, chunk_digests)
 
 
-def _tied(parts: Parts, schema: Schema) -> frozenset[str]:
-    """The parts with a tensor that lies where another one does, of its own or of another part."""
-    lying = Counter(schema.tensors.regions)
-    columns = zip(schema.tensors.paths, schema.tensors.regions, strict=True)
-    return frozenset(owners(parts, [path for path, region in columns if lying[region] > 1]))
+def _load_values(parts: Parts, given: Given, live: Described, names: Sequence[str]) -> None:
+    """Into parts whose plain values differ; their tensors are written already.
 
-
-def _load_values(part: Stateful, offered: Mapping[str, Any], filled: Mapping[str, Any], *, is_tied: bool) -> None:
-    if isinstance(part, Optimizer) and is_set_up(part):
-        load_optimizer_values(part, filled)
-    elif is_tied and not isinstance(part, torch.nn.Module):
-        part.load_state_dict(filled)  # it may keep what it is given, and a copy is tied to nothing
-    else:
-        _load(part, offered)
+    A module copies into its own tensors, so it is given these. Anything else may keep what it is given.
+    """
+    filled = around(live, given.schema.tree, [values.decode(value) for value in given.values])
+    copies = Anew(given.schema, given.values, given.data, live.leaves)
+    for name in names:
+        part = parts.replicated[name]
+        if isinstance(part, Optimizer) and is_set_up(part) and filled[name].keys() >= _GROUPED:
+            load_optimizer_values(part, filled[name])
+        else:
+            _load(part, filled[name] if isinstance(part, torch.nn.Module) else copies.of([name])[name])
 
 
 def _load(part: Stateful, state: Mapping[str, Any]) -> None:
     if isinstance(part, torch.nn.Module):
-        part.load_state_dict(_as_its_own(part, state), strict=False)  # its private buffers are not in there
+        part.load_state_dict(as_its_own(part, state), strict=False)  # its private buffers are not in there
     else:
-        part.load_state_dict(own_tensors(state))
+        part.load_state_dict(state)
 
 
-def _as_its_own(module: torch.nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
+def as_its_own(module: torch.nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
     """With the versions of its modules: one that sees none may take a state for an old one, and change what is in it.
 
     They do not cross, but a state of the live form is of the live versions.
     """
-    own, versions = OrderedDict(own_tensors(state)), getattr(module.state_dict(), "_metadata", OrderedDict())
+    own, versions = OrderedDict(state), getattr(module.state_dict(), "_metadata", OrderedDict())
     own._metadata = versions  # type: ignore[attr-defined]  # noqa: SLF001 - torch's own way
     return own
 

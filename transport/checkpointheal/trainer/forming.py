@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from checkpointheal.contract.layout import Difference, Schema
 from checkpointheal.errors import SchemaDiffers
-from checkpointheal.manifest import Described, compare, describe, glance, remake
+from checkpointheal.manifest import Anew, Described, compare, describe, glance
 from checkpointheal.manifest.classes import UNFIT
 from checkpointheal.trainer.later import Later
 from checkpointheal.trainer.materialise import is_set_up, materialise
@@ -42,7 +42,7 @@ def owners(parts: Parts, paths: Collection[str]) -> list[str]:
 def prepare(parts: Parts, given: Given) -> None:
     """The form of what is to arrive, for those who have none yet: the objects that come later, and the optimizers."""
     if later := {name: part for name, part in parts.replicated.items() if isinstance(part, Later)}:
-        made = remake(given.schema, given.values, given.data)
+        made = Anew(given.schema, given.values, given.data).of(later)
         for name, each in later.items():
             each.make_room(made.get(name, {}))
     _materialise(parts, given)
@@ -54,7 +54,7 @@ def _materialise(parts: Parts, given: Given) -> None:
     for name, optimizer in parts.optimizers.items():
         if not is_set_up(optimizer):
             continue
-        if isinstance(whole := offered.get(name), Mapping) and isinstance(state := whole.get("state", {}), Mapping):
+        if isinstance(whole := offered.get(name), Mapping) and isinstance(state := whole.get("state"), Mapping):
             own = [each for each in parameters_of(optimizer) if id(each) not in written]
             materialise(optimizer, state, own)
 
@@ -64,7 +64,7 @@ def form(parts: Parts, given: Given, live: Described, differences: Sequence[Diff
     if not all(_may_load(parts, each.path) for each in differences):
         raise SchemaDiffers(differences, REMEDY)
     names = owners(parts, [each.path for each in differences])
-    made = remake(given.schema, given.values, given.data, live.leaves.known, names)
+    made = Anew(given.schema, given.values, given.data, live.leaves).of(names)
     for name in names:
         try:
             parts.replicated[name].load_state_dict(made[name])
@@ -78,8 +78,8 @@ def form(parts: Parts, given: Given, live: Described, differences: Sequence[Diff
 
 
 def _may_load(parts: Parts, path: str) -> bool:
-    """Of an optimizer its state alone: torch has its groups made, and matched, by whoever makes it."""
+    """Of an optimizer all but its groups: torch has these made, and matched, by whoever makes it."""
     name = owner_of(path, parts.replicated)
     if name is None or name in parts.modules:
         return False
-    return name not in parts.optimizers or path == f"{name}.state" or path.startswith(f"{name}.state.")
+    return name not in parts.optimizers or owner_of(path, [f"{name}.param_groups"]) is None

@@ -45,8 +45,8 @@ def put_back_own_part(parts: Parts, arena: Arena, step: int, beside: int) -> Put
         if blob is None:
             log.error("checkpointheal: this rank's private part of step %d is missing: %s", step, ANEW)
             return NOTHING
-        known = describe(parts.private_state()).leaves.known
-        state, lost = unpack_apart(blob, "parts", known)
+        live = describe(parts.private_state()).leaves
+        state, lost = unpack_apart(blob, "parts", live)
     except (BadFrame, BytesDiffer, UnknownVersion, UnknownClass, SlotDamaged) as error:
         log.error("checkpointheal: this rank's private part of step %d cannot be read: %s: %s", step, error, ANEW)
         return NOTHING
@@ -60,4 +60,4 @@ def put_back_own_part(parts: Parts, arena: Arena, step: int, beside: int) -> Put
         )
     parts.put_back_private(state, lost)
     trained = state.get("trained")
-    return PutBack(trained if isinstance(trained, Mapping) else {}, known)
+    return PutBack(trained if isinstance(trained, Mapping) else {}, live.known)

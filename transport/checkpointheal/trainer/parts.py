@@ -16,7 +16,6 @@ from torch.optim import Optimizer
 from checkpointheal.errors import Misuse
 from checkpointheal.trainer import streams
 from checkpointheal.trainer.mistaken import unfit
-from checkpointheal.trainer.owning import own_tensors
 
 
 @runtime_checkable
@@ -91,6 +90,7 @@ class Parts:
     def put_back_private(self, state: Mapping[str, Any], lost: Collection[str] = ()) -> None:
         """Give each private part its state back; the streams last, because loading may draw from them.
 
+        `state` is theirs to keep: nobody else's memory, and nothing that is read again.
         `lost`: parts whose state was kept and cannot be had; they stay as they are. Raises Misuse, by name and before
         anything is changed, where other parts were declared when it was kept, or buffers of other shapes, or numpy drew
         by another bit generator.
@@ -106,7 +106,7 @@ class Parts:
                 for key, value in buffers.items():
                     live[name][key].copy_(value)
         for name, kept in state["parts"].items():
-            self.private[name].load_state_dict(own_tensors(kept))
+            self.private[name].load_state_dict(kept)
         streams.put_back(state["streams"])
 
 
