@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import EMAWeightAveraging, StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.strategies import FSDPStrategy
+from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -104,6 +105,23 @@ def test_a_strategy_that_saves_by_code_of_its_own_is_named(tmp_path: Path) -> No
     trainer.strategy.__class__ = type("Sharded", (FSDPStrategy,), {})
     with pytest.raises(Misuse, match="is Sharded, which saves"):
         healing.restore().fit(trainer, Net(), StatefulDataLoader(POINTS))
+
+
+class Cut(Net):
+    """Each rank has a part of its optimizer."""
+
+    def configure_optimizers(self) -> Any:
+        return ZeroRedundancyOptimizer(self.parameters(), torch.optim.SGD, lr=0.1)
+
+
+def test_an_optimizer_that_is_cut_over_the_ranks_is_named(tmp_path: Path) -> None:
+    healed = healing.restore()
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        with pytest.raises(Misuse, match="the Trainer's optimizer is a ZeroRedundancyOptimizer: each rank has a shard"):
+            healed.fit(a_trainer(tmp_path), Cut(), StatefulDataLoader(POINTS))
+    finally:
+        dist.destroy_process_group()
 
 
 def test_restore_comes_before_the_process_group_is_joined() -> None:

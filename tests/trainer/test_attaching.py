@@ -5,7 +5,9 @@ import os
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, RandomSampler
 
 import checkpointheal
 from builders_trainer import Training
@@ -13,6 +15,7 @@ from checkpointheal.errors import Misuse
 from checkpointheal.trainer.parts import declare
 
 MODEL = nn.Linear(1, 1)
+POINTS = [1.0, 2.0]
 MISTAKES = {
     "the class": ({"model": nn.Linear}, r"model is the class Linear: give an object of it"),
     "a list": (
@@ -31,6 +34,67 @@ MISTAKES = {
 def test_what_cannot_be_a_part_is_told_with_what_can(parts, told):
     with pytest.raises(Misuse, match=told):
         declare({"model": MODEL, **parts}, {})
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        DistributedSampler(POINTS, 1, 0),
+        RandomSampler(POINTS),
+        BatchSampler(RandomSampler(POINTS), 1, drop_last=False),
+        DataLoader(POINTS),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_what_torch_draws_a_batch_with_is_told_with_what_knows_its_position(part):
+    told = r'data is a \w+ without .* StatefulDataLoader, .*private=\{"data": Position\(loader\)\}, .*\.torchdata'
+    with pytest.raises(Misuse, match=told):
+        declare({"model": MODEL}, {"data": part})
+
+
+@pytest.fixture
+def sharded():
+    """An optimizer of which each rank has its own part."""
+    from torch.distributed.optim import ZeroRedundancyOptimizer
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield ZeroRedundancyOptimizer(MODEL.parameters(), torch.optim.AdamW, lr=0.1)
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("where", ["replicated", "private"])
+def test_an_optimizer_that_is_cut_over_the_ranks_is_refused_by_name(sharded, where):
+    told = "optimizer is a ZeroRedundancyOptimizer: each rank has a shard of its own, which no peer .*fsdp2.md"
+    parts = {"private": {"optimizer": sharded}} if where == "private" else {"optimizer": sharded}
+    with pytest.raises(Misuse, match=told):
+        checkpointheal.attach(model=MODEL, **parts)
+
+
+class Counting(DistributedSampler):
+    """Keeps how many it has given, as torchdata's own does."""
+
+    def state_dict(self):
+        return {"given": 0}
+
+    def load_state_dict(self, state):
+        pass
+
+
+Torchdatas = type("StatefulDistributedSampler", (Counting,), {"__module__": "torchdata.stateful_dataloader.sampler"})
+"""It is no library of ours: this one has its name."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [(Torchdatas, 1), (type("Mine", (Torchdatas,), {}), 1), (Counting, 0)],
+    ids=["torchdata's", "one of its kind", "one's own"],
+)
+def test_a_sampler_that_workers_read_ahead_is_told_once(monkeypatch, caplog, kind, told):
+    monkeypatch.delenv("CHECKPOINTHEAL_ARENA", raising=False)
+    checkpointheal.attach(model=MODEL, private={"data": kind(POINTS, 1, 0), "other": kind(POINTS, 1, 0)})
+    warnings = [each.message for each in caplog.records if "num_workers=0" in each.message]
+    assert len(warnings) == told
+    assert all("data is a" in each and "Position(loader)" in each for each in warnings)
 
 
 def test_parts_without_their_names_are_told_how_to_be_named():

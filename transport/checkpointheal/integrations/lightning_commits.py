@@ -14,6 +14,7 @@ from torch import Tensor
 from checkpointheal.integrations.absent import without
 from checkpointheal.integrations.lightning_averages import require_one_average
 from checkpointheal.integrations.lightning_loops import AT_EPOCH, Loops, require_resumable
+from checkpointheal.trainer.mistaken import require_whole
 from checkpointheal.trainer.signals import Number
 
 try:
@@ -61,6 +62,8 @@ class Commits(Checkpoint):  # type: ignore[misc]  # lightning is absent where ty
         """All that a Trainer loads is loaded."""
         require_one_average(trainer)
         require_resumable(trainer)
+        for each in trainer.optimizers:
+            require_whole("the Trainer's optimizer", each)
         self._told.become(trainer)
         ends: dict[str, Callable[..., None]] = {
             "on_train_batch_end": functools.partial(self._batch_end, trainer),

@@ -5,14 +5,16 @@ Once, and before anything else. Must not know what becomes of it.
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from checkpointheal.contract.trainer import PRIVATE_AT_MOST
 from checkpointheal.errors import AlreadyAttached, Misuse
 from checkpointheal.trainer.heal import Heal
 from checkpointheal.trainer.launcher import never_meets_again
-from checkpointheal.trainer.parts import declare
+from checkpointheal.trainer.mistaken import read_ahead
+from checkpointheal.trainer.parts import Parts, declare
 from checkpointheal.trainer.resting import require_optimizer
 from checkpointheal.trainer.scheduled import without_schedule
 from checkpointheal.trainer.settings import TrainerSettings
@@ -65,14 +67,21 @@ def attach(
             "this process is attached already: call attach() once, and pass the Heal that it returned"
         )
     heal = Heal(parts, settings)
-    if (forgotten := without_schedule(parts)) is not None:
-        log.warning(
-            "checkpointheal: %s has a schedule of its learning rate, and no part that attach() was given is that "
-            "schedule: it would begin anew in a healed trainer; name it, as in attach(schedule=schedule)",
-            forgotten,
-        )
+    for doubt in _doubts(parts):
+        log.warning("checkpointheal: %s", doubt)
     if arena is not None:
         _attached.add(arena)
         if (wrong := never_meets_again(os.environ)) is not None:
             log.warning("checkpointheal: %s", wrong)
     return heal
+
+
+def _doubts(parts: Parts) -> Iterator[str]:
+    """What refuses nothing, and is told: the run would go on otherwise after a heal."""
+    if (forgotten := without_schedule(parts)) is not None:
+        yield (
+            f"{forgotten} has a schedule of its learning rate, and no part that attach() was given is that schedule: "
+            "it would begin anew in a healed trainer; name it, as in attach(schedule=schedule)"
+        )
+    ahead = (told for name, part in parts.private.items() if (told := read_ahead(name, part)) is not None)
+    yield from islice(ahead, 1)
