@@ -114,7 +114,7 @@ def declare(replicated: Mapping[str, Any], private: Mapping[str, Any]) -> Parts:
     """Check what the user named; raises Misuse that names the part."""
     if not isinstance(private, Mapping):
         raise Misuse(
-            f"private is a {type(private).__name__}: name its parts, as in attach(private={{'data': sampler}})"
+            f"private is a {type(private).__name__}: name its parts, as in attach(private={{'data': Position(loader)}})"
         )
     if not replicated:
         raise Misuse(
