@@ -265,6 +265,25 @@ def test_weights_that_are_swapped_for_an_average_now_and_then_are_not_told(job, 
     assert agent.heard_of("unkept") == []
 
 
+@pytest.mark.parametrize(("updates", "times"), [(1, 0), (2, 1)])
+def test_several_updates_for_each_commit_are_told_once(job, caplog, updates, times):
+    training, heal = committed(job)
+    for step in range(1, 4):
+        for _ in range(updates):
+            training.step()
+        heal.commit(step + 1)
+    told = [record.message for record in caplog.records if "optimizer makes several updates" in record.message]
+    assert len(told) == times
+
+
+def test_an_update_that_is_made_again_in_the_next_epoch_is_not_one_of_several(job, agent, caplog):
+    training, heal = committed(job)
+    training.step()
+    heal._keeping.publish()
+    training.step()
+    assert "several updates" not in caplog.text
+
+
 def test_a_process_on_its_way_out_gives_its_last_commit(job, agent, monkeypatch):
     at_the_end = []
     monkeypatch.setattr(atexit, "register", lambda function, *_: at_the_end.append(function))

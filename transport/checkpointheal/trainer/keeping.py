@@ -8,6 +8,7 @@ state into a free slot, before `commit` returns or beside the training loop; the
 import contextlib
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from checkpointheal.arena import Arena
@@ -30,7 +31,7 @@ from checkpointheal.trainer.unkept import Telling
 from checkpointheal.trainer.updates import before_updates
 
 WRITTEN, MOVED = "WrittenWhileCopied", "MovedWhileHeld"
-ODD = "NotOneNumber"
+ODD, SELDOM = "NotOneNumber", "CommitsSeldom"
 LOCK_PATIENCE = 5.0
 """Seconds that a trainer before this one, killed already, may take to be gone."""
 
@@ -106,7 +107,8 @@ class Keeping:
     def follow_updates(self) -> None:
         """From now on an update ends what could be kept on demand. To be called once whoever may refuse it is there."""
         if self._on_demand is not None:
-            before_updates(self._parts.optimizers.values(), self.update_begins)
+            for name, optimizer in self._parts.optimizers.items():
+                before_updates([optimizer], partial(self._steps, self._on_demand, name))
 
     def update_begins(self) -> None:
         """What is copied in the background is, before this returns; and the last commit cannot be kept any more."""
@@ -116,6 +118,15 @@ class Keeping:
                 WRITTEN,
                 f"{path} is written after each commit() and before the next step() of an optimizer, as by a forward "
                 "with max_norm: no step can be given; call attach() without on_demand=True",
+            )
+
+    def _steps(self, on_demand: OnDemand, name: str) -> None:
+        self.update_begins()
+        if on_demand.has_stepped(name):
+            self._telling.once(
+                SELDOM,
+                f"{name} makes several updates between two commits: who is lost behind the first of them takes the job "
+                "to your checkpoint: nothing was copied; commit after each, or call attach() without on_demand=True",
             )
 
     def publish(self) -> None:

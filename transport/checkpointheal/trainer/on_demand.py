@@ -62,9 +62,11 @@ class OnDemand:
         self._last: Described | None = None
         self._steady: _Steady | None = None
         self._spoilt = 0
+        self._updated: set[str] = set()
 
     def note(self) -> Noted:
         """The state now. Its owners are asked in the training loop: their `state_dict()` may be collective."""
+        self._updated.clear()
         state, own = self._parts.replicated_state(), self._parts.private_state()
         if (steady := self._steady) is not None:
             mixed.require_whole(steady.regions)
@@ -106,8 +108,15 @@ class OnDemand:
         self._spoilt = 0 if path is None else self._spoilt + 1
         return path if self._spoilt >= IN_A_ROW else None
 
+    def has_stepped(self, optimizer: str) -> bool:
+        """This one steps now. Whether it had since the last commit: between the two nothing could be given."""
+        before = self._last is not None and optimizer in self._updated
+        self._updated.add(optimizer)
+        return before
+
     def take(self) -> Promise | None:
         """What can be kept now, once."""
+        self._updated.clear()
         promise, self._promise = self._promise, None
         return promise
 
