@@ -76,12 +76,21 @@ class Machine(RuleBasedStateMachine):
         ),
         way=st.sampled_from(["level 1", "level 2", "on demand"]),
         unable=st.booleans(),
+        apart=st.sampled_from([False, False, False, True]),
         finish=st.booleans(),
     )
     def begins(
-        self, layout: tuple[int, int], trained: int, policy: dict[str, object], way: str, unable: bool, finish: bool
+        self,
+        layout: tuple[int, int],
+        trained: int,
+        policy: dict[str, object],
+        way: str,
+        unable: bool,
+        apart: bool,
+        finish: bool,
     ) -> None:
         self.job = Promised(*layout, **policy)
+        self.job.apart = apart
         if unable:
             self.job.unable = frozenset(self.job.policy.members()[1:])
         if way != "level 1":

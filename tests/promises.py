@@ -5,6 +5,7 @@ Truth is what the simulated pods are, not what anybody has heard of them.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.orders import Assignment
@@ -96,6 +97,7 @@ class Promised(Troubled):
         assignment = decision.assignment
         heard = {each.report.pod_uid: each.report for each in view.heard}
         coordinate, step = assignment.recipient.member.coordinate, assignment.step
+        assert not never_alike(view, coordinate), "nobody is given another's state where no two were ever alike"
         if not is_short(view):
             assert assignment.state_digest in believable(view, coordinate, step, view.policy.members())
         for donor in assignment.donors:
@@ -292,7 +294,12 @@ def believable(view: JobView, coordinate: int, step: int, there: Sequence[Member
     """Told the long way round: what most of those `there` hold; where as many hold others, what a lost one held.
 
     Nothing where lost ones held several of those, nor what more lost ones contradict than hold it, living or lost.
+    Where no two were ever alike, each one's own; nothing where one has none.
     """
+    if never_alike(view, coordinate):
+        own = {member: digest for member, digest in _digests(view, coordinate, step) if member in there}
+        lacking = {each for each in there if each.coordinate == coordinate} - own.keys()
+        return frozenset() if lacking else frozenset(own.values())
     votes = Counter(digest for member, digest in _digests(view, coordinate, step) if member in there)
     most = {digest for digest, count in votes.items() if count == max(votes.values())}
     lost = Counter(digest for _uid, digest in _lost_digests(view, coordinate, step))
@@ -304,6 +311,29 @@ def believable(view: JobView, coordinate: int, step: int, there: Sequence[Member
         for each in believed
         if votes[each] + lost[each] >= max(lost[other] for other in {*lost, each} - {each} or {""})
     )
+
+
+def never_alike(view: JobView, coordinate: int) -> bool:
+    """Two are known to have held other bytes of a step of one epoch, and no two the same of any."""
+    epoch, there = view.epoch, [each.report for each in view.heard if each.report.member.coordinate == coordinate]
+    if any(each.trial for each in epoch.members if each.member.coordinate == coordinate):
+        return False
+    latest = {(each.member, each.pod_uid) for each in epoch.members}
+    lost = {
+        each.alike
+        for each in view.remembered
+        if each.member.coordinate == coordinate and (each.member, each.pod_uid) in latest
+    }
+    read = [(report.member, each) for report in there for each in (*report.generations, *report.passed)]
+    digested = [(member, each) for member, each in read if each.state_digest is not None]
+    pairs = [
+        (one, other)
+        for (whose, one), (others, other) in combinations(digested, 2)
+        if whose != others and one.step == other.step
+    ]
+    alike = any(one.state_digest == other.state_digest for one, other in pairs)
+    apart = any(one.epoch == other.epoch is not None for one, other in pairs)
+    return not alike and True not in lost and (apart or False in lost)
 
 
 def _lost_digests(view: JobView, coordinate: int, step: int) -> set[tuple[str, str]]:

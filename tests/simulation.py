@@ -431,6 +431,8 @@ class Simulation:
         """Survivors give their last commit when their epoch is over, and nothing is kept before."""
         self.unable: frozenset[MemberId] = frozenset()
         """Whose programs count steps in a private part, or are of an older build."""
+        self.apart = False
+        """Each replica has a state of its own, though it is declared as one that all share."""
         self.made: set[tuple[MemberId, int]] = set()
         """Every private part that there ever was, but for those of a past that its member was left out of."""
         self.last_commits: dict[tuple[int, int, frozenset[str]], bool] = {}
@@ -609,7 +611,8 @@ class Simulation:
         if trainer.at is None:
             raise RuntimeError("a trainer seals only what it has committed")
         trainer.promised = False
-        words = content(pod.member.coordinate, trainer.at) + (trainer.past and f"|{trainer.past}")
+        of = f"{pod.member}'s own " if self.apart else ""
+        words = of + content(pod.member.coordinate, trainer.at) + (trainer.past and f"|{trainer.past}")
         pod.arena.seal(Slot(trainer.at, trainer.epoch, f"wrong {words}" if trainer.wrong else words))
 
     def _world(self, trainer: Trainer) -> list[Trainer | None]:

@@ -66,13 +66,14 @@ def test_another_epochs_steps_are_none_of_it():
     assert passed.steps == ()
 
 
-def test_the_next_epoch_begins_with_nothing_and_the_end_of_one_leaves_nothing():
+def test_the_next_epoch_begins_with_nothing_and_the_end_of_one_leaves_all():
     passed = asked()
     passed.signals(2, 5, FINE)
     passed.want(an_order())
     assert len(passed.steps) == 1
     passed.want(an_order(over=True))
-    assert passed.steps == ()
+    passed.see([sealed(5)])
+    assert [each.state_digest for each in passed.steps] == ["d" * 32]
     passed.want(an_order(epoch=3))
     assert passed.steps == ()
 

@@ -170,10 +170,10 @@ def test_of_a_policy_that_was_never_written_there_was_no_epoch():
 
 
 @settings(deadline=None)
-@given(members, words, words, steps, digests, digests)
-def test_a_witness_comes_back_as_it_was(member, uid, build, step, schema_digest, state_digest):
+@given(members, words, words, steps, digests, digests, st.none() | st.booleans())
+def test_a_witness_comes_back_as_it_was(member, uid, build, step, schema_digest, state_digest, alike):
     identity = Identity(step=step, schema_digest=schema_digest, state_digest=state_digest)
-    last = Remembered(member=member, pod_uid=uid, build=build, identity=identity)
+    last = Remembered(member=member, pod_uid=uid, build=build, identity=identity, alike=alike)
     assert remembered(witness(last)) == last
 
 

@@ -283,9 +283,16 @@ def test_a_pod_that_is_being_deleted_takes_no_part():
 
 
 def test_two_models_are_not_drilled_with_each_other():
-    other = (a_generation(DONOR, 10, schema_digest="6" * 32),)
-    view = with_report(a_drilling_job(2), DONOR, generations=other)
+    other, shared = a_generation(DONOR, 10, schema_digest="6" * 32), a_generation(DONOR, 9)
+    view = with_report(a_drilling_job(2), DONOR, generations=(other, shared))
     assert outcome(asking(view))[2].endswith("1/0 holds step 10 with another schema than most: it runs another model")
+
+
+def test_replicas_that_differ_by_themselves_are_not_drilled_for_no_heal_would_work():
+    own = (a_generation(DONOR, 10, state_digest="e" * 32),)
+    view = with_report(a_drilling_job(2), DONOR, generations=own)
+    assert outcome(asking(view))[:2] == (False, "NoPair")
+    assert "differ by themselves" in outcome(asking(view))[2]
 
 
 def test_a_search_in_a_large_job_ends_and_goes_on_elsewhere_the_next_time():

@@ -34,7 +34,7 @@ from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Assign, BeginEpoch, EndEpoch
 from checkpointheal_operator.core.epoch_record import EpochMember
 from checkpointheal_operator.core.moment import at
-from checkpointheal_operator.core.orders import orders
+from checkpointheal_operator.core.orders import FIRST_STEPS, orders
 from checkpointheal_operator.core.probation import FACTOR, failures
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.records import advance
@@ -300,10 +300,15 @@ def test_who_was_given_a_peers_bytes_is_on_its_last_probation():
     assert trials(with_received(view, assigned.assignment)) == {"1/0": 2}
 
 
-def test_only_those_whose_bytes_must_be_the_same_are_asked_for_their_first_steps():
+def asked(view: JobView) -> dict[str, int]:
+    return {str(member): each.epoch.probation for member, each in orders(view).items() if each.epoch}
+
+
+def test_those_whose_bytes_must_be_the_same_are_asked_for_all_their_first_steps_and_others_for_a_few():
     view = on_trial(a_job(replicas=2, ranks=2), 1, "0/1")
-    asked = {str(member): each.epoch.probation for member, each in orders(view).items() if each.epoch}
-    assert asked == {"0/0": 0, "0/1": 8, "1/0": 0, "1/1": 8}
+    assert asked(view) == {"0/0": FIRST_STEPS, "0/1": 8, "1/0": FIRST_STEPS, "1/1": 8}
+    assert asked(a_job(replicas=1, ranks=2)) == {"0/0": 0, "0/1": 0}
+    assert asked(a_job(replicas=2, probation_steps=0)) == {"0/0": 0, "1/0": 0}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 
 from builders_core import (
     NOW,
+    SCHEMA,
     a_generation,
     a_job,
     a_new_job,
@@ -21,7 +22,7 @@ from builders_core import (
     with_trainer,
     without_pod,
 )
-from checkpointheal.contract.report import Flaw
+from checkpointheal.contract.report import Flaw, Passed
 from checkpointheal_operator.core.decisions import Wait
 from checkpointheal_operator.core.epoch_record import EpochRecord
 from checkpointheal_operator.core.heal_record import Remembered
@@ -366,5 +367,8 @@ def test_a_place_without_a_pod_holds_nothing():
 
 def test_who_is_being_deleted_has_a_say_in_whose_bytes_are_right():
     damaged = holding(holding(ALL_WAIT, "0/0", 10, state_digest="e" * 32), "1/0")
+    shared = Passed(step=1, epoch=1, schema_digest=SCHEMA, state_digest=digest_of(0, 1))
+    for member in ("0/0", "2/0"):
+        damaged = with_report(damaged, m(member), passed=(shared,))
     point = point_of(with_pod(damaged, m("2/0"), terminating=True))
     assert (point.step, point.reason) == (None, Reason.NO_ELIGIBLE_DONOR)

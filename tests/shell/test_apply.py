@@ -10,6 +10,7 @@ from builders_absence import a_short_job, back
 from builders_api import JOB, WHERE, a_policy, set_pods
 from builders_core import (
     NOW,
+    a_generation,
     a_job,
     ended,
     m,
@@ -468,5 +469,25 @@ def test_numbers_that_are_far_apart_are_told_once_at_the_pod():
         assert (told["involvedObject"]["name"], told["reason"]) == ("pod-0-0", "ProbationDiffers")
         assert cluster.calls.count(("create", "events")) == 1
         assert {each["type"]: each["reason"] for each in _conditions(cluster)}["Degraded"] == "ProbationDiffers"
+
+    asyncio.run(go())
+
+
+def test_that_replicas_differ_by_themselves_is_a_warning_once_and_goes_by_itself():
+    async def go() -> None:
+        view = a_job(replicas=2)
+        apart = with_report(view, m("1/0"), generations=(a_generation(m("1/0"), 10, state_digest="e" * 32),))
+        cluster = a_cluster(view)
+        for after in range(3):
+            await (await desk_of(cluster)).tell(apart, NOW + after)
+        (told,) = cluster.all(EVENTS)
+        assert (told["involvedObject"]["name"], told["type"]) == ("pod-0-0", "Warning")
+        assert (told["reason"], "private=" in told["message"]) == ("ReplicasDiffer", True)
+        assert cluster.calls.count(("create", "events")) == 1
+        conditions = {each["type"]: (each["status"], each["reason"]) for each in _conditions(cluster)}
+        assert conditions["Protected"] == ("False", "ReplicasDiffer")
+        await (await desk_of(cluster)).tell(view, NOW + 9)
+        conditions = {each["type"]: (each["status"], each["reason"]) for each in _conditions(cluster)}
+        assert conditions["Protected"] == ("True", "AllWell")
 
     asyncio.run(go())

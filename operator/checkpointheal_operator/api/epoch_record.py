@@ -62,10 +62,12 @@ def epoch_record(status: CheckpointHealStatus) -> EpochRecord:
 
 def witness(last: Remembered) -> Witness:
     """As it is written."""
-    return Witness(member=last.member, pod_uid=last.pod_uid, build=last.build, **dict(last.identity))
+    known = {"member": last.member, "pod_uid": last.pod_uid, "build": last.build, "alike": last.alike}
+    return Witness(**known, **dict(last.identity))
 
 
 def remembered(seen: Witness) -> Remembered:
     """As the core knows it."""
     identity = Identity(step=seen.step, schema_digest=seen.schema_digest, state_digest=seen.state_digest)
-    return Remembered(member=seen.member, pod_uid=seen.pod_uid, build=seen.build, identity=identity)
+    known = {"member": seen.member, "pod_uid": seen.pod_uid, "build": seen.build, "alike": seen.alike}
+    return Remembered(**known, identity=identity)

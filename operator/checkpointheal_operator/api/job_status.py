@@ -111,6 +111,10 @@ class Witness(Part):
     step: Whole = Field(description="Its last digested step.")
     schema_digest: Word = Field(description="What its state looked like.")
     state_digest: Word = Field(description="What its bytes were.")
+    alike: bool | None = Field(
+        default=None,
+        description="Whether it ever held the bytes of another. False: only different ones. Absent: not known.",
+    )
 
 
 class DrillSide(Part):

@@ -56,7 +56,9 @@ def _why_it_begins(moment: Moment, point: RestorePoint, left_out: tuple[LeftOut,
 
 def _enrolled(moment: Moment, point: RestorePoint, place: Place) -> EpochMember:
     heal, report = heal_of(moment, place), place.report
-    received = heal is not None and heal.assignment is not None and heal.assignment.step == point.step
+    has_own = place.member.coordinate in point.differing
+    assignment = heal.assignment if heal is not None and not has_own else None
+    received = assignment is not None and assignment.step == point.step
     return EpochMember(
         member=place.member,
         pod_uid=report.pod_uid if report else "",
@@ -80,7 +82,7 @@ def _missed_since(moment: Moment, point: RestorePoint, member: MemberId) -> int:
 
 
 def _trial(moment: Moment, point: RestorePoint, place: Place, *, received: bool) -> Trial:
-    if point.step is None:
+    if point.step is None or place.member.coordinate in point.differing:
         return 0
     if received:
         return probation.LAST_TRIAL

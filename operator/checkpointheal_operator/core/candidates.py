@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import Generation
 from checkpointheal_operator.core import private_parts
+from checkpointheal_operator.core.differing import differing
 from checkpointheal_operator.core.heal_record import Remembered
 from checkpointheal_operator.core.hearing import last_identity
 from checkpointheal_operator.core.moment import Moment
@@ -30,6 +31,8 @@ class Candidate:
     homeless: tuple[MemberId, ...]
     beginning: tuple[MemberId, ...]
     behind: Mapping[MemberId, int] = field(default_factory=dict)
+    differing: tuple[int, ...] = ()
+    """Coordinates of which each member goes on with its own state, or none does."""
 
     @property
     def may_serve(self) -> bool:
@@ -59,11 +62,11 @@ class Candidate:
 
 def candidates(moment: Moment) -> tuple[Candidate, ...]:
     """The highest step first."""
-    steps = {step for member in moment.members for step in moment.held[member]}
-    return tuple(_candidate(moment, step) for step in sorted(steps, reverse=True))
+    steps, apart = {step for member in moment.members for step in moment.held[member]}, differing(moment)
+    return tuple(_candidate(moment, step, apart) for step in sorted(steps, reverse=True))
 
 
-def _candidate(moment: Moment, step: int) -> Candidate:
+def _candidate(moment: Moment, step: int, apart: tuple[int, ...]) -> Candidate:
     voters: dict[int, list[Holder]] = {c: [] for c in range(moment.view.policy.ranks)}
     pending: list[tuple[MemberId, float]] = []
     hoped: set[int] = set()
@@ -76,8 +79,10 @@ def _candidate(moment: Moment, step: int) -> Candidate:
         elif place.can_give and moment.now < (until := _digest_deadline(moment, place, generation)):
             pending.append((member, until))
             hoped.add(member.coordinate)
-    ballots = {c: _ballot(moment, c, step, each) for c, each in voters.items()}
     needing = [member for member in moment.members if not moment.places[member].is_done]
+    own = {c: [member for member in needing if member.coordinate == c] for c in apart}
+    torn = {c for c, members in own.items() if not _is_one_form(moment, step, members)}
+    ballots = {c: _each_own(each, own[c]) if c in own else _ballot(moment, c, step, each) for c, each in voters.items()}
     parts = {member: private_parts.exact(moment, member, step) for member in needing}
     without = [member for member, part in parts.items() if part is None]
     beginning = tuple(member for member in without if private_parts.never_had(moment, member, step))
@@ -86,10 +91,25 @@ def _candidate(moment: Moment, step: int) -> Candidate:
         ballots=ballots,
         private={member: part.holders for member, part in parts.items() if part and part.holders},
         pending=tuple(pending),
-        uncovered=tuple(c for c, ballot in ballots.items() if not ballot.accepted and c not in hoped),
+        uncovered=tuple(c for c, ballot in ballots.items() if c in torn or (not ballot.accepted and c not in hoped)),
         homeless=tuple(member for member in without if member not in beginning),
         beginning=beginning,
+        differing=apart,
     )
+
+
+def _is_one_form(moment: Moment, step: int, needing: Sequence[MemberId]) -> bool:
+    """All of them hold the step, and with one schema: with several of them `agree()` would refuse it."""
+    held = [moment.held[member].get(step) for member in needing]
+    return None not in held and len({each.schema_digest for each in held if each is not None}) <= 1
+
+
+def _each_own(voters: Sequence[Holder], needing: Sequence[MemberId]) -> Ballot:
+    """Where replicas differ by themselves each one's own bytes are right for itself: all have them, or none goes on."""
+    giving = {holder.uid: holder for holder in voters if holder.place.can_give}
+    if {holder.place.member for holder in giving.values()}.issuperset(needing):
+        return Ballot(giving)
+    return Ballot(refused={holder.uid: Reason.NO_MAJORITY for holder in voters})
 
 
 def _ballot(moment: Moment, coordinate: int, step: int, voters: Sequence[Holder]) -> Ballot:

@@ -54,9 +54,14 @@ def _between_epochs(moment: Moment) -> Decision:
 
 
 def _can_go_on(fewer: Moment) -> bool:
-    """Only from memory: for a checkpoint, or a fresh start, everybody is waited for."""
+    """Only from memory: for a checkpoint, or a fresh start, everybody is waited for.
+
+    So is who could not come in again, because nobody else holds its state.
+    """
     point = restore_point(fewer)
-    return isinstance(point, Wait) or (point.step is not None and given_up(fewer, point) is None)
+    if isinstance(point, Wait):
+        return True
+    return point.step is not None and not point.differing and given_up(fewer, point) is None
 
 
 def _towards_the_next(moment: Moment) -> Decision:

@@ -9,6 +9,7 @@ from itertools import islice
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import Generation
 from checkpointheal_operator.core.channel import crossing
+from checkpointheal_operator.core.differing import differing, tell_differing
 from checkpointheal_operator.core.drill_hindrance import Why
 from checkpointheal_operator.core.drill_record import DrillPlan, DrillSide
 from checkpointheal_operator.core.moment import Moment
@@ -24,9 +25,10 @@ TRIED_PAIRS = 256
 def first_pair(moment: Moment, turn: int) -> tuple[int, DrillPlan | Why]:
     """The first pair that may, from the turn on, or why none may; and the turn of the next drill."""
     policy = moment.view.policy
-    first = f"there are no two replicas, but {policy.replicas}"
+    first, apart = f"there are no two replicas, but {policy.replicas}", differing(moment)
     for tried, (number, recipient, donor) in enumerate(islice(_pairs(policy, turn), TRIED_PAIRS)):
-        plan = _plan(moment, moment.places[recipient], moment.places[donor])
+        taker, giver = moment.places[recipient], moment.places[donor]
+        plan = _plan(moment, taker, giver) if recipient.coordinate not in apart else _differ(apart)
         if isinstance(plan, DrillPlan):
             return number + 1, plan
         first = first if tried else plan[1]
@@ -59,6 +61,11 @@ def _plan(moment: Moment, taker: Place, giver: Place) -> DrillPlan | Why:
     channel = crossing(moment.view.policy, taker.report, (giver.report,)).channel
     deadline = moment.view.policy.patience(given.bytes)
     return DrillPlan(recipient=recipient, donor=donor, identity=given.identity, channel=channel, deadline=deadline)
+
+
+def _differ(coordinates: tuple[int, ...]) -> Why:
+    """Bytes would cross, and a heal would not work all the same."""
+    return Reason.REPLICAS_DIFFER, tell_differing(coordinates)
 
 
 def _side(moment: Moment, place: Place) -> DrillSide | Why:

@@ -29,6 +29,9 @@ class Remembered(Frozen):
     pod_uid: str
     build: str = ""
     identity: Identity
+    alike: bool | None = Field(
+        default=None, description="Whether it held a step as another did. False: only different ones. None: not known."
+    )
 
 
 class HealRecord(Frozen):

@@ -3,7 +3,11 @@
 Order does not matter: a late, older report changes nothing. Must not know the gateway.
 """
 
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
 from checkpointheal.contract.report import AgentReport
+from checkpointheal_operator.core.alike import alike
 from checkpointheal_operator.core.facts import Heard
 from checkpointheal_operator.core.heal_record import Remembered
 from checkpointheal_operator.core.place import has_finished
@@ -63,15 +67,36 @@ def remember(view: JobView, now: float) -> JobView:
     """
     there, latest = {pod.uid for pod in view.pods}, {each.pod_uid for each in view.epoch.members}
     kept: list[Heard] = []
+    gone: list[tuple[AgentReport, Remembered]] = []
     lost = {each.member: each for each in view.remembered}
     for heard in sorted(view.heard, key=lambda h: (h.at, h.report.pod_uid)):
         silent, finished = now >= heard.at + view.policy.agent_silence, has_finished(heard.report.trainer)
         if heard.report.pod_uid in (there | latest if finished else there) or not silent:
             kept.append(heard)
         elif not finished and (last := last_identity(heard.report)) is not None:
-            lost[heard.report.member] = last
+            gone.append((heard.report, last))
+    peers = _by_coordinate(view) if gone else {}
+    for report, last in gone:
+        lost[report.member] = last.model_copy(update={"alike": _was_alike(report, peers[report.member.coordinate])})
     remembered = tuple(lost[member] for member in sorted(lost))
     return view.model_copy(update={"heard": tuple(kept), "remembered": remembered})
+
+
+def _by_coordinate(view: JobView) -> Mapping[int, Sequence[AgentReport]]:
+    found: defaultdict[int, list[AgentReport]] = defaultdict(list)
+    for heard in view.heard:
+        found[heard.report.member.coordinate].append(heard.report)
+    return found
+
+
+def _was_alike(lost: AgentReport, coordinate: Iterable[AgentReport]) -> bool | None:
+    """Whether it ever held a step as one of its coordinate did: others that agree say nothing of it."""
+    apart = None
+    for found in (alike((lost, each)) for each in coordinate if each.member != lost.member):
+        if found:
+            return True
+        apart = found if found is not None else apart
+    return apart
 
 
 def last_identity(report: AgentReport) -> Remembered | None:

@@ -19,6 +19,7 @@ MENDS: Mapping[Reason, str] = {
     Reason.PRIVATE_STATE_LOST: "bring a member back that kept it, or set spec.privateState.behind to Allow",
     Reason.ATTEMPTS_EXHAUSTED: "mend what makes its transfers fail: it is tried again and again",
     Reason.NO_SOUND_STEP: NOBODY,
+    Reason.REPLICAS_DIFFER: NOBODY,
     Reason.PROBATION_EXHAUSTED: "delete the pod of that member: another one, best on another node, is healed anew",
     Reason.CRASH_LOOP_AT_STEP: "raise spec.attempts.crashesAtOneStep to try its memory again",
 }

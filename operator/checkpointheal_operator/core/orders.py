@@ -21,6 +21,8 @@ from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.reasons import Reason, Rung
 from checkpointheal_operator.core.view import JobView
 
+FIRST_STEPS = 4
+"""Of an epoch that each agent tells of: of some of them two have read the same one, however fast they follow."""
 KEPT_STEPS = 8
 """Steps whose private parts are worth keeping at most; arenas hold two or three generations each."""
 
@@ -151,9 +153,14 @@ def _epoch_order(moment: Moment, place: Place) -> EpochOrder | None:
 
 
 def _probation(moment: Moment, member: MemberId) -> int:
-    """Only who was healed, and those whose bytes must be the same, tell of their first steps."""
-    tried = (each.member.coordinate for each in moment.view.epoch.members if each.trial)
-    return moment.view.policy.probation_steps if member.coordinate in tried else 0
+    """Who was healed, and those whose bytes must be the same, tell of all its steps; others of a few.
+
+    By those it is known for good whether the replicas were ever alike.
+    """
+    policy, tried = moment.view.policy, (each.member.coordinate for each in moment.view.epoch.members if each.trial)
+    if member.coordinate in tried or not policy.probation_steps:
+        return policy.probation_steps
+    return FIRST_STEPS if policy.replicas > 1 else 0
 
 
 def _host(moment: Moment) -> Peer | None:

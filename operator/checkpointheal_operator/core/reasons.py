@@ -140,6 +140,15 @@ class Reason(StrEnum):
     NO_SURVIVING_ARENA = "NoSurvivingArena", "no arena survived: every pod that held a state is gone"
     NOTHING_KEPT = "NothingKept", "no agent holds a state, though the pods live: {what}"
     NO_ELIGIBLE_DONOR = "NoEligibleDonor", "nobody can give {what}"
+    REPLICAS_DIFFER = (
+        "ReplicasDiffer",
+        (
+            "the replicas of coordinate {coordinates} differ by themselves: no two members ever held the same bytes of "
+            "a step, so none can be given another's state; what is not equal on all ranks (an optimizer that keeps "
+            "state for its own parameters only, a buffer filled from its own batch) belongs under private= of "
+            "attach(), or has to be made equal"
+        ),
+    )
     NO_COMMON_STEP = "NoCommonStep", "there is no step that every coordinate holds: {what}"
     PRIVATE_STATE_LOST = "PrivateStateLost", "the private part of {what} is nowhere"
     PRIVATE_STATE_BEHIND = (

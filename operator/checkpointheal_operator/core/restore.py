@@ -13,6 +13,7 @@ from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core import private_parts
 from checkpointheal_operator.core.candidates import Candidate, candidates
 from checkpointheal_operator.core.decisions import Wait
+from checkpointheal_operator.core.differing import tell_differing
 from checkpointheal_operator.core.moment import Moment
 from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.protection import flaws_of
@@ -34,6 +35,8 @@ class RestorePoint:
     """Members that never had a private part of this step: theirs begins here."""
     behind: Mapping[MemberId, int] = field(default_factory=dict)
     """Members whose private part of this step is nowhere, and the earlier step whose part they go on with."""
+    differing: tuple[int, ...] = ()
+    """Coordinates whose replicas differ by themselves: each member goes on with its own state."""
 
     def holds(self, place: Place) -> Holder | None:
         """The member's own believed generation of the step, if it has one."""
@@ -94,10 +97,20 @@ def _go_on(best: Candidate, passed: Candidate | None) -> RestorePoint:
     if best.behind:
         reason = Reason.PRIVATE_STATE_BEHIND
         message += f"; {private_parts.tell_behind(best.step, best.behind)}"
+    if best.differing:
+        message += f"; each goes on with its own state: {tell_differing(best.differing)}"
     if passed is not None:
         message += f"; not step {passed.step}: {passed.obstacle()[1]}"
     return RestorePoint(
-        best.step, Rung.OWN_MEMORY, reason, message, best.ballots, best.private, best.beginning, best.behind
+        step=best.step,
+        rung=Rung.OWN_MEMORY,
+        reason=reason,
+        message=message,
+        ballots=best.ballots,
+        private=best.private,
+        beginning=best.beginning,
+        behind=best.behind,
+        differing=best.differing,
     )
 
 
@@ -143,6 +156,8 @@ def _fall_back(moment: Moment, known: tuple[Candidate, ...]) -> RestorePoint:
     """No step will do: the user's checkpoint where there was ever a state, else a fresh start."""
     if not known:
         return _nothing_held(moment)
+    if apart := tuple(each for each in known[0].differing if all(each in step.uncovered for step in known)):
+        return RestorePoint(None, Rung.CHECKPOINT, Reason.REPLICAS_DIFFER, tell_differing(apart))
     covered = [each for each in known if not each.uncovered]
     if covered:
         reason, message = covered[0].obstacle()

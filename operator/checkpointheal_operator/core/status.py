@@ -145,7 +145,7 @@ def _is_bare(moment: Moment, found: Finding) -> bool:
         return place.pod is not None and moment.now >= moment.report_due(place.pod)
     if found.reason == Reason.AGENT_SILENT:
         return place.heard is not None and moment.age(place.heard) >= moment.view.policy.restore_budget
-    return found.reason in FLAWS | NO_AGENT | {Reason.HELD_BY_LOST_NODE}
+    return found.reason in FLAWS | NO_AGENT | {Reason.HELD_BY_LOST_NODE, Reason.REPLICAS_DIFFER}
 
 
 def _training(moment: Moment, *, done: bool) -> Condition:

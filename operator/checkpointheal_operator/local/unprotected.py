@@ -1,4 +1,4 @@
-"""Whose memory cannot be kept, and why?
+"""Whose memory cannot be kept, or helps nobody else, and why?
 
 Training goes on without it, so nobody would notice until it is needed. What comes and goes, as a buddy that was just
 replaced, is not worth a line. Must not know processes.
@@ -6,7 +6,8 @@ replaced, is not worth a line. Must not know processes.
 
 from collections.abc import Iterator
 
-from checkpointheal.contract.identity import MemberId
+from checkpointheal_operator.core.differing import differing, tell_differing
+from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.place import has_finished
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.view import JobView
@@ -18,13 +19,20 @@ class Unprotected:
     """Tells each once."""
 
     def __init__(self) -> None:
-        self._told: set[tuple[MemberId, str, str]] = set()
+        self._told: set[str] = set()
 
     def new(self, view: JobView) -> Iterator[str]:
         """A sentence for each that was not told yet."""
-        for report in (each.report for each in view.heard):
-            for flaw in () if has_finished(report.trainer) else report.unprotected:
-                told = report.member, flaw.reason, flaw.message
-                if flaw.reason not in PASSING and told not in self._told:
-                    self._told.add(told)
-                    yield f"{report.member} is not protected: {flaw.reason}: {flaw.message}"
+        for message in _found(view):
+            if message not in self._told:
+                self._told.add(message)
+                yield message
+
+
+def _found(view: JobView) -> Iterator[str]:
+    for report in (each.report for each in view.heard):
+        for flaw in () if has_finished(report.trainer) else report.unprotected:
+            if flaw.reason not in PASSING:
+                yield f"{report.member} is not protected: {flaw.reason}: {flaw.message}"
+    if apart := differing(at(view, float("-inf"))):
+        yield f"the job is not protected: {Reason.REPLICAS_DIFFER}: {tell_differing(apart)}"

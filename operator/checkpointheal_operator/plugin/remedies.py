@@ -42,7 +42,8 @@ REMEDIES: dict[str, str] = {
     "spec.layout.minReplicas out",
     Reason.NEW_RUN: "nothing: it begins; two names that are one run need one checkpointheal.dev/job",
     Reason.PROBATION_FAILED: "nothing: the job goes back to the last step that was shared; if it comes again, suspect "
-    "that node's memory, or a state that attach() was not given",
+    "that node's memory, a state that attach() was not given, or one of each rank's own that was declared as shared: "
+    "that belongs under private=",
     Reason.PROBATION_DIFFERS: "nothing, where its data explains it; else compare that member's log with its peers'",
     Reason.NOT_HEARD_FROM: "look at the agent: kubectl logs POD -c checkpointheal-agent; "
     "it must reach the operator's Service (NetworkPolicy, mesh)",
@@ -78,6 +79,10 @@ REMEDIES: dict[str, str] = {
     Reason.NO_SURVIVING_ARENA: "let the launcher restart pods one by one: a whole new gang begins at your checkpoint",
     Reason.NOTHING_KEPT: "mend what the message names: until then a loss costs a checkpoint",
     Reason.NO_ELIGIBLE_DONOR: "look at each donor's refusal: kubectl checkpointheal explain POD",
+    Reason.REPLICAS_DIFFER: "find the part that is not equal on all ranks (an optimizer that keeps state for its own "
+    "parameters only, a buffer filled from its own batch), and pass it under private= of attach(), a buffer in a part "
+    "of its own; or make it equal, where it is over 16 MiB; where "
+    "one rank's digest changes from run to run, suspect its node's memory",
     Reason.NO_COMMON_STEP: "the job goes on from your checkpoint; look which replicas lost the step",
     Reason.PRIVATE_STATE_LOST: "it goes on from an earlier step or your checkpoint; raise spec.privateState.buddies, "
     "or let an earlier part stand in for it: spec.privateState.behind: Allow",
@@ -89,7 +94,8 @@ REMEDIES: dict[str, str] = {
     Reason.NO_SOUND_STEP: "the job goes on from your checkpoint; fewer commits would be kept for longer",
     Reason.TRANSFER_FAILED: "look at both agents' logs; a NetworkPolicy must let the job's pods reach each other",
     Reason.TRANSFER_OVERDUE: "look at the network between both pods, or lower spec.donors.floorBytesPerSecond",
-    Reason.DIGEST_DISAGREES: "suspect that node's memory: cordon it and delete the pod",
+    Reason.DIGEST_DISAGREES: "suspect that node's memory: cordon it and delete the pod; where it comes on every node, "
+    "a state of each rank's own was declared as shared: that belongs under private= of attach()",
     Reason.NO_MAJORITY: "compare the nodes' memory errors; a third replica would decide",
     Reason.SCHEMA_DIFFERS: "all replicas must run the same model: look for a half-finished roll-out",
     Reason.NOT_TRAINING: "ask again once everyone trains; `kubectl checkpointheal status` tells",

@@ -51,6 +51,7 @@ from checkpointheal_operator.shell.objects import JobObjects, known_heal
 from checkpointheal_operator.shell.telling import (
     Told,
     drill_event,
+    epoch_events,
     event,
     held_event,
     is_job_due,
@@ -59,13 +60,14 @@ from checkpointheal_operator.shell.telling import (
     is_progress_news,
     is_told_held,
     job_status,
-    probation_events,
     progress,
     standing_back_status,
 )
 
 log = logging.getLogger("checkpointheal.operator")
 
+OF_THE_EPOCH = (Reason.PROBATION_DIFFERS, Reason.REPLICAS_DIFFER)
+"""What is told at a member's pod once for each epoch."""
 OWED_AT_MOST = 50
 """Events of one job: where they are refused for good, the log alone has the older ones."""
 
@@ -91,7 +93,7 @@ class Desk:
             case BeginEpoch() | LeaveEpoch() | Restart():
                 await self._write_job(Told(after, now))
             case EndEpoch():
-                await self._tell_of_probation(Told(after, now), _failed(decision))
+                await self._tell_of_epoch(Told(after, now), _failed(decision))
                 await self._write_job(Told(after, now))
             case Conclude():
                 await self._conclude(_record(after, decision.heal), Told(after, now))
@@ -106,8 +108,8 @@ class Desk:
         """
         said = Told(view, now, last)
         if is_job_due(said, self._policy):
-            found = [each for each in findings(at(view, now)) if each.reason == Reason.PROBATION_DIFFERS]
-            await self._tell_of_probation(said, found)
+            found = [each for each in findings(at(view, now)) if each.reason in OF_THE_EPOCH]
+            await self._tell_of_epoch(said, found)
             await self._write_job(said)
         for record in view.heals:
             if record.is_open:
@@ -128,9 +130,9 @@ class Desk:
         if is_progress_news(status, stored.status):
             await self._patch_heal(record.name, {"status": status.patch()}, status=True)
 
-    async def _tell_of_probation(self, said: Told, found: Iterable[Finding]) -> None:
+    async def _tell_of_epoch(self, said: Told, found: Iterable[Finding]) -> None:
         """The Events first: once the status says it, nobody comes back for them."""
-        for body in probation_events(said, self._policy.metadata.namespace, found):
+        for body in epoch_events(said, self._policy.metadata.namespace, found):
             await self._announce(body)
 
     async def drill(self, record: DrillRecord, said: Told) -> JobView:

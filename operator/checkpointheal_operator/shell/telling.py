@@ -158,8 +158,8 @@ def trouble_event(pod: Json, found: Trouble, now: float) -> Json:
     return _of_pod((metadata["namespace"], metadata["name"], metadata["uid"]), notice, now)
 
 
-def probation_events(said: Told, where: str, found: Iterable[Finding]) -> Iterator[Json]:
-    """What was found of members on probation, at their pods; under one name for each epoch, so that it is told once."""
+def epoch_events(said: Told, where: str, found: Iterable[Finding]) -> Iterator[Json]:
+    """What was found of members of an epoch, at their pods; under one name for each epoch, so that it is told once."""
     pods = {each.uid: each.name for each in said.view.pods}
     for each in found:
         known = said.view.epoch.member(each.member)

@@ -27,8 +27,10 @@ class PassedSteps:
         return tuple(self._steps[step] for step in sorted(self._steps))
 
     def want(self, order: EpochOrder | None) -> None:
-        """As many of its first steps as it asks for; none of an epoch that is over."""
-        epoch, count = (0, 0) if order is None or order.over else (order.epoch, min(order.probation, LIMIT))
+        """As many of its first steps as it asks for. Those of one that is over stay to be compared until the next."""
+        if order is not None and order.over:
+            return
+        epoch, count = (0, 0) if order is None else (order.epoch, min(order.probation, LIMIT))
         if epoch != self._epoch:
             self._steps = {}
         self._epoch, self._count = epoch, count

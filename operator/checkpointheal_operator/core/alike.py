@@ -1,0 +1,44 @@
+"""Did two members ever hold the same bytes of a step, and did they ever hold different ones?
+
+Asked of what agents have read, whoever believes it. Different bytes count only where they must be the same: sealed in
+one epoch, by one build. Must not know what follows.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from checkpointheal.contract.identity import MemberId
+from checkpointheal.contract.report import AgentReport, Generation, Passed
+
+Bytes = tuple[str | None, str]
+"""A schema's digest and a state's."""
+
+
+class _Read(NamedTuple):
+    member: MemberId
+    step: int
+    epoch: int | None
+    build: str
+    held: Bytes
+
+
+def alike(reports: Iterable[AgentReport]) -> bool | None:
+    """True where two of these members held one step alike; False where all that can be compared differs; else None."""
+    held: dict[tuple[int, Bytes], MemberId] = {}
+    of_epoch: dict[tuple[int, int | None, str], _Read] = {}
+    apart = False
+    for read in (read for report in reports for read in _all_read(report)):
+        if held.setdefault((read.step, read.held), read.member) != read.member:
+            return True
+        first = of_epoch.setdefault((read.step, read.epoch, read.build), read)
+        apart = apart or (read.epoch is not None and first.member != read.member)
+    return False if apart else None
+
+
+def _all_read(report: AgentReport) -> Iterator[_Read]:
+    """What it holds now, and of the epoch's first steps what it held."""
+    known: tuple[Passed | Generation, ...] = (*report.passed, *report.generations)
+    for each in known:
+        if each.state_digest is not None:
+            held = each.schema_digest, each.state_digest
+            yield _Read(report.member, each.step, each.epoch, report.build, held)
