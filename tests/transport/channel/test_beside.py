@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import ipaddress
 import math
 import resource
@@ -15,7 +14,7 @@ from queue import SimpleQueue
 import pytest
 
 import builders_ends
-from checkpointheal.channel.beside import Beside, own_address
+from checkpointheal.channel.beside import Beside
 from checkpointheal.channel.lifeline import Lifeline
 from checkpointheal.errors import BytesDiffer, CheckpointHealError, Overdue, PeerLost
 from checkpointheal.wire import Lifeline as Where
@@ -186,25 +185,6 @@ def test_a_host_that_lets_nobody_listen_says_nothing(monkeypatch: pytest.MonkeyP
     with side.beside as beside:
         assert beside.listen(side.lost.put) is None
         beside.call(side.lost.put, None)
-
-
-def test_the_address_is_the_interfaces_that_gloo_was_told() -> None:
-    assert own_address("lo") == "127.0.0.1"
-    assert own_address("no such interface") == "127.0.0.1"
-    assert own_address("no such interface,lo") == "127.0.0.1"
-    ipaddress.ip_address(own_address(""))
-
-
-def test_of_a_list_of_interfaces_the_first_that_is_there_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    def ask(_: int, request: int, wanted: bytes) -> bytes:
-        name = wanted.rstrip(b"\0").decode()
-        if name not in ("eth7", "lo"):
-            raise OSError(errno.ENODEV, "No such device")
-        return bytes(20) + bytes([10, 0, 0, 7] if name == "eth7" else [127, 0, 0, 1]) + bytes(232)
-
-    monkeypatch.setattr(fcntl, "ioctl", ask)
-    assert own_address("eth6,eth7,lo") == "10.0.0.7"
-    assert own_address("lo,eth7") == "127.0.0.1"
 
 
 def test_a_process_with_more_than_a_thousand_files_open_hears_as_well(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from datetime import timedelta
 from torch.distributed import PrefixStore, ProcessGroupGloo, Store, TCPStore  # type: ignore[attr-defined]
 
 from checkpointheal.channel.group import GroupChannel
+from checkpointheal.channel.own_address import listen_at
 from checkpointheal.errors import Overdue, PeerLost
 
 DONOR, RECIPIENT = 0, 1
@@ -29,9 +30,7 @@ class Meeting:
     def __init__(self, host: str, prefix: str, seconds: float) -> None:
         self._host, self._seconds = host, min(seconds, ARRIVAL_SECONDS)
         self._nonce = secrets.token_bytes(_NONCE_BYTES)
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, 0), family=family)
-        door = socket.create_server((host, 0), family=family)
+        self._listener, door = listen_at(host), listen_at(host)
         self.store_port: int = door.getsockname()[1]
         # torch listens on every address unless it is given a socket. Not libuv: Debian's torch is built without it.
         tcp = TCPStore(

@@ -5,13 +5,10 @@ the donor calls. Where that cannot be, nothing is lost but the early word of a d
 """
 
 import contextlib
-import fcntl
-import functools
 import math
 import os
 import secrets
 import socket
-import struct
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from checkpointheal.channel.lifeline import Lifeline
+from checkpointheal.channel.own_address import listen_at, own_address
 from checkpointheal.errors import CheckpointHealError, WorldFailed
 from checkpointheal.wire import Lifeline as Told
 
@@ -29,7 +27,6 @@ _GRACE = 0.5
 """Seconds between the end of a lifeline and the word of it: what the peer sent before may still land."""
 _PATIENCE = 1.0
 """Seconds for the word of whoever calls or answers."""
-_SIOCGIFADDR = 0x8915
 
 
 class Beside:
@@ -62,7 +59,7 @@ class Beside:
         """Wait for the donor's call; what it must know, or None where this host lets nobody listen."""
         host = own_address(os.environ.get("GLOO_SOCKET_IFNAME", ""))
         try:
-            self._listener = listener = socket.create_server((host, 0))
+            self._listener = listener = listen_at(host)
         except OSError:
             return None
         words = secrets.token_hex(_WORD_BYTES // 2), secrets.token_hex(_WORD_BYTES // 2)
@@ -119,22 +116,6 @@ class Beside:
             self._hearing.join(_PATIENCE)
         if self._lifeline is not None:
             leave(self._lifeline)
-
-
-@functools.cache
-def own_address(interfaces: str) -> str:
-    """An IPv4 address of this host, as gloo chooses it: of an interface, else of the host's name, else loopback.
-
-    `interfaces`: one, or several between commas, of which the first that is there counts.
-    """
-    for interface in filter(None, interfaces.split(",")):
-        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-            wanted = struct.pack("256s", interface.encode()[:15])
-            return socket.inet_ntoa(fcntl.ioctl(asking.fileno(), _SIOCGIFADDR, wanted)[20:24])
-    with contextlib.suppress(OSError):
-        if not interfaces:
-            return socket.gethostbyname(socket.gethostname())
-    return "127.0.0.1"
 
 
 def _said(connection: socket.socket) -> bytes:

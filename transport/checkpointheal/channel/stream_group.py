@@ -19,6 +19,7 @@ from torch.distributed import DistStoreError, ProcessGroup, Store  # type: ignor
 from torch.distributed.distributed_c10d import Backend, Work
 
 from checkpointheal.channel.handshake import invite, names, shown, visit
+from checkpointheal.channel.own_address import listen_at
 from checkpointheal.channel.secured import Secured
 from checkpointheal.channel.stream import Moving, Stream
 from checkpointheal.errors import CheckpointHealError, Misuse, Overdue, PeerLost
@@ -107,10 +108,9 @@ def register(trust: Trust, name: str = NAME) -> None:
 def meet(trust: Trust, store: Store, rank: int, size: int, timeout: timedelta) -> StreamGroup:
     """Connect every rank with every other one. Raises Overdue, PeerLost or UntrustedPeer."""
     end = time.monotonic() + timeout.total_seconds()
-    family = socket.AF_INET6 if ":" in trust.host else socket.AF_INET
     streams: dict[int, Stream] = {}
     try:
-        with socket.create_server((trust.host, trust.port), family=family) as listener:
+        with listen_at(trust.host, trust.port) as listener:
             store.set(f"at/{rank}", f"{listener.getsockname()[1]} {trust.host}")
             for peer in range(rank):
                 streams[peer] = _call(trust, store, rank, peer, end)
