@@ -510,6 +510,13 @@ class TestRecordsThatWereLost:
         assert words(decisions) == ["EndEpoch 2 (RecordsBehind)", "Wait until 1015 (StillTraining)"]
         assert (view.epoch.number, view.epoch.open, view.epoch.members) == (2, False, ())
 
+    def test_it_is_closed_where_members_train_in_two_once_each_agent_has_had_its_word(self):
+        view = with_trainer(a_job(), MEMBER, epoch=2).model_copy(update={"epoch": self.LOST, "leader_since": NOW - 9})
+        view, decisions = decided(view)
+        assert words(decisions) == [f"Wait until {NOW + 1:g} (StillTraining)"]
+        _, decisions = decided(view, NOW + 1)
+        assert words(decisions)[0] == "EndEpoch 3 (RecordsBehind)"
+
     def test_the_number_of_one_that_may_have_begun_unheard_is_not_given_again(self):
         """An agent that fell silent with its orders may act on them."""
         view, _ = decided(with_crash(a_job(), MEMBER).model_copy(update={"epoch": self.LOST}))

@@ -92,10 +92,17 @@ def _catch_up(moment: Moment) -> EndEpoch | None:
     So is the one behind it: it may have begun for one that has not been heard since.
     """
     seen, known = highest_epoch(moment), moment.view.epoch.number
-    if seen <= known or not any(place.is_waiting for place in moment.places.values()):
+    is_broken = any(place.is_waiting for place in moment.places.values()) or _parted_at(moment) <= moment.now
+    if seen <= known or not is_broken:
         return None
     message = Reason.RECORDS_BEHIND.tell(seen=seen, epoch=known)
     return EndEpoch(epoch=seen + 1, lost=(), reason=Reason.RECORDS_BEHIND, message=message)
+
+
+def _parted_at(moment: Moment) -> float:
+    """From when on members that train in different epochs do: before, a word of theirs may have been long under way."""
+    trained = {place.report.trainer.epoch for place in moment.places.values() if place.report and place.trains}
+    return moment.view.leader_since + moment.view.policy.report_deadline if len(trained) > 1 else float("inf")
 
 
 def _restart(moment: Moment) -> EndEpoch | None:
@@ -107,8 +114,9 @@ def _still_training(moment: Moment) -> Wait | None:
     """No step is chosen while a trainer could still seal a newer one, or overwrite an older."""
     for member in moment.members:
         place = moment.places[member]
-        if place.fresh and place.report and place.report.trainer.state in ("training", "stopped"):
-            until = min((loss.at for loss in stuck(moment) if loss.at > moment.now), default=None)
+        if place.trains:
+            comes = (at for at in (_parted_at(moment), *(loss.at for loss in stuck(moment))) if at > moment.now)
+            until = min((at for at in comes if at != float("inf")), default=None)
             return Wait(until=until, reason=Reason.STILL_TRAINING, message=Reason.STILL_TRAINING.tell(member=member))
         if place.is_waiting and moment.now < (until := _loads_until(moment, place)):
             return Wait(until=until, reason=Reason.STILL_LOADING, message=Reason.STILL_LOADING.tell(member=member))

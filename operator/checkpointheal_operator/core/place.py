@@ -56,6 +56,11 @@ class Place:
         return self.report.trainer.state == "waiting" and self.report.trainer.incarnation is not None
 
     @property
+    def trains(self) -> bool:
+        """Its trainer has its state and may change it, though it may stand still."""
+        return self.fresh and self.report is not None and self.report.trainer.state in ("training", "stopped")
+
+    @property
     def can_give(self) -> bool:
         """Whether its memory will still be there in a moment and its agent answers."""
         return self.pod is not None and not self.pod.terminating and self.fresh
