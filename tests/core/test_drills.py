@@ -31,7 +31,7 @@ from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.drill_ends import LONGEST, SPARE_SECONDS
 from checkpointheal_operator.core.drill_pairs import TRIED_PAIRS
 from checkpointheal_operator.core.drill_record import DrillRecord
-from checkpointheal_operator.core.drills import next_drill, wakes_at
+from checkpointheal_operator.core.drills import drill_without, next_drill, wakes_at
 from checkpointheal_operator.core.epoch_record import EpochRecord
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.orders import orders
@@ -451,3 +451,25 @@ def test_a_heal_goes_the_same_way_with_a_drill_under_way():
 
     assert healed(begun()) == healed(a_drilling_job())
     assert report_of(begun(), RECIPIENT) == report_of(a_drilling_job(), RECIPIENT)
+
+
+WHY = ("LayoutDiffers", "the job is not healed: pod pod-0-0 was made otherwise")
+
+
+def test_what_is_asked_of_a_job_that_is_left_alone_is_refused_for_that_once():
+    view = asking(a_drilling_job())
+    record = drill_without(view, NOW, WHY)
+    assert record is not None
+    assert (record.request, record.reason, record.message) == ("one", *WHY)
+    assert (record.began_at, record.ended_at, record.passed, record.plan) == (NOW, NOW, False, None)
+    assert drill_without(view.model_copy(update={"drill": record}), NOW, WHY) is None
+    assert drill_without(a_drilling_job(), NOW, WHY) is None
+
+
+def test_a_drill_of_a_job_that_comes_to_be_left_alone_gives_way_to_that():
+    view = begun()
+    record = drill_without(view, NOW + 1, WHY)
+    assert record is not None
+    assert (record.request, record.reason, record.ended_at) == ("one", "GaveWay", NOW + 1)
+    assert WHY[1] in record.message
+    assert drill_without(view.model_copy(update={"drill": record}), NOW + 2, WHY) is None

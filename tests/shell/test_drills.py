@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from builders_api import JOB, WHERE
+from builders_api import JOB, WHERE, a_policy
 from builders_core import m
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
@@ -98,6 +98,53 @@ def test_a_request_that_cannot_be_met_is_refused_by_name():
     assert "plan" not in told
     (event,) = job.cluster.all(EVENTS)
     assert event["type"] == "Warning"
+
+
+def is_meant_otherwise(job: ClusterSimulation) -> None:
+    job.cluster.objects[POLICY]["spec"]["layout"] = {"ranks": 1}
+
+
+def is_another_ones(job: ClusterSimulation) -> None:
+    job.cluster.put(CHECKPOINTHEALS, a_policy() | {"metadata": {"name": "an-elder", "namespace": WHERE}})
+
+
+ASIDE = [(is_meant_otherwise, "LayoutDiffers"), (is_another_ones, "Conflicting")]
+
+
+@pytest.mark.parametrize(("happens", "reason"), ASIDE)
+def test_a_request_to_a_job_that_is_left_alone_is_refused_at_once_for_that(
+    happens: Callable[[ClusterSimulation], None], reason: str
+):
+    job = a_training_job(2, 2)
+    happens(job)
+    job.look()
+    ask(job, "one")
+    job.look()
+    told = status(job)
+    assert (told["request"], told["passed"], told["reason"]) == ("one", False, reason)
+    assert told["endedAt"] == told["beganAt"]
+    assert told["message"] in {each["message"] for each in job.cluster.objects[POLICY]["status"]["conditions"]}
+    (event,) = job.cluster.all(EVENTS)
+    assert (event["type"], event["reason"]) == ("Warning", reason)
+    quiet = writes(job)
+    job.look()
+    assert writes(job) == quiet
+
+
+@pytest.mark.parametrize(("happens", "reason"), ASIDE)
+def test_a_drill_of_a_job_that_comes_to_be_left_alone_gives_way_and_its_request_is_not_asked_again(
+    happens: Callable[[ClusterSimulation], None], reason: str
+):
+    job = a_training_job(2, 2)
+    job.drills_finish = False
+    ask(job, "one")
+    job.go_round()
+    assert status(job)["reason"] == "Drilling"
+    happens(job)
+    for _ in range(2):
+        job.look()
+    assert (status(job)["request"], status(job)["reason"]) == ("one", "GaveWay"), reason
+    assert status(job)["endedAt"]
 
 
 def test_a_schedule_of_the_policy_needs_no_request():

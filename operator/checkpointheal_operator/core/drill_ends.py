@@ -24,12 +24,17 @@ def ended(moment: Moment, record: DrillRecord) -> DrillRecord | None:
     facts = _facts(moment, record)
     why: tuple[str, str] | None = _verdict(moment, record, facts) if facts else None
     if why is None and (more := _what_matters_more(moment, record)) is not None:
-        why = Reason.GAVE_WAY, Reason.GAVE_WAY.tell(what=more)
+        return gave_way(record, more, moment.now, facts)
     if why is None and facts is not None and facts.state == "failed":
         why = _word(facts.reason), facts.message
     if why is None and moment.now >= overdue_at(record):
         why = Reason.DRILL_OVERDUE, Reason.DRILL_OVERDUE.tell(deadline=moment.now - record.began_at)
-    return None if why is None else _over(moment, record, why, facts)
+    return None if why is None else _over(record, moment.now, why, facts)
+
+
+def gave_way(record: DrillRecord, what: str, now: float, facts: DrillFacts | None = None) -> DrillRecord:
+    """The drill under way, over for something that matters more."""
+    return _over(record, now, (Reason.GAVE_WAY, Reason.GAVE_WAY.tell(what=what)), facts)
 
 
 def overdue_at(record: DrillRecord) -> float:
@@ -73,11 +78,11 @@ def _counterparts(moment: Moment, donor: MemberId, step: int | None) -> Iterator
             yield held.state_digest
 
 
-def _over(moment: Moment, record: DrillRecord, why: tuple[str, str], facts: DrillFacts | None) -> DrillRecord:
+def _over(record: DrillRecord, now: float, why: tuple[str, str], facts: DrillFacts | None) -> DrillRecord:
     passed = why[0] == Reason.DRILL_PASSED
     crossed = facts and facts.model_copy(update={"reason": "", "message": ""})  # the record says it
     told = {"reason": str(why[0]), "message": why[1][:LONGEST]}
-    return record.model_copy(update={"ended_at": moment.now, "passed": passed, "transfer": crossed} | told)
+    return record.model_copy(update={"ended_at": now, "passed": passed, "transfer": crossed} | told)
 
 
 def _word(reason: str) -> str:

@@ -8,8 +8,8 @@ heal.
 from hashlib import sha256
 
 from checkpointheal.contract.orders import Drill
-from checkpointheal_operator.core.drill_ends import LONGEST, ended, overdue_at
-from checkpointheal_operator.core.drill_hindrance import Why, hindrance, holder
+from checkpointheal_operator.core.drill_ends import LONGEST, ended, gave_way, overdue_at
+from checkpointheal_operator.core.drill_hindrance import hindrance, holder
 from checkpointheal_operator.core.drill_pairs import first_pair
 from checkpointheal_operator.core.drill_record import DrillPlan, DrillRecord
 from checkpointheal_operator.core.moment import Moment, at
@@ -27,6 +27,14 @@ def next_drill(view: JobView, now: float) -> DrillRecord | None:
     if due is None or now < due or hindrance(moment := at(view, now)) is not None:
         return None
     return _begun(moment, drill.request if drill else "")
+
+
+def drill_without(view: JobView, now: float, why: tuple[str, str]) -> DrillRecord | None:
+    """What is to be written down where, for that reason, nobody looks after the job: no drill goes on or begins."""
+    if view.drill is not None and view.drill.is_open:
+        return gave_way(view.drill, why[1], now)
+    asked = _asked(view)
+    return _refused(view, now, asked, why) if asked else None
 
 
 def wakes_at(view: JobView, now: float) -> float | None:
@@ -77,45 +85,46 @@ def _answered(moment: Moment, asked: str) -> DrillRecord | None:
     if any(moment.awaited_until(moment.places[member]) is not None for member in moment.members):
         return None
     why = hindrance(moment)
-    return _begun(moment, asked) if why is None else _refused(moment, asked, why)
+    return _begun(moment, asked) if why is None else _refused(moment.view, moment.now, asked, why)
 
 
 def _begun(moment: Moment, request: str) -> DrillRecord:
     """With the first pair that may; where none may, a refusal."""
-    turn, found = first_pair(moment, _turn(moment))
-    record = _record(moment, request, found) if isinstance(found, DrillPlan) else _refused(moment, request, found)
+    view, now = moment.view, moment.now
+    turn, found = first_pair(moment, _turn(view))
+    record = _record(view, now, request, found) if isinstance(found, DrillPlan) else _refused(view, now, request, found)
     return record.model_copy(update={"turn": turn})
 
 
-def _turn(moment: Moment) -> int:
-    return moment.view.drill.turn if moment.view.drill else 0
+def _turn(view: JobView) -> int:
+    return view.drill.turn if view.drill else 0
 
 
-def _record(moment: Moment, request: str, plan: DrillPlan) -> DrillRecord:
+def _record(view: JobView, now: float, request: str, plan: DrillPlan) -> DrillRecord:
     reason = Reason.DRILLING
     names = {"member": plan.recipient.member, "donor": plan.donor.member, "step": plan.identity.step}
     return DrillRecord(
-        name=_name(moment, request),
+        name=_name(view, now, request),
         request=request,
         plan=plan,
-        began_at=moment.now,
+        began_at=now,
         reason=reason,
         message=reason.tell(**names),
     )
 
 
-def _refused(moment: Moment, request: str, why: Why) -> DrillRecord:
+def _refused(view: JobView, now: float, request: str, why: tuple[str, str]) -> DrillRecord:
     return DrillRecord(
-        name=_name(moment, request),
+        name=_name(view, now, request),
         request=request,
-        turn=_turn(moment),
-        began_at=moment.now,
-        ended_at=moment.now,
+        turn=_turn(view),
+        began_at=now,
+        ended_at=now,
         reason=why[0],
         message=why[1][:LONGEST],
     )
 
 
-def _name(moment: Moment, request: str) -> str:
-    key = f"{moment.view.job}/{request}/{moment.now!r}"
+def _name(view: JobView, now: float, request: str) -> str:
+    key = f"{view.job}/{request}/{now!r}"
     return f"drill-{sha256(key.encode()).hexdigest()[:12]}"

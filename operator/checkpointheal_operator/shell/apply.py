@@ -14,6 +14,7 @@ from checkpointheal.contract.log_lines import about
 from checkpointheal.contract.seats import pod_name, pod_of
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
+from checkpointheal_operator.api.drill_record import drill_status
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.api.heal_record import assignment_spec, heal_spec
 from checkpointheal_operator.api.job_status import CheckpointHealStatus
@@ -143,10 +144,13 @@ class Desk:
         await self._write_job(replace(said, view=after))
         return after
 
-    async def stand_back(self, found: tuple[Condition, ...], now: float) -> None:
-        """Tell why the job is left alone, and do nothing else."""
+    async def stand_back(self, found: tuple[Condition, ...], now: float, drill: DrillRecord | None = None) -> None:
+        """Tell why the job is left alone, and that its drill ended or was refused for that; do nothing else."""
         status = standing_back_status(found, now, self._policy)
-        if is_job_news(status, self._policy.status):
+        if drill is not None:
+            await self._announce(drill_event(drill, self._policy, now))
+            status = status.model_copy(update={"drill": drill_status(drill)})
+        if drill is not None or is_job_news(status, self._policy.status):
             await self._write_status(status)
 
     async def _open(self, record: HealRecord, view: JobView) -> None:

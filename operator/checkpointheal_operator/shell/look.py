@@ -15,11 +15,11 @@ from checkpointheal.contract.report import AgentReport
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Decision, Nothing, Wait, asked_by
-from checkpointheal_operator.core.drills import next_drill, wakes_at
+from checkpointheal_operator.core.drills import drill_without, next_drill, wakes_at
 from checkpointheal_operator.core.orders import withdrawn
 from checkpointheal_operator.core.place import has_finished
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.core.status import set_aside, standing_back
+from checkpointheal_operator.core.status import Condition, set_aside, standing_back
 from checkpointheal_operator.core.view import JobView
 from checkpointheal_operator.measures.operating import OperatorMetrics
 from checkpointheal_operator.shell.apply import Desk
@@ -87,13 +87,11 @@ async def look(around: Surroundings, place: Place, listening: Listening, *, tell
     desk = Desk(around.cluster, objects, around.owed)
     view = view_of(objects, listening, around.clock())
     if (overlap := objects.overlap) is not None:
-        untold = await _untold(lambda: desk.stand_back(standing_back(*overlap), around.clock()), tells=tells)
-        return replace(_left_alone(view, overlap), untold=untold)
+        return await _stand_back(desk, _left_alone(view, overlap), standing_back(*overlap), around.clock(), tells=tells)
     hidden = _hidden(view, listening)
     if (found := too_large(view.policy) or difference(objects, listening.heard, hidden)) is not None:
         why = set_aside(found.reason, found.message)
-        untold = await _untold(lambda: desk.stand_back(why, around.clock()), tells=tells)
-        return replace(_set_aside(view, found), untold=untold)
+        return await _stand_back(desk, _set_aside(view, found), why, around.clock(), tells=tells)
     made: list[Decision] = []
     while len(made) < DECISIONS_AT_ONCE:
         now = around.clock()
@@ -155,6 +153,12 @@ def pause(error: ClusterError) -> float:
             return REFUSED
         case _:
             return LATER
+
+
+async def _stand_back(desk: Desk, looked: Looked, why: tuple[Condition, ...], now: float, *, tells: bool) -> Looked:
+    """The job is left alone. Whoever asks for a drill of it is told so, too."""
+    drill = drill_without(looked.view, now, (why[0].reason, why[0].message))
+    return replace(looked, untold=await _untold(lambda: desk.stand_back(why, now, drill), tells=tells))
 
 
 def _left_alone(view: JobView, overlap: Overlap) -> Looked:
