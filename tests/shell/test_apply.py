@@ -23,6 +23,7 @@ from builders_core import (
 )
 from checkpointheal.contract.report import Passed
 from checkpointheal.contract.signals import Signals
+from checkpointheal_operator.api.base import second
 from checkpointheal_operator.api.epoch_record import epoch_status
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.core.decide import decide
@@ -262,6 +263,7 @@ def test_an_open_heal_is_told_after_five_seconds_and_again_when_bytes_have_cross
         desk = await desk_of(cluster)
         assert view.heals[0].assignment is not None
         told: list[tuple[float, int]] = []
+        open_since: set[str] = set()
         for after, crossed in [(4.9, 100), (5.0, 200), (9.9, 300), (10.0, 400), (15.0, 400)]:
             view = with_transfer(view, view.heals[0].assignment, "receiving", bytes=crossed)
             before = cluster.calls.count(("patch status of", "heals"))
@@ -269,7 +271,9 @@ def test_an_open_heal_is_told_after_five_seconds_and_again_when_bytes_have_cross
             if cluster.calls.count(("patch status of", "heals")) > before:
                 status = stored_heal(cluster).status
                 told.append((after, status.transfer.bytes if status.transfer else 0))
+                open_since |= {each.last_transition_time for each in status.conditions if each.type == "Healed"}
         assert told == [(5.0, 200), (10.0, 400)]
+        assert open_since == {second(NOW + 5)}, "it has been unknown all the time"
         found = {each.type: each.status for each in stored_heal(cluster).status.conditions}
         assert found == {"DonorAssigned": "True", "Transferred": "False", "Verified": "False", "Healed": "Unknown"}
         assert [each.reason for each in stored_heal(cluster).status.candidates] == ["SameMember"]

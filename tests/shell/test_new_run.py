@@ -1,6 +1,7 @@
 """Under one CheckpointHeal that stays, run after run: each begins by itself, and inherits nothing of the one before."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -12,21 +13,43 @@ from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, EVENTS, HEALS
 from checkpointheal_operator.shell.objects import JobObjects, claims, known_pod
 from cluster_simulation import ClusterSimulation
 
-HOUR = 3600.0
+POLICY, HOUR = Ref(CHECKPOINTHEALS, WHERE, JOB), 3600.0
 
 
 def status(job: ClusterSimulation) -> Json:
-    (policy,) = job.cluster.all(CHECKPOINTHEALS)
-    return policy["status"]
+    found: Json = job.cluster.objects[POLICY]["status"]
+    return found
 
 
 def reasons(job: ClusterSimulation) -> dict[str, str]:
     return {each["type"]: each["reason"] for each in status(job)["conditions"]}
 
 
-def after_a_run(fallback: str, *, done: bool) -> ClusterSimulation:
-    """Of two pods, which are gone since an hour."""
-    job = ClusterSimulation(2, 1, fallback=fallback)
+def nothing(_job: ClusterSimulation) -> None:
+    """Between a run and the end of its pods."""
+
+
+def a_slip_in_its_layout(job: ClusterSimulation) -> None:
+    before = job.cluster.objects[POLICY]["spec"]["layout"]
+    job.cluster.objects[POLICY]["spec"]["layout"] = {"ranks": 1}
+    job.look()
+    assert reasons(job)["Protected"] == "LayoutDiffers"
+    job.cluster.objects[POLICY]["spec"]["layout"] = before
+
+
+def an_elder_that_takes_its_pods(job: ClusterSimulation) -> None:
+    elder = Ref(CHECKPOINTHEALS, WHERE, "an-elder")
+    job.cluster.put(CHECKPOINTHEALS, a_policy() | {"metadata": {"name": elder.name, "namespace": WHERE}})
+    job.look()
+    assert reasons(job)["Conflicting"] == "Conflicting"
+    del job.cluster.objects[elder]
+
+
+def after_a_run(
+    fallback: str, *, done: bool, ranks: int = 1, meanwhile: Callable[[ClusterSimulation], None] = nothing
+) -> ClusterSimulation:
+    """Of two replicas, whose pods are gone since an hour."""
+    job = ClusterSimulation(2, ranks, fallback=fallback)
     job.go_on()
     job.train_to(5)
     job.go_round()
@@ -34,6 +57,7 @@ def after_a_run(fallback: str, *, done: bool) -> ClusterSimulation:
         for member in job.policy.members():
             job.finish(member)
         job.go_on()
+    meanwhile(job)
     pods, job.pods = job.pods, {}
     job.now += HOUR
     job.look()
@@ -57,6 +81,19 @@ def test_the_next_run_starts_for_the_first_time(fallback: str, leader: str, name
     assert (epoch["reason"], epoch["rung"], epoch.get("highest")) == ("FirstStart", "Fresh", None)
     assert reasons(job) == {"Training": "FirstStart", "Protected": "AllWell", "Degraded": "AllWell", "Done": "NotYet"}
     assert (job.cluster.all(EVENTS), job.heals) == ([], [])
+
+
+@pytest.mark.parametrize("fallback", ["Checkpoint", "Hold"])
+@pytest.mark.parametrize("meanwhile", [a_slip_in_its_layout, an_elder_that_takes_its_pods])
+def test_a_run_that_was_done_is_not_forgotten_while_its_job_is_left_alone(
+    fallback: str, meanwhile: Callable[[ClusterSimulation], None]
+) -> None:
+    job = after_a_run(fallback, done=True, ranks=2, meanwhile=meanwhile)
+    job.restart_operator()
+    job.begin_again()
+    job.go_on()
+    assert job.is_training
+    assert (status(job)["epoch"]["reason"], status(job)["epoch"]["rung"]) == ("FirstStart", "Fresh")
 
 
 def test_a_run_of_the_same_name_that_begins_in_mid_run_is_held_and_what_it_names_helps() -> None:

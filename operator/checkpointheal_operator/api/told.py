@@ -6,20 +6,25 @@ condition is derived from.
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from checkpointheal_operator.api.base import Condition, second
 from checkpointheal_operator.core import status
 
 
 def told(
-    found: Iterable[status.Condition], before: Sequence[Condition], now: float, generation: int
+    found: Iterable[status.Condition],
+    before: Sequence[Condition],
+    now: float,
+    generation: int,
+    unknown: Sequence[str] = (),
 ) -> tuple[Condition, ...]:
-    """The conditions to be written at `now`, in seconds, after those that stand there."""
+    """The conditions to be written at `now`, in seconds, after those that stand there. `unknown`: types of such."""
     changed_at = {(each.type, each.status): each.last_transition_time for each in before}
     return tuple(
         Condition(
             type=each.type,
-            status=(state := "True" if each.status else "False"),
+            status=(state := _state(each, unknown)),
             reason=each.reason or "Unknown",
             message=each.message,
             observed_generation=generation,
@@ -27,6 +32,11 @@ def told(
         )
         for each in found
     )
+
+
+def is_done(each: Condition) -> bool:
+    """Whether it says that every member was done: the next run is known by that, whatever happens in between."""
+    return (each.type, each.status) == ("Done", "True")
 
 
 def is_news(found: Sequence[Condition], before: Sequence[Condition]) -> bool:
@@ -45,6 +55,12 @@ def is_said_otherwise(found: Sequence[Condition], before: Sequence[Condition]) -
         return _COUNTED.sub("", each.message)
 
     return list(map(gist, found)) != list(map(gist, before))
+
+
+def _state(each: status.Condition, unknown: Sequence[str]) -> Literal["True", "False", "Unknown"]:
+    if each.type in unknown:
+        return "Unknown"
+    return "True" if each.status else "False"
 
 
 _COUNTED = re.compile(r"\b[0-9]+(\.[0-9]+)? s\b|\bstep [0-9]+\b")

@@ -21,6 +21,7 @@ from checkpointheal_operator.api.epoch_record import epoch_record, remembered
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.api.heal_record import heal_record, with_epoch
 from checkpointheal_operator.api.policy import policy_of
+from checkpointheal_operator.api.told import is_done
 from checkpointheal_operator.core.epoch_record import EpochRecord
 from checkpointheal_operator.core.facts import Heard, PodFacts, Stranger
 from checkpointheal_operator.core.heal_record import HealRecord
@@ -188,8 +189,7 @@ def _made_at(pod: Json) -> float:
 
 def was_done(objects: JobObjects) -> bool:
     """Whether every member was done when that was last told."""
-    conditions = objects.policy.status.conditions
-    return any((each.type, each.status) == ("Done", "True") for each in conditions)
+    return any(map(is_done, objects.policy.status.conditions))
 
 
 def lies_there(pod: Json) -> bool:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from checkpointheal.contract.seats import pod_name, pod_of
-from checkpointheal_operator.api.base import Condition, Json, second
+from checkpointheal_operator.api.base import Json, second
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.api.drill_record import drill_status
 from checkpointheal_operator.api.epoch_record import epoch_status, witness
 from checkpointheal_operator.api.heal import Heal, HealStatus
 from checkpointheal_operator.api.heal_record import HEALED, heal_status
 from checkpointheal_operator.api.job_status import CheckpointHealStatus
-from checkpointheal_operator.api.told import is_news, is_said_otherwise, told
+from checkpointheal_operator.api.told import is_done, is_news, is_said_otherwise, told
 from checkpointheal_operator.core.decisions import Decision, held_by
 from checkpointheal_operator.core.drill_record import DrillRecord
 from checkpointheal_operator.core.facts import Trouble
@@ -62,7 +62,8 @@ def job_status(said: Told, stored: CheckpointHeal) -> CheckpointHealStatus:
 
 def standing_back_status(found: tuple[Fact, ...], now: float, stored: CheckpointHeal) -> CheckpointHealStatus:
     """Why the job is left alone; what its policy remembers stays as it is."""
-    conditions = told(found, stored.status.conditions, now, stored.metadata.generation)
+    known = stored.status.conditions
+    conditions = told(found, known, now, stored.metadata.generation) + tuple(filter(is_done, known))
     update = {"conditions": conditions, "observed_generation": stored.metadata.generation, "told_at": now}
     return stored.status.model_copy(update=update)
 
@@ -89,10 +90,11 @@ def progress(said: Told, record: HealRecord, stored: Heal) -> HealStatus:
     if record.is_open and said.held:
         record = record.model_copy(update={"reason": Reason.HELD, "message": said.held})
     generation, epoch = stored.metadata.generation, said.view.epoch
-    conditions = told(heal_conditions(said.view, record), stored.status.conditions, said.now, generation)
+    found, unknown = heal_conditions(said.view, record), (HEALED,) if record.is_open else ()
+    conditions = told(found, stored.status.conditions, said.now, generation, unknown)
     update = {
         "observed_generation": generation,
-        "conditions": tuple(_open(each) if record.is_open else each for each in conditions),
+        "conditions": conditions,
         "step": epoch.step if record.epoch == epoch.number else None,
         "private_step": epoch.behind.get(record.recipient) if record.epoch == epoch.number else None,
         "told_at": said.now,
@@ -222,8 +224,3 @@ def _is_told_otherwise(status: CheckpointHealStatus, stored: CheckpointHealStatu
     """Where many come and go at once the sentence changes at every look: once in a while is enough."""
     is_due = (status.told_at or 0.0) >= (stored.told_at or 0.0) + TOLD_EVERY
     return is_due and is_said_otherwise(status.conditions, stored.conditions)
-
-
-def _open(condition: Condition) -> Condition:
-    """An open heal is not unhealed: it is not known yet."""
-    return condition.model_copy(update={"status": "Unknown"}) if condition.type == HEALED else condition
