@@ -91,3 +91,14 @@ def test_who_reads_metrics_and_where_the_api_server_is_can_be_narrowed():
         assert [rule["from"] for rule in ingress if rule["ports"] == [TCP | {"port": 8080}]] == [prometheus]
     egress = the("NetworkPolicy", NAME, manifests)["spec"]["egress"]
     assert {"ports": [TCP | {"port": 6443}], "to": server} in egress
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_the_operator_reads_by_which_settings_pods_are_refused(late: bool):
+    spec = the("Deployment", NAME, rendered(("operator.lateAgents", late)))["spec"]["template"]["spec"]
+    (container,), (volume,) = spec["containers"], spec["volumes"]
+    (mount,) = container["volumeMounts"]
+    assert volume["configMap"]["name"] == f"{NAME}-injection"
+    environment = {each["name"]: each.get("value", "") for each in container["env"]}
+    assert environment["CHECKPOINTHEAL_WEBHOOK_SETTINGS"] == f"{mount['mountPath']}/settings.json"
+    assert ("CHECKPOINTHEAL_LATE_SETTINGS" in environment) is late

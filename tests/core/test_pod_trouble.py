@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from builders_core import NOW, a_job, m, with_heard, with_pod
+from builders_injection import settings
 from checkpointheal_operator.core.facts import Trouble
 from checkpointheal_operator.core.identity import JOB, REPLICA
 from checkpointheal_operator.core.injection_parts import AGENT
@@ -17,6 +18,7 @@ from checkpointheal_operator.core.pod_trouble import (
     not_begun,
     passed_over,
     trouble,
+    why_without,
 )
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.status import NO_AGENT, job_conditions, standing_back
@@ -153,6 +155,11 @@ def opted_in(spec: dict[str, Any]) -> dict[str, Any]:
     return {"metadata": {"name": "trainer-1", **marks}, "spec": {"containers": [{"name": "t", "image": "i"}]} | spec}
 
 
+def with_a(accelerator: str) -> dict[str, Any]:
+    first = {"name": "a", "resources": {"limits": {accelerator: "8"}}}
+    return opted_in({"containers": [first, {"name": "b"}]})
+
+
 def test_a_pod_that_the_webhook_missed_says_that_the_next_one_gets_an_agent():
     found = trouble(opted_in({}))
     assert found is not None
@@ -164,7 +171,6 @@ def test_a_pod_that_the_webhook_missed_says_that_the_next_one_gets_an_agent():
     ("pod", "why"),
     [
         (opted_in({"resources": {"limits": {"memory": "8Gi"}}}), "PodLevelResources: the pod limits its containers"),
-        (opted_in({"containers": [{"name": "a"}, {"name": "b"}]}), "TrainerAmbiguous: none of a, b asks"),
         (opted_in({"containers": []}), "UnreadablePod: the pod cannot be read"),
         (opted_in({}) | {"metadata": {"name": "trainer-1", "labels": {INJECT: "true"}}}, "NoPlace: nothing on the pod"),
     ],
@@ -175,6 +181,32 @@ def test_a_pod_that_was_refused_says_why_and_that_the_next_one_will_be_too(pod, 
     assert found.message.startswith(f"pod trainer-1 opted in, but no agent is in it: {why}")
     assert "the next pod is refused for the same" in found.message
     assert "gets an agent" not in found.message
+
+
+TWO = opted_in({"containers": [{"name": "a"}, {"name": "b"}]})
+
+
+def test_who_does_not_know_the_installation_is_not_sure_that_nobody_could_tell_the_trainer():
+    told = why_without(TWO)
+    assert told.startswith("the webhook did not answer when it was made")
+    assert "or, unless the chart's agent.accelerators or agent.bystanders tell its trainer, TrainerAmbiguous: " in told
+
+
+@pytest.mark.parametrize(
+    ("pod", "installation", "told"),
+    [
+        (TWO, {}, "TrainerAmbiguous: none of a, b asks"),
+        (TWO, {"bystanders": ("b",)}, "the webhook did not answer"),
+        (TWO, {"accelerators": ("example.com/",)}, "TrainerAmbiguous: none of a, b asks"),
+        (with_a("example.com/npu"), {"accelerators": ("example.com/",)}, "the webhook did not answer"),
+        (with_a("amd.com/gpu"), {"accelerators": ("nvidia.com/",)}, "TrainerAmbiguous: none of a, b asks"),
+        (with_a("amd.com/gpu"), {}, "the webhook did not answer"),
+    ],
+)
+def test_by_the_installations_settings_it_is_sure_whether_the_next_one_is_refused(pod, installation, told):
+    said = why_without(pod, settings(**installation))
+    assert said.startswith(told)
+    assert ("the next pod is refused for the same" in said) is told.startswith("TrainerAmbiguous")
 
 
 def test_what_a_mirror_has_kept_of_it_is_told_again():

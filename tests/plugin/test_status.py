@@ -100,11 +100,20 @@ def test_a_pod_that_slipped_through_is_told_with_what_to_do():
 
 def test_a_pod_that_could_not_be_injected_is_told_with_the_reason():
     job = a_training_job()
+    job.cluster.objects[Ref(PODS, WHERE, "pod-1-0-2")]["spec"]["resources"] = {"limits": {"memory": "8Gi"}}
+    said = told(job, "pod-1-0-2")
+    assert "pod pod-1-0-2 opted in, but no agent is in it: PodLevelResources: the pod limits" in said
+    assert "-> mend that in the pod template, then let the pod be made anew: kubectl delete pod pod-1-0-2" in said
+
+
+def test_of_a_pod_whose_trainer_only_the_installation_may_know_both_is_told():
+    job = a_training_job()
     two = [{"name": "a", "image": "a"}, {"name": "b", "image": "b"}]
     job.cluster.objects[Ref(PODS, WHERE, "pod-1-0-2")]["spec"]["containers"] = two
     said = told(job, "pod-1-0-2")
-    assert "pod pod-1-0-2 opted in, but no agent is in it: TrainerAmbiguous: none of a, b asks" in said
-    assert "-> mend that in the pod template, then let the pod be made anew: kubectl delete pod pod-1-0-2" in said
+    assert "the webhook did not answer when it was made" in said
+    assert "agent.bystanders tell its trainer, TrainerAmbiguous: none of a, b asks" in said
+    assert "-> look at the webhook" in said
 
 
 def test_a_selected_pod_that_did_not_opt_in_is_a_problem():

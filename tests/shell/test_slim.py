@@ -1,13 +1,19 @@
 """What a mirror lets go of is read by nobody: slim or whole, an object tells the core the same."""
 
 import json
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from builders_core import m
+from builders_injection import a_pod
+from builders_injection import settings as the_installation
 from checkpointheal_operator.api.base import Json
+from checkpointheal_operator.core.pod_trouble import trouble
+from checkpointheal_operator.shell.installed import installed
 from checkpointheal_operator.shell.objects import known_heal
-from checkpointheal_operator.shell.slim import slim_heal, slim_policy
+from checkpointheal_operator.shell.slim import slim_heal, slim_pod, slim_policy
 from cluster_simulation import ClusterSimulation
 
 MANAGED = {"managedFields": [{"manager": "checkpointheal", "fieldsV1": {"f:spec": {"f:cause": {}}}}]}
@@ -59,3 +65,35 @@ def test_an_open_heal_is_told_as_it_stands(concluded: Json) -> None:
 @pytest.mark.parametrize("said", [{}, {"spec": None, "status": None}, {"status": {"concludedAt": "x"}}])
 def test_what_is_no_heal_of_ours_is_no_error_here(said: Json) -> None:
     assert slim_heal({"metadata": {"name": "a"}} | said)["metadata"] == {"name": "a"}
+
+
+def a_pod_beside(bystander: str) -> Json:
+    pod = a_pod()
+    pod["spec"]["containers"].append({"name": bystander, "image": "proxy"})
+    return pod
+
+
+def test_a_pod_without_an_agent_is_told_why_by_what_its_installation_says_now(tmp_path: Path) -> None:
+    file = tmp_path / "settings.json"
+    settings = partial(installed, file)
+    told: list[str] = []
+    for bystanders in ((), ("cloud-sql-proxy",)):
+        file.write_text(the_installation(bystanders=bystanders).model_dump_json())
+        found = trouble(slim_pod(a_pod_beside("cloud-sql-proxy"), settings))
+        assert found is not None
+        told.append(found.message)
+    assert "TrainerAmbiguous" in told[0]
+    assert "the next pod is refused for the same" in told[0]
+    assert "TrainerAmbiguous" not in told[1]
+    assert "the next one gets an agent" in told[1]
+
+
+@pytest.mark.parametrize("said", [None, "{", "{}"])
+def test_an_installation_whose_settings_cannot_be_read_is_like_one_that_names_none(
+    said: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "settings.json"
+    if said is not None:
+        file.write_text(said)
+    assert (installed(file), installed(None)) == (None, None)
+    assert "the webhook's settings cannot be read" in caplog.text

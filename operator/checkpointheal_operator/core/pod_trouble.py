@@ -10,6 +10,7 @@ from typing import Any
 from checkpointheal_operator.core.annotations import AGENT_MEMORY
 from checkpointheal_operator.core.facts import Trouble
 from checkpointheal_operator.core.injection_parts import AGENT
+from checkpointheal_operator.core.injection_settings import InjectionSettings
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.refused import refusal
 
@@ -33,6 +34,7 @@ MISSED = (
     "when it suits, and the next one gets an agent"
 )
 MEND = "mend that in the pod template, for the next pod is refused for the same"
+UNLESS_TOLD = "unless the chart's agent.accelerators or agent.bystanders tell its trainer"
 WHY_WITHOUT = "whyWithout"
 """Where in a pod's spec a mirror keeps that: it keeps nothing of what it is found by."""
 SCHEDULED = "PodScheduled"
@@ -65,12 +67,18 @@ def not_begun(pod: Json) -> Trouble | None:
     return _told(Reason.NOT_STARTED, pod=name, node=node)
 
 
-def why_without(pod: Json) -> str:
-    """Why no agent is in it, and what helps: as was found of the whole pod, where this is what a mirror keeps of it."""
+def why_without(pod: Json, settings: InjectionSettings | None = None) -> str:
+    """Why no agent is in it, and what helps: as was found of the whole pod, where this is what a mirror keeps of it.
+
+    `settings` are the installation's, where they are known.
+    """
     if (kept := pod.get("spec", {}).get(WHY_WITHOUT)) is not None:
         return str(kept)
-    refused = refusal(pod)
-    return MISSED if refused is None else f"{refused.reason}: {refused.message}; {MEND}"
+    refused = refusal(pod, settings)
+    if refused is None:
+        return MISSED
+    told = f"{refused.reason}: {refused.message}"
+    return f"{told}; {MEND}" if refused.sure else f"{MISSED}; or, {UNLESS_TOLD}, {told}"
 
 
 def passed_over(found: Trouble | None, pod: str) -> Trouble | None:

@@ -148,7 +148,8 @@ def _fix(pod: Json, reason: Reason) -> str:
     names = {"pod": str(metadata["name"]), "namespace": str(metadata.get("namespace", ""))}
     if reason != Reason.NOT_INJECTED:
         return FIXES[reason].format(**names)
-    told = MISSED if refusal(pod) is None else REFUSED
+    refused = refusal(pod)
+    told = REFUSED if refused is not None and refused.sure else MISSED
     return told.format(anew=ANEW.format(**names), **names)
 
 

@@ -29,6 +29,7 @@ from checkpointheal_operator.shell.access import Access
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, ClusterError, Kind, Ref
 from checkpointheal_operator.shell.counted import Counted, counting_certify
 from checkpointheal_operator.shell.gather import OPTED_IN
+from checkpointheal_operator.shell.installed import installed
 from checkpointheal_operator.shell.kube import Kube, Selection
 from checkpointheal_operator.shell.late import LateAgents
 from checkpointheal_operator.shell.leases import LEASES, Clocks, Leadership, Terms
@@ -46,7 +47,6 @@ from checkpointheal_operator.shell.watching import Watch
 
 log = logging.getLogger("checkpointheal.operator")
 
-SLIM = {CHECKPOINTHEALS: slim_policy, HEALS: slim_heal, PODS: slim_pod}
 KEPT_SECONDS = 60.0
 """Of an agent's connection on which nothing is asked, or nothing whole. It lets go of its own after 15."""
 AGAIN_AFTER, TIDIES_EVERY = 1.0, 60.0
@@ -60,7 +60,9 @@ class Replica:
     def __init__(self, settings: OperatorSettings, access: Access, kube: Kube, terms: Terms | None = None) -> None:
         self.settings, self._access, self._kube, self.metrics = settings, access, kube, OperatorMetrics()
         self._cluster = cluster = Counted(kube, self.metrics)
-        self.mirrors = {kind: Mirror(partial(self._changed, kind), slim) for kind, slim in SLIM.items()}
+        pods = partial(slim_pod, settings=partial(installed, settings.webhook_settings))
+        slims = {CHECKPOINTHEALS: slim_policy, HEALS: slim_heal, PODS: pods}
+        self.mirrors = {kind: Mirror(partial(self._changed, kind), slim) for kind, slim in slims.items()}
         self._watches = {
             kind: Watch(kube, Selection(kind, OPTED_IN if kind == PODS else ""), mirror, time.monotonic)
             for kind, mirror in self.mirrors.items()

@@ -63,6 +63,9 @@ class OperatorSettings(Frozen):
     namespace_selector: Json[tuple[Requirement, ...]] = Field(
         default=(), description="Which namespaces the webhook serves: its matchExpressions, as JSON; empty: all."
     )
+    webhook_settings: Path | None = Field(
+        default=None, description="The webhook's settings, by which a pod without an agent was refused one or missed."
+    )
     late_settings: Path | None = Field(
         default=None, description="The webhook's settings, by which pods that run without an agent get a late one."
     )

@@ -4,12 +4,13 @@ A leader holds each pod and each heal of a cluster for as long as they stand the
 kept.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.heal_record import HEALED
 from checkpointheal_operator.core.injection_parts import AGENT
+from checkpointheal_operator.core.injection_settings import InjectionSettings
 from checkpointheal_operator.core.pod_trouble import (
     AGENT_LISTS,
     SCHEDULED,
@@ -58,12 +59,15 @@ def slim_heal(heal: Json) -> Json:
     }
 
 
-def slim_pod(pod: Json) -> Json:
-    """What is read of a pod: a thousand of them cost a few megabytes, not a hundred."""
+def slim_pod(pod: Json, settings: Callable[[], InjectionSettings | None] = lambda: None) -> Json:
+    """What is read of a pod: a thousand of them cost a few megabytes, not a hundred.
+
+    `settings` are the installation's, by which one without an agent was refused or not.
+    """
     spec, status = pod.get("spec", {}), pod.get("status", {})
     agent: Json = {each: AGENT_ALONE for each in AGENT_LISTS if has_agent_in(pod, each)}
     if not agent and not is_over(pod):
-        agent = {WHY_WITHOUT: why_without(pod)}
+        agent = {WHY_WITHOUT: why_without(pod, settings())}
     return {
         "metadata": {key: value for key, value in pod["metadata"].items() if key in METADATA},
         "spec": {"nodeName": spec.get("nodeName", "")} | agent,
