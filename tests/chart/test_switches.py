@@ -100,5 +100,5 @@ def test_the_operator_reads_by_which_settings_pods_are_refused(late: bool):
     (mount,) = container["volumeMounts"]
     assert volume["configMap"]["name"] == f"{NAME}-injection"
     environment = {each["name"]: each.get("value", "") for each in container["env"]}
-    assert environment["CHECKPOINTHEAL_WEBHOOK_SETTINGS"] == f"{mount['mountPath']}/settings.json"
+    assert environment["CHECKPOINTHEAL_INJECTION_SETTINGS"] == f"{mount['mountPath']}/settings.json"
     assert ("CHECKPOINTHEAL_LATE_SETTINGS" in environment) is late

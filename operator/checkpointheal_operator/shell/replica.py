@@ -60,7 +60,7 @@ class Replica:
     def __init__(self, settings: OperatorSettings, access: Access, kube: Kube, terms: Terms | None = None) -> None:
         self.settings, self._access, self._kube, self.metrics = settings, access, kube, OperatorMetrics()
         self._cluster = cluster = Counted(kube, self.metrics)
-        pods = partial(slim_pod, settings=partial(installed, settings.webhook_settings))
+        pods = partial(slim_pod, settings=partial(installed, settings.injection_settings))
         slims = {CHECKPOINTHEALS: slim_policy, HEALS: slim_heal, PODS: pods}
         self.mirrors = {kind: Mirror(partial(self._changed, kind), slim) for kind, slim in slims.items()}
         self._watches = {

@@ -63,7 +63,7 @@ class OperatorSettings(Frozen):
     namespace_selector: Json[tuple[Requirement, ...]] = Field(
         default=(), description="Which namespaces the webhook serves: its matchExpressions, as JSON; empty: all."
     )
-    webhook_settings: Path | None = Field(
+    injection_settings: Path | None = Field(
         default=None, description="The webhook's settings, by which a pod without an agent was refused one or missed."
     )
     late_settings: Path | None = Field(
