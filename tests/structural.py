@@ -32,10 +32,11 @@ def deadline_rules() -> Iterator[tuple[str, Callable[[Any, Any], bool]]]:
     pairs = (("report", "agentSilence"), ("transfer", "agentSilence"), ("restoreBudget", "stoppedTrainer"))
 
     def effective(name: str) -> str:
-        return f"(has(self.{name}Seconds) ? self.{name}Seconds : self.patienceSeconds * {fifths[name]} / 5)"
+        return f"(has(self.{name}Seconds) ? self.{name}Seconds * 5 : self.patienceSeconds * {fifths[name]})"
 
     def of(new: Any, name: str) -> int:
-        return int(new.get(f"{name}Seconds", new["patienceSeconds"] * fifths[name] // 5))
+        said = new.get(f"{name}Seconds")
+        return int(new["patienceSeconds"] * fifths[name] if said is None else said * 5)
 
     for longer, shorter in pairs:
         rule = f"{effective(longer)} >= {effective(shorter)}"

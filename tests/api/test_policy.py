@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from builders_api import a_policy
 from builders_core import NOW, decided, m, replaced
@@ -11,8 +13,9 @@ from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.api.definitions import definitions
 from checkpointheal_operator.api.heal_record import heal_spec
-from checkpointheal_operator.api.policy import matches, policy_of
-from checkpointheal_operator.api.spec import Selector
+from checkpointheal_operator.api.policy import deadlines_of, matches, policy_of
+from checkpointheal_operator.api.spec import Deadlines, Selector
+from checkpointheal_operator.core.deadlines import ORDERS
 from checkpointheal_operator.core.heal_record import HealRecord
 from checkpointheal_operator.core.policy import Policy
 from structural import Invalid, admit
@@ -136,6 +139,23 @@ def test_the_defaults_in_the_definition_are_those_of_the_models():
 def test_a_bad_policy_is_refused_by_the_fields_name(spec, named):
     with pytest.raises(Invalid, match=named):
         admit(POLICY_SCHEMA, a_policy(**spec))
+
+
+SAID = ("reportSeconds", "agentSilenceSeconds", "transferSeconds", "restoreBudgetSeconds", "stoppedTrainerSeconds")
+
+
+@given(st.integers(4, 60), st.dictionaries(st.sampled_from(SAID), st.integers(1, 400), max_size=3))
+@example(7, {"reportSeconds": 8})
+def test_deadlines_are_taken_exactly_where_those_that_the_operator_goes_by_are_in_order(patience, said):
+    deadlines = {"patienceSeconds": patience, **said}
+    found = deadlines_of(Deadlines.model_validate(deadlines))
+    are_in_order = all(getattr(found, each.longer) >= getattr(found, each.shorter) for each in ORDERS)
+    try:
+        admit(POLICY_SCHEMA, a_policy(deadlines=deadlines))
+    except Invalid:
+        assert not are_in_order
+    else:
+        assert are_in_order
 
 
 @pytest.mark.parametrize("expression", HALF_SAID)

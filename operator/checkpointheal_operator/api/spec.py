@@ -148,9 +148,9 @@ class PrivateState(Part):
 
 
 def _effective(field: str) -> str:
-    """In CEL: what is said, else what follows from the patience."""
+    """In CEL, in fifths of a second: what is said, else what follows from the patience. A division would round."""
     name = f"{to_camel(field)}Seconds"
-    return f"(has(self.{name}) ? self.{name} : self.patienceSeconds * {FIFTHS[field]} / 5)"
+    return f"(has(self.{name}) ? self.{name} * 5 : self.patienceSeconds * {FIFTHS[field]})"
 
 
 def _in_order(order: Order) -> tuple[str, str]:
