@@ -23,6 +23,9 @@ MIN_AND_ALL = "!has(self.minReplicas) || !has(self.replicas) || self.minReplicas
 CAP_AND_FLOOR = (
     "!has(self.bytesPerSecond) || !has(self.floorBytesPerSecond) || self.bytesPerSecond >= self.floorBytesPerSecond"
 )
+NAME = (
+    "([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+)
 COMPARED = "(self.operator in ['In', 'NotIn']) == (size(self.values) > 0)"
 
 
@@ -56,6 +59,9 @@ CEL: dict[str, Callable[[Any, Any], bool]] = {
     COMPARED: lambda new, _: (new["operator"] in ("In", "NotIn")) == bool(new["values"]),
     "size(self.matchLabels) + size(self.matchExpressions) > 0": lambda new, _: bool(
         new["matchLabels"] or new["matchExpressions"]
+    ),
+    f"self.matchLabels.all(name, name.matches('^{NAME}$'))": lambda new, _: all(
+        re.fullmatch(NAME, each) for each in new["matchLabels"]
     ),
 }
 ABSENT = object()

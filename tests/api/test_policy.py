@@ -1,6 +1,7 @@
 """What a user may write, what it comes to, and what is refused by the field's name."""
 
 import json
+import re
 
 import pytest
 from hypothesis import example, given
@@ -127,6 +128,19 @@ def test_the_defaults_in_the_definition_are_those_of_the_models():
             {"selector": {"matchExpressions": [{"key": "a", "operator": "Is"}]}},
             r"spec.selector.matchExpressions\[0\].operator: 'Is' is none of",
         ),
+        (
+            {"selector": {"matchLabels": {"a b": "x"}}},
+            "spec.selector: matchLabels must have names that a label can have",
+        ),
+        ({"selector": {"matchLabels": {"team": "ml/vision"}}}, "spec.selector.matchLabels.team: 'ml/vision' does not"),
+        (
+            {"selector": {"matchExpressions": [{"key": "A.b/c", "operator": "Exists"}]}},
+            r"spec.selector.matchExpressions\[0\].key: 'A.b/c' does not match",
+        ),
+        (
+            {"selector": {"matchExpressions": [{"key": "a", "operator": "In", "values": ["x", "-"]}]}},
+            r"spec.selector.matchExpressions\[0\].values\[1\]: '-' does not match",
+        ),
         *(
             (
                 {"selector": {"matchExpressions": [each]}},
@@ -162,6 +176,28 @@ def test_deadlines_are_taken_exactly_where_those_that_the_operator_goes_by_are_i
 def test_a_requirement_that_says_half_is_not_read_either_where_an_older_definition_took_it(expression):
     with pytest.raises(ValueError, match="values must be said for In and NotIn"):
         Selector.model_validate({"matchExpressions": [expression]})
+
+
+LABELS = [
+    ("app", "a", ""),
+    ("training.kubeflow.org/job-name", "a_b.C-9", ""),
+    ("app", "", ""),
+    ("a" * 63, "b" * 63, ""),
+    ("app", "ml/vision", "'ml/vision' is no value of a label: 63 letters, digits"),
+    ("app", "a\n", r"'a\\n' is no value of a label"),
+    ("a" * 64, "b", "'a+' is no name of a label"),
+    ("Org/app", "b", "'Org/app' is no name of a label"),
+    ("", "b", "'' is no name of a label"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "told"), LABELS)
+def test_a_selector_of_an_older_definition_is_read_and_says_what_of_it_can_be_no_label(name, value, told):
+    expression = {"key": name, "operator": "In", "values": ["x", value]}
+    for said in ({"matchLabels": {name: value}}, {"matchExpressions": [expression]}):
+        flaw = Selector.model_validate(said).flaw
+        assert bool(flaw) is bool(told)
+        assert re.match(told, flaw)
 
 
 @pytest.mark.parametrize(

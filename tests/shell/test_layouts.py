@@ -218,6 +218,29 @@ def test_a_job_of_too_many_members_says_so_and_is_not_protected() -> None:
     }
 
 
+def test_a_selector_that_no_label_can_meet_is_told_by_what_is_wrong_with_it() -> None:
+    cluster = FakeCluster()
+    cluster.put(CHECKPOINTHEALS, a_policy())
+    stored = cluster.objects[Ref(CHECKPOINTHEALS, WHERE, JOB)]["spec"]["selector"]
+    stored["matchLabels"] = {"team": "ml/vision"}
+    seen = asyncio.run(look(Surroundings(cluster, lambda: NOW), (WHERE, JOB), Listening(0.0), tells=False))
+    (decision,) = seen.decisions
+    assert decision.reason == "BadSelector"
+    assert "spec.selector selects no pod: 'ml/vision' is no value of a label: 63 letters" in decision.message
+    stored["matchLabels"] = {"team": "ml"}
+    assert looked(cluster).instead is None
+
+
+def test_who_is_selected_though_a_part_of_the_selector_is_no_label_is_looked_after_as_before() -> None:
+    cluster = FakeCluster()
+    cluster.put(CHECKPOINTHEALS, a_policy())
+    stored = cluster.objects[Ref(CHECKPOINTHEALS, WHERE, JOB)]["spec"]["selector"]
+    stored["matchExpressions"] = [{"key": "team", "operator": "NotIn", "values": ["ml/vision"]}]
+    cluster.put(PODS, an_annotated_pod("0/0"))
+    seen = asyncio.run(look(Surroundings(cluster, lambda: NOW), (WHERE, JOB), Listening(0.0), tells=False))
+    assert seen.instead is None
+
+
 def test_nor_are_they_counted_where_an_older_policy_has_its_pods(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Policy, "members", all_of_them)
     cluster = FakeCluster()

@@ -14,6 +14,7 @@ from checkpointheal_operator.api.base import (
     Channel,
     Part,
 )
+from checkpointheal_operator.api.labels import NAME, VALUE, no_label
 from checkpointheal_operator.api.rules import rules
 from checkpointheal_operator.core.deadlines import FIFTHS, ORDERS, PATIENCE, Order
 from checkpointheal_operator.core.policy import MOST_MEMBERS
@@ -25,6 +26,10 @@ Seconds = Annotated[int, Field(ge=1, le=86_400)]
 Rate = Annotated[int, Field(ge=1, le=MOST)]
 """Bytes per second."""
 
+
+Name = Annotated[str, Field(max_length=317, json_schema_extra={"pattern": NAME})]
+Value = Annotated[str, Field(max_length=63, json_schema_extra={"pattern": VALUE})]
+"""As with `Members`, an older definition took others."""
 
 _COMPARED = (
     "values must be said for In and NotIn, and for those alone: NotIn without any would take every pod of the namespace"
@@ -38,9 +43,9 @@ class Expression(Part):
         "json_schema_extra": rules(("(self.operator in ['In', 'NotIn']) == (size(self.values) > 0)", _COMPARED))
     }
 
-    key: Annotated[str, Field(max_length=317)] = Field(description="The label's name.")
+    key: Name = Field(description="The label's name.")
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"] = Field(description="How values are compared.")
-    values: tuple[Annotated[str, Field(max_length=63)], ...] = Field(
+    values: tuple[Value, ...] = Field(
         default=(), max_length=64, description="What the label may or may not be; none for Exists and DoesNotExist."
     )
 
@@ -61,15 +66,26 @@ class Selector(Part):
                 "size(self.matchLabels) + size(self.matchExpressions) > 0",
                 "selector must name at least one label: an empty one would take every pod of the namespace",
             ),
+            (
+                f"self.matchLabels.all(name, name.matches('{NAME}'))",
+                "matchLabels must have names that a label can have",
+            ),
         )
     }
 
-    match_labels: dict[str, Annotated[str, Field(max_length=63)]] = Field(
+    match_labels: dict[str, Value] = Field(
         default={}, max_length=64, description="Labels and the values that they must have."
     )
     match_expressions: tuple[Expression, ...] = Field(
         default=(), max_length=64, description="Requirements that equality cannot say."
     )
+
+    @property
+    def flaw(self) -> str:
+        """What of it can be no label, and what can; empty where all can."""
+        named = [(name, (value,)) for name, value in self.match_labels.items()]
+        named += [(each.key, each.values) for each in self.match_expressions]
+        return next(filter(None, (no_label(*each) for each in named)), "")
 
 
 class Layout(Part):

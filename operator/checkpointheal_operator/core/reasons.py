@@ -251,6 +251,7 @@ class Reason(StrEnum):
         "TooManyMembers",
         "the job is not healed: {replicas} replicas of {ranks} ranks are more than {most} members",
     )
+    BAD_SELECTOR = "BadSelector", "the job is not healed: spec.selector selects no pod: {what}"
     UNPROTECTED = "Unprotected", "{member} is not protected: {what}"
 
     # Why a pod that opted in has no agent at work, or no policy, and what helps.

@@ -64,6 +64,7 @@ REMEDIES: dict[str, str] = {
     Reason.NO_CERTIFICATE: "look at the operator's log: it says why it gives that pod no certificate",
     Reason.LAYOUT_DIFFERS: "mend what the message names: selector, labels, annotations and spec.layout have to mean "
     "the same pods and places",
+    Reason.BAD_SELECTOR: "mend spec.selector: it has to say what labels of the job's pods say",
     Reason.TOO_MANY_MEMBERS: "mend spec.layout, or the pods' annotations checkpointheal.dev/replica, rank and ranks",
     Reason.UNPROTECTED: "add replicas, or look at what the message names: a loss of this member now costs a checkpoint",
     Reason.STILL_TRAINING: "wait: its trainer is told that the epoch is over",

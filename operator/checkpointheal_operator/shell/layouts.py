@@ -47,6 +47,14 @@ def too_large(policy: Policy) -> Difference | None:
     return Difference(reason, message, message)
 
 
+def unselectable(objects: JobObjects) -> Difference | None:
+    """A selector that names what no label can be, and so selects nobody: an older definition took it."""
+    if objects.pods or not (flaw := objects.policy.spec.selector.flaw):
+        return None
+    message = Reason.BAD_SELECTOR.tell(what=flaw)
+    return Difference(Reason.BAD_SELECTOR, message, message)
+
+
 def difference(objects: JobObjects, heard: Iterable[Heard], hidden: Iterable[AgentReport] = ()) -> Difference | None:
     """The first one: who was in the epoch and is not meant any more, then by the pods' names.
 

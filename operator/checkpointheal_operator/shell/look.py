@@ -33,7 +33,7 @@ from checkpointheal_operator.shell.cluster import (
     TooManyRequests,
 )
 from checkpointheal_operator.shell.gather import Reader
-from checkpointheal_operator.shell.layouts import Difference, difference, too_large
+from checkpointheal_operator.shell.layouts import Difference, difference, too_large, unselectable
 from checkpointheal_operator.shell.mirror import Place
 from checkpointheal_operator.shell.objects import Listening, view_of
 from checkpointheal_operator.shell.overlap import Overlap
@@ -89,7 +89,8 @@ async def look(around: Surroundings, place: Place, listening: Listening, *, tell
     if (overlap := objects.overlap) is not None:
         return await _stand_back(desk, _left_alone(view, overlap), standing_back(*overlap), around.clock(), tells=tells)
     hidden = _hidden(view, listening)
-    if (found := too_large(view.policy) or difference(objects, listening.heard, hidden)) is not None:
+    found = too_large(view.policy) or unselectable(objects) or difference(objects, listening.heard, hidden)
+    if found is not None:
         why = set_aside(found.reason, found.message)
         return await _stand_back(desk, _set_aside(view, found), why, around.clock(), tells=tells)
     made: list[Decision] = []
