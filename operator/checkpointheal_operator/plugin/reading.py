@@ -5,13 +5,15 @@ Must not know what is read for.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable, Iterator
 from dataclasses import replace
+from itertools import groupby
 from typing import TypeVar
 
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.plugin.explaining import nearest
+from checkpointheal_operator.plugin.pod_words import opted_in
 from checkpointheal_operator.plugin.seen import Seen, seen, written
 from checkpointheal_operator.plugin.trouble import AMISS, Request, Trouble, Where, trouble_of
 from checkpointheal_operator.plugin.words import listed
@@ -29,6 +31,9 @@ from checkpointheal_operator.shell.gather import OPTED_IN
 from checkpointheal_operator.shell.kube import Kube, Selection
 
 Answer = TypeVar("Answer")
+
+LISTS_AT_ONCE = 8
+"""Asked of an API server by one who looks: it has others to answer."""
 
 
 class Reader:
@@ -64,9 +69,10 @@ class Reader:
         selections = [
             Selection(HEALS, namespace=namespace),
             Selection(PODS, OPTED_IN, namespace),
-            *(_pods_of(each) for each in found.policies),
+            *_pods_of(found.policies),
         ]
-        answers = await asyncio.gather(*map(self.all, selections), return_exceptions=True)
+        turns = asyncio.Semaphore(LISTS_AT_ONCE)
+        answers = await asyncio.gather(*(self._in_turn(turns, each) for each in selections), return_exceptions=True)
         lists, lacking = [], {}
         for answer in answers:
             if isinstance(answer, Trouble):
@@ -74,8 +80,12 @@ class Reader:
             elif isinstance(answer, BaseException):
                 raise answer
             lists.append([] if isinstance(answer, BaseException) else answer)
-        pods = [pod for each in lists[1:] for pod in each]
+        pods = [pod for each in lists[1:] for pod in each if opted_in(pod) or found.policies_of(pod)]
         return replace(seen(policies, lists[0], pods), lacking=tuple(lacking.values()))
+
+    async def _in_turn(self, turns: asyncio.Semaphore, selection: Selection) -> list[Json]:
+        async with turns:
+            return await self.all(selection)
 
     async def pod(self, namespace: str, name: str) -> Json:
         """The pod; where there is none of that name, names that are like it."""
@@ -131,5 +141,12 @@ class Reader:
         return [each["metadata"]["namespace"] for each in found if each["metadata"]["name"] == name]
 
 
-def _pods_of(policy: CheckpointHeal) -> Selection:
-    return Selection(PODS, written(policy.spec.selector), policy.metadata.namespace)
+def _pods_of(policies: Iterable[CheckpointHeal]) -> Iterator[Selection]:
+    """Those that a policy selects, which stands alone in its namespace; else all of the namespace, once.
+
+    All of it, too, for a selector that the API server would not take.
+    """
+    for namespace, those in groupby(policies, lambda each: each.metadata.namespace):
+        first, *others = those
+        is_asked = not others and not first.spec.selector.flaw
+        yield Selection(PODS, written(first.spec.selector) if is_asked else "", namespace)

@@ -3,8 +3,10 @@
 Pure: from the API's JSON to our objects; what cannot be read is told, not dropped. Must not know how it was read.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -17,6 +19,7 @@ from checkpointheal_operator.api.spec import Selector
 from checkpointheal_operator.plugin.trouble import Trouble
 
 Model = TypeVar("Model", CheckpointHeal, Heal)
+Label = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Seen:
 
     def heals_of(self, policy: CheckpointHeal) -> tuple[Heal, ...]:
         """Oldest first."""
-        mine = (each for each in self.heals if self.owners.get(each.metadata.uid) == policy.metadata.uid)
+        mine = self._heals_by_owner.get(policy.metadata.uid, ())
         return tuple(sorted(mine, key=lambda each: (each.spec.opened_at, each.metadata.name)))
 
     def received_by(self, seat: str) -> "Seen":
@@ -42,11 +45,37 @@ class Seen:
 
     def pods_of(self, policy: CheckpointHeal) -> tuple[Json, ...]:
         """Every pod that its selector takes, opted in or not."""
-        return tuple(pod for pod in self.pods if selects(policy, pod))
+        return tuple(self._pods_by_policy.get(_place_of(policy), ()))
 
     def policies_of(self, pod: Json) -> tuple[CheckpointHeal, ...]:
-        """Those whose selector takes the pod."""
-        return tuple(policy for policy in self.policies if selects(policy, pod))
+        """Those whose selector takes the pod, by their names."""
+        namespace, labels = _place(pod)[0], pod["metadata"].get("labels") or {}
+        asked = (policy for each in (None, *labels.items()) for policy in self._by_label.get((namespace, each), ()))
+        return tuple(sorted((each for each in asked if matches(each.spec.selector, labels)), key=_place_of))
+
+    @cached_property
+    def _by_label(self) -> Mapping[tuple[str, Label | None], list[CheckpointHeal]]:
+        """By a label that pods must have: of hundreds of policies, a pod is held against few."""
+        found = defaultdict[tuple[str, Label | None], list[CheckpointHeal]](list)
+        for policy in self.policies:
+            label = next(iter(policy.spec.selector.match_labels.items()), None)
+            found[policy.metadata.namespace, label].append(policy)
+        return found
+
+    @cached_property
+    def _pods_by_policy(self) -> Mapping[tuple[str, str], list[Json]]:
+        found = defaultdict[tuple[str, str], list[Json]](list)
+        for pod in self.pods:
+            for policy in self.policies_of(pod):
+                found[_place_of(policy)].append(pod)
+        return found
+
+    @cached_property
+    def _heals_by_owner(self) -> Mapping[str, list[Heal]]:
+        found = defaultdict[str, list[Heal]](list)
+        for heal in self.heals:
+            found[self.owners.get(heal.metadata.uid, "")].append(heal)
+        return found
 
 
 def seen(policies: Iterable[Json], heals: Iterable[Json], pods: Iterable[Json]) -> Seen:
@@ -56,20 +85,12 @@ def seen(policies: Iterable[Json], heals: Iterable[Json], pods: Iterable[Json]) 
     read_heals, bad_heals = _read(Heal, heals)
     by_uid = {pod["metadata"]["uid"]: pod for pod in pods}
     return Seen(
-        policies=tuple(sorted(read_policies, key=lambda each: (each.metadata.namespace, each.metadata.name))),
+        policies=tuple(sorted(read_policies, key=_place_of)),
         heals=tuple(read_heals),
         owners={each["metadata"]["uid"]: owner for each in heals if (owner := _owner(each))},
         pods=tuple(sorted(by_uid.values(), key=_place)),
         unreadable=(*bad_policies, *bad_heals),
     )
-
-
-def selects(policy: CheckpointHeal, pod: Json) -> bool:
-    """Whether its selector takes the pod."""
-    metadata = pod["metadata"]
-    if policy.metadata.namespace != metadata.get("namespace", ""):
-        return False
-    return matches(policy.spec.selector, metadata.get("labels") or {})
 
 
 def written(selector: Selector) -> str:
@@ -98,6 +119,10 @@ def _read(model: type[Model], found: Iterable[Json]) -> tuple[list[Model], list[
 def _owner(heal: Json) -> str:
     owners = heal["metadata"].get("ownerReferences") or ()
     return next((str(each["uid"]) for each in owners if each.get("kind") == "CheckpointHeal"), "")
+
+
+def _place_of(policy: CheckpointHeal) -> tuple[str, str]:
+    return policy.metadata.namespace, policy.metadata.name
 
 
 def _place(pod: Json) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 Pure: from what was read to a page, and whether anything is amiss. Must not know how it was read or is drawn.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from checkpointheal.contract.identity import MemberId
@@ -76,11 +76,17 @@ def job_of(policy: CheckpointHeal, seen: Seen) -> Job:
     return Job(policy, seen.heals_of(policy), standings, facts, name)
 
 
-def problems(seen: Seen) -> tuple[Problem, ...]:
-    """All that is amiss, the jobs' own facts first; nothing twice."""
-    found = [problem for policy in seen.policies for problem in _of_conditions(job_of(policy, seen))]
+def jobs_of(seen: Seen) -> tuple[Job, ...]:
+    """Every policy with what belongs to it: most of the work, to be done once."""
+    return tuple(job_of(policy, seen) for policy in seen.policies)
+
+
+def problems(seen: Seen, jobs: Sequence[Job] | None = None) -> tuple[Problem, ...]:
+    """All that is amiss, the jobs' own facts first; nothing twice. `jobs` are those `seen`, where made already."""
+    jobs = jobs_of(seen) if jobs is None else jobs
+    found = [problem for job in jobs for problem in _of_conditions(job)]
     if not seen.lacking:
-        found += [problem for policy in seen.policies for problem in _of_pods(job_of(policy, seen))]
+        found += [problem for job in jobs for problem in _of_pods(job)]
         found += _of_strays(seen)
     found += [
         Problem("", each, "write the object anew, or use the operator's own version of this")
@@ -89,9 +95,10 @@ def problems(seen: Seen) -> tuple[Problem, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def page(seen: Seen, scope: str, now: float) -> Page:
+def page(seen: Seen, scope: str, now: float, jobs: Sequence[Job] | None = None) -> Page:
     """Problems first, each with its remedy; then every job. `scope` names where was looked."""
-    return (*_told_problems(problems(seen), seen), *_nothing(seen, scope), *(_jobs(seen, now)))
+    jobs = jobs_of(seen) if jobs is None else jobs
+    return (*_told_problems(problems(seen, jobs), seen), *_nothing(seen, scope), *_jobs(jobs, now))
 
 
 def _nothing(seen: Seen, scope: str) -> Iterator[Block]:
@@ -113,11 +120,11 @@ def _told_problems(found: tuple[Problem, ...], seen: Seen) -> Iterator[Block]:
         yield EMPTY
 
 
-def _jobs(seen: Seen, now: float) -> Iterator[Block]:
-    for number, policy in enumerate(seen.policies):
+def _jobs(jobs: Sequence[Job], now: float) -> Iterator[Block]:
+    for number, job in enumerate(jobs):
         if number:
             yield EMPTY
-        yield from job_page(job_of(policy, seen), now)
+        yield from job_page(job, now)
 
 
 def job_page(job: Job, now: float) -> Iterator[Block]:

@@ -57,10 +57,11 @@ async def status(desk: Desk) -> int:
     found = await desk.reader.seen(desk.namespace)
     if not found.policies and not found.pods:
         await desk.expect_namespace()
-    write(desk.console(), standing.page(found, desk.scope, desk.clock()))
+    jobs = standing.jobs_of(found)
+    write(desk.console(), standing.page(found, desk.scope, desk.clock(), jobs))
     if found.lacking:
         return NO_ACCESS
-    return AMISS if standing.problems(found) else FINE
+    return AMISS if standing.problems(found, jobs) else FINE
 
 
 async def explain(desk: Desk, pod: str) -> int:
