@@ -97,6 +97,23 @@ def test_a_certificate_of_somebody_else_is_not_believed(names, believed, why, tm
     assert why in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("believed", "exit_status"), [("the same", 0), ("another", 1)])
+def test_where_an_issuer_has_written_no_roots_the_systems_count(believed, exit_status, tmp_path, monkeypatch):
+    authority = Authority.begin(("localhost",), NOW)
+    trusted = authority if believed == "the same" else Authority.begin(("localhost",), NOW)
+    monkeypatch.setenv("SSL_CERT_FILE", roots_of(trusted, tmp_path / "system.pem"))
+    with a_server(authority, tmp_path, 200) as url:
+        assert ANSWERS.main([url, str(tmp_path / "ca.crt")], patience=0) == exit_status
+
+
+@needs_helm
+def test_a_secret_without_roots_keeps_the_test_from_nothing():
+    spec = the("Pod", f"{NAME}-test", all_of("certManager"))["spec"]
+    (secret,) = (each["secret"] for each in spec["volumes"] if each["name"] == "webhook")
+    assert secret["optional"] is True
+    assert [each["key"] for each in secret["items"]] == ["ca.crt"]
+
+
 def test_one_that_does_not_answer_is_enough_to_fail(tmp_path, capsys):
     authority = Authority.begin(("localhost",), NOW)
     roots = roots_of(authority, tmp_path / "roots.pem")
