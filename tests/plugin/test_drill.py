@@ -94,6 +94,16 @@ def test_all_that_is_written_is_one_annotation(desktop: Desktop):
     assert after["metadata"]["generation"] == before["metadata"]["generation"]
 
 
+def test_a_policy_that_cannot_be_read_is_named_and_nothing_is_asked_of_it(desktop: Desktop):
+    half = {"matchExpressions": [{"key": "app", "operator": "NotIn"}]}
+    desktop.stage.call(lambda: desktop.stage.cluster.objects[POLICY]["spec"].update(selector=half))
+    ran = desktop.run("drill")
+    assert ran.status == 1
+    assert "CheckpointHeal demo cannot be read: spec.selector.matchExpressions.0: " in ran.err
+    assert "write the object anew" in ran.err
+    assert DRILL not in desktop.stage.cluster.objects[POLICY]["metadata"].get("annotations", {})
+
+
 def test_each_request_is_a_new_one(desktop: Desktop):
     answers(desktop, PASSED)
     asked = []

@@ -14,6 +14,7 @@ from checkpointheal_operator.core.annotations import DRILL
 from checkpointheal_operator.plugin import drill_words
 from checkpointheal_operator.plugin.printing import write
 from checkpointheal_operator.plugin.reading import Reader
+from checkpointheal_operator.plugin.seen import WRITE_ANEW, seen
 from checkpointheal_operator.plugin.trouble import AMISS, FINE, LOOK_AT_OPERATOR, Request, Trouble
 from checkpointheal_operator.plugin.verbs import Desk
 from checkpointheal_operator.plugin.words import listed
@@ -26,6 +27,7 @@ LOOK_EVERY = 1.0
 async def drill(desk: Desk, name: str, patience: float) -> int:
     """Ask, wait for so many seconds, and tell. Raises Trouble."""
     ref = Ref(CHECKPOINTHEALS, desk.namespace, name or await _only(desk.reader, desk.namespace))
+    await _policy(desk.reader, ref)
     request = uuid.uuid4().hex[:12]
     body = {"metadata": {"annotations": {DRILL: request}}}
     await desk.reader.answered(desk.reader.kube.patch(ref, body), Request("patch", *ref))
@@ -49,10 +51,16 @@ async def _only(reader: Reader, namespace: str) -> str:
     raise Trouble(f"which one of {listed(names)}?", "name it: kubectl checkpointheal drill NAME")
 
 
+async def _policy(reader: Reader, ref: Ref) -> CheckpointHeal:
+    found = seen((await reader.one(ref),), (), ())
+    if found.unreadable:
+        raise Trouble(found.unreadable[0], WRITE_ANEW, AMISS)
+    return found.policies[0]
+
+
 async def _outcome(desk: Desk, ref: Ref, request: str, taken_up: list[DrillStatus]) -> DrillStatus:
     while True:
-        policy = CheckpointHeal.model_validate(await desk.reader.one(ref))
-        found = policy.status.drill
+        found = (await _policy(desk.reader, ref)).status.drill
         if found is not None and found.request == request:
             if found.ended_at is not None:
                 return found

@@ -20,6 +20,7 @@ from checkpointheal_operator.plugin.trouble import Trouble
 
 Model = TypeVar("Model", CheckpointHeal, Heal)
 Label = tuple[str, str]
+WRITE_ANEW = "write the object anew, or use the operator's own version of this"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from checkpointheal_operator.plugin.heal_words import is_open, recipient, summar
 from checkpointheal_operator.plugin.pages import EMPTY, Block, Grid, Page, Title, Told, Tone
 from checkpointheal_operator.plugin.pod_words import PodStanding, Problem, opted_in, standing_of
 from checkpointheal_operator.plugin.remedies import remedy
-from checkpointheal_operator.plugin.seen import Seen
+from checkpointheal_operator.plugin.seen import WRITE_ANEW, Seen
 from checkpointheal_operator.plugin.trouble import LOOK_AT_OPERATOR
 from checkpointheal_operator.plugin.words import age, counted, listed
 from checkpointheal_operator.shell.objects import JobObjects, claims, known_pod
@@ -88,10 +88,7 @@ def problems(seen: Seen, jobs: Sequence[Job] | None = None) -> tuple[Problem, ..
     if not seen.lacking:
         found += [problem for job in jobs for problem in _of_pods(job)]
         found += _of_strays(seen)
-    found += [
-        Problem("", each, "write the object anew, or use the operator's own version of this")
-        for each in seen.unreadable
-    ]
+    found += [Problem("", each, WRITE_ANEW) for each in seen.unreadable]
     return tuple(dict.fromkeys(found))
 
 
