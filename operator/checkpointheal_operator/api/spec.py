@@ -4,6 +4,7 @@ Only the selector is required. `policy` says what it comes to; a default never c
 what became of it.
 """
 
+from itertools import chain
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -83,9 +84,9 @@ class Selector(Part):
     @property
     def flaw(self) -> str:
         """What of it can be no label, and what can; empty where all can."""
-        named = [(name, (value,)) for name, value in self.match_labels.items()]
-        named += [(each.key, each.values) for each in self.match_expressions]
-        return next(filter(None, (no_label(*each) for each in named)), "")
+        equal = (no_label(name, (value,)) for name, value in self.match_labels.items())
+        compared = (no_label(each.key, each.values) for each in self.match_expressions)
+        return next(filter(None, chain(equal, compared)), "")
 
 
 class Layout(Part):

@@ -10,7 +10,7 @@ import contextlib
 import gc
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import cast
 
@@ -61,7 +61,7 @@ class Replica:
         self.settings, self._access, self._kube, self.metrics = settings, access, kube, OperatorMetrics()
         self._cluster = cluster = Counted(kube, self.metrics)
         pods = partial(slim_pod, settings=partial(installed, settings.injection_settings))
-        slims = {CHECKPOINTHEALS: slim_policy, HEALS: slim_heal, PODS: pods}
+        slims: dict[Kind, Callable[[Json], Json]] = {CHECKPOINTHEALS: slim_policy, HEALS: slim_heal, PODS: pods}
         self.mirrors = {kind: Mirror(partial(self._changed, kind), slim) for kind, slim in slims.items()}
         self._watches = {
             kind: Watch(kube, Selection(kind, OPTED_IN if kind == PODS else ""), mirror, time.monotonic)
