@@ -252,6 +252,31 @@ def test_the_trainer_is_the_named_one_else_the_first_accelerated_else_the_only_o
         assert (answer.reason, expected) == ("TrainerNotFound" if named else "TrainerAmbiguous", None)
 
 
+NEVER_WRITTEN = ("configMap", "downwardAPI", "projected", "secret")
+
+
+def mounting(path: str, volume: dict[str, Any] | None = None, **mount: object) -> dict[str, Any]:
+    """A trainer with a volume of its own there."""
+    mounts = [{"name": "own", "mountPath": path} | mount]
+    return a_pod({"volumeMounts": mounts}, volumes=[{"name": "own"} | (volume or {})])
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        mounting("/run"),
+        mounting("/run", volume={"emptyDir": {}}, readOnly=False),
+        mounting("/run/checkpointheal", volume={"configMap": None}, readOnly=None),
+        mounting("/run/check", volume={"secret": {}}, readOnly=True),
+        mounting("/run/checkpointheal/arenas", volume={"secret": {}}),
+    ],
+)
+def test_a_mount_that_leaves_room_for_the_arena_stays(pod: dict[str, Any]) -> None:
+    own, arena = injected(pod)["spec"]["containers"][0]["volumeMounts"]
+    assert own == pod["spec"]["containers"][0]["volumeMounts"][0]
+    assert arena["mountPath"] == "/run/checkpointheal/arena"
+
+
 @pytest.mark.parametrize("field", ["env", "volumeMounts", "resources", "securityContext", "ports"])
 def test_null_is_the_same_as_nothing(field: str) -> None:
     trainer = injected(a_pod({field: None}))["spec"]["containers"][0]
@@ -275,6 +300,11 @@ def test_null_in_the_pod_is_the_same_as_nothing(field: str) -> None:
             a_pod({"volumeMounts": [{"name": "x", "mountPath": "/run/checkpointheal/arena"}]}),
             "a mount at /run/checkpointheal/arena",
         ),
+        (mounting("/run/checkpointheal/arena/"), "a mount at /run/checkpointheal/arena/"),
+        (mounting("/run/checkpointheal/arena/shared"), "a mount at /run/checkpointheal/arena/shared"),
+        (mounting("/run", readOnly=True), "a mount at /run of its own"),
+        (mounting("/run/checkpointheal/", readOnly=True), "a mount at /run/checkpointheal/ of its own"),
+        *((mounting("/run", volume={kind: {}}), "a mount at /run of its own") for kind in NEVER_WRITTEN),
     ],
 )
 def test_a_name_of_ours_that_is_somebody_elses_is_refused(pod: dict[str, Any], what: str) -> None:

@@ -6,6 +6,7 @@ is put back. Must not know how the pod came here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from posixpath import normpath
 
 from pydantic import JsonValue, ValidationError
 
@@ -33,7 +34,7 @@ from checkpointheal_operator.core.injection_parts import (
 )
 from checkpointheal_operator.core.injection_settings import INJECT, INJECTED, InjectionSettings, Wishes, wishes_of
 from checkpointheal_operator.core.injection_trainer import choose_trainer, is_guaranteed, is_limited, user_of
-from checkpointheal_operator.core.pod_manifest import MIRROR_POD, Container, PodManifest
+from checkpointheal_operator.core.pod_manifest import MIRROR_POD, Container, PodManifest, VolumeMount
 from checkpointheal_operator.core.quantities import whole
 from checkpointheal_operator.core.reasons import Reason
 
@@ -91,7 +92,16 @@ def _taken(pod: PodManifest, trainer: Container) -> Iterator[str]:
     yield from (f"a container {AGENT}" for each in pod.spec.everyone() if each.name == AGENT)
     yield from (f"a volume {each.name}" for each in pod.spec.volumes or () if each.name in VOLUMES)
     yield from (f"a variable {name}" for name in (*TRAINER_VARIABLES, *SEATS_VARIABLES) if trainer.sets(name))
-    yield from (f"a mount at {ARENA_PATH}" for mount in trainer.volume_mounts or () if mount.mount_path == ARENA_PATH)
+    yield from (f"a mount at {each.mount_path}" for each in trainer.volume_mounts or () if _hinders(pod, each))
+
+
+def _hinders(pod: PodManifest, mount: VolumeMount) -> bool:
+    """Whether it lies where the arena shall be, or over that and lets nobody make a folder: nothing would start."""
+    path = normpath(mount.mount_path)
+    if f"{path}/".startswith(f"{ARENA_PATH}/"):
+        return True
+    is_over = f"{ARENA_PATH}/".startswith(f"{path}/")
+    return is_over and (bool(mount.read_only) or pod.spec.is_read_only(mount.name))
 
 
 def _injection(

@@ -48,6 +48,21 @@ class VolumeMount(Read):
 
     name: str
     mount_path: str
+    read_only: bool | None = None
+
+
+class Volume(Named):
+    """A volume; of its sources those that nobody may write."""
+
+    config_map: JsonValue = None
+    downward_api: JsonValue = Field(default=None, alias="downwardAPI")
+    projected: JsonValue = None
+    secret: JsonValue = None
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whoever mounts it."""
+        return any(each is not None for each in (self.config_map, self.downward_api, self.projected, self.secret))
 
 
 class Resources(Read):
@@ -103,7 +118,7 @@ class PodSpec(Read):
 
     containers: Listed[Container] = Field(min_length=1)
     init_containers: Listed[Container] | None = None
-    volumes: Listed[Named] | None = None
+    volumes: Listed[Volume] | None = None
     security_context: SecurityContext = SecurityContext()
     host_network: bool = False
     share_process_namespace: bool = False
@@ -129,6 +144,10 @@ class PodSpec(Read):
         """Whom it runs as; None where its image says."""
         own = container.security_context.run_as_user
         return own if own is not None else self.security_context.run_as_user
+
+    def is_read_only(self, volume: str) -> bool:
+        """Whether nobody may write the volume of that name."""
+        return any(each.name == volume and each.is_read_only for each in self.volumes or ())
 
     def everyone(self) -> Iterator[Container]:
         """Init containers and containers."""

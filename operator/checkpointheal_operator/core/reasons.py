@@ -341,15 +341,18 @@ class Reason(StrEnum):
     NOT_OPTED_IN = "NotOptedIn", "the pod does not bear the label {label}"
     MIRROR_POD = "MirrorPod", "the pod mirrors a static one: its kubelet would not see a change"
     UNREADABLE_POD = "UnreadablePod", "the pod cannot be read: {what}"
-    NOT_LINUX = "NotLinux", "the pod is for {system}, an agent is for linux"
+    NOT_LINUX = (
+        "NotLinux",
+        "the pod is for {system}, an agent is for linux: take the label checkpointheal.dev/inject off",
+    )
     POD_LEVEL_RESOURCES = (
         "PodLevelResources",
-        "the pod limits its containers together: an arena would take the trainer's memory",
+        "the pod limits its containers together, where an arena would take the trainer's memory: limit each by itself",
     )
     TRAINER_NOT_FOUND = "TrainerNotFound", "{key} names {name}, the pod's containers are {containers}"
     TRAINER_AMBIGUOUS = "TrainerAmbiguous", "none of {containers} asks for an accelerator: annotate {key}"
     TOO_LATE = "TooLate", "an agent cannot be added to a pod that lacks {what}: the next pod gets one"
-    NAME_TAKEN = "NameTaken", "the pod has {what} of its own, and injection needs that name"
+    NAME_TAKEN = "NameTaken", "the pod has {what} of its own, and injection needs that name or place: give it another"
     INJECTED = "Injected", "the agent of {member} of {job} stands beside {trainer}"
     ALREADY_INJECTED = "AlreadyInjected", "the agent of {member} of {job} stands beside {trainer} already"
     INJECTION_MENDED = (
