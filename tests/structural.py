@@ -24,7 +24,7 @@ CAP_AND_FLOOR = (
     "!has(self.bytesPerSecond) || !has(self.floorBytesPerSecond) || self.bytesPerSecond >= self.floorBytesPerSecond"
 )
 NAME = (
-    "([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+    "((([a-z0-9][-a-z0-9]*)?[a-z0-9][.])*([a-z0-9][-a-z0-9]*)?[a-z0-9]/)?([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]"
 )
 COMPARED = "(self.operator in ['In', 'NotIn']) == (size(self.values) > 0)"
 

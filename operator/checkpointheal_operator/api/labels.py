@@ -6,9 +6,9 @@ As Kubernetes has it: no pod bears another one, and no query may ask for one. Mu
 import re
 from collections.abc import Iterable
 
-_PART = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_WORD = "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-NAME = f"^({_PART}([.]{_PART})*/)?{_WORD}$"
+_PART = "([a-z0-9][-a-z0-9]*)?[a-z0-9]"
+_WORD = "([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]"
+NAME = f"^(({_PART}[.])*{_PART}/)?{_WORD}$"
 VALUE = f"^({_WORD})?$"
 _HOW = "63 letters, digits, '-', '_' and '.' at most, with a letter or a digit at both ends"
 
