@@ -18,7 +18,7 @@ from checkpointheal.manifest.wholes import local_of
 from checkpointheal.trainer.apply import as_its_own, load_optimizer_values
 from checkpointheal.trainer.later import Later
 from checkpointheal.trainer.materialise import materialise
-from checkpointheal.trainer.parts import keys_of_this_rank
+from checkpointheal.trainer.statistics import buffers_of_this_rank
 
 EXTRA = "_extra_state"
 """How a key ends under which torch has what a module's `get_extra_state()` gives."""
@@ -33,7 +33,7 @@ class Shards(Later):
         Raises Misuse where they hold what is not the same on every replica, SchemaDiffers or AppliedStateDiffers where
         they cannot hold, or do not hold, what was restored.
         """
-        if statistics := keys_of_this_rank(model):
+        if statistics := buffers_of_this_rank(model):
             raise Misuse(
                 f"{min(statistics)} is a rank's own statistics, which FSDP2 has no place for: use SyncBatchNorm"
             )

@@ -78,6 +78,12 @@ def attach(
 
 def _doubts(parts: Parts) -> Iterator[str]:
     """What refuses nothing, and is told: the run would go on otherwise after a heal."""
+    if parts.untold:
+        yield (
+            f"{parts.untold[0]} is this rank's own statistics, and no key of its part's state_dict() is it: a healed "
+            "trainer begins it anew, or is given another rank's where state_dict() tells a copy by a name of its own; "
+            "tell it by its name, use SyncBatchNorm, or register it with persistent=False"
+        )
     if (forgotten := without_schedule(parts)) is not None:
         yield (
             f"{forgotten} has a schedule of its learning rate, and no part that attach() was given is that schedule: "

@@ -59,7 +59,7 @@ class Forms:
     def _found(self) -> Iterator[tuple[str, _Form]]:
         """The form of each tensor of the modules; () for what is something else, None for what has none yet."""
         for name, module in self._parts.modules.items():
-            own = self._parts.buffers.get(name, frozenset())
+            own = self._parts.buffers.get(name, {})
             for key, value in module.state_dict().items():
                 if key not in own:
                     yield f"{name}.{key}", _form_of(value)

@@ -5,17 +5,17 @@ streams, data position, and the running statistics of BatchNorm and InstanceNorm
 batches. Must not know the arena or the agent.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch.nn.modules.batchnorm import SyncBatchNorm, _NormBase
 from torch.optim import Optimizer
 
 from checkpointheal.errors import Misuse
 from checkpointheal.trainer import streams
 from checkpointheal.trainer.mistaken import unfit
+from checkpointheal.trainer.statistics import statistics_of
 
 
 @runtime_checkable
@@ -37,8 +37,12 @@ class Parts:
 
     replicated: Mapping[str, Stateful]
     private: Mapping[str, Stateful]
-    buffers: Mapping[str, frozenset[str]]
-    """Keys, in each module's state dict, of its per-rank statistics; parts without any are left out."""
+    buffers: Mapping[str, Mapping[str, str]]
+    """Keys, in each module's state dict, of its per-rank statistics, each with its buffer's name in the module.
+
+    Parts without any are left out."""
+    untold: tuple[str, ...] = ()
+    """Per-rank statistics that a module has and its state dict does not tell."""
 
     @property
     def optimizers(self) -> Mapping[str, Optimizer]:
@@ -83,7 +87,7 @@ class Parts:
 
     def private_state(self) -> dict[str, Any]:
         """The tree that nobody else has: streams, data position, per-rank buffers."""
-        buffers = {name: _only(self.replicated[name].state_dict(), own) for name, own in self.buffers.items()}
+        buffers = {name: self._buffers_of(name) for name in self.buffers}
         own_parts = {name: _plain(part.state_dict()) for name, part in self.private.items()}
         return {"streams": streams.capture(), "parts": own_parts, "buffers": buffers, "trained": self.trained}
 
@@ -97,7 +101,7 @@ class Parts:
         """
         _check_names("private", {*state["parts"], *lost}, self.private)
         _check_names("replicated", state["buffers"], self.replicated, all_of_them=False)
-        live = {name: self.replicated[name].state_dict() for name in state["buffers"]}
+        live = {name: self._buffers_of(name) for name in state["buffers"]}
         for name, buffers in state["buffers"].items():
             _check_buffers(name, buffers, live[name])
         streams.check(state["streams"])
@@ -108,6 +112,13 @@ class Parts:
         for name, kept in state["parts"].items():
             self.private[name].load_state_dict(kept)
         streams.put_back(state["streams"])
+
+    def _buffers_of(self, name: str) -> dict[str, torch.Tensor]:
+        """The module's own, by the keys of its state dict, which may tell copies."""
+        if (module := self.modules.get(name)) is None:
+            return {}
+        held, keys = dict(module.named_buffers(remove_duplicate=False)), self.buffers.get(name, {})
+        return {key: held[own] for key, own in keys.items() if own in held}
 
 
 def declare(replicated: Mapping[str, Any], private: Mapping[str, Any]) -> Parts:
@@ -124,8 +135,10 @@ def declare(replicated: Mapping[str, Any], private: Mapping[str, Any]) -> Parts:
         if (wrong := unfit(name, part)) is not None:
             raise Misuse(wrong)
     _check_paths(replicated)
-    buffers = {name: own for name, part in replicated.items() if (own := keys_of_this_rank(part))}
-    return Parts(dict(replicated), dict(private), buffers)
+    found = {name: statistics_of(part) for name, part in replicated.items()}
+    buffers = {name: each.keys for name, each in found.items() if each.keys}
+    untold = tuple(f"{name}.{own}" for name, each in found.items() for own in each.untold)
+    return Parts(dict(replicated), dict(private), buffers, untold)
 
 
 def is_scheduled(group: Mapping[str, Any]) -> bool:
@@ -171,25 +184,8 @@ def _plain(state: Any) -> Any:
     return dict(state) if isinstance(state, Mapping) else state
 
 
-def keys_of_this_rank(part: object) -> frozenset[str]:
-    """Keys of a module's state dict that hold per-rank statistics; none of anything else's."""
-    return frozenset(_statistics_keys(part)) if isinstance(part, torch.nn.Module) else frozenset()
-
-
-def _statistics_keys(module: torch.nn.Module) -> Iterator[str]:
-    """Of BatchNorm and InstanceNorm, under each name that a module has: `state_dict()` tells all of them."""
-    for prefix, child in module.named_modules(remove_duplicate=False):
-        if isinstance(child, _NormBase) and not isinstance(child, SyncBatchNorm):
-            for name, _ in child.named_buffers(recurse=False):
-                yield f"{prefix}.{name}" if prefix else name
-
-
-def _without(state: Mapping[str, Any], keys: frozenset[str]) -> dict[str, Any]:
+def _without(state: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
     return {key: value for key, value in state.items() if key not in keys}
-
-
-def _only(state: Mapping[str, Any], keys: frozenset[str]) -> dict[str, Any]:
-    return {key: value for key, value in state.items() if key in keys}
 
 
 def _check_names(kind: str, kept: Collection[str], declared: Collection[str], *, all_of_them: bool = True) -> None:
