@@ -98,6 +98,87 @@ def test_a_view_still_is_one_of_what_it_viewed(give):
     assert fresh.held["all"].tolist() == [1.0, 1.0, 1.0, 1.0, 7.0, 7.0]
 
 
+def a_pair(make):
+    """What it holds by two names, which may be one tensor or two."""
+
+    def of(number):
+        first, second = make(torch.full((3,), float(number)))
+        return Keeper(a=first, b=second, n=number)
+
+    return of
+
+
+def trained(keeper, *others):
+    (keeper.held["a"].square().sum() + (3 * keeper.held["b"]).square().sum()).backward()
+    return [each.grad.tolist() for each in (keeper.held["a"], keeper.held["b"], *others)]
+
+
+def one_latent(memory):
+    return [memory.requires_grad_()] * 2
+
+
+def one_parameter(memory):
+    return [nn.Parameter(memory)] * 2
+
+
+def two_over_one_memory(memory):
+    return nn.Parameter(memory), nn.Parameter(memory)
+
+
+@BOTH
+@pytest.mark.parametrize("make", [one_latent, one_parameter, two_over_one_memory])
+def test_a_tensor_by_two_names_has_one_gradient_and_two_have_two(give, make):
+    kept, fresh = a_pair(make)(1), a_pair(make)(2)
+    give(kept, fresh)
+    assert (fresh.held["a"] is fresh.held["b"]) is (kept.held["a"] is kept.held["b"])
+    assert trained(fresh) == trained(kept)
+
+
+@BOTH
+def test_a_tensor_by_two_names_is_one_where_nothing_like_it_was_before(give):
+    kept, fresh = a_pair(one_latent)(1), Keeper(n=2)
+    give(kept, fresh)
+    assert fresh.held["a"] is fresh.held["b"]
+    assert trained(fresh) == trained(kept)
+
+
+def tied_to(model, number):
+    return {"model": model, "it": Keeper(a=model.weight, b=model.weight, n=number)}
+
+
+def test_a_weight_that_a_part_keeps_as_well_is_still_the_model_s():
+    kept, fresh = tied_to(nn.Linear(3, 1), 1), tied_to(nn.Linear(3, 1), 2)
+    weight = fresh["model"].weight
+    apply(declare(fresh, {}), given(**kept))
+    assert fresh["it"].held["a"] is fresh["it"].held["b"] is weight
+    assert trained(fresh["it"], weight) == trained(kept["it"], kept["model"].weight)
+
+
+def test_a_tensor_of_another_part_is_that_tensor():
+    def parts(number, held):
+        latent = torch.full((3,), float(number), requires_grad=True)
+        return {"first": Keeper(z=latent), "it": Keeper(n=number, **held(latent))}
+
+    fresh = parts(2, lambda _: {})
+    latent = fresh["first"].held["z"]
+    apply(declare(fresh, {}), given(**parts(1, lambda latent: {"z": latent})))
+    assert fresh["it"].held["z"] is latent
+    assert latent.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_weight_that_lies_elsewhere_in_its_memory_is_not_taken_for_it():
+    def parts(number, begin):
+        whole = torch.full((4,), float(number))
+        whole[begin] = 9.0
+        return {"first": Keeper(all=whole), "it": Keeper(n=number, one=whole[begin : begin + 2])}
+
+    fresh = parts(2, begin=0)
+    apply(declare(fresh, {}), given(**parts(1, begin=2)))
+    assert fresh["it"].held["one"].tolist() == [9.0, 1.0]
+    fresh["it"].held["one"][1] = 7.0
+    assert fresh["first"].held["all"].tolist() == [1.0, 1.0, 9.0, 7.0]
+
+
 @pytest.fixture
 def mesh(world_of_one):
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
@@ -115,6 +196,18 @@ def test_a_dtensor_is_laid_out_as_the_live_one_is(give, mesh):
     (shadow,) = fresh.held["shadow"]
     assert shadow.placements == (Shard(0),)
     assert torch.equal(shadow.full_tensor(), torch.full((2, 3), 1.0))
+
+
+def test_a_dtensor_that_another_part_keeps_is_that_tensor(mesh):
+    def parts(number):
+        latent = nn.Parameter(DTensor.from_local(torch.full((2, 3), float(number)), mesh, [Shard(0)]))
+        return {"first": Keeper(z=latent), "it": Keeper(z=latent, n=number)}
+
+    fresh = parts(2)
+    latent = fresh["first"].held["z"]
+    apply(declare(fresh, {}), given(**parts(1)))
+    assert fresh["it"].held["z"] is latent
+    assert torch.equal(latent.full_tensor(), torch.full((2, 3), 1.0))
 
 
 class Counting(nn.Module):

@@ -1,8 +1,8 @@
 """How does a data section become a state dict that its owner may keep?
 
-In memory of its own, one storage for each region: what shared one shares one again, strides and all. Beside a live
-state it is on that one's devices, a DTensor where the live tensor of its path is one, and tied to what stays there.
-Must not know whose state it is.
+In memory of its own, one storage for each region: what shared one shares one again, strides and all, and what was one
+tensor by several names is one again. Beside a live state it is on that one's devices, a DTensor where the live tensor
+of its path is one, and tied to what stays there: the very tensor, where there is one. Must not know whose state it is.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -17,9 +17,10 @@ from checkpointheal.manifest import values as plain
 from checkpointheal.manifest.check import check
 from checkpointheal.manifest.codec import Known
 from checkpointheal.manifest.growing import Giver, as_outer, grow
+from checkpointheal.manifest.memories import Memories
 from checkpointheal.manifest.rebuild import NOBODY, Data, section_of, view_of
 from checkpointheal.manifest.tree import Leaves
-from checkpointheal.manifest.wholes import is_dtensor, local_of, placement_of
+from checkpointheal.manifest.wholes import is_dtensor, is_laid_out, local_of
 
 NOTHING = Leaves()
 """Of no live state."""
@@ -35,8 +36,7 @@ class Anew:
     def __init__(self, schema: Schema, values: Sequence[JsonValue], data: Data, beside: Leaves = NOTHING) -> None:
         check(schema, len(values))
         self._schema, self._section = schema, section_of(schema, data)
-        self._values = [plain.decode(value) for value in values]
-        self._known = beside.known or NOBODY
+        self._values, self._known = values, beside.known or NOBODY
         self._alike = _by_path(beside)
 
     def whole(self) -> Any:
@@ -49,9 +49,9 @@ class Anew:
         What shared memory with one of the others is made in that of the live one, and holds what that holds.
         """
         chosen = [pair for pair in _pairs_of(self._schema.tree) if isinstance(pair[0], str) and pair[0] in names]
-        memories = _Memories(self._schema, self._section)
+        memories = Memories(self._schema, self._section)
         for entry in self._staying(names):
-            memories.lie_with(entry, local_of(self._alike[entry.path]))
+            memories.lie_with(entry, self._alike[entry.path])
         made: dict[str, Any] = grow({"d": chosen}, self._giver(memories))
         return made
 
@@ -78,8 +78,8 @@ class Anew:
         others = (entry for entry, is_mine in zip(self._schema.each_tensor, mine, strict=True) if not is_mine)
         return [entry for entry in others if entry.region in regions and entry.path in self._alike]
 
-    def _giver(self, memories: "_Memories | None" = None) -> "_Own":
-        memories = memories or _Memories(self._schema, self._section)
+    def _giver(self, memories: Memories | None = None) -> "_Own":
+        memories = memories or Memories(self._schema, self._section)
         return _Own(memories, self._values, self._known, self._alike)
 
 
@@ -100,42 +100,28 @@ def _pairs_of(tree: Any) -> list[Any]:
     return list(pairs)
 
 
-class _Memories:
-    """That of each region, made when the first tensor of it is asked for, unless it is told."""
-
-    def __init__(self, schema: Schema, section: torch.Tensor) -> None:
-        self.entries = schema.each_tensor
-        self._regions, self._section = schema.regions, section
-        self._made: dict[int, torch.Tensor] = {}
-
-    def lie_with(self, entry: TensorEntry, live: torch.Tensor) -> None:
-        """The region of this entry is where it is live, if all of it is there."""
-        begin, nbytes = live.storage_offset() * live.itemsize - entry.offset, self._regions.nbytes[entry.region]
-        storage = live.untyped_storage()
-        if begin >= 0 and begin + nbytes <= storage.nbytes():
-            memory = torch.empty(0, dtype=torch.uint8, device=live.device)
-            self._made[entry.region] = memory.set_(storage, begin, (nbytes,), (1,))
-
-    def of(self, region: int, device: torch.device) -> torch.Tensor:
-        """On that device, unless it was made before."""
-        if region not in self._made:
-            offset, nbytes = self._regions.offsets[region], self._regions.nbytes[region]
-            self._made[region] = self._section[offset : offset + nbytes].to(device, copy=True)
-        return self._made[region]
-
-
 class _Own(Giver):
     """Tensors in that memory; `alike`: the live ones, by their paths."""
 
     def __init__(
-        self, memories: _Memories, plain: Sequence[Any], known: Known, alike: Mapping[str, torch.Tensor]
+        self, memories: Memories, values: Sequence[JsonValue], known: Known, alike: Mapping[str, torch.Tensor]
     ) -> None:
-        super().__init__(memories.entries, plain, known)
+        super().__init__(memories.entries, values, known)
         self._memories, self._alike = memories, alike
+
+    def value(self, index: int) -> Any:
+        return plain.decode(self._plain[index])
 
     def tensor(self, index: int) -> Any:
         entry: TensorEntry = self._tensors[index]
         alike = self._alike.get(entry.path)
+        tensor = self._memories.there(entry, alike)
+        if tensor is None:
+            tensor = self._make(entry, alike)
+            self._memories.keep(entry, alike, tensor)
+        return tensor
+
+    def _make(self, entry: TensorEntry, alike: torch.Tensor | None) -> torch.Tensor:
         device = torch.device("cpu") if alike is None else local_of(alike).device
         local = view_of(entry, self._memories.of(entry.region, device), entry.offset)
         if entry.kind == "tensor":
@@ -159,14 +145,7 @@ class _Own(Giver):
 
 def _distributed(local: torch.Tensor, placed: Placement | None, alike: Any) -> torch.Tensor:
     """A DTensor, where the live tensor is one that is laid out so: a mesh is nothing that crosses."""
-    if placed is None or alike is None or not is_dtensor(alike):
-        return local
-    here = placement_of(alike)
-    if (here.placements, here.mesh_shape, here.global_shape) != (
-        placed.placements,
-        placed.mesh_shape,
-        placed.global_shape,
-    ):
+    if placed is None or alike is None or not is_laid_out(alike, placed):
         return local
     made: torch.Tensor = type(alike).from_local(
         local,

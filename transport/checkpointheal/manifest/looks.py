@@ -102,7 +102,17 @@ def _number(seen: Seen, path: str, tensor: torch.Tensor) -> int:
     """Forms are numbered by the first tensor that has them, on whatever device."""
     local = _local(path, tensor)
     seen.devices.add(local.device)
-    form = Form(
+    form = form_of(tensor)
+    number = seen.numbers.setdefault(form, len(seen.looks))
+    if number == len(seen.looks):
+        seen.looks.append(Look(form, ELEMENTS[local.dtype], reach(form)))
+    return number
+
+
+def form_of(tensor: torch.Tensor) -> Form:
+    """Of one that can cross."""
+    local = wholes.local_of(tensor)
+    return Form(
         dtype=name_of(local.dtype),
         shape=tuple(local.shape),
         stride=tuple(local.stride()),
@@ -110,10 +120,6 @@ def _number(seen: Seen, path: str, tensor: torch.Tensor) -> int:
         requires_grad=tensor.requires_grad,
         placement=wholes.placement_of(tensor) if wholes.is_dtensor(tensor) else None,
     )
-    number = seen.numbers.setdefault(form, len(seen.looks))
-    if number == len(seen.looks):
-        seen.looks.append(Look(form, ELEMENTS[local.dtype], reach(form)))
-    return number
 
 
 def _local(path: str, tensor: torch.Tensor) -> torch.Tensor:

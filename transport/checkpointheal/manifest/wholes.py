@@ -71,6 +71,15 @@ def placement_of(tensor: Any) -> Placement:
     )
 
 
+def is_laid_out(tensor: Any, placed: Placement) -> bool:
+    """Whether it is a DTensor that is cut so, whatever its ranks."""
+    if not is_dtensor(tensor):
+        return False
+    here = placement_of(tensor)
+    told = (placed.placements, placed.mesh_shape, placed.global_shape)
+    return (here.placements, here.mesh_shape, here.global_shape) == told
+
+
 def sharding_of(tensor: Any) -> Sharding:
     """A ShardedTensor without its bytes."""
     whole = tensor.metadata()
