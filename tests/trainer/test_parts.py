@@ -1,6 +1,7 @@
 """What is replicated, what is private, and what is no state at all."""
 
 import random
+from collections import Counter, OrderedDict, UserDict, defaultdict
 from types import MappingProxyType
 
 import numpy as np
@@ -166,3 +167,27 @@ def test_a_private_part_s_state_need_be_no_mapping(held):
     later = declare({"model": nn.Linear(1, 1)}, {"count": (fresh := Held(0))})
     later.put_back_private(unpack(kept))
     assert fresh.held == held
+
+
+class Log(dict):
+    """A mapping of the user's own."""
+
+
+MAPPINGS = {
+    "a Counter": (Counter(a=2), Counter),
+    "a defaultdict": (defaultdict(list, a=[1]), defaultdict),
+    "an OrderedDict": (OrderedDict(b=1, a=2), OrderedDict),
+    "a defaultdict of what cannot cross": (defaultdict(lambda: 7, a=1), dict),
+    "one of the user's own": (Log(a=1), dict),
+    "one that is no dict": (UserDict(a=1), dict),
+}
+
+
+@pytest.mark.parametrize(("held", "kind"), MAPPINGS.values(), ids=MAPPINGS)
+def test_a_private_part_s_mapping_stays_what_it_is_where_that_is_known_everywhere(held, kind):
+    kept = pack(declare({"model": nn.Linear(1, 1)}, {"it": Held(held)}).private_state())
+    later = declare({"model": nn.Linear(1, 1)}, {"it": (fresh := Held(None))})
+    later.put_back_private(unpack(kept))
+    assert type(fresh.held) is kind
+    assert list(fresh.held.items()) == list(held.items())
+    assert getattr(fresh.held, "default_factory", None) is (list if kind is defaultdict else None)

@@ -3,7 +3,7 @@
 from checkpointheal.manifest.anew import Anew
 from checkpointheal.manifest.around import around
 from checkpointheal.manifest.bytes_across import write_into, write_out, write_over
-from checkpointheal.manifest.classes import register_class
+from checkpointheal.manifest.classes import comes_back, register_class
 from checkpointheal.manifest.codec import Known
 from checkpointheal.manifest.compare import compare, lie_alike
 from checkpointheal.manifest.describe import Described, describe
@@ -15,6 +15,7 @@ __all__ = [
     "Described",
     "Known",
     "around",
+    "comes_back",
     "compare",
     "describe",
     "glance",

@@ -60,6 +60,18 @@ def codec_of(thing: object) -> Codec | None:
     return codec if codec is not None or dataclasses.is_dataclass(cls) else _infer(cls, name_of(cls))
 
 
+def comes_back(thing: object) -> bool:
+    """Whether it crosses, and is made again also where nobody holds one of its class."""
+    codec = _BY_CLASS.get(type(thing))
+    if codec is None or codec.take_apart is None:
+        return type(thing) in _OWN
+    try:
+        codec.take_apart(thing)
+    except UNFIT:
+        return False
+    return True
+
+
 def find(name: str, known: Known, path: str) -> Codec:
     """The class of this name. Raises UnknownClass."""
     codec = holder_of(name, known)

@@ -13,6 +13,7 @@ import torch
 from torch.optim import Optimizer
 
 from checkpointheal.errors import Misuse
+from checkpointheal.manifest import comes_back
 from checkpointheal.trainer import streams
 from checkpointheal.trainer.mistaken import unfit
 from checkpointheal.trainer.statistics import statistics_of
@@ -180,8 +181,8 @@ def as_declared(path: str) -> str:
 
 
 def _plain(state: Any) -> Any:
-    """A mapping of whatever kind crosses as a dict."""
-    return dict(state) if isinstance(state, Mapping) else state
+    """A mapping of a kind that is not known everywhere crosses as a dict."""
+    return dict(state) if isinstance(state, Mapping) and not comes_back(state) else state
 
 
 def _without(state: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
