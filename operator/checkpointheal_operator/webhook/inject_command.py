@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -13,6 +12,7 @@ from checkpointheal.contract.base import shown
 from checkpointheal_operator.core.injected import Injection
 from checkpointheal_operator.core.injection_settings import InjectionSettings
 from checkpointheal_operator.webhook.__main__ import build
+from checkpointheal_operator.webhook.manifest_files import read, write
 from checkpointheal_operator.webhook.render import Manifest, Rendered, render
 
 GATEWAY = "https://checkpointheal.checkpointheal-system.svc:8443"
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None, called: str = "checkpointheal inject
     rootless = any(each.rootless for each in rendering.said)
     withheld = rootless and not sys.stdout.isatty()
     if not withheld:
-        sys.stdout.write(yaml.dump_all(rendering.documents, Dumper=_Plain, sort_keys=False, width=120))
+        sys.stdout.write(write(rendering.documents))
     sys.stderr.writelines(f"{told(each)}\n" for each in rendering.said)
     if rootless:
         sys.stderr.write(f"{called}: {'nothing is written: ' if withheld else ''}{ROOTLESS}\n")
@@ -73,8 +73,7 @@ def _notes(answer: object) -> tuple[str, ...]:
 
 
 def _documents(file: str) -> list[Manifest]:
-    text = sys.stdin.read() if file == "-" else Path(file).read_text()
-    return [each for each in yaml.safe_load_all(text) if isinstance(each, dict)]
+    return read(sys.stdin.read() if file == "-" else Path(file).read_text())
 
 
 def _settings(file: Path | None, root: Path | None) -> InjectionSettings:
@@ -83,17 +82,3 @@ def _settings(file: Path | None, root: Path | None) -> InjectionSettings:
         found = InjectionSettings.model_validate_json(file.read_bytes())
     update = {"build": build()} | ({"gateway_root": root.read_text()} if root is not None else {})
     return found.model_copy(update=update)
-
-
-class _Plain(yaml.SafeDumper):
-    """Without anchors, and with certificates that can be read."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Plain.add_representer(str, _text)
