@@ -512,6 +512,25 @@ def test_an_agent_that_knows_this_installation_stays_as_it_is(pod) -> None:
     assert inject(pod, settings()).patch == ()
 
 
+def test_a_value_that_is_empty_or_left_out_is_put_right() -> None:
+    """The API server leaves an empty one out, which is not the same as one that comes from elsewhere."""
+    for lost in ("value left out", "empty value"):
+        pod = injected(a_pod())
+        for container in (agent_of(pod), pod["spec"]["containers"][0]):
+            (job,) = (each for each in container["env"] if each["name"] == "CHECKPOINTHEAL_JOB")
+            job.update({"value": ""}) if lost == "empty value" else job.pop("value")
+        after = patched(pod, inject(pod, settings()))
+        assert after == injected(a_pod()), lost
+
+
+@pytest.mark.parametrize("name", [GATEWAY, KNOWN_ROOT])
+def test_a_gateway_or_root_whose_value_is_left_out_is_put_right(name: str) -> None:
+    pod = injected(a_pod())
+    (said,) = (each for each in agent_of(pod)["env"] if each["name"] == name)
+    del said["value"]
+    assert patched(pod, inject(pod, settings())) == injected(a_pod())
+
+
 def test_a_root_that_is_read_from_elsewhere_is_the_pods_own_matter() -> None:
     pod = injected(a_pod())
     (root,) = (each for each in agent_of(pod)["env"] if each["name"] == KNOWN_ROOT)

@@ -57,8 +57,8 @@ def test_another_pods_token_is_forbidden_to_speak_for_it_and_that_is_logged(firs
     answer = thief.ask(thief.token(), first.report())
     assert answer.status == FORBIDDEN
     assert thief.uid in answer.text
-    line = f"the token of pod {thief.uid} came with a report for pod {first.uid} of job training"
-    (said,) = [each for each in gateways_log() if each["message"] == line]
+    begins, ends = f"the token of pod {thief.uid} of job", f"came with a report for pod {first.uid} of job 'training'"
+    (said,) = [each for each in gateways_log() if each["message"].startswith(begins) and each["message"].endswith(ends)]
     assert (said["level"], said["reason"], said["namespace"]) == ("warning", "NotItsOwn", thief.namespace)
 
 

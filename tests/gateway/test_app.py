@@ -96,19 +96,19 @@ def test_a_report_is_taken_with_the_time_at_which_it_came() -> None:
 
 
 @pytest.mark.parametrize(
-    "report", [a_report("uid-1"), a_report("nobody"), a_report().model_copy(update={"job": "other"})]
+    "report",
+    [a_report("uid-1"), a_report("nobody"), *(a_report().model_copy(update={"job": job}) for job in ("other", ""))],
 )
 def test_a_token_speaks_for_no_pod_but_its_own(report: AgentReport, caplog: pytest.LogCaptureFixture) -> None:
     async def ask(client: TestClient, hub: Hub) -> None:
         status, sentence = await send(client, report.model_dump_json().encode())
         assert (status, hub.heard) == (403, ())
-        assert "uid-0" in sentence
+        assert sentence == line
 
+    claimed = f"a report for pod {report.pod_uid} of job {report.job!r}"
+    line = f"the token of pod uid-0 of job {a_report().job!r} came with {claimed}"
     at_the_gateway(ask)
-    (line,) = [each for each in caplog.records if each.name == "checkpointheal.gateway"]
-    assert (
-        line.getMessage() == f"the token of pod uid-0 came with a report for pod {report.pod_uid} of job {report.job}"
-    )
+    assert [each.getMessage() for each in caplog.records if each.name == "checkpointheal.gateway"] == [line]
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"\xff", b"[" * 100, a_report().model_dump_json().encode()[:-1]])
@@ -229,10 +229,10 @@ def test_who_speaks_for_others_all_day_is_told_of_once_in_a_while(caplog: pytest
 
     at_the_gateway(ask)
     told = [each for each in caplog.records if each.name == "checkpointheal.gateway"]
-    assert [each.getMessage()[:24] for each in told] == [
-        "the token of pod uid-0 c",
-        "the token of pod uid-1 c",
-        "the token of pod uid-1 c",
+    assert [each.getMessage()[:22] for each in told] == [
+        "the token of pod uid-0",
+        "the token of pod uid-1",
+        "the token of pod uid-1",
     ]
 
 

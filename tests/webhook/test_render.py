@@ -144,6 +144,25 @@ def test_a_templates_pods_find_all_their_seats_in_themselves(
     assert [str(each) for each in Seats.told(told).members] == seats
 
 
+def generated(document: dict[str, Any]) -> dict[str, Any]:
+    return document | {"metadata": {"generateName": "gpt-"}}
+
+
+@pytest.mark.parametrize("document", [stateful_set(), job(), jobset(1, 4), lws(ranks="4"), volcano(), pytorch_job()])
+def test_a_workload_without_a_name_is_refused_for_its_pods_would_be_of_no_job(document: dict[str, Any]) -> None:
+    for each in render([generated(document)], settings()).said:
+        assert isinstance(each.answer, NotInjected)
+        assert each.answer.reason == "NoJob"
+        assert each.answer.message.endswith("annotate checkpointheal.dev/job, or give the manifest a name of its own")
+        assert each.name.startswith(f"{document['kind']}/gpt-/spec/")
+
+
+def test_a_workload_without_a_name_whose_template_names_the_job_is_rendered() -> None:
+    (answer,) = answers(generated(stateful_set(job="gpt")))
+    assert isinstance(answer, Injection)
+    assert answer.report.job == "gpt"
+
+
 def test_the_webhook_leaves_a_rendered_templates_pod_as_it_is() -> None:
     rendered = render([stateful_set()], settings()).documents[0]["spec"]["template"]
     pod = copy.deepcopy(rendered)

@@ -180,7 +180,7 @@ def _reseat(at: str, container: Container, seat: Seat) -> Iterator[Operation]:
     told = {str(each["name"]): each.get("value") for each in variables(seat)}
     for index, each in enumerate(container.env or ()):
         now = told.get(each.name)
-        if isinstance(now, str) and each.value not in (None, now) and "$" not in f"{each.value}{now}":
+        if isinstance(now, str) and each.said not in (None, now) and "$" not in f"{each.said}{now}":
             yield Operation(path=f"{at}/env/{index}/value", value=now)
 
 
@@ -189,7 +189,7 @@ def _bring_home(at: str, agent: Container, settings: InjectionSettings) -> Itera
     told = home(settings)
     values = {str(each["name"]): each["value"] for each in told}
     for index, each in enumerate(agent.env or ()):
-        if each.name in values and each.value not in (None, values[each.name]):
+        if each.name in values and each.said not in (None, values[each.name]):
             yield Operation(path=f"{at}/{index}/value", value=values[each.name])
     yield from _add(at, agent.env, told)
 

@@ -20,18 +20,17 @@ def is_astray(agent: Container, settings: InjectionSettings) -> bool:
 
 def is_rootless(agent: Container) -> bool:
     """Whether it ends at once: its gateway shows a certificate, and it has no root to check that by."""
-    gateways = [each.value or "" for each in agent.env or () if each.name == GATEWAY]
+    gateways = [each.value for each in agent.env or () if each.name == GATEWAY]
     return any(each.startswith("https:") for each in gateways) and not _says(agent, GATEWAY_ROOT)
 
 
 def _says(agent: Container, name: str) -> bool:
-    """Where it has no value, that comes from elsewhere."""
-    return any(each.name == name and each.value != "" for each in agent.env or ())
+    return any(each.name == name and each.said != "" for each in agent.env or ())
 
 
 def _believes(agent: Container, root: str) -> bool:
     """One certificate in common is enough: a new root comes beside the one before it."""
-    said = [each.value for each in agent.env or () if each.name == GATEWAY_ROOT]
+    said = [each.said for each in agent.env or () if each.name == GATEWAY_ROOT]
     if not said:
         return False
     return said[-1] is None or "$" in said[-1] or not _certificates(said[-1]).isdisjoint(_certificates(root))

@@ -38,9 +38,16 @@ class Named(Read):
 
 
 class Variable(Named):
-    """A variable of a container. None: its value comes from elsewhere."""
+    """A variable of a container."""
 
-    value: str | None = None
+    value: str = ""
+    """The API server leaves an empty one out."""
+    value_from: JsonValue = None
+
+    @property
+    def said(self) -> str | None:
+        """Its value; None: that comes from elsewhere."""
+        return self.value if self.value_from is None else None
 
 
 class VolumeMount(Read):

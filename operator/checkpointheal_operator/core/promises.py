@@ -50,7 +50,9 @@ def promise(template: Metadata, workload: Workload) -> Seat | Unplaced:
         return found if isinstance(found, Unplaced) else Seat.of(found)
     if (bad := misread(marks)) is not None:
         return bad
-    job, source = marks.get(JOB, workload.job), _source(workload)
+    job, source = marks.get(JOB) or workload.job, _source(workload)
+    if not job:
+        return Unplaced(Reason.NO_JOB, Reason.NO_JOB.tell(job=f"{JOB}, or give the manifest a name of its own"))
     ranks, local_ranks = members_of(marks)
     if REPLICA in marks:
         return Seat(job, f"{marks[REPLICA]}/{marks.get(RANK, '0')}", (), local_ranks, ranks)

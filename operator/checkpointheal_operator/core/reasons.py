@@ -314,7 +314,7 @@ class Reason(StrEnum):
 
     # Whom the gateway does not believe.
     TOKEN_REFUSED = "TokenRefused", "a token was refused: {what}"
-    NOT_ITS_OWN = "NotItsOwn", "the token of pod {pod} came with a report for pod {claimed} of job {job}"
+    NOT_ITS_OWN = "NotItsOwn", "the token of pod {pod} of job {own} came with a report for pod {claimed} of job {job}"
     NO_SUCH_SEAT = "NoSuchSeat", "the token of pod {pod} came for local rank {local_rank}, and the pod has {count}"
 
     # Which place a pod holds, and why nobody can tell.

@@ -22,7 +22,7 @@ from checkpointheal.contract.log_lines import about
 from checkpointheal.contract.report import AgentReport
 from checkpointheal.contract.seats import Seats, pod_of, seat_uid
 from checkpointheal.contract.trust import CertificateRequest, Issued
-from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.core.reasons import Reason, quoted
 from checkpointheal_operator.gateway.authority import Refused
 from checkpointheal_operator.gateway.hub import Hub
 from checkpointheal_operator.gateway.pace import A_REQUEST, PATIENCE, Pace, TooMuch
@@ -225,9 +225,10 @@ def _unreadable(error: ValidationError) -> web.HTTPBadRequest:
 def _forbidden(served: _Served, caller: Caller, said: AgentReport) -> web.HTTPForbidden:
     """Somebody speaks for another pod: worth a line, for no agent of ours does."""
     reason = Reason.NOT_ITS_OWN
-    message = reason.tell(pod=caller.pod_uid, claimed=said.pod_uid, job=said.job)
+    own, job = quoted(caller.job), quoted(said.job)
+    message = reason.tell(pod=caller.pod_uid, own=own, claimed=said.pod_uid, job=job)
     served.tell(caller, reason, message, member=caller.member)
-    return web.HTTPForbidden(text=f"this token speaks for pod {caller.pod_uid}, not for {said.pod_uid}")
+    return web.HTTPForbidden(text=message)
 
 
 def _no_such_seat(served: _Served, caller: Caller, local_rank: int) -> web.HTTPForbidden:

@@ -51,8 +51,7 @@ def render(documents: Sequence[Manifest], settings: InjectionSettings) -> Render
             answer = inject(pod, settings, _promised(pod, workload))
             if isinstance(answer, Injection):
                 apply(pod, answer.patch)
-            name = "/".join(map(str, (document.get("kind"), workload.job, *path)))
-            said.append(Rendered(name, answer, isinstance(answer, Injection) and _is_rootless(pod)))
+            said.append(Rendered(_told(document, path), answer, isinstance(answer, Injection) and _is_rootless(pod)))
     return Rendering(tuple(changed), tuple(said))
 
 
@@ -77,6 +76,11 @@ def templates(document: Manifest) -> Iterator[tuple[Path, Workload]]:
     if find is not None:
         job = str(_at(document, ("metadata",)).get("name", ""))
         yield from ((path, each) for path, each in find(document, job) if _at(document, path))
+
+
+def _told(document: Manifest, path: Path) -> str:
+    metadata = _at(document, ("metadata",))
+    return "/".join(map(str, (document.get("kind"), metadata.get("name") or metadata.get("generateName", ""), *path)))
 
 
 def _unlisted(document: Manifest) -> Iterator[Manifest]:
