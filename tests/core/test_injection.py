@@ -81,6 +81,16 @@ def test_the_containers_group_and_selinux_labels_are_the_agents_too() -> None:
     assert {key: security[key] for key in own} == own
 
 
+@pytest.mark.parametrize("none", ["0", 0, "0Gi", 0.0])
+def test_who_asks_for_no_accelerator_by_a_zero_is_not_the_trainer_for_it(none: str | float) -> None:
+    zero, one = ({"resources": {"limits": {"nvidia.com/gpu": each}}} for each in (none, "8"))
+    pod = a_pod()
+    pod["spec"]["containers"] = [{"name": "logger", **zero}, {"name": "trainer", **one}]
+    assert report_of(pod).trainer == "trainer"
+    pod["spec"]["containers"] = [{"name": "logger", **zero}, {"name": "trainer"}]
+    assert refusal(pod).reason == "TrainerAmbiguous"
+
+
 CPU = [None, ("1", "1"), ("1", "2"), ("1", "1000m"), (None, "2"), ("1", None)]
 MEMORY = [None, ("1Gi", "1Gi"), ("1Gi", "2Gi"), (None, "1024Mi"), ("1Gi", None)]
 

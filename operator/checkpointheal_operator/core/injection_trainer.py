@@ -70,7 +70,8 @@ def is_limited(containers: list[Container], resource: str) -> bool:
 
 def _accelerated(container: Container, settings: InjectionSettings) -> bool:
     asked = {**container.resources.requests, **container.resources.limits}
-    return bool(container.resources.claims) or any(name.startswith(settings.accelerators) for name in asked)
+    named = (name for name in asked if name.startswith(settings.accelerators))
+    return bool(container.resources.claims) or any(_amount(asked[name]) != 0 for name in named)
 
 
 def _fixed(container: Container, resource: str) -> bool:
