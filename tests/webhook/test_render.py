@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import io
+import itertools
 import json
 import re
 from pathlib import Path
@@ -44,9 +45,9 @@ def jobset(replicas: int, completions: int, **annotations: str) -> dict[str, Any
     return workload("jobset.x-k8s.io/v1alpha2", "JobSet", replicatedJobs=jobs)
 
 
-def lws(**annotations: str) -> dict[str, Any]:
-    of_group = {"size": 4, "leaderTemplate": a_template(**annotations), "workerTemplate": a_template(**annotations)}
-    return workload("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet", replicas=2, leaderWorkerTemplate=of_group)
+def lws(replicas: int = 2, size: int = 4, **annotations: str) -> dict[str, Any]:
+    of_group = {"size": size, "leaderTemplate": a_template(**annotations), "workerTemplate": a_template(**annotations)}
+    return workload("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet", replicas=replicas, leaderWorkerTemplate=of_group)
 
 
 def pytorch_job() -> dict[str, Any]:
@@ -161,6 +162,62 @@ def test_a_workload_without_a_name_whose_template_names_the_job_is_rendered() ->
     (answer,) = answers(generated(stateful_set(job="gpt")))
     assert isinstance(answer, Injection)
     assert answer.report.job == "gpt"
+
+
+def members_of(document: dict[str, Any], groups: int, size: int) -> list[tuple[dict[str, Any], dict[str, str]]]:
+    """The pods of a JobSet's or a LeaderWorkerSet's template as its controller makes them, with their marks."""
+    pods = []
+    for group, index in itertools.product(range(groups), range(size)):
+        if document["kind"] == "JobSet":
+            template = document["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]
+            marks = {JOBSET + "jobset-name": "gpt", JOBSET + "job-index": str(group), COMPLETION: str(index)}
+            marks[JOBSET + "replicatedjob-replicas"] = str(groups)
+        else:
+            template = document["spec"]["leaderWorkerTemplate"]["workerTemplate"]
+            marks = {LWS + "name": "gpt", LWS + "group-index": str(group), LWS + "worker-index": str(index)}
+            marks[LWS + "size"] = str(size)
+        pod = copy.deepcopy(template)
+        pod["metadata"] |= {"name": f"gpt-{group}-{index}"}
+        pod["metadata"]["labels"] |= marks
+        pods.append((pod, marks))
+    return pods
+
+
+LAYOUTS = list(itertools.product((1, 2, 4), (1, 2, 4), (1, 2, 4, 8), (1, 2, 8), (None, 1, 2)))
+
+
+@pytest.mark.parametrize("make", [jobset, lws])
+def test_what_is_promised_to_a_template_is_what_everybody_finds_on_its_pods(make: Any) -> None:
+    promised = 0
+    for groups, size, ranks, local_ranks, group_size in LAYOUTS:
+        asked = {"ranks": ranks, "local_ranks": local_ranks, "group_size": group_size}
+        document = make(groups, size, **{key: str(said) for key, said in asked.items() if said is not None})
+        rendering = render([document], settings())
+        answer = rendering.said[-1].answer
+        if isinstance(answer, NotInjected):
+            continue
+        promised += 1
+        for pod, marks in members_of(rendering.documents[0], groups, size):
+            again = inject(pod, settings())
+            assert isinstance(again, Injection), (again, asked)
+            assert (again.patch, again.report.member) == ((), member(answer, marks)), asked
+    assert promised > len(LAYOUTS) // 20
+
+
+def test_a_leader_worker_set_of_one_group_is_rendered_as_one_that_may_get_more() -> None:
+    marks = {LWS + "group-index": "1", LWS + "worker-index": "2"}
+    assert [member(each, marks) for each in answers(lws(1, ranks="4"))] == ["1/2", "1/2"]
+    assert [each.reason for each in answers(lws(1)) if isinstance(each, NotInjected)] == ["NotInTemplate"] * 2
+
+
+def test_a_group_whose_size_its_pods_do_not_tell_is_told_by_the_template() -> None:
+    once = render([jobset(4, 1)], settings()).documents
+    template = once[0]["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]
+    assert template["metadata"]["annotations"]["checkpointheal.dev/group-size"] == "1"
+    assert render(once, settings()).documents == once
+    annotated_already = render([jobset(4, 1, arena_size="2Gi")], settings()).documents[0]
+    template = annotated_already["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]
+    assert template["metadata"]["annotations"]["checkpointheal.dev/group-size"] == "1"
 
 
 def test_the_webhook_leaves_a_rendered_templates_pod_as_it_is() -> None:

@@ -113,7 +113,7 @@ def _injection(
         *_add("/spec/volumes", pod.spec.volumes, volumes(settings, wishes)),
         *_agent(pod, sidecar(settings, wishes, seat, room), settings, seat),
         *_trainer(pod.spec.containers.index(trainer), trainer, seat),
-        *_annotation(pod, marker(settings, trainer.name, notes)),
+        *_annotations(pod, marker(settings, trainer.name, notes), dict(seat.marks)),
     )
     reason = _outcome(pod, patch)
     told = {"member": seat.told, "job": seat.job, "trainer": trainer.name, "what": ", ".join(o.path for o in patch)}
@@ -194,15 +194,17 @@ def _bring_home(at: str, agent: Container, settings: InjectionSettings) -> Itera
     yield from _add(at, agent.env, told)
 
 
-def _annotation(pod: PodManifest, text: str) -> Iterator[Operation]:
-    """Without it the agent still tells that the pod is ours."""
+def _annotations(pod: PodManifest, text: str, marks: Mapping[str, str]) -> Iterator[Operation]:
+    """Without the one of ours the agent still tells that the pod is ours."""
     annotations = pod.metadata.annotations
     if annotations is None:
-        yield Operation(path="/metadata/annotations", value={INJECTED: text})
-    elif (INJECTED not in annotations or tells_other_notes(annotations[INJECTED], text)) and has_room(
-        annotations, text
-    ):
-        yield Operation(path=f"/metadata/annotations/{INJECTED.replace('/', '~1')}", value=text)
+        yield Operation(path="/metadata/annotations", value={**marks, INJECTED: text})
+        return
+    told = dict(marks)
+    if (INJECTED not in annotations or tells_other_notes(annotations[INJECTED], text)) and has_room(annotations, text):
+        told[INJECTED] = text
+    for key, value in told.items():
+        yield Operation(path=f"/metadata/annotations/{key.replace('/', '~1')}", value=value)
 
 
 def _add(path: str, present: Sequence[object] | None, parts: Sequence[Part]) -> Iterator[Operation]:

@@ -43,6 +43,8 @@ class Seat:
     local_ranks: int = 1
     ranks: int = 1
     """Members of a replica, which matters where there are several local ranks."""
+    marks: tuple[tuple[str, str], ...] = ()
+    """Annotations that the pod lacks, and without which nobody else finds its place."""
 
     @classmethod
     def of(cls, found: Placed) -> "Seat":

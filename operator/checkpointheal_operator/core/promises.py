@@ -4,6 +4,7 @@ For rendering without a cluster: a pod's index is read through the downward API 
 cannot calculate, so some layouts only the webhook can serve, which sees each pod. Must not know workloads' manifests.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from checkpointheal.contract.seats import pods_per_replica
@@ -58,13 +59,23 @@ def promise(template: Metadata, workload: Workload) -> Seat | Unplaced:
         return Seat(job, f"{marks[REPLICA]}/{marks.get(RANK, '0')}", (), local_ranks, ranks)
     if source is None:
         return Unplaced(Reason.NO_PLACE, Reason.NO_PLACE.tell(replica=REPLICA))
-    pods, size = pods_per_replica(ranks, local_ranks), int(marks.get(GROUP_SIZE, workload.size or 0))
-    if source.first == 0 and pods == 1 and (not source.group or workload.groups == 1):
+    pods = pods_per_replica(ranks, local_ranks)
+    if source.first == 0 and pods == 1 and _counts_by_index(source, workload):
         return Seat(job, f"$({INDEX})/0", ((INDEX, _path(source.index)),), local_ranks, ranks)
-    if source.group and pods == size:
-        fields = ((GROUP, _path(source.group)), (INDEX, _path(source.index)))
-        return Seat(job, f"$({GROUP})/$({INDEX})", fields, local_ranks, ranks)
+    if source.group and pods == workload.size == int(marks.get(GROUP_SIZE, pods)):
+        fields, told = ((GROUP, _path(source.group)), (INDEX, _path(source.index))), _lacking(source, marks, pods)
+        return Seat(job, f"$({GROUP})/$({INDEX})", fields, local_ranks, ranks, told)
     return Unplaced(Reason.NOT_IN_TEMPLATE, Reason.NOT_IN_TEMPLATE.tell(kind=workload.kind))
+
+
+def _counts_by_index(source: Source, workload: Workload) -> bool:
+    """A single group counts as if there were none, where its pods tell that they will never be of several."""
+    return not source.group or bool(source.groups and workload.groups == 1)
+
+
+def _lacking(source: Source, marks: Mapping[str, str], pods: int) -> tuple[tuple[str, str], ...]:
+    """The manifest tells how many pods a group has; its pods do not, and of one pod a group may as well be a part."""
+    return () if source.size or GROUP_SIZE in marks or pods > 1 else ((GROUP_SIZE, str(pods)),)
 
 
 def _source(workload: Workload) -> Source | None:
