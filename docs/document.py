@@ -23,7 +23,7 @@ def rows() -> Iterator[tuple[str, str, str]]:
     for reason in Reason:
         if reason in REMEDIES:
             yield reason, reason.sentence, REMEDIES[reason]
-        elif reason in {*NO_AGENT, Reason.NO_POLICY, Reason.CONFLICTING}:
+        elif reason in {*NO_AGENT, Reason.NO_POLICY, Reason.PLACE_UNKNOWN, Reason.CONFLICTING}:
             yield reason, reason.sentence, TOLD
     for cause in Cause:
         yield cause, CAUSE, REMEDIES[cause]

@@ -188,6 +188,46 @@ def test_a_pod_of_another_job_than_its_policys_is_told_when_it_has_been_one_for_
     assert desk.troubled("OtherJob") is None
 
 
+def without_a_place(pod: Json) -> None:
+    """Of a JobSet of several Jobs, whose size nobody told."""
+    marks = {"jobset-name": "gpt", "job-index": "2", "replicatedjob-replicas": "4"}
+    told = {f"jobset.sigs.k8s.io/{key}": text for key, text in marks.items()}
+    pod["metadata"]["annotations"] = told | {"batch.kubernetes.io/job-completion-index": "0"}
+
+
+def test_a_pod_with_an_agent_and_without_a_place_is_told_when_it_has_had_none_for_a_while():
+    desk = Desk()
+    desk.add_policy()
+    uid = desk.add_pod(change=without_a_place)
+    desk.add_pod("1/0")
+    assert desk.after(0) == []
+    assert desk.after(ALONE_AFTER) == [(uid, "PlaceUnknown")]
+    (told,) = desk.cluster.all(EVENTS)
+    assert "so nothing heals it: GroupSizeUnknown: a JobSet does not tell how many pods a group has" in told["message"]
+    assert desk.troubled("PlaceUnknown") == 1
+
+
+def test_a_pod_whose_place_is_marked_a_moment_later_is_not_told():
+    desk = Desk()
+    desk.add_policy()
+    desk.add_pod(change=without_a_place)
+    desk.after(0)
+    (pod,) = desk.cluster.all(PODS)
+    pod["metadata"]["annotations"]["checkpointheal.dev/group-size"] = "1"
+    desk.mirrors[PODS].put(pod)
+    assert desk.after(ALONE_AFTER) == []
+    assert desk.after(ALONE_AFTER) == []
+    assert desk.troubled("PlaceUnknown") is None
+
+
+def test_a_pod_without_a_place_that_is_at_its_end_is_not_told():
+    desk = Desk()
+    desk.add_policy()
+    desk.add_pod(change=lambda pod: (without_a_place(pod), pod["status"].update(phase="Succeeded")))
+    desk.after(0)
+    assert desk.after(ALONE_AFTER) == []
+
+
 def test_a_policy_that_was_there_in_between_begins_the_wait_anew():
     desk = Desk()
     desk.add_pod()

@@ -299,6 +299,13 @@ class Reason(StrEnum):
             "each job a CheckpointHeal whose selector takes only its own pods"
         ),
     )
+    PLACE_UNKNOWN = (
+        "PlaceUnknown",
+        (
+            "pod {pod} has an agent, but nobody can tell its place in a job, so nothing heals it: {why}; mend that in "
+            "the pod template, and let its pods be made anew"
+        ),
+    )
     PLACE_TAKEN = "PlaceTaken", "pods {older} and {newer} both claim the place of {member}: the newer one has it"
     NO_ROOM = (
         "NoRoom",

@@ -108,7 +108,7 @@ AGENT_REQUESTS = Spec(
 TROUBLED = Spec(
     "checkpointheal_pods_in_trouble",
     "gauge",
-    "Opted-in pods without an agent at work or a policy, or whose agent tells of a flaw, by why; one may count twice.",
+    "Opted-in pods without an agent at work, a place or a policy, or whose agent tells of a flaw; one may count twice.",
     ("reason",),
 )
 

@@ -66,17 +66,22 @@ class _Reader(yaml.SafeLoader):
         return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
 
 
+def _said(reader: _Reader, node: yaml.ScalarNode) -> str:
+    return str(reader.construct_scalar(node))
+
+
 def _truth(reader: _Reader, node: yaml.ScalarNode) -> bool:
-    return str(reader.construct_scalar(node)) in _TRUE
+    return _said(reader, node) in _TRUE
 
 
 def _whole(reader: _Reader, node: yaml.ScalarNode) -> int:
-    return int(_number(reader, node, _WHOLE), 8 if _OCTAL.match(_number(reader, node, _WHOLE)) else 0)
+    digits = _number(reader, node, _WHOLE)
+    return int(digits, 8 if _OCTAL.match(digits) else 0)
 
 
 def _broken(reader: _Reader, node: yaml.ScalarNode) -> float | str:
     """One that is too large for a number is a string."""
-    text = str(reader.construct_scalar(node))
+    text = _said(reader, node)
     if _BOUNDLESS.fullmatch(text):
         return float(text.replace(".", "", 1))
     found = float(_number(reader, node, _BROKEN))
@@ -85,7 +90,7 @@ def _broken(reader: _Reader, node: yaml.ScalarNode) -> float | str:
 
 def _number(reader: _Reader, node: yaml.ScalarNode, pattern: re.Pattern[str]) -> str:
     """Somebody may have written the tag himself, before anything."""
-    digits = _digits(str(reader.construct_scalar(node)))
+    digits = _digits(_said(reader, node))
     if digits is None or not pattern.fullmatch(digits):
         raise yaml.constructor.ConstructorError(problem="this is not a number", problem_mark=node.start_mark)
     return digits
@@ -94,7 +99,7 @@ def _number(reader: _Reader, node: yaml.ScalarNode, pattern: re.Pattern[str]) ->
 _Reader.add_constructor(_BOOL, _truth)
 _Reader.add_constructor(_INT, _whole)
 _Reader.add_constructor(_FLOAT, _broken)
-_Reader.add_constructor(_TAG + "timestamp", yaml.SafeLoader.construct_yaml_str)
+_Reader.add_constructor(_TAG + "timestamp", _said)
 
 
 class _Writer(yaml.SafeDumper):
