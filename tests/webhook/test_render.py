@@ -18,6 +18,7 @@ from checkpointheal.contract.seats import MEMBER, Seats
 from checkpointheal_operator.core.injected import Injection, NotInjected
 from checkpointheal_operator.core.injection import inject
 from checkpointheal_operator.core.injection_settings import INJECT, InjectionSettings
+from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.webhook import inject_command
 from checkpointheal_operator.webhook.render import apply, render
 
@@ -115,7 +116,7 @@ def test_a_templates_pods_find_their_place_in_themselves(
         (job("NonIndexed"), ["NoPlace"]),
         (workload("apps/v1", "Deployment", template=a_template()), ["NoPlace"]),
         (stateful_set(ranks="two"), ["BadAnnotation"]),
-        (workload("ray.io/v1", "RayCluster", workerGroupSpecs=[{"template": a_template()}]), []),
+        (workload("ray.io/v1", "RayCluster", workerGroupSpecs=[{"template": a_template()}]), ["KindUnknown"]),
     ],
 )
 def test_a_layout_that_would_need_calculating_is_left_to_the_webhook(
@@ -247,6 +248,40 @@ def test_what_is_no_workload_comes_back_as_it_went_in() -> None:
     ]
     rendering = render(others, settings())
     assert (list(rendering.documents), rendering.said) == (others, ())
+
+
+def nested(kind: str, *path: str) -> dict[str, Any]:
+    """A kind that nobody knows, with an opted-in template at that path."""
+    part: Any = a_template()
+    for key in reversed(path):
+        part = [part] if key == "[]" else {key: part}
+    return {"apiVersion": "example.com/v1", "kind": kind, "metadata": {"name": "gpt"}, **part}
+
+
+@pytest.mark.parametrize(
+    ("document", "where"),
+    [
+        (nested("RayCluster", "spec", "workerGroupSpecs", "[]", "template"), "spec/workerGroupSpecs/0/template"),
+        (nested("CronJob", "spec", "jobTemplate", "spec", "template"), "spec/jobTemplate/spec/template"),
+        (nested("MPIJob", "spec", "mpiReplicaSpecs", "Worker", "template"), "spec/mpiReplicaSpecs/Worker/template"),
+        (nested("PodTemplate", "template"), "template"),
+    ],
+)
+def test_a_template_that_opted_in_is_named_where_its_kind_is_not_known(
+    document: dict[str, Any], where: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inject_command.main(["-f", written(tmp_path, document)]) == inject_command.REFUSED
+    out, err = capsys.readouterr()
+    assert yaml.safe_load(out) == document
+    kind = document["kind"]
+    assert err == f"{kind}/gpt/{where}: KindUnknown: {Reason.KIND_UNKNOWN.tell(kind=kind)}\n"
+
+
+def test_a_template_of_a_known_kind_is_told_of_once_and_another_one_in_it_too() -> None:
+    document = stateful_set()
+    document["spec"]["elsewhere"] = a_template()
+    said = [(each.name, isinstance(each.answer, Injection)) for each in render([document], settings()).said]
+    assert said == [("StatefulSet/gpt/spec/template", True), ("StatefulSet/gpt/spec/elsewhere", False)]
 
 
 def test_pods_in_a_list_are_rendered_and_nothing_given_is_written_to() -> None:

@@ -343,6 +343,10 @@ class Reason(StrEnum):
         "NotInTemplate",
         "a template of {kind} cannot tell its pods their places in this layout: leave it to the webhook",
     )
+    KIND_UNKNOWN = (
+        "KindUnknown",
+        "which places the pods of a {kind} will have is not known here: leave it to the webhook",
+    )
 
     # What is said of an injection.
     NOT_OPTED_IN = "NotOptedIn", "the pod does not bear the label {label}"

@@ -11,17 +11,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from checkpointheal.contract.base import shown
 from checkpointheal_operator.core.identity import Unplaced
-from checkpointheal_operator.core.injected import Injection, NotInjected, Operation
+from checkpointheal_operator.core.injected import Injection, NotInjected, Operation, refuse
 from checkpointheal_operator.core.injection import inject
 from checkpointheal_operator.core.injection_home import is_rootless
 from checkpointheal_operator.core.injection_parts import AGENT, Seat
 from checkpointheal_operator.core.injection_settings import InjectionSettings
 from checkpointheal_operator.core.pod_manifest import Metadata, PodManifest
 from checkpointheal_operator.core.promises import Workload, promise
+from checkpointheal_operator.core.reasons import Reason
+from checkpointheal_operator.webhook.opted_in import Path, opted_in
 
 Manifest = dict[str, Any]
-Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,17 @@ class Rendering:
 
 
 def render(documents: Sequence[Manifest], settings: InjectionSettings) -> Rendering:
-    """Inject everything that opted in. Nothing that is given is written to."""
+    """Inject everything that opted in, of the kinds that are known here. Nothing that is given is written to."""
     changed, said = copy.deepcopy(list(documents)), []
     for document in (each for whole in changed for each in _unlisted(whole)):
-        for path, workload in templates(document):
+        known = dict(templates(document))
+        for path, workload in known.items():
             pod = _at(document, path)
             answer = inject(pod, settings, _promised(pod, workload))
             if isinstance(answer, Injection):
                 apply(pod, answer.patch)
             said.append(Rendered(_told(document, path), answer, isinstance(answer, Injection) and _is_rootless(pod)))
+        said += [_of_no_known_kind(document, path) for path in opted_in(document) if path not in known]
     return Rendering(tuple(changed), tuple(said))
 
 
@@ -76,6 +80,10 @@ def templates(document: Manifest) -> Iterator[tuple[Path, Workload]]:
     if find is not None:
         job = str(_at(document, ("metadata",)).get("name", ""))
         yield from ((path, each) for path, each in find(document, job) if _at(document, path))
+
+
+def _of_no_known_kind(document: Manifest, path: Path) -> Rendered:
+    return Rendered(_told(document, path), refuse(Reason.KIND_UNKNOWN, kind=shown(str(document.get("kind")))))
 
 
 def _told(document: Manifest, path: Path) -> str:
