@@ -461,6 +461,32 @@ def test_a_mesh_that_was_told_to_let_go_of_the_ports_is_no_matter(
     assert [each.reason for each in report_of(pod).notes] == ([] if is_out else ["MeshInTheWay"])
 
 
+@pytest.mark.parametrize(
+    ("takes", "lets_go", "key"),
+    [
+        *[("8080", "", None), ("8080,9090", "", None), ("", "", None), ("80,443", "7460,7461", None)],
+        *[("8080,7461", "", "includeInboundPorts"), ("7460", "7460,7461", "includeInboundPorts")],
+        *[("*", "", "excludeInboundPorts"), (" * ", "7460", "excludeInboundPorts"), ("*", "7460,7461", None)],
+        ("80," * 9999 + "80", "", "includeInboundPorts"),
+    ],
+)
+def test_a_mesh_that_carries_only_some_ports_is_in_the_way_where_ours_are_among_them(
+    takes: str, lets_go: str, key: str | None
+) -> None:
+    pod = annotated(a_pod(initContainers=[{"name": "istio-proxy"}]), local_ranks="2")
+    said = {"includeInboundPorts": takes, "excludeInboundPorts": lets_go}
+    pod["metadata"]["annotations"] |= {f"traffic.sidecar.istio.io/{name}": ports for name, ports in said.items()}
+    told = [each.message for each in report_of(pod).notes]
+    assert len(told) == (key is not None)
+    assert all(f"by the annotation traffic.sidecar.istio.io/{key} of" in each for each in told)
+
+
+@pytest.mark.parametrize(("protocol", "port"), [("UDP", 7460), ("SCTP", 7460), ("TCP", 0), ("", 0), (None, 0)])
+def test_a_port_is_taken_only_by_who_listens_by_tcp(protocol: str | None, port: int) -> None:
+    pod = a_pod({"ports": [{"containerPort": 7460, "protocol": protocol}]})
+    assert report_of(pod).port == port
+
+
 GATEWAY, KNOWN_ROOT = "CHECKPOINTHEAL_GATEWAY", "CHECKPOINTHEAL_GATEWAY_ROOT"
 OTHER_ROOT = ROOT.replace("MIIB", "MIIC")
 

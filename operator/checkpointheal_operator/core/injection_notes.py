@@ -23,17 +23,23 @@ LAST_PORT = (1 << 16) - 1
 
 
 class Mesh(NamedTuple):
-    """What people call it, and by which annotation it lets go of ports that others come to."""
+    """What people call it, and by which annotations it is told of ports that others come to."""
 
     name: str
     lets_go: str
+    """Of all it carries all but these."""
+    takes: str = ""
+    """It carries these and no others, whatever it lets go."""
 
 
 MESHES = {
-    "istio-proxy": Mesh("Istio", "traffic.sidecar.istio.io/excludeInboundPorts"),
+    "istio-proxy": Mesh(
+        "Istio", "traffic.sidecar.istio.io/excludeInboundPorts", "traffic.sidecar.istio.io/includeInboundPorts"
+    ),
     "linkerd-proxy": Mesh("Linkerd", "config.linkerd.io/skip-inbound-ports"),
 }
 """By the name of the container that each puts into a pod."""
+EVERY = "*"
 PORTS_READ = 100
 _PORTS = re.compile(r"\s*([0-9]{1,5})\s*(?:-\s*([0-9]{1,5})\s*)?")
 UNKNOWN_TOLD, LONGEST_KEY = 10, 100
@@ -54,8 +60,8 @@ def notes_of(pod: PodManifest, settings: InjectionSettings, ports: range) -> Ite
     ):
         yield note(Reason.PROCESSES_SHARED, containers=named(near))
     for mesh in sorted({MESHES[each.name] for each in pod.spec.everyone() if each.name in MESHES}):
-        if not _names((pod.metadata.annotations or {}).get(mesh.lets_go, ""), ports):
-            yield note(Reason.MESH_IN_THE_WAY, mesh=mesh.name, port=_written(ports), key=mesh.lets_go)
+        if (key := _carries(mesh, pod.metadata.annotations or {}, ports)) is not None:
+            yield note(Reason.MESH_IN_THE_WAY, mesh=mesh.name, port=_written(ports), key=key)
     yield from _unknown([key for key in pod.metadata.annotations or {} if key.startswith(PREFIX)])
 
 
@@ -66,8 +72,8 @@ def why_no_port(pod: PodManifest, ports: range) -> str | None:
     if ports[-1] > LAST_PORT:
         return f"there is no port {ports[-1]} for its last local rank"
     others = (each for each in pod.spec.everyone() if each.name != AGENT)
-    taken = (port.container_port for each in others for port in each.ports if port.container_port in ports)
-    if (port := next(taken, None)) is not None:
+    theirs = (port.container_port for each in others for port in each.ports if port.protocol in ("", "TCP"))
+    if (port := next((each for each in theirs if each in ports), None)) is not None:
         return f"another container of the pod listens on {port}"
     return None
 
@@ -98,11 +104,19 @@ def _may_be_anybody(pod: PodManifest, container: Container) -> bool:
     return container.name != AGENT and not pod.spec.user_of(container)
 
 
-def _names(said: str, ports: range) -> bool:
-    """Whether an annotation of a mesh, of ports and of spans of them, names all of these."""
+def _carries(mesh: Mesh, annotations: Mapping[str, str], ports: range) -> str | None:
+    """By which annotation it can be told to carry none of these; None where it does not."""
+    takes = annotations.get(mesh.takes, EVERY)
+    if takes.strip() == EVERY:
+        return None if _named(annotations.get(mesh.lets_go, ""), ports) == {*ports} else mesh.lets_go
+    return mesh.takes if _named(takes, ports) or takes.count(",") >= PORTS_READ else None
+
+
+def _named(said: str, ports: range) -> set[int]:
+    """Which of these an annotation of a mesh, of ports and of spans of them, names."""
     found = map(_PORTS.fullmatch, said.split(",", PORTS_READ)[:PORTS_READ])
     spans = [range(int(each[1]), int(each[2] or each[1]) + 1) for each in found if each]
-    return all(any(port in span for span in spans) for port in ports)
+    return {port for port in ports if any(port in span for span in spans)}
 
 
 def _unknown(keys: Sequence[str]) -> Iterator[Note]:

@@ -92,6 +92,8 @@ class ContainerPort(Read):
     """A port that a container says it listens on."""
 
     container_port: int
+    protocol: str = ""
+    """TCP where it is empty."""
 
 
 class Container(Read):
