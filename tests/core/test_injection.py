@@ -526,11 +526,33 @@ def test_an_agent_that_lost_its_gateway_or_root_gets_it_back(lost: set[str]) -> 
     assert (told(after, GATEWAY), told(after, KNOWN_ROOT)) == ([settings().gateway], [ROOT])
 
 
-def test_an_agent_whose_environment_is_gone_gets_gateway_and_root() -> None:
+LOSABLE = [(key, index) for key in ("env", "volumeMounts") for index in range(len(agent_of(injected(a_pod()))[key]))]
+
+
+@pytest.mark.parametrize(("key", "index"), LOSABLE)
+def test_a_variable_or_a_mount_that_the_agent_lost_is_put_back(key: str, index: int) -> None:
     pod = injected(a_pod())
-    del agent_of(pod)["env"]
-    after = patched(pod, inject(pod, settings()))
-    assert [each["name"] for each in agent_of(after)["env"]] == [GATEWAY, KNOWN_ROOT]
+    del agent_of(pod)[key][index]
+    answer = inject(pod, settings())
+    assert answer.report.reason == "InjectionMended"
+    after = patched(pod, answer)
+    assert sorted(agent_of(after)[key], key=str) == sorted(agent_of(injected(a_pod()))[key], key=str)
+    assert inject(after, settings()).patch == ()
+
+
+@pytest.mark.parametrize("key", ["env", "volumeMounts"])
+def test_an_agent_that_lost_all_its_variables_or_mounts_gets_them_back(key: str) -> None:
+    pod = injected(a_pod())
+    del agent_of(pod)[key]
+    assert patched(pod, inject(pod, settings())) == injected(a_pod())
+
+
+def test_where_something_else_is_mounted_by_now_nothing_of_ours_is() -> None:
+    pod = injected(a_pod())
+    for mount in agent_of(pod)["volumeMounts"]:
+        if mount["mountPath"].startswith("/var/run/secrets"):
+            mount["name"] = "kube-api-access-x"
+    assert inject(pod, settings()).patch == ()
 
 
 @pytest.mark.parametrize(

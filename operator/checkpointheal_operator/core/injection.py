@@ -1,14 +1,14 @@
 """What must be added to a pod so that it can be healed?
 
 One question, answered from the pod's manifest and the installation's settings alone: its CheckpointHeal may not exist
-yet. A pod that did not opt in is never touched; injecting twice is injecting once; what somebody else's webhook removed
-is put back. Must not know how the pod came here.
+yet. A pod that did not opt in is never touched; injecting twice is injecting once; volumes, mounts and variables that
+somebody else's webhook removed are put back. Must not know how the pod came here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from posixpath import normpath
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from checkpointheal_operator.core.identity import Placed, Unplaced, place
 from checkpointheal_operator.core.injected import Injection, NotInjected, Operation, Report, refuse
@@ -37,6 +37,8 @@ from checkpointheal_operator.core.injection_trainer import choose_trainer, is_gu
 from checkpointheal_operator.core.pod_manifest import MIRROR_POD, Container, PodManifest, VolumeMount
 from checkpointheal_operator.core.quantities import whole
 from checkpointheal_operator.core.reasons import Reason
+
+_PARTS = TypeAdapter(list[Part])
 
 
 def inject(
@@ -159,17 +161,25 @@ def _agent(pod: PodManifest, container: Part, settings: InjectionSettings, seat:
     if index is None:
         yield Operation(path="/spec/initContainers/0", value=container)
         return
-    if init_containers[index].restart_policy != "Always":
-        yield Operation(path=f"/spec/initContainers/{index}/restartPolicy", value="Always")
-    yield from _reseat(f"/spec/initContainers/{index}", init_containers[index], seat)
-    if is_astray(init_containers[index], settings):
-        yield from _bring_home(f"/spec/initContainers/{index}/env", init_containers[index], settings)
+    at, agent = f"/spec/initContainers/{index}", init_containers[index]
+    if agent.restart_policy != "Always":
+        yield Operation(path=f"{at}/restartPolicy", value="Always")
+    yield from _add(f"{at}/env", agent.env, _PARTS.validate_python(container["env"]))
+    yield from _mount(f"{at}/volumeMounts", agent.volume_mounts, _PARTS.validate_python(container["volumeMounts"]))
+    yield from _reseat(at, agent, seat)
+    if is_astray(agent, settings):
+        yield from _bring_home(f"{at}/env", agent, settings)
+
+
+def _mount(path: str, present: Sequence[VolumeMount] | None, parts: Sequence[Part]) -> Iterator[Operation]:
+    """By its path, of which the API server takes each once: it may have mounted the account's own token there."""
+    taken = {each.mount_path for each in present or ()}
+    yield from _append(path, present, [part for part in parts if part["mountPath"] not in taken])
 
 
 def _trainer(index: int, trainer: Container, seat: Seat) -> Iterator[Operation]:
     at = f"/spec/containers/{index}"
-    lacking = [each for each in variables(seat) if not trainer.sets(str(each["name"]))]
-    yield from _add(f"{at}/env", trainer.env, lacking)
+    yield from _add(f"{at}/env", trainer.env, variables(seat))
     yield from _reseat(at, trainer, seat)
     if not trainer.sees(ARENA):
         yield from _add(f"{at}/volumeMounts", trainer.volume_mounts, [arena_mount()])
@@ -186,12 +196,10 @@ def _reseat(at: str, container: Container, seat: Seat) -> Iterator[Operation]:
 
 def _bring_home(at: str, agent: Container, settings: InjectionSettings) -> Iterator[Operation]:
     """Both, or it would ask the one installation and believe the other."""
-    told = home(settings)
-    values = {str(each["name"]): each["value"] for each in told}
+    values = {str(each["name"]): each["value"] for each in home(settings)}
     for index, each in enumerate(agent.env or ()):
         if each.name in values and each.said not in (None, values[each.name]):
             yield Operation(path=f"{at}/{index}/value", value=values[each.name])
-    yield from _add(at, agent.env, told)
 
 
 def _annotations(pod: PodManifest, text: str, marks: Mapping[str, str]) -> Iterator[Operation]:
@@ -210,7 +218,10 @@ def _annotations(pod: PodManifest, text: str, marks: Mapping[str, str]) -> Itera
 def _add(path: str, present: Sequence[object] | None, parts: Sequence[Part]) -> Iterator[Operation]:
     """Append what is not there by name; nothing that is there is written again."""
     names = {getattr(each, "name", None) for each in present or ()}
-    lacking = [part for part in parts if part["name"] not in names]
+    yield from _append(path, present, [part for part in parts if part["name"] not in names])
+
+
+def _append(path: str, present: Sequence[object] | None, lacking: Sequence[Part]) -> Iterator[Operation]:
     if present is None and lacking:
         yield Operation(path=path, value=[*lacking])
         return
