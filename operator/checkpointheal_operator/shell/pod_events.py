@@ -80,7 +80,6 @@ class PodEvents:
         self._round_at = float("-inf")
         self._told: set[tuple[str, Reason]] = set()
         self._alone: dict[str, float] = {}
-        self._placed: set[str] = set()
         self._noticed: set[str] = set()
 
     @property
@@ -115,7 +114,6 @@ class PodEvents:
             self._around.metrics.troubled(Counter(standing))
             self._told = {each for each in self._told if self._pods.by_uid(each[0])}
             self._alone = {uid: since for uid, since in self._alone.items() if self._pods.by_uid(uid)}
-            self._placed = {uid for uid in self._placed if self._pods.by_uid(uid)}
         await self._tell([each for each in found if _mark(each) not in self._told][:AT_ONCE])
 
     async def _troubles(self, namespace: str, agents: Agents, strangers: Mapping[str, Stranger]) -> list[Found]:
@@ -125,7 +123,7 @@ class PodEvents:
         for number, pod in enumerate(self._pods.inside(namespace), start=1):
             labels = pod["metadata"].get("labels", {})
             selected = any(matches(each, labels) for each in policies)
-            alone = (_other_job(strangers.get(_uid(pod))) or self._placeless(pod)) if selected else no_policy(pod)
+            alone = (_other_job(strangers.get(_uid(pod))) or _placeless(pod)) if selected else no_policy(pod)
             said = trouble(pod) or self._for_long(pod, alone)
             if said is not None and (serves or said.reason != Reason.NOT_INJECTED):
                 found.append((pod, said))
@@ -145,17 +143,6 @@ class PodEvents:
             self._alone.pop(uid, None)
             return None
         return alone if self._beat >= self._alone.setdefault(uid, self._beat) + ALONE_AFTER else None
-
-    def _placeless(self, pod: Json) -> Trouble | None:
-        """That it is nobody's member. One that was is not looked at again: what its marks became is told of its job."""
-        if is_over(pod) or _uid(pod) in self._placed:
-            return None
-        where = place(Metadata.model_validate(pod["metadata"]))
-        if isinstance(where, Placed):
-            self._placed.add(_uid(pod))
-            return None
-        told = Reason.PLACE_UNKNOWN.tell(pod=pod["metadata"]["name"], why=f"{where.reason}: {where.message}")
-        return Trouble(reason=Reason.PLACE_UNKNOWN, message=told)
 
     async def _tell(self, found: list[Found]) -> None:
         """What cannot be written now is written in the next round; what may not be written never is."""
@@ -178,6 +165,15 @@ class PodEvents:
 
 def _other_job(found: Stranger | None) -> Trouble | None:
     return None if found is None else Trouble(reason=Reason.OTHER_JOB, message=strange(found))
+
+
+def _placeless(pod: Json) -> Trouble | None:
+    """That its marks tell no place, for as long as it may still get one."""
+    where = place(Metadata.model_validate(pod["metadata"]))
+    if is_over(pod) or isinstance(where, Placed):
+        return None
+    told = Reason.PLACE_UNKNOWN.tell(pod=pod["metadata"]["name"], why=f"{where.reason}: {where.message}")
+    return Trouble(reason=Reason.PLACE_UNKNOWN, message=told)
 
 
 def _by_pod(heard: Iterable[Heard]) -> Agents:
