@@ -1,21 +1,27 @@
 """A job whose template has all that the injection writes but the agent, as of pods that the webhook did not see."""
 
+import contextlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 
-from builders_cluster import SYSTEM, Job, Json, kubectl, one
+from builders_cluster import SYSTEM, Job, Json, kubectl, one, until
 
 AGENT = "checkpointheal-agent"
 
 
-def hide(namespace: str) -> str:
-    """From the webhook: it sees none of its pods."""
-    kubectl("label", "namespace", namespace, "checkpointheal.dev/inject=false")
-    return namespace
+@contextlib.contextmanager
+def unseen(job: Job, *ranks: int) -> Iterator[None]:
+    """The webhook does not see the pods of these ranks that are made in here, as if it were away."""
+    before = {rank: job.uid(rank) for rank in ranks}
+    kubectl("label", "namespace", job.namespace, "checkpointheal.dev/inject=false")
+    yield
+    until(lambda: all(job.uid(rank) not in ("", uid) for rank, uid in before.items()), "pods are made", seen=job.look)
+    kubectl("label", "namespace", job.namespace, "checkpointheal.dev/inject-")
 
 
 class PreparedJob(Job):

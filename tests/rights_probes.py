@@ -13,7 +13,7 @@ from hashlib import sha256
 
 from builders_cluster import PATIENCE, SYSTEM, Job, Json, Refused, condition, found, healed_by, kubectl, leader, one
 from builders_jobs import json_of
-from builders_late import AGENT, PreparedJob, hide, late_ones
+from builders_late import AGENT, PreparedJob, late_ones, unseen
 from builders_release import upgrade
 from builders_tokens import Waiting, operators_log, waiting
 
@@ -162,7 +162,9 @@ def _none_is_kept(scene: Scene) -> bool:
 
 
 def _a_pod_was_made_without_an_agent(scene: Scene) -> None:
-    scene.late = PreparedJob(hide(scene.spare), name="late").start()
+    scene.late = PreparedJob(scene.spare, name="late")
+    with unseen(scene.late, 0):
+        scene.late.start()
 
 
 def _it_has_one(scene: Scene) -> bool:

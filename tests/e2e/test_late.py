@@ -6,7 +6,7 @@ import pytest
 
 from builders_cluster import Job, healed_by, until
 from builders_jobs import warnings
-from builders_late import AGENT, PreparedJob, hide, late_ones
+from builders_late import AGENT, PreparedJob, late_ones, unseen
 from builders_release import upgrade
 from builders_tokens import operators_log
 
@@ -19,31 +19,30 @@ def late_agents() -> Iterator[None]:
     upgrade("operator.lateAgents=false")
 
 
-@pytest.fixture
-def unseen(namespace: str) -> str:
-    """A namespace whose pods the webhook does not see, as if it had been away when they were made."""
-    return hide(namespace)
-
-
-def test_pods_that_have_all_but_an_agent_get_one_while_they_run_and_heal(unseen, same):
-    job = PreparedJob(unseen).start()
+def test_pods_that_have_all_but_an_agent_get_one_while_they_run_and_heal(namespace, same):
+    job = PreparedJob(namespace)
+    with unseen(job, 0, 1, 2):
+        job.start()
     job.until_step(8)
     assert [late_ones(job, rank) for rank in range(3)] == [[AGENT]] * 3
     job.kill(2)
     healed_by(job, 2, "OwnMemory")
-    job.delete_pods(1)
+    with unseen(job, 1):
+        job.delete_pods(1)
     healed_by(job, 1, "Peer")
     assert late_ones(job, 1) == [AGENT]
     same(job)
 
 
-def test_pods_that_lack_what_an_agent_needs_are_told_and_left_alone(unseen, same):
-    job = Job(unseen).start()
-    until(lambda: len(warnings(unseen, "NotInjected")) == 3, "every pod is told", seen=job.look)
+def test_pods_that_lack_what_an_agent_needs_are_told_and_left_alone(namespace, same):
+    job = Job(namespace)
+    with unseen(job, 0, 1, 2):
+        job.start()
+    until(lambda: len(warnings(namespace, "NotInjected")) == 3, "every pod is told", seen=job.look)
     assert job.condition("Protected")["reason"] == "NotInjected"
 
     def named() -> bool:
-        said = [each for each in operators_log() if "TooLate" in each["message"] and each["namespace"] == unseen]
+        said = [each for each in operators_log() if "TooLate" in each["message"] and each["namespace"] == namespace]
         return {each["pod"] for each in said} == {job.pod_of(rank) for rank in range(3)}
 
     until(named, "the log names what each lacks", seen=lambda: operators_log()[-5:])

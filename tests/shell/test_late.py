@@ -4,6 +4,7 @@ import asyncio
 import copy
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from builders_injection import ROOT, a_pod, injected, settings
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.injection_parts import AGENT, TOKEN
 from checkpointheal_operator.shell.cluster import PODS, Conflict, Forbidden, NotThere, Ref, Refused, Unreachable
-from checkpointheal_operator.shell.late import FORBIDDEN_PAUSE, LateAgents
+from checkpointheal_operator.shell.late import FORBIDDEN_PAUSE, LateAgents, made_by
 from checkpointheal_operator.shell.mirror import Mirror
 from checkpointheal_operator.shell.slim import slim_pod
 from fake_cluster import FakeCluster
@@ -43,7 +44,9 @@ class Desk:
         self.file = folder / "settings.json"
         self.file.write_text(settings(gateway_root="").model_dump_json())
         self.cluster, self.mirror = Pods(), Mirror(lambda *_changed: None, slim_pod)
-        self.late = LateAgents(self.cluster, self.mirror, self.file, lambda: ROOT)
+        self.passed_over: set[str] = set()
+        current = partial(made_by, self.file, lambda: ROOT)
+        self.late = LateAgents(self.cluster, self.mirror, lambda where: where not in self.passed_over, current)
 
     def runs(self, pod: Json, phase: str = "Running") -> Ref:
         """As the API server and the mirror have it."""
@@ -70,6 +73,16 @@ def stripped() -> Json:
     pod = injected(a_pod())
     pod["spec"].pop("initContainers")
     return pod
+
+
+def test_a_pod_of_a_namespace_that_the_webhook_passes_over_is_left_as_it_is(desk):
+    pod = desk.runs(stripped())
+    desk.passed_over = {WHERE}
+    desk.look()
+    assert (desk.beside(pod), desk.cluster.asked) == ([], 0)
+    desk.passed_over = set()
+    desk.look()
+    assert [each["name"] for each in desk.beside(pod)] == [AGENT]
 
 
 def test_it_is_added_once_and_believes_the_gateways_root(desk):

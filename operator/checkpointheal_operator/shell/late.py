@@ -1,7 +1,7 @@
 """Who adds an agent to pods that were made without one, where that can still be done?
 
-One look at each such pod, for what it lacks it never gets; but a right may come. Only where the installation asks for
-it: it is the one thing that changes a pod. Must not know how jobs are healed.
+One look at each such pod, for what it lacks it never gets; but a right may come. It is the one thing that changes a
+pod: only where the installation asks for it, in namespaces that its webhook serves. Must not know how jobs are healed.
 """
 
 import asyncio
@@ -42,10 +42,12 @@ class Pods(Protocol):
 
 
 class LateAgents:
-    """Of one leader. `settings` are those of the webhook, `root` is whom new agents believe."""
+    """Of one leader. `current`: what an agent is made by now; it raises OSError or ValidationError."""
 
-    def __init__(self, cluster: Pods, pods: Mirror, settings: Path, root: Callable[[], str]) -> None:
-        self._cluster, self._pods, self._settings, self._root = cluster, pods, settings, root
+    def __init__(
+        self, cluster: Pods, pods: Mirror, serves: Callable[[str], bool], current: Callable[[], InjectionSettings]
+    ) -> None:
+        self._cluster, self._pods, self._serves, self._current = cluster, pods, serves, current
         self._again: dict[str, float] = {}
 
     async def run(self) -> None:
@@ -56,7 +58,8 @@ class LateAgents:
 
     async def look(self, now: float) -> None:
         """Once, at all pods that run without an agent and whose time has come. `now` in seconds, of any clock."""
-        without = {each["metadata"]["uid"]: each["metadata"] for each in self._pods if _runs_without(each)}
+        found = (each["metadata"] for each in self._pods if _runs_without(each))
+        without = {each["uid"]: each for each in found if self._serves(each["namespace"])}
         self._again = {uid: again for uid, again in self._again.items() if uid in without}
         for uid, metadata in without.items():
             if self._again.get(uid, now) <= now:
@@ -85,9 +88,11 @@ class LateAgents:
             return NOW
         return NEVER
 
-    def _current(self) -> InjectionSettings:
-        said = InjectionSettings.model_validate_json(self._settings.read_bytes())
-        return said.model_copy(update={"gateway_root": self._root()})
+
+def made_by(settings: Path, root: Callable[[], str]) -> InjectionSettings:
+    """The webhook's settings, and whom new agents believe. Raises OSError or ValidationError."""
+    said = InjectionSettings.model_validate_json(settings.read_bytes())
+    return said.model_copy(update={"gateway_root": root()})
 
 
 def _runs_without(pod: Json) -> bool:

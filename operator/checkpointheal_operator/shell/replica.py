@@ -31,7 +31,7 @@ from checkpointheal_operator.shell.counted import Counted, counting_certify
 from checkpointheal_operator.shell.gather import OPTED_IN
 from checkpointheal_operator.shell.installed import installed
 from checkpointheal_operator.shell.kube import Kube, Selection
-from checkpointheal_operator.shell.late import LateAgents
+from checkpointheal_operator.shell.late import LateAgents, made_by
 from checkpointheal_operator.shell.leases import LEASES, Clocks, Leadership, Terms
 from checkpointheal_operator.shell.look import Surroundings
 from checkpointheal_operator.shell.mirror import Mirror
@@ -136,9 +136,8 @@ class Replica:
                 if self._trust is not None:
                     tasks.create_task(self._trust.run())
                 if registrar is not None and self.settings.late_settings is not None:
-                    late = LateAgents(
-                        self._kube, self.mirrors[PODS], self.settings.late_settings, lambda: registrar.trusted
-                    )
+                    current = partial(made_by, self.settings.late_settings, lambda: registrar.trusted)
+                    late = LateAgents(self._kube, self.mirrors[PODS], self._served.serves, current)
                     tasks.create_task(late.run())
         finally:
             self.operator = None
