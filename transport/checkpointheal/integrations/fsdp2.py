@@ -15,8 +15,8 @@ from torch.optim import Optimizer
 from checkpointheal.errors import Misuse, SchemaDiffers
 from checkpointheal.manifest import around, compare, describe, values, write_over
 from checkpointheal.manifest.wholes import local_of
-from checkpointheal.trainer.apply import as_its_own, load_optimizer_values
 from checkpointheal.trainer.later import Later
+from checkpointheal.trainer.loading import as_its_own, load_optimizer_values
 from checkpointheal.trainer.materialise import materialise
 from checkpointheal.trainer.statistics import buffers_of_this_rank
 

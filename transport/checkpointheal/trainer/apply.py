@@ -1,13 +1,12 @@
 """How do a generation's bytes become the live state, exactly?
 
 Tensors are written into the existing tensors, so that compiled code and CUDA graphs keep their addresses and nothing is
-cast on the way; plain values follow; then the live state is read back and must be the generation. Must not know where
-the bytes came from.
+cast on the way; plain values follow, and whoever does more than to copy is told; then the live state is read back and
+must be the generation. Must not know where the bytes came from.
 """
 
-from collections import OrderedDict
-from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeGuard
 
 import torch
 from torch.optim import Optimizer
@@ -18,33 +17,40 @@ from checkpointheal.contract.layout import Schema
 from checkpointheal.manifest import Anew, Described, around, compare, describe, values, write_into
 from checkpointheal.manifest.rebuild import as_bytes
 from checkpointheal.trainer.exact import differing, other_values, require_form, require_none
-from checkpointheal.trainer.forming import Given, form, owners, prepare
-from checkpointheal.trainer.materialise import is_set_up, place_of
-from checkpointheal.trainer.parts import Parts, Stateful, parameters_of
+from checkpointheal.trainer.forming import Given, form, materialise_all, owners, prepare, require_loadable
+from checkpointheal.trainer.later import Later
+from checkpointheal.trainer.loading import (
+    GROUPED,
+    does_more_than_copy,
+    keeper_of,
+    load,
+    load_optimizer_values,
+    tell_loaded,
+)
+from checkpointheal.trainer.parts import Parts, owner_of
+from checkpointheal.trainer.within import is_set_up
 
-_GROUPED = frozenset(("param_groups", "state"))
-"""Keys of torch's own `Optimizer.state_dict()`. One made around several may tell all of theirs by name."""
 
-
-def apply(parts: Parts, given: Given) -> Digest:
+def apply(parts: Parts, given: Given, begins: Callable[[Described], None] = lambda live: None) -> Digest:
     """Load the data section into the live objects; returns their state digest afterwards.
 
-    Raises SchemaDiffers, by name and before any module is written, where the objects cannot hold it, and
-    AppliedStateDiffers where they do not hold it afterwards.
+    `begins` hears of the live state before anything is loaded or written. Raises SchemaDiffers, by name and before any
+    module is written, where the objects cannot hold it, and AppliedStateDiffers where they do not hold it afterwards.
     """
     prepare(parts, given)
     live = describe(parts.replicated_state())
-    if differences := compare(given.schema, live.schema):
+    differences = compare(given.schema, live.schema)
+    require_loadable(parts, differences)
+    begins(live)
+    loaded = owners(parts, [each.path for each in differences])
+    if differences:
         live = form(parts, given, live, differences)
     write_into(live, given.data)
-    if others := other_values(given.schema, given.values, live):
-        _load_values(parts, given, live, owners(parts, others))
+    _tell(parts, given, live, loaded)
     wrong, applied = _read_back(parts, given)
     if wrong:
         # An object may answer state_dict() with copies: only its own load_state_dict() reaches what it really holds.
-        copies = Anew(given.schema, given.values, given.data, live.leaves)
-        for name in owners(parts, wrong):
-            _load(parts.replicated[name], copies.of([name])[name])
+        _load_copies(parts, given, live, owners(parts, wrong))
         wrong, applied = _read_back(parts, given)
         require_none(wrong, "after load_state_dict() this is not what was given")
     return applied
@@ -79,55 +85,63 @@ def _read_back(parts: Parts, given: Given) -> tuple[list[str], Digest]:
     return differing(given.schema, regions, given.values, held), _digest_of(given.schema, held, chunk_digests)
 
 
-def _load_values(parts: Parts, given: Given, live: Described, names: Sequence[str]) -> None:
-    """Into parts whose plain values differ; their tensors are written already.
+def _tell(parts: Parts, given: Given, live: Described, loaded: Collection[str]) -> None:
+    """Each part that its tensors are written, and what else it holds now. Those that were `loaded` know.
 
-    A module copies into its own tensors, so it is given these. Anything else may keep what it is given.
+    A module copies into its own tensors, so it is given these, and so is who is only told. Anything else may keep what
+    it is given.
     """
-    filled = around(live, given.schema.tree, [values.decode(value) for value in given.values])
+    others, filled = other_values(given.schema, given.values, live), _filled(given, live)
+    copies, differ = Anew(given.schema, given.values, given.data, live.leaves), owners(parts, others)
+    optimizers = parts.optimizers
+    cast: list[str] = []
+    for name, part in parts.replicated.items():
+        if isinstance(part, torch.nn.Module):
+            if name in differ or does_more_than_copy(part):
+                load(part, filled[name])
+        elif name in differ and _is_grouped(part, filled[name]) and not _has_own_value(name, others):
+            load_optimizer_values(part, filled[name])
+        elif name in differ:
+            load(part, copies.of([name])[name])
+            cast += [name] if name in optimizers else []
+        elif filled[name] and name not in loaded and name not in optimizers and not isinstance(part, Later):
+            load(part, filled[name])
+    if cast:
+        _write_again(parts, given, cast)
+    for optimizer in optimizers.values():
+        tell_loaded(optimizer)
+
+
+def _load_copies(parts: Parts, given: Given, live: Described, names: Sequence[str]) -> None:
     copies = Anew(given.schema, given.values, given.data, live.leaves)
     for name in names:
-        part = parts.replicated[name]
-        if isinstance(part, Optimizer) and is_set_up(part) and filled[name].keys() >= _GROUPED:
-            load_optimizer_values(part, filled[name])
-        else:
-            _load(part, filled[name] if isinstance(part, torch.nn.Module) else copies.of([name])[name])
+        load(parts.replicated[name], copies.of([name])[name])
+    _write_again(parts, given, names)
 
 
-def _load(part: Stateful, state: Mapping[str, Any]) -> None:
-    if isinstance(part, torch.nn.Module):
-        part.load_state_dict(as_its_own(part, state), strict=False)  # its private buffers are not in there
-    else:
-        part.load_state_dict(state)
+def _write_again(parts: Parts, given: Given, names: Sequence[str]) -> None:
+    """What their own loading has cast, or a hook of it has changed. Raises AppliedStateDiffers for another form."""
+    materialise_all(parts, given)
+    live = describe(parts.replicated_state())
+    require_form(given.schema, live)
+    write_into(live, given.data)
+    filled = _filled(given, live)
+    for name, optimizer in parts.optimizers.items():
+        if name in names and (keeper := keeper_of(optimizer, filled[name])) is not None:
+            load_optimizer_values(keeper, filled[name])
 
 
-def as_its_own(module: torch.nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """With the versions of its modules: one that sees none may take a state for an old one, and change what is in it.
-
-    They do not cross, but a state of the live form is of the live versions.
-    """
-    own, versions = OrderedDict(state), getattr(module.state_dict(), "_metadata", OrderedDict())
-    own._metadata = versions  # type: ignore[attr-defined]  # noqa: SLF001 - torch's own way
-    return own
+def _filled(given: Given, live: Described) -> dict[str, Any]:
+    """The live state around its own tensors, with the values that were given."""
+    whole: dict[str, Any] = around(live, given.schema.tree, [values.decode(value) for value in given.values])
+    return whole
 
 
-def load_optimizer_values(optimizer: Optimizer, filled: Mapping[str, Any]) -> None:
-    """What is no tensor, of a state dict that has the live tensors in it.
-
-    Past `Optimizer.load_state_dict`, which casts the state to each parameter's dtype. A tensor inside of a list is a
-    part of its value: a copy there would lie on another device than the one before.
-    """
-    for group, given in zip(optimizer.param_groups, filled["param_groups"], strict=True):
-        group.update(_values_of(given, but="params"))
-    parameters = parameters_of(optimizer)
-    for key, given in filled["state"].items():
-        place = place_of(key, parameters)
-        held = optimizer.state.get(place)
-        if isinstance(held, MutableMapping) and isinstance(given, Mapping):
-            held.update(_values_of(given))
-        elif place in optimizer.state:  # of one that keeps it elsewhere, its own loading is asked next
-            optimizer.state[place] = given
+def _is_grouped(part: object, state: Mapping[str, Any]) -> TypeGuard[Optimizer]:
+    return isinstance(part, Optimizer) and is_set_up(part) and state.keys() >= GROUPED
 
 
-def _values_of(filled: Mapping[str, Any], but: str = "") -> dict[str, Any]:
-    return {k: v for k, v in filled.items() if k != but and not isinstance(v, torch.Tensor)}
+def _has_own_value(name: str, paths: Collection[str]) -> bool:
+    """Whether one of these is the part's, and neither of its groups nor of its state."""
+    torchs = [f"{name}.{key}" for key in GROUPED]
+    return any(owner_of(path, [name]) and owner_of(path, torchs) is None for path in paths)

@@ -15,8 +15,10 @@ from checkpointheal.errors import SchemaDiffers
 from checkpointheal.manifest import Anew, Described, compare, describe, glance
 from checkpointheal.manifest.classes import UNFIT
 from checkpointheal.trainer.later import Later
-from checkpointheal.trainer.materialise import is_set_up, materialise
+from checkpointheal.trainer.loading import keeper_of
+from checkpointheal.trainer.materialise import materialise
 from checkpointheal.trainer.parts import Parts, owner_of, parameters_of
+from checkpointheal.trainer.within import is_set_up
 
 REMEDY = (
     "make the parts as they were when it was kept, before restore(); what changes its form while it trains is kept in "
@@ -45,24 +47,29 @@ def prepare(parts: Parts, given: Given) -> None:
         made = Anew(given.schema, given.values, given.data).of(later)
         for name, each in later.items():
             each.make_room(made.get(name, {}))
-    _materialise(parts, given)
+    materialise_all(parts, given)
 
 
-def _materialise(parts: Parts, given: Given) -> None:
+def materialise_all(parts: Parts, given: Given) -> None:
+    """For each optimizer the state that will arrive, as wide as it is given; one inside of another is its owner."""
     offered = glance(given.schema, given.values, given.data)
     written = {id(each) for module in parts.modules.values() for each in module.parameters()}
     for name, optimizer in parts.optimizers.items():
-        if not is_set_up(optimizer):
-            continue
         if isinstance(whole := offered.get(name), Mapping) and isinstance(state := whole.get("state"), Mapping):
-            own = [each for each in parameters_of(optimizer) if id(each) not in written]
-            materialise(optimizer, state, own)
+            keeper = optimizer if is_set_up(optimizer) else keeper_of(optimizer, whole)
+            if keeper is not None:
+                own = [each for each in parameters_of(keeper) if id(each) not in written]
+                materialise(keeper, state, own)
+
+
+def require_loadable(parts: Parts, differences: Sequence[Difference]) -> None:
+    """Raise SchemaDiffers where one of them is in a part whose form its own loading cannot change."""
+    if not all(_may_load(parts, each.path) for each in differences):
+        raise SchemaDiffers(differences, REMEDY)
 
 
 def form(parts: Parts, given: Given, live: Described, differences: Sequence[Difference]) -> Described:
     """The live state in the form of the given one. Raises SchemaDiffers where a part cannot have it."""
-    if not all(_may_load(parts, each.path) for each in differences):
-        raise SchemaDiffers(differences, REMEDY)
     names = owners(parts, [each.path for each in differences])
     made = Anew(given.schema, given.values, given.data, live.leaves).of(names)
     for name in names:
@@ -70,7 +77,7 @@ def form(parts: Parts, given: Given, live: Described, differences: Sequence[Diff
             parts.replicated[name].load_state_dict(made[name])
         except UNFIT as error:
             raise SchemaDiffers(differences, REMEDY) from error
-    _materialise(parts, given)  # the loading of an optimizer casts what is wider than its weights
+    materialise_all(parts, given)  # the loading of an optimizer casts what is wider than its weights
     formed = describe(parts.replicated_state())
     if left := compare(given.schema, formed.schema):
         raise SchemaDiffers(left, REMEDY)

@@ -16,6 +16,7 @@ from torch.optim import optimizer as of_all
 
 from checkpointheal.trainer import streams
 from checkpointheal.trainer.parts import parameters_of
+from checkpointheal.trainer.within import within
 
 _HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 _HOOKS_OF_ALL = ("_global_optimizer_pre_hooks", "_global_optimizer_post_hooks")
@@ -50,16 +51,19 @@ def materialise(optimizer: Optimizer, offered: Mapping[Any, Any], unwritten: Seq
     _order(optimizer, [place_of(key, parameters) for key in offered])
 
 
+def widen(optimizer: Optimizer, offered: Mapping[Any, Any]) -> None:
+    """Make what its own loading has cast as it is offered; what it does not hold is made by nobody here."""
+    parameters = parameters_of(optimizer)
+    for key, state in offered.items():
+        if isinstance(place := place_of(key, parameters), torch.Tensor) and place in optimizer.state:
+            optimizer.state[place] = _widened(optimizer.state[place], state)
+
+
 def _order(optimizer: Optimizer, owners: Iterable[Any]) -> None:
     """A state dict tells them in the order in which they were made: a layer that was frozen at first comes last."""
     for owner in owners:
         if owner in optimizer.state:
             optimizer.state[owner] = optimizer.state.pop(owner)
-
-
-def is_set_up(optimizer: Optimizer) -> bool:
-    """Whether it keeps groups and state as torch's own do: somebody's own that is made around another one may not."""
-    return hasattr(optimizer, "param_groups") and hasattr(optimizer, "state")
 
 
 def place_of(key: Any, parameters: Sequence[torch.Tensor]) -> Any:
@@ -171,7 +175,8 @@ def _learning_rate_zero(optimizer: Optimizer) -> Iterator[None]:
 @contextmanager
 def _no_hooks(optimizer: Optimizer) -> Iterator[None]:
     """Only this rank makes that step: an average kept in a hook would be one update ahead, a collective would hang."""
-    hooked = [(vars(optimizer), name) for name in _HOOKS] + [(vars(of_all), name) for name in _HOOKS_OF_ALL]
+    hooked = [(vars(each), name) for each in within(optimizer) for name in _HOOKS]
+    hooked += [(vars(of_all), name) for name in _HOOKS_OF_ALL]
     kept = [(holder, name, holder[name]) for holder, name in hooked if name in holder]
     for holder, name, _ in kept:
         holder[name] = OrderedDict()
