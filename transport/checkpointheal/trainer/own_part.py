@@ -6,12 +6,14 @@ but not identical, and says so. Must not know the agent.
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from checkpointheal.arena import Arena
 from checkpointheal.errors import BadFrame, BytesDiffer, SlotDamaged, UnknownClass, UnknownVersion
 from checkpointheal.manifest import Known, describe, unpack_apart
-from checkpointheal.trainer.parts import Parts
+from checkpointheal.trainer.parts import Parts, Stateful
+from checkpointheal.trainer.private_loading import load_exactly
 
 log = logging.getLogger("checkpointheal")
 
@@ -58,6 +60,19 @@ def put_back_own_part(parts: Parts, arena: Arena, step: int, beside: int) -> Put
             step,
             why,
         )
-    parts.put_back_private(state, lost)
+    parts.put_back_private(state, lost, partial(_load, step))
     trained = state.get("trained")
     return PutBack(trained if isinstance(trained, Mapping) else {}, live.known)
+
+
+def _load(step: int, name: str, part: Stateful, kept: Any) -> None:
+    if wrong := load_exactly(part, kept):
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        log.error(
+            "checkpointheal: this rank's private part %s does not hold what it held at step %d: %s%s was loaded as "
+            "another value, so the run is restored but not identical",
+            name,
+            step,
+            wrong[0],
+            more,
+        )

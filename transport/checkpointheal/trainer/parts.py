@@ -5,7 +5,7 @@ streams, data position, and the running statistics of BatchNorm and InstanceNorm
 batches. Must not know the arena or the agent.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -92,11 +92,17 @@ class Parts:
         own_parts = {name: _plain(part.state_dict()) for name, part in self.private.items()}
         return {"streams": streams.capture(), "parts": own_parts, "buffers": buffers, "trained": self.trained}
 
-    def put_back_private(self, state: Mapping[str, Any], lost: Collection[str] = ()) -> None:
+    def put_back_private(
+        self,
+        state: Mapping[str, Any],
+        lost: Collection[str] = (),
+        load: Callable[[str, Stateful, Any], None] = lambda name, part, kept: part.load_state_dict(kept),
+    ) -> None:
         """Give each private part its state back; the streams last, because loading may draw from them.
 
         `state` is theirs to keep: nobody else's memory, and nothing that is read again.
-        `lost`: parts whose state was kept and cannot be had; they stay as they are. Raises Misuse, by name and before
+        `lost`: parts whose state was kept and cannot be had; they stay as they are. `load` is called with the name of
+        each other, it and its state. Raises Misuse, by name and before
         anything is changed, where other parts were declared when it was kept, or buffers of other shapes, or numpy drew
         by another bit generator.
         """
@@ -111,7 +117,7 @@ class Parts:
                 for key, value in buffers.items():
                     live[name][key].copy_(value)
         for name, kept in state["parts"].items():
-            self.private[name].load_state_dict(kept)
+            load(name, self.private[name], kept)
         streams.put_back(state["streams"])
 
     def _buffers_of(self, name: str) -> dict[str, torch.Tensor]:
