@@ -60,6 +60,7 @@ def test_without_an_arena_every_call_is_a_cheap_no_op(monkeypatch, caplog):
     monkeypatch.delenv("CHECKPOINTHEAL_ARENA", raising=False)
     heal = checkpointheal.attach(**Training().parts())
     assert heal.restore() is None
+    heal.declare_whole()
     heal.agree()
     assert [heal.commit(1), heal.commit(1), heal.commit(2)] == [True, False, True]
     heal.done()

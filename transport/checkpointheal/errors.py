@@ -11,7 +11,7 @@
     │   ├── PrivateStateTooLarge   private state over its limit
     │   ├── RestoreDisagrees       the ranks of one job did not restore the same thing
     │   ├── AppliedStateDiffers    the loaded objects do not hold the bytes that they were given
-    │   ├── TargetInvalid          a live state is used that a broken transfer left half filled
+    │   ├── TargetInvalid          a live state is used that a broken transfer or restore left half filled
     │   ├── NotRestored            commit before restore
     │   ├── WatchdogKills          NCCL is told to end the process, or to abort by itself, and survivors are to go on
     │   ├── GroupElsewhere         a process group that was made without us, where ours must be the default one
@@ -143,7 +143,7 @@ class AppliedStateDiffers(Misuse):
 
 
 class TargetInvalid(Misuse):
-    """A live state is used that a broken transfer left half filled. A receive that completes heals it."""
+    """A live state is used that a broken transfer or restore left half filled. One that completes heals it."""
 
 
 class NotRestored(Misuse):

@@ -84,7 +84,9 @@ class Heal:
         Returns the step whose state the objects now hold, or None: then load your own checkpoint, or start fresh.
         `budget` is in seconds (default: CHECKPOINTHEAL_RESTORE_BUDGET, else 240); while the job's policy says
         `fallback: Hold` it does not count. Raises SchemaDiffers or AppliedStateDiffers where the objects cannot hold
-        what their peers hold, Misuse where `budget` is no number of seconds.
+        what their peers hold, Misuse where `budget` is no number of seconds; and whatever the parts' own loading
+        raises. Where it raised in the middle, a note of the error says so, and `commit` raises TargetInvalid until
+        another restore succeeds or `declare_whole` is called.
         """
         seconds = self._settings.restore_budget if budget is None else as_budget(budget)
         self._asked = True
@@ -98,6 +100,11 @@ class Heal:
         rejoining.watch(self._settings.store_ports, self._place.has_joined)
         self._restoring.load(answer, begun)
         return answer.step
+
+    def declare_whole(self) -> None:
+        """The parts hold one state again, by other means than a restore: loaded from a checkpoint, say."""
+        if self._line is not None:
+            self._restoring.half.ends()
 
     @property
     def epoch(self) -> int:
@@ -191,9 +198,9 @@ class Heal:
         behind that copy, so nothing waits for it. Once the epoch is over, the
         process ends here, by SystemExit; among `epochs()` it raises EpochOver instead, and keeps nothing where a
         collective of the step was lost.
-        Raises NotRestored; Misuse where `step` is no step; TargetInvalid where a receive of this process broke and left
-        the state half filled; in the first commit also UnsupportedLeaf or PrivateStateTooLarge. A step that raised one
-        of these is kept by the next commit of it, once that is mended.
+        Raises NotRestored; Misuse where `step` is no step; TargetInvalid where a restore, or a receive of this process,
+        broke and left the state half filled; in the first commit also UnsupportedLeaf or PrivateStateTooLarge. A step
+        that raised one of these is kept by the next commit of it, once that is mended.
         """
         if not self._asked:
             raise NotRestored("commit() came before restore(): call restore() once, before the training loop")

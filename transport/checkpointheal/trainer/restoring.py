@@ -16,6 +16,7 @@ from checkpointheal.trainer.asking import ask
 from checkpointheal.trainer.ending import is_of_a_collective
 from checkpointheal.trainer.first_update import FirstUpdate
 from checkpointheal.trainer.forming import Given
+from checkpointheal.trainer.half import Half
 from checkpointheal.trainer.keeping import LOCK_PATIENCE, Keeping
 from checkpointheal.trainer.line import Line
 from checkpointheal.trainer.own_part import NOTHING, PutBack, put_back_own_part
@@ -32,6 +33,7 @@ class Restoring:
         self._parts, self._line, self._keeping, self._place = parts, line, keeping, place
         self._request = 0
         self.first_update = FirstUpdate(parts)
+        self.half = Half()
 
     def ask(self, budget: float, *, goes_on: bool, ever: bool = False) -> Restored | None:
         """The agent's answer; None once the budget, in seconds, is over. `ever`: it never is.
@@ -71,14 +73,19 @@ class Restoring:
 
     def _load(self, answer: Restored, step: int) -> tuple[Digest, PutBack]:
         try:
-            return self._fill(answer, step)
+            filled = self._fill(answer, step)
         except Exception as error:  # loading is the user's code: it may raise anything, which is raised further
             # It ends the process, again and again, and looks like bad memory to whoever does not hear it. An agent too
             # old to carry a rendezvous may not know the word, and would hang up.
             if answer.rendezvous and _is_the_programs(error):
                 reason = error.reason if isinstance(error, CheckpointHealError) else type(error).__name__
                 self._line.say(Unkept(reason=reason, message=str(error)))
+            if self.half.is_there:
+                self.half.tell(error)
+                self._place.step = None  # what is loaded instead is of another
             raise
+        self.half.ends()
+        return filled
 
     def _fill(self, answer: Restored, step: int) -> tuple[Digest, PutBack]:
         if answer.slot is None:
@@ -87,7 +94,7 @@ class Restoring:
         with arena.read(answer.slot) as reading:
             if reading.seal.step != step:
                 raise SlotDamaged(f"slot {answer.slot} holds step {reading.seal.step}, and {step} was named")
-            held = apply(self._parts, Given(reading.schema, reading.seal.values, reading.data))
+            held = apply(self._parts, Given(reading.schema, reading.seal.values, reading.data), self.half.begins)
         if answer.state_digest not in (None, held):
             raise SlotDamaged(f"slot {answer.slot} holds state {held}, and {answer.state_digest} was named")
         back = NOTHING
