@@ -67,6 +67,25 @@ def test_a_part_that_keeps_what_it_is_given_keeps_the_tensors_that_an_optimizer_
     assert fresh.z is before
 
 
+class Bare:
+    """Its state is no mapping."""
+
+    def __init__(self, held) -> None:
+        self.held = held
+
+    def state_dict(self):
+        return self.held
+
+    def load_state_dict(self, state):
+        assert state is not None
+        self.held = state
+
+
+@pytest.mark.parametrize("make", [lambda n: torch.full((3,), n), lambda n: [n], lambda n: n, lambda n: None])
+def test_a_part_whose_state_is_no_mapping_comes_back(make):
+    restored({"it": Bare(make(1.0))}, {"it": Bare(make(2.0))})
+
+
 class Counted:
     """Grows, and counts how often it was loaded."""
 

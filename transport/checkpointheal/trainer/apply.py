@@ -27,6 +27,7 @@ from checkpointheal.trainer.loading import (
     load_optimizer_values,
     tell_loaded,
 )
+from checkpointheal.trainer.materialise import is_nothing
 from checkpointheal.trainer.parts import Parts, owner_of
 from checkpointheal.trainer.within import is_set_up
 
@@ -104,7 +105,7 @@ def _tell(parts: Parts, given: Given, live: Described, loaded: Collection[str]) 
         elif name in differ:
             load(part, copies.of([name])[name])
             cast += [name] if name in optimizers else []
-        elif filled[name] and name not in loaded and name not in optimizers and not isinstance(part, Later):
+        elif name not in (*loaded, *optimizers) and not isinstance(part, Later) and not is_nothing(filled[name]):
             load(part, filled[name])
     if cast:
         _write_again(parts, given, cast)

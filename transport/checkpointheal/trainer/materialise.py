@@ -35,9 +35,9 @@ def materialise(optimizer: Optimizer, offered: Mapping[Any, Any], unwritten: Seq
     parameters = parameters_of(optimizer)
     arriving = {place: state for key, state in offered.items() if (place := place_of(key, parameters)) is not key}
     for parameter in parameters:
-        if _is_nothing(arriving.get(parameter)):
+        if is_nothing(arriving.get(parameter)):
             optimizer.state.pop(parameter, None)
-    missing = [p for p, state in arriving.items() if not _is_nothing(state) and _is_nothing(optimizer.state.get(p))]
+    missing = [p for p, state in arriving.items() if not is_nothing(state) and is_nothing(optimizer.state.get(p))]
     if missing:
         with _nothing_but_state_changes(optimizer, unwritten):
             for gradient in (torch.zeros_like, _empty):
@@ -71,7 +71,8 @@ def place_of(key: Any, parameters: Sequence[torch.Tensor]) -> Any:
     return parameters[key] if type(key) is int and 0 <= key < len(parameters) else key
 
 
-def _is_nothing(state: object) -> bool:
+def is_nothing(state: object) -> bool:
+    """Whether a state tells nothing at all."""
     return state is None or (isinstance(state, Mapping) and not state)
 
 
