@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from checkpointheal.trainer.materialise import place_of
-from checkpointheal.trainer.parts import Stateful, keys_of_this_rank, parameters_of
+from checkpointheal.trainer.parts import Stateful, parameters_of
 from checkpointheal.trainer.within import keeper_in, within
 
 GROUPED = frozenset(("param_groups", "state"))
@@ -24,13 +24,11 @@ _OWN_LOADING = ("_load_from_state_dict", "set_extra_state")
 
 
 def load(part: Stateful, state: Mapping[str, Any]) -> None:
-    """By its own loading. A module is given the buffers that are its rank's own, too: a hook of it may look there."""
+    """By its own loading. A module is given what it tells besides, its rank's own buffers: a hook may look there."""
     if not isinstance(part, nn.Module):
         part.load_state_dict(state)
         return
-    own = keys_of_this_rank(part)
-    buffers = {key: value for key, value in part.state_dict().items() if key in own}
-    whole = as_its_own(part, {**buffers, **state})
+    whole = as_its_own(part, {**part.state_dict(), **state})
     if _takes_strict(part):
         part.load_state_dict(whole, strict=False)  # it may leave out what is frozen
     else:
