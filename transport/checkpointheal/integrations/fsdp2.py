@@ -18,7 +18,7 @@ from checkpointheal.manifest.wholes import local_of
 from checkpointheal.trainer.later import Later
 from checkpointheal.trainer.loading import as_its_own, load_optimizer_values
 from checkpointheal.trainer.materialise import materialise
-from checkpointheal.trainer.statistics import buffers_of_this_rank
+from checkpointheal.trainer.own_statistics import buffers_of_this_rank
 
 EXTRA = "_extra_state"
 """How a key ends under which torch has what a module's `get_extra_state()` gives."""

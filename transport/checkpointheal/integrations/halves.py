@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from checkpointheal.trainer.statistics import keys_of_this_rank
+from checkpointheal.trainer.own_statistics import keys_of_this_rank
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from checkpointheal.errors import Misuse
 from checkpointheal.manifest import comes_back
 from checkpointheal.trainer import streams
 from checkpointheal.trainer.mistaken import unfit
-from checkpointheal.trainer.statistics import statistics_of
+from checkpointheal.trainer.own_statistics import statistics_of
 
 
 @runtime_checkable
@@ -100,11 +100,10 @@ class Parts:
     ) -> None:
         """Give each private part its state back; the streams last, because loading may draw from them.
 
-        `state` is theirs to keep: nobody else's memory, and nothing that is read again.
-        `lost`: parts whose state was kept and cannot be had; they stay as they are. `load` is called with the name of
-        each other, it and its state. Raises Misuse, by name and before
-        anything is changed, where other parts were declared when it was kept, or buffers of other shapes, or numpy drew
-        by another bit generator.
+        `state` is theirs to keep: nobody else's memory, and nothing that is read again. `lost`: parts whose state was
+        kept and cannot be had; they stay as they are. `load` is called with the name of each other, it and its state.
+        Raises Misuse, by name and before anything is changed, where other parts were declared when it was kept, or
+        buffers of other shapes, or numpy drew by another bit generator.
         """
         _check_names("private", {*state["parts"], *lost}, self.private)
         _check_names("replicated", state["buffers"], self.replicated, all_of_them=False)

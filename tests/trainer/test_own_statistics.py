@@ -12,8 +12,8 @@ from checkpointheal.integrations.fsdp2 import Shards
 from checkpointheal.integrations.halves import halves
 from checkpointheal.manifest import pack, unpack
 from checkpointheal.trainer.apply import apply
+from checkpointheal.trainer.own_statistics import buffers_of_this_rank, statistics_of
 from checkpointheal.trainer.parts import declare
-from checkpointheal.trainer.statistics import buffers_of_this_rank, statistics_of
 
 OF_A_RANK = {"running_mean", "running_var", "num_batches_tracked"}
 
