@@ -1,6 +1,6 @@
 """Replicas that differ by themselves are told before a loss, and nobody's memory is taken for wrong because of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -243,6 +243,43 @@ def test_of_a_lost_one_that_cannot_be_compared_nothing_is_known():
     view = holding(a_job(2), SECOND, own(SECOND, 7))
     view = remember(lost(view), NOW + 30)
     assert [each.alike for each in view.remembered] == [None]
+
+
+def test_what_was_found_of_a_lost_one_stays_though_the_others_agents_have_forgotten_it():
+    """What is heard of a gone pod is heard for a while, and looked at again and again."""
+    view = lost(telling(DAMAGED, r0=SHARED, r1=SHARED))
+    known = remember(view, NOW + 30).remembered
+    forgotten = with_report(view.model_copy(update={"remembered": known}), FIRST, passed=())
+    assert remember(forgotten, NOW + 30).remembered == known
+    anew = with_report(view, FIRST, passed=())
+    assert [each.alike for each in remember(anew, NOW + 30).remembered] == [False], "another look would say so"
+
+
+def test_what_another_pod_of_the_place_shared_says_nothing_of_the_one_that_is_lost():
+    last = own(SECOND, 9).identity
+    earlier = Remembered(member=SECOND, pod_uid="earlier", build="torch", identity=last, alike=True)
+    view = lost(differing()).model_copy(update={"remembered": (earlier,)})
+    assert [each.alike for each in remember(view, NOW + 30).remembered] == [False]
+
+
+class Counted(tuple[Generation, ...]):
+    """Generations that tell how often anybody went through all of them."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[Generation]:
+        Counted.looks += 1
+        return super().__iter__()
+
+
+def test_what_many_lost_ones_had_in_common_is_found_without_comparing_each_with_each():
+    view = differing(16)
+    for each in view.policy.members():
+        view = with_report(view, each, generations=Counted(report_of(view, each).generations))
+    Counted.looks = 0
+    gone = remember(view.model_copy(update={"pods": ()}), NOW + 60).remembered
+    assert [each.alike for each in gone] == [False] * 16
+    assert Counted.looks <= 4 * 16
 
 
 # Before a loss.

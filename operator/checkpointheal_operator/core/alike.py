@@ -4,6 +4,7 @@ Asked of what agents have read, whoever believes it. Different bytes count only 
 one epoch, by one build. Must not know what follows.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -33,6 +34,31 @@ def alike(reports: Iterable[AgentReport]) -> bool | None:
         first = of_epoch.setdefault((read.step, read.epoch, read.build), read)
         apart = apart or (read.epoch is not None and first.member != read.member)
     return False if apart else None
+
+
+class Others:
+    """What members have read, to find what each of them had in common with another: asked for each that is lost."""
+
+    def __init__(self, reports: Iterable[AgentReport]) -> None:
+        self._holders: defaultdict[tuple[int, Bytes], set[MemberId]] = defaultdict(set)
+        self._readers: defaultdict[tuple[int, int | None, str], set[MemberId]] = defaultdict(set)
+        for read in (read for report in reports for read in _all_read(report)):
+            self._holders[read.step, read.held].add(read.member)
+            self._readers[read.step, read.epoch, read.build].add(read.member)
+
+    def like(self, report: AgentReport) -> bool | None:
+        """Whether it ever held a step as another did: what others have in common says nothing of it."""
+        apart = False
+        for read in _all_read(report):
+            if _is_anothers(read, self._holders.get((read.step, read.held), ())):
+                return True
+            readers = self._readers.get((read.step, read.epoch, read.build), ())
+            apart = apart or (read.epoch is not None and _is_anothers(read, readers))
+        return False if apart else None
+
+
+def _is_anothers(read: _Read, members: Iterable[MemberId]) -> bool:
+    return any(each != read.member for each in members)
 
 
 def _all_read(report: AgentReport) -> Iterator[_Read]:

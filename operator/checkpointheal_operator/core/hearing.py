@@ -4,10 +4,10 @@ Order does not matter: a late, older report changes nothing. Must not know the g
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 from checkpointheal.contract.report import AgentReport
-from checkpointheal_operator.core.alike import alike
+from checkpointheal_operator.core.alike import Others
 from checkpointheal_operator.core.facts import Heard
 from checkpointheal_operator.core.heal_record import Remembered
 from checkpointheal_operator.core.place import has_finished
@@ -75,28 +75,24 @@ def remember(view: JobView, now: float) -> JobView:
             kept.append(heard)
         elif not finished and (last := last_identity(heard.report)) is not None:
             gone.append((heard.report, last))
-    peers = _by_coordinate(view) if gone else {}
+    others = _by_coordinate(view) if gone else {}
     for report, last in gone:
-        lost[report.member] = last.model_copy(update={"alike": _was_alike(report, peers[report.member.coordinate])})
+        lost[report.member] = _remembered(report, last, lost.get(report.member), others[report.member.coordinate])
     remembered = tuple(lost[member] for member in sorted(lost))
     return view.model_copy(update={"heard": tuple(kept), "remembered": remembered})
 
 
-def _by_coordinate(view: JobView) -> Mapping[int, Sequence[AgentReport]]:
+def _by_coordinate(view: JobView) -> Mapping[int, Others]:
     found: defaultdict[int, list[AgentReport]] = defaultdict(list)
     for heard in view.heard:
         found[heard.report.member.coordinate].append(heard.report)
-    return found
+    return {coordinate: Others(reports) for coordinate, reports in found.items()}
 
 
-def _was_alike(lost: AgentReport, coordinate: Iterable[AgentReport]) -> bool | None:
-    """Whether it ever held a step as one of its coordinate did: others that agree say nothing of it."""
-    apart = None
-    for found in (alike((lost, each)) for each in coordinate if each.member != lost.member):
-        if found:
-            return True
-        apart = found if found is not None else apart
-    return apart
+def _remembered(report: AgentReport, last: Remembered, before: Remembered | None, others: Others) -> Remembered:
+    """What is known of that pod already stays: the others' agents may have forgotten what they had read."""
+    known = before.alike if before is not None and before.pod_uid == last.pod_uid else None
+    return last.model_copy(update={"alike": known if known is not None else others.like(report)})
 
 
 def last_identity(report: AgentReport) -> Remembered | None:
