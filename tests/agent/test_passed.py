@@ -85,6 +85,36 @@ def test_where_fewer_are_asked_for_the_first_stay():
     assert [each.step for each in passed.steps] == [5]
 
 
+def test_steps_that_nobody_had_time_to_read_take_no_place_from_those_that_are_read():
+    """As of a state of some gigabytes, with a step each second."""
+    passed = asked(an_order(probation=2))
+    for step in (1, 2, 3, 4):
+        passed.signals(2, step, FINE)
+    for step in (5, 6, 7):
+        passed.signals(2, step, FINE)
+        passed.see([sealed(step - 1, None), sealed(step)])
+    assert [(each.step, each.state_digest is not None) for each in passed.steps] == [
+        *((1, False), (2, False)),
+        *((5, True), (6, True)),
+    ]
+
+
+def test_where_fewer_are_asked_for_the_first_that_were_read_stay_beside_the_first():
+    passed = asked()
+    for step in (1, 2):
+        passed.signals(2, step, FINE)
+    passed.see([sealed(3), sealed(4)])
+    passed.want(an_order(probation=1))
+    assert [each.step for each in passed.steps] == [1, 3]
+
+
+def test_where_nobody_looks_after_the_job_any_more_its_steps_stay_for_whoever_comes_next():
+    passed = asked()
+    passed.see([sealed(5)])
+    passed.want(None)
+    assert [each.step for each in passed.steps] == [5]
+
+
 @given(st.integers(0, 10_000), st.lists(st.integers(0, 200)))
 def test_no_more_are_kept_than_asked_for_nor_than_there_is_room_for(count: int, steps: list[int]) -> None:
     passed = asked(an_order(probation=count))
