@@ -324,9 +324,9 @@ def believable(view: JobView, coordinate: int, step: int, there: Sequence[Member
 
 
 def never_alike(view: JobView, coordinate: int) -> bool:
-    """Two are known to have held other bytes of a step of one epoch, and no two the same of any."""
+    """Two are known to have held other bytes of a step of one epoch, and no two the same of any; or it is written so."""
     epoch, there = view.epoch, [each.report for each in view.heard if each.report.member.coordinate == coordinate]
-    if any(each.trial for each in epoch.members if each.member.coordinate == coordinate):
+    if coordinate in epoch.alike or any(each.trial for each in epoch.members if each.member.coordinate == coordinate):
         return False
     latest = {(each.member, each.pod_uid) for each in epoch.members}
     lost = {
@@ -343,7 +343,7 @@ def never_alike(view: JobView, coordinate: int) -> bool:
     ]
     alike = any(one.state_digest == other.state_digest for one, other in pairs)
     apart = any(one.epoch == other.epoch is not None for one, other in pairs)
-    return not alike and True not in lost and (apart or False in lost)
+    return not alike and True not in lost and (apart or False in lost or coordinate in epoch.apart)
 
 
 def _lost_digests(view: JobView, coordinate: int, step: int) -> set[tuple[str, str]]:

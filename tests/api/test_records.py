@@ -101,6 +101,8 @@ epochs = st.builds(
     leaving=st.booleans(),
     lost=st.lists(members, max_size=3).map(tuple),
     restarts=st.lists(words, max_size=3).map(tuple),
+    alike=st.lists(steps, max_size=3).map(tuple),
+    apart=st.lists(steps, max_size=3).map(tuple),
 )
 
 

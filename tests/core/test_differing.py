@@ -20,6 +20,7 @@ from builders_core import (
     with_new_pod,
     with_pod,
     with_policy,
+    with_received,
     with_report,
     with_trainer,
     without_pod,
@@ -31,6 +32,7 @@ from checkpointheal_operator.core.decisions import Assign, BeginEpoch, EndEpoch,
 from checkpointheal_operator.core.heal_record import Remembered
 from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.reasons import Cause, Reason, Rung
+from checkpointheal_operator.core.records import advance
 from checkpointheal_operator.core.status import explain, job_conditions
 from checkpointheal_operator.core.view import JobView
 from simulation import Simulation, content
@@ -354,6 +356,92 @@ def test_of_a_job_that_is_done_it_is_told_no_more():
     assert protected(view) == (True, Reason.ALL_WELL)
 
 
+# What is written down of it.
+
+
+def written(view: JobView, **known: tuple[int, ...]) -> JobView:
+    """As it stands in the records, whatever agents tell now."""
+    return view.model_copy(update={"epoch": view.epoch.model_copy(update=known)})
+
+
+def learnt(view: JobView, now: float = NOW) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    epoch = remember(view, now).epoch
+    return epoch.alike, epoch.apart
+
+
+HEARD_OF_NOTHING = telling(a_job(2, step=0))
+
+
+@pytest.mark.parametrize(
+    ("view", "known"),
+    [
+        pytest.param(a_job(2), ((0,), ()), id="they agree"),
+        pytest.param(differing(), ((), (0,)), id="they differ"),
+        pytest.param(HEARD_OF_NOTHING, ((), ()), id="nothing can be compared"),
+        pytest.param(holding(a_job(2, ranks=2), FIRST, own(FIRST, 10)), ((1,), (0,)), id="each coordinate for itself"),
+        pytest.param(written(differing(), alike=(0,)), ((0,), ()), id="who was alike once is so for good"),
+        pytest.param(written(HEARD_OF_NOTHING, apart=(0,)), ((), (0,)), id="agents have forgotten that they differ"),
+        pytest.param(written(a_job(2), apart=(0,)), ((0,), ()), id="who differed agrees now"),
+        pytest.param(written(a_job(1), apart=()), ((), ()), id="there is one replica"),
+        pytest.param(with_policy(differing(), probation_steps=0), ((), ()), id="the policy compares nobody"),
+        pytest.param(
+            with_report(with_report(a_job(2), FIRST, generations=(a_generation(FIRST, 10, epoch=0),)), SECOND),
+            ((), ()),
+            id="what is of an earlier epoch",
+        ),
+    ],
+)
+def test_it_is_written_down_as_soon_as_it_is_known(view: JobView, known: tuple[tuple[int, ...], tuple[int, ...]]):
+    assert learnt(view) == known
+
+
+def test_bytes_that_a_peer_gave_after_the_end_make_nobody_alike():
+    assert learnt(lost(a_job(2))) == ((), ())
+    assert learnt(lost(differing())) == ((), (0,))
+
+
+@pytest.mark.parametrize(
+    "view", [pytest.param(DAMAGED, id="they differ by now"), pytest.param(differing(), id="they differ in all steps")]
+)
+def test_who_was_alike_by_the_records_is_damaged_whatever_agents_have_forgotten(view: JobView):
+    view = written(view, alike=(0,))
+    assert protected(view) == (True, Reason.ALL_WELL)
+    for harmed in (crashed(view), lost(view)):
+        assert not any(Reason.REPLICAS_DIFFER in each for each in words(decided(harmed)[1]))
+
+
+def test_who_differs_by_the_records_is_given_nothing_though_this_leader_has_heard_of_no_difference():
+    view = lost(written(a_job(2), apart=(0,)))
+    assert any(isinstance(each, Assign) for each in decided(lost(a_job(2)))[1])
+    view = view.model_copy(update={"heard": tuple(each for each in view.heard if each.report.pod_uid != "u1/0")})
+    assert (begun(view).reason, begun(view).order.rung) == (Reason.REPLICAS_DIFFER, Rung.CHECKPOINT)
+
+
+@pytest.mark.parametrize(
+    ("view", "known"),
+    [
+        pytest.param(crashed(a_job(2)), ((0,), ()), id="one is given a peer's bytes"),
+        pytest.param(crashed(differing()), ((), (0,)), id="each goes on with its own"),
+        pytest.param(lost(differing()), ((), ()), id="all begin at the checkpoint"),
+    ],
+)
+def test_an_epoch_begins_with_what_is_known_of_its_members(
+    view: JobView, known: tuple[tuple[int, ...], tuple[int, ...]]
+):
+    after, made = decided(view)
+    for each in made:
+        if isinstance(each, Assign):
+            after = decided(with_received(after, each.assignment))[0]
+    assert (after.epoch.number, (after.epoch.alike, after.epoch.apart)) == (2, known)
+
+
+def test_what_was_known_before_records_were_lost_is_known_of_the_epoch_that_is_closed_for_it():
+    view = written(with_followers(with_crash(a_job(2), SECOND)), alike=(0,), number=0, open=False)
+    (closed, *_) = decided(view)[1]
+    assert isinstance(closed, EndEpoch)
+    assert advance(view, closed, NOW).epoch.alike == (0,)
+
+
 # A whole job.
 
 
@@ -411,3 +499,44 @@ def test_it_is_known_before_a_loss_and_stays_so_while_nobody_has_read_a_step():
         job.train(member)
         job.report(member)
     assert protected(job.view, job.now) == (False, Reason.REPLICAS_DIFFER)
+
+
+def test_a_leader_that_has_heard_of_no_difference_does_not_give_a_lost_one_anothers_state():
+    def lose_both(job: Apart) -> None:
+        job.replace_pod(SECOND)
+        job.restart_operator()
+
+    job = harmed(2, lose_both)
+    assert rungs(job) == ["Fresh None", "Checkpoint None"]
+    assert job.view.epoch.reason == Reason.REPLICAS_DIFFER
+
+
+def forget_nothing(job: Simulation) -> None:
+    """Only a bit flips."""
+
+
+def forget_in_the_agent(job: Simulation) -> None:
+    job.kill_agent(SECOND)
+    job.go_on()
+
+
+def forget_the_records(job: Simulation) -> None:
+    job.restart_operator(with_records=False)
+    job.go_on()
+
+
+@pytest.mark.parametrize("forget", [forget_nothing, forget_in_the_agent, forget_the_records])
+def test_a_bit_that_flips_long_after_the_first_step_is_damage_whoever_has_forgotten_that_step(
+    forget: Callable[[Simulation], None],
+):
+    job = Simulation(2)
+    job.go_on()
+    job.train_to(12)
+    forget(job)
+    job.train_to(14)
+    job.go_wrong(SECOND)
+    job.train_to(18)
+    assert protected(job.view, job.now) == (True, Reason.ALL_WELL)
+    job.kill_trainer(SECOND)
+    job.go_on()
+    assert (job.view.epoch.rung, job.view.epoch.reason) == (Rung.CHECKPOINT, Reason.NO_ELIGIBLE_DONOR)

@@ -33,6 +33,8 @@ def epoch_status(record: EpochRecord, before: EpochStatus | None = None) -> Epoc
         lost=record.lost,
         sound=record.sound,
         restarts=record.restarts,
+        alike=record.alike,
+        apart=record.apart,
     )
 
 
@@ -57,6 +59,8 @@ def epoch_record(status: CheckpointHealStatus) -> EpochRecord:
         lost=epoch.lost,
         sound=epoch.sound,
         restarts=epoch.restarts,
+        alike=epoch.alike,
+        apart=epoch.apart,
     )
 
 

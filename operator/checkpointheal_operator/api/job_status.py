@@ -100,6 +100,16 @@ class EpochStatus(Part):
     restarts: tuple[Uid, ...] = Field(
         default=(), max_length=KEPT, description="Incarnations of trainers that stand still and are restarted."
     )
+    alike: tuple[Whole, ...] = Field(
+        default=(),
+        max_length=KEPT,
+        description="Coordinates of which two members held the same bytes in it: other ones are damage from then on.",
+    )
+    apart: tuple[Whole, ...] = Field(
+        default=(),
+        max_length=KEPT,
+        description="Coordinates whose members differ, and of which no two ever held the same bytes in it.",
+    )
 
 
 class Witness(Part):

@@ -23,12 +23,15 @@ class _Read(NamedTuple):
     held: Bytes
 
 
-def alike(reports: Iterable[AgentReport]) -> bool | None:
-    """True where two of these members held one step alike; False where all that can be compared differs; else None."""
+def alike(reports: Iterable[AgentReport], epoch: int | None = None) -> bool | None:
+    """True where two of these members held one step alike; False where all that can be compared differs; else None.
+
+    Of an `epoch` alone, or of all.
+    """
     held: dict[tuple[int, Bytes], MemberId] = {}
     of_epoch: dict[tuple[int, int | None, str], _Read] = {}
     apart = False
-    for read in (read for report in reports for read in _all_read(report)):
+    for read in (read for report in reports for read in _all_read(report) if epoch in (None, read.epoch)):
         if held.setdefault((read.step, read.held), read.member) != read.member:
             return True
         first = of_epoch.setdefault((read.step, read.epoch, read.build), read)

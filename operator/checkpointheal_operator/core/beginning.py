@@ -34,7 +34,9 @@ def begin(moment: Moment, point: RestorePoint) -> BeginEpoch:
         rung=Rung.PEER if healed else point.rung,
         deadline=moment.view.policy.epoch_end_deadline,
     )
-    return BeginEpoch(order=order, members=members, left_out=left_out, reason=reason, message=message)
+    return BeginEpoch(
+        order=order, members=members, left_out=left_out, apart=point.differing, reason=reason, message=message
+    )
 
 
 def highest_epoch(moment: Moment) -> int:

@@ -80,6 +80,7 @@ class BeginEpoch(Frozen):
     order: EpochOrder
     members: tuple[EpochMember, ...] = Field(description="Whom it is for, each with its rung and its private donors.")
     left_out: tuple[LeftOut, ...] = Field(default=(), description="Who has a place, and is not in it.")
+    apart: tuple[int, ...] = Field(default=(), description="Coordinates of which each member goes on with its own.")
     reason: Reason
     message: str
 

@@ -8,27 +8,31 @@ step the job goes on.
 from collections import defaultdict
 
 from checkpointheal.contract.identity import MemberId
-from checkpointheal.contract.report import AgentReport
 from checkpointheal_operator.core.alike import alike
+from checkpointheal_operator.core.likeness import by_coordinate
 from checkpointheal_operator.core.moment import Moment
 from checkpointheal_operator.core.reasons import Reason, named
 
 
 def differing(moment: Moment) -> tuple[int, ...]:
-    """Coordinates, in order. A member that began the epoch on probation began it with its peers' very bytes.
+    """Coordinates, in order. What is written of the epoch counts first: agents forget, and leaders change.
 
     None where the policy compares nobody: its replicas may be meant to differ between two synchronisations.
     """
-    if not moment.view.policy.probation_steps:
+    view = moment.view
+    if not view.policy.probation_steps:
         return ()
-    reports: defaultdict[int, list[AgentReport]] = defaultdict(list)
-    for heard in moment.heard.values():
-        reports[heard.report.member.coordinate].append(heard.report)
-    lost = _of_lost(moment)
-    shared = {each.member.coordinate for each in moment.view.epoch.members if each.trial}
-    asked = (each for each in range(moment.view.policy.ranks) if each not in shared)
-    said = ((each, {alike(reports[each]), *lost[each]}) for each in asked)
-    return tuple(each for each, found in said if False in found and True not in found)
+    shared = _shared(moment)
+    reports, lost = by_coordinate(view, besides=shared), _of_lost(moment)
+    asked = (each for each in range(view.policy.ranks) if each not in shared)
+    said = ((each, {alike(reports.get(each, ())), *lost[each]}) for each in asked)
+    return tuple(each for each, found in said if True not in found and (False in found or each in view.epoch.apart))
+
+
+def _shared(moment: Moment) -> frozenset[int]:
+    """A member that began the epoch on probation began it with its peers' very bytes, whoever wrote it down."""
+    epoch = moment.view.epoch
+    return frozenset((*epoch.alike, *(each.member.coordinate for each in epoch.members if each.trial)))
 
 
 def first_of(coordinates: tuple[int, ...]) -> MemberId:

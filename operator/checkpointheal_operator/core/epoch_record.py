@@ -80,6 +80,12 @@ class EpochRecord(Frozen):
     restarts: tuple[str, ...] = Field(
         default=(), description="Incarnations of trainers to be killed: they stand still, or do not end."
     )
+    alike: tuple[int, ...] = Field(
+        default=(), description="Coordinates, in order, of which two members were alike in it: other bytes are damage."
+    )
+    apart: tuple[int, ...] = Field(
+        default=(), description="Coordinates, in order, of which members differ, and no two were alike."
+    )
 
     @property
     def is_anew(self) -> bool:

@@ -3,13 +3,11 @@
 Order does not matter: a late, older report changes nothing. Must not know the gateway.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping
-
 from checkpointheal.contract.report import AgentReport
 from checkpointheal_operator.core.alike import Others
 from checkpointheal_operator.core.facts import Heard
 from checkpointheal_operator.core.heal_record import Remembered
+from checkpointheal_operator.core.likeness import by_coordinate, learnt
 from checkpointheal_operator.core.place import has_finished
 from checkpointheal_operator.core.view import JobView
 
@@ -63,6 +61,8 @@ def _said(heard: Heard) -> dict[str, object]:
 def remember(view: JobView, now: float) -> JobView:
     """Let go of silent pods that are gone; keep each place's last identity, which may decide a vote.
 
+    And what all agents tell of who was ever alike: that stands in the records before any of them is lost.
+
     A member of the latest epoch that was done stays known: nobody waits for it, pod or no pod.
     """
     there, latest = {pod.uid for pod in view.pods}, {each.pod_uid for each in view.epoch.members}
@@ -75,18 +75,11 @@ def remember(view: JobView, now: float) -> JobView:
             kept.append(heard)
         elif not finished and (last := last_identity(heard.report)) is not None:
             gone.append((heard.report, last))
-    others = _by_coordinate(view) if gone else {}
+    others = {each: Others(reports) for each, reports in by_coordinate(view).items()} if gone else {}
     for report, last in gone:
         lost[report.member] = _remembered(report, last, lost.get(report.member), others[report.member.coordinate])
     remembered = tuple(lost[member] for member in sorted(lost))
-    return view.model_copy(update={"heard": tuple(kept), "remembered": remembered})
-
-
-def _by_coordinate(view: JobView) -> Mapping[int, Others]:
-    found: defaultdict[int, list[AgentReport]] = defaultdict(list)
-    for heard in view.heard:
-        found[heard.report.member.coordinate].append(heard.report)
-    return {coordinate: Others(reports) for coordinate, reports in found.items()}
+    return view.model_copy(update={"heard": tuple(kept), "remembered": remembered, "epoch": learnt(view)})
 
 
 def _remembered(report: AgentReport, last: Remembered, before: Remembered | None, others: Others) -> Remembered:

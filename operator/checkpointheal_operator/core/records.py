@@ -18,6 +18,7 @@ from checkpointheal_operator.core.decisions import (
 )
 from checkpointheal_operator.core.epoch_record import EpochRecord
 from checkpointheal_operator.core.heal_record import HealRecord
+from checkpointheal_operator.core.likeness import begun
 from checkpointheal_operator.core.reasons import Rung
 from checkpointheal_operator.core.view import JobView
 
@@ -127,7 +128,7 @@ def _begun(view: JobView, decision: BeginEpoch, now: float) -> JobView:
         left_out=decision.left_out,
         restarts=view.epoch.restarts if decision.left_out else (),
     )
-    return _with_epoch(view, epoch, heals=heals)
+    return _with_epoch(view, begun(epoch, decision), heals=heals)
 
 
 def _for_epoch(heal: HealRecord, decision: BeginEpoch, rung: Rung | None, now: float) -> HealRecord:
@@ -158,7 +159,8 @@ def _with_restarts(epoch: EpochRecord, decision: Restart | EndEpoch) -> EpochRec
 def _ended(epoch: EpochRecord, decision: EndEpoch, now: float) -> EpochRecord:
     """An epoch ends once; ending it again only adds trainers to be restarted.
 
-    Of an epoch that the records never saw begin, nothing is known but its number; of another run, less.
+    Of an epoch that the records never saw begin, nothing is known but its number, and whether members were ever alike;
+    of another run, less.
     """
     if decision.anew:
         said = {"reason": decision.reason, "message": decision.message}
@@ -166,7 +168,7 @@ def _ended(epoch: EpochRecord, decision: EndEpoch, now: float) -> EpochRecord:
     told = _with_restarts(epoch, decision)
     if not epoch.open and decision.epoch == epoch.number:
         return told
-    known = epoch if decision.epoch == epoch.number else EpochRecord(number=decision.epoch, highest=epoch.highest)
+    known = epoch if decision.epoch == epoch.number else _unseen(epoch, decision.epoch)
     update = {
         "open": False,
         "ended_at": now,
@@ -177,3 +179,7 @@ def _ended(epoch: EpochRecord, decision: EndEpoch, now: float) -> EpochRecord:
         "message": decision.message,
     }
     return known.model_copy(update=update)
+
+
+def _unseen(before: EpochRecord, number: int) -> EpochRecord:
+    return EpochRecord(number=number, highest=before.highest, alike=before.alike, apart=before.apart)

@@ -37,6 +37,10 @@ And those until a job is told again that is as it was, in another sentence: of w
 """
 
 
+LEARNT_EVERY = 60.0
+"""Seconds, at least, until what was learnt of some of a job's coordinates is written by itself. Of all: at once."""
+
+
 @dataclass(frozen=True)
 class Told:
     """What is told, and when."""
@@ -70,7 +74,7 @@ def standing_back_status(found: tuple[Fact, ...], now: float, stored: Checkpoint
 
 def is_job_due(said: Told, stored: CheckpointHeal) -> bool:
     """Whether its status is worth a write though nothing was decided. Of most looks it is not: nothing else is made."""
-    return is_job_news(_job_news(said, stored), stored.status)
+    return _has_learnt(said, stored.status) or is_job_news(_job_news(said, stored), stored.status)
 
 
 def is_job_news(status: CheckpointHealStatus, stored: CheckpointHealStatus) -> bool:
@@ -218,6 +222,18 @@ def _job_news(said: Told, stored: CheckpointHeal) -> CheckpointHealStatus:
         drill=drill_status(said.view.drill),
         told_at=said.now,
     )
+
+
+def _has_learnt(said: Told, stored: CheckpointHealStatus) -> bool:
+    """Whether it is known of members that they were alike, or differ, and does not stand there: agents may forget it.
+
+    Where a part of that can wait it goes with the next write, for coordinates may learn it one by one.
+    """
+    epoch, before = said.view.epoch, stored.epoch
+    if before is None or before.number != epoch.number or (epoch.alike, epoch.apart) == (before.alike, before.apart):
+        return False
+    is_all = len(epoch.alike) + len(epoch.apart) == said.view.policy.ranks
+    return is_all or said.now >= (stored.told_at or 0.0) + LEARNT_EVERY
 
 
 def _is_told_otherwise(status: CheckpointHealStatus, stored: CheckpointHealStatus) -> bool:
