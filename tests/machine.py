@@ -76,7 +76,7 @@ class Machine(RuleBasedStateMachine):
         ),
         way=st.sampled_from(["level 1", "level 2", "on demand"]),
         unable=st.booleans(),
-        apart=st.sampled_from([False, False, False, True]),
+        apart=st.sampled_from([None, None, None, None, 0, 3]),
         finish=st.booleans(),
     )
     def begins(
@@ -86,11 +86,11 @@ class Machine(RuleBasedStateMachine):
         policy: dict[str, object],
         way: str,
         unable: bool,
-        apart: bool,
+        apart: int | None,
         finish: bool,
     ) -> None:
         self.job = Promised(*layout, **policy)
-        self.job.apart = apart
+        self.job.apart, self.job.apart_since = apart is not None, apart or 0
         if unable:
             self.job.unable = frozenset(self.job.policy.members()[1:])
         if way != "level 1":

@@ -5,7 +5,7 @@ Truth is what the simulated pods are, not what anybody has heard of them.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, product
 
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.orders import Assignment
@@ -40,6 +40,7 @@ class Promised(Troubled):
     # When it is judged.
 
     def check(self, view: JobView, decision: Decision) -> None:
+        self.what_is_written_of_likeness_is_so(view)
         match decision:
             case Assign():
                 self.unknown_is_not_no(view)
@@ -90,6 +91,13 @@ class Promised(Troubled):
         self.all_that_train_in_one_epoch_have_one_past()
 
     # What is promised.
+
+    def what_is_written_of_likeness_is_so(self, view: JobView) -> None:
+        """Whose memory went wrong before two were ever seen alike cannot be told from who differs by itself."""
+        assert self.apart or self.sickened or not view.epoch.apart, "they were taken to differ, and never did"
+        if self.apart and not self.apart_since and view.epoch.step is None and not self.forgot:
+            assert not view.epoch.alike, "they were taken to have been alike, and never were"
+        assert not set(view.epoch.alike) & set(view.epoch.apart)
 
     def a_donor_is_another_replicas_holder_of_the_bytes_that_the_vote_believes(
         self, view: JobView, decision: Assign
@@ -304,12 +312,42 @@ def believable(view: JobView, coordinate: int, step: int, there: Sequence[Member
     """Told the long way round: what most of those `there` hold; where as many hold others, what a lost one held.
 
     Nothing where lost ones held several of those, nor what more lost ones contradict than hold it, living or lost.
-    Where no two were ever alike, each one's own; nothing where one has none.
+    Where no two were ever alike, each one's own; nothing where one has none. Nor what as many who lack that step
+    contradict by the step beside it.
     """
     if never_alike(view, coordinate):
         own = {member: digest for member, digest in _digests(view, coordinate, step) if member in there}
         lacking = {each for each in there if each.coordinate == coordinate} - own.keys()
         return frozenset() if lacking else frozenset(own.values())
+    believed = _elected(view, coordinate, step, there)
+    return frozenset() if _is_contradicted(view, coordinate, step, there, believed) else believed
+
+
+def _is_contradicted(
+    view: JobView, coordinate: int, step: int, there: Sequence[MemberId], believed: frozenset[str]
+) -> bool:
+    """By members that have not read this step, but the one beside it, as its holders have, in one epoch."""
+    read = {(member, at): found for at in _steps(view) for member, *found in _seals(view, coordinate, at)}
+    voted = {member for member, at in read if at == step and member in there}
+    own = {member for member in voted if read[member, step][0] in believed}
+    others = {member for member, _at in read if member in there} - voted
+    met: dict[int, set[MemberId]] = {}
+    for (one, at), (other, and_at) in product(read, read):
+        if one in own and other in others and at == and_at and read[one, at][1] == read[other, at][1] is not None:
+            met.setdefault(at, set()).add(other)
+    beside = max((at for at in met if at < step), default=min(met, default=None))
+    if beside is None or len(own) > len(met[beside]):
+        return False
+    right = _elected(view, coordinate, beside, there)
+    return not any(read[member, beside][0] in right for member in own if (member, beside) in read)
+
+
+def _steps(view: JobView) -> set[int]:
+    return {each.step for heard in view.heard for each in heard.report.generations}
+
+
+def _elected(view: JobView, coordinate: int, step: int, there: Sequence[MemberId]) -> frozenset[str]:
+    """By those alone who have read that step."""
     votes = Counter(digest for member, digest in _digests(view, coordinate, step) if member in there)
     most = {digest for digest, count in votes.items() if count == max(votes.values())}
     lost = Counter(digest for _uid, digest in _lost_digests(view, coordinate, step))
@@ -324,7 +362,7 @@ def believable(view: JobView, coordinate: int, step: int, there: Sequence[Member
 
 
 def never_alike(view: JobView, coordinate: int) -> bool:
-    """Two are known to have held other bytes of a step of one epoch, and no two the same of any; or it is written so."""
+    """Two are known, or written, to have held other bytes of a step of one epoch, and no two the same of any."""
     epoch, there = view.epoch, [each.report for each in view.heard if each.report.member.coordinate == coordinate]
     if coordinate in epoch.alike or any(each.trial for each in epoch.members if each.member.coordinate == coordinate):
         return False
@@ -424,6 +462,11 @@ def _newest(view: JobView) -> dict[MemberId, str]:
 
 
 def _digests(view: JobView, coordinate: int, step: int) -> Iterator[tuple[MemberId, str]]:
+    return ((member, digest) for member, digest, _epoch in _seals(view, coordinate, step))
+
+
+def _seals(view: JobView, coordinate: int, step: int) -> Iterator[tuple[MemberId, str, int | None]]:
+    """Who has read that step, what it is, and the epoch that it was sealed in."""
     holders = set(_newest(view).values())
     for heard in view.heard:
         member = heard.report.member
@@ -432,7 +475,7 @@ def _digests(view: JobView, coordinate: int, step: int) -> Iterator[tuple[Member
         for each in heard.report.generations:
             lives = _lives(view, step, each.epoch) and _is_of_its_past(view, member, each)
             if each.step == step and each.state_digest is not None and lives:
-                yield member, each.state_digest
+                yield member, each.state_digest, each.epoch
 
 
 def _is_of_its_past(view: JobView, member: MemberId, held: Generation) -> bool:

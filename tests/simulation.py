@@ -433,6 +433,8 @@ class Simulation:
         """Whose programs count steps in a private part, or are of an older build."""
         self.apart = False
         """Each replica has a state of its own, though it is declared as one that all share."""
+        self.apart_since = 0
+        """The first step of which it has."""
         self.made: set[tuple[MemberId, int]] = set()
         """Every private part that there ever was, but for those of a past that its member was left out of."""
         self.last_commits: dict[tuple[int, int, frozenset[str]], bool] = {}
@@ -611,7 +613,7 @@ class Simulation:
         if trainer.at is None:
             raise RuntimeError("a trainer seals only what it has committed")
         trainer.promised = False
-        of = f"{pod.member}'s own " if self.apart else ""
+        of = f"{pod.member}'s own " if self.apart and trainer.at >= self.apart_since else ""
         words = of + content(pod.member.coordinate, trainer.at) + (trainer.past and f"|{trainer.past}")
         pod.arena.seal(Slot(trainer.at, trainer.epoch, f"wrong {words}" if trainer.wrong else words))
 

@@ -28,6 +28,7 @@ from checkpointheal_operator.api.epoch_record import epoch_status
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Assign, Decision, LeaveEpoch, Nothing, Wait
+from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.core.view import JobView
 from checkpointheal_operator.shell.apply import Desk
 from checkpointheal_operator.shell.cluster import (
@@ -46,7 +47,7 @@ from checkpointheal_operator.shell.cluster import (
 from checkpointheal_operator.shell.gather import Reader, policy_label
 from checkpointheal_operator.shell.look import LATER, REFUSED, SOON, pause
 from checkpointheal_operator.shell.objects import Listening, view_of
-from checkpointheal_operator.shell.telling import TOLD_EVERY
+from checkpointheal_operator.shell.telling import LEARNT_EVERY, TOLD_EVERY
 from fake_cluster import FakeCluster
 
 
@@ -473,6 +474,61 @@ def test_numbers_that_are_far_apart_are_told_once_at_the_pod():
         assert (told["involvedObject"]["name"], told["reason"]) == ("pod-0-0", "ProbationDiffers")
         assert cluster.calls.count(("create", "events")) == 1
         assert {each["type"]: each["reason"] for each in _conditions(cluster)}["Degraded"] == "ProbationDiffers"
+
+    asyncio.run(go())
+
+
+def test_that_members_disagree_is_a_warning_once_and_each_still_keeps_its_memory():
+    async def go() -> None:
+        view = a_job(replicas=2)
+        view = with_report(view, m("1/0"), generations=(a_generation(m("1/0"), 10, state_digest="e" * 32),))
+        view = view.model_copy(update={"epoch": view.epoch.model_copy(update={"alike": (0,)})})
+        cluster = a_cluster(view)
+        for after in range(3):
+            await (await desk_of(cluster)).tell(view, NOW + after)
+        (told,) = cluster.all(EVENTS)
+        assert (told["involvedObject"]["name"], told["type"]) == ("pod-0-0", "Warning")
+        assert (told["reason"], cluster.calls.count(("create", "events"))) == ("MembersDisagree", 1)
+        conditions = {each["type"]: (each["status"], each["reason"]) for each in _conditions(cluster)}
+        assert (conditions["Degraded"], conditions["Protected"][0]) == (("True", "MembersDisagree"), "True")
+
+    asyncio.run(go())
+
+
+STATUS = ("patch status of", "checkpointheals")
+
+
+def test_that_members_were_alike_is_written_once_and_another_leader_knows_it():
+    async def go() -> None:
+        view = a_job(replicas=2)
+        cluster = a_cluster(view)
+        await (await desk_of(cluster)).tell(view, NOW)
+        deaf = view.model_copy(update={"heard": ()})
+        assert (await read(cluster, deaf)).epoch.alike == ()
+        for after in range(3):
+            await (await desk_of(cluster)).tell(remember(view, NOW), NOW + after)
+        assert (await read(cluster, deaf)).epoch.alike == (0,)
+        assert cluster.calls.count(STATUS) == 2, "its conditions, and what was learnt"
+
+    asyncio.run(go())
+
+
+def test_what_was_learnt_of_some_coordinates_waits_for_the_others_and_goes_with_the_next_write():
+    async def go() -> None:
+        view = a_job(replicas=2, ranks=2)
+        for each in view.policy.members():
+            view = with_heard(view, each, at=NOW + LEARNT_EVERY)
+        cluster = a_cluster(view)
+        await (await desk_of(cluster)).tell(view, NOW)
+        some = view.model_copy(update={"epoch": view.epoch.model_copy(update={"alike": (1,)})})
+        await (await desk_of(cluster)).tell(some, NOW + LEARNT_EVERY - 1)
+        assert cluster.calls.count(STATUS) == 1
+        await (await desk_of(cluster)).tell(some, NOW + LEARNT_EVERY)
+        assert cluster.calls.count(STATUS) == 2
+        rest = some.model_copy(update={"epoch": view.epoch.model_copy(update={"alike": (1,), "apart": (0,)})})
+        await (await desk_of(cluster)).tell(rest, NOW + LEARNT_EVERY + 1)
+        known = (await read(cluster, view.model_copy(update={"heard": ()}))).epoch
+        assert (known.alike, known.apart) == ((1,), (0,))
 
     asyncio.run(go())
 

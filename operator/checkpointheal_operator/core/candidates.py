@@ -3,12 +3,13 @@
 A step that some arena holds is a candidate. Must not know which one is taken.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import Generation
 from checkpointheal_operator.core import private_parts
+from checkpointheal_operator.core.contested import uncontested
 from checkpointheal_operator.core.differing import differing
 from checkpointheal_operator.core.heal_record import Remembered
 from checkpointheal_operator.core.hearing import last_identity
@@ -55,34 +56,68 @@ class Candidate:
         if self.uncovered:
             who = named(self.uncovered)
             reason = Reason.NO_ELIGIBLE_DONOR
-            return reason, reason.tell(what=f"step {self.step} of coordinate {who}")
+            return reason, reason.tell(what=f"step {self.step} of coordinate {who}{self._disagreement()}")
         reason = Reason.PRIVATE_STATE_LOST
         return reason, reason.tell(what=f"{named(self.homeless)} at step {self.step}")
+
+    def _disagreement(self) -> str:
+        refused = {reason for coordinate in self.uncovered for reason in self.ballots[coordinate].refused.values()}
+        apart = Reason.NO_MAJORITY in refused and not set(self.differing).intersection(self.uncovered)
+        return ": its members hold different bytes, and nothing tells who is right" if apart else ""
 
 
 def candidates(moment: Moment) -> tuple[Candidate, ...]:
     """The highest step first."""
     steps, apart = {step for member in moment.members for step in moment.held[member]}, differing(moment)
-    return tuple(_candidate(moment, step, apart) for step in sorted(steps, reverse=True))
+    polls = {step: _polls(moment, step) for step in steps}
+    ballots = {c: _ballots(moment, c, {step: poll[c] for step, poll in polls.items()}) for c in _coordinates(moment)}
+    return tuple(
+        _candidate(moment, step, apart, polls[step], {c: each[step] for c, each in ballots.items()})
+        for step in sorted(steps, reverse=True)
+    )
 
 
-def _candidate(moment: Moment, step: int, apart: tuple[int, ...]) -> Candidate:
-    voters: dict[int, list[Holder]] = {c: [] for c in range(moment.view.policy.ranks)}
-    pending: list[tuple[MemberId, float]] = []
-    hoped: set[int] = set()
+def _coordinates(moment: Moment) -> Iterable[int]:
+    return range(moment.view.policy.ranks)
+
+
+def _polls(moment: Moment, step: int) -> Mapping[int, Sequence[Holder]]:
+    """Who has read it through, by coordinate."""
+    found: dict[int, list[Holder]] = {c: [] for c in _coordinates(moment)}
     for member in moment.members:
-        place, generation = moment.places[member], moment.held[member].get(step)
-        if generation is None:
-            continue
-        if generation.state_digest is not None:
-            voters[member.coordinate].append(Holder(place, generation))
-        elif place.can_give and moment.now < (until := _digest_deadline(moment, place, generation)):
-            pending.append((member, until))
-            hoped.add(member.coordinate)
+        generation = moment.held[member].get(step)
+        if generation is not None and generation.state_digest is not None:
+            found[member.coordinate].append(Holder(moment.places[member], generation))
+    return found
+
+
+def _ballots(moment: Moment, coordinate: int, polls: Mapping[int, Sequence[Holder]]) -> Mapping[int, Ballot]:
+    """By step. Who goes, or is silent, has no less a say in whose bytes are right: it only cannot give its own.
+
+    Where the policy compares nobody, replicas may be meant to differ: then who is ahead gives.
+    """
+    ballots = {step: elect(poll, _witnesses(moment, coordinate, step)) for step, poll in polls.items()}
+    upheld = uncontested(polls, ballots) if moment.view.policy.probation_steps else ballots
+    return {step: replace(ballot, accepted=_giving(ballot)) for step, ballot in upheld.items()}
+
+
+def _giving(ballot: Ballot) -> Mapping[str, Holder]:
+    return {uid: holder for uid, holder in ballot.accepted.items() if holder.place.can_give}
+
+
+def _candidate(
+    moment: Moment,
+    step: int,
+    apart: tuple[int, ...],
+    voters: Mapping[int, Sequence[Holder]],
+    believed: Mapping[int, Ballot],
+) -> Candidate:
+    pending = tuple(_pending(moment, step))
+    hoped = {member.coordinate for member, _ in pending}
     needing = [member for member in moment.members if not moment.places[member].is_done]
     own = {c: [member for member in needing if member.coordinate == c] for c in apart}
     torn = {c for c, members in own.items() if not _is_one_form(moment, step, members)}
-    ballots = {c: _each_own(each, own[c]) if c in own else _ballot(moment, c, step, each) for c, each in voters.items()}
+    ballots = {c: _each_own(voters[c], own[c]) if c in own else each for c, each in believed.items()}
     parts = {member: private_parts.exact(moment, member, step) for member in needing}
     without = [member for member, part in parts.items() if part is None]
     beginning = tuple(member for member in without if private_parts.never_had(moment, member, step))
@@ -90,7 +125,7 @@ def _candidate(moment: Moment, step: int, apart: tuple[int, ...]) -> Candidate:
         step=step,
         ballots=ballots,
         private={member: part.holders for member, part in parts.items() if part and part.holders},
-        pending=tuple(pending),
+        pending=pending,
         uncovered=tuple(c for c, ballot in ballots.items() if c in torn or (not ballot.accepted and c not in hoped)),
         homeless=tuple(member for member in without if member not in beginning),
         beginning=beginning,
@@ -112,11 +147,14 @@ def _each_own(voters: Sequence[Holder], needing: Sequence[MemberId]) -> Ballot:
     return Ballot(refused={holder.uid: Reason.NO_MAJORITY for holder in voters})
 
 
-def _ballot(moment: Moment, coordinate: int, step: int, voters: Sequence[Holder]) -> Ballot:
-    """Who goes, or is silent, has no less a say in whose bytes are right: it only cannot give its own."""
-    ballot = elect(voters, _witnesses(moment, coordinate, step))
-    giving = {uid: holder for uid, holder in ballot.accepted.items() if holder.place.can_give}
-    return Ballot(giving, ballot.refused)
+def _pending(moment: Moment, step: int) -> Iterator[tuple[MemberId, float]]:
+    """Who may still read it through, and until when that is waited for."""
+    for member in moment.members:
+        place, generation = moment.places[member], moment.held[member].get(step)
+        if generation is None or generation.state_digest is not None or not place.can_give:
+            continue
+        if moment.now < (until := _digest_deadline(moment, place, generation)):
+            yield member, until
 
 
 def _digest_deadline(moment: Moment, place: Place, generation: Generation) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core.amiss import beyond, going, missing, not_waiting, strange, taken
 from checkpointheal_operator.core.differing import differing, first_of, tell_differing
+from checkpointheal_operator.core.disagreeing import disagreeing, tell_disagreeing
 from checkpointheal_operator.core.facts import PodFacts
 from checkpointheal_operator.core.moment import Moment
 from checkpointheal_operator.core.place import Place
@@ -33,6 +34,8 @@ def findings(moment: Moment) -> tuple[Finding, ...]:
     found += [Finding(each.pod.member, Reason.OTHER_JOB, strange(each)) for each in moment.view.strangers]
     if (different := differing(moment)) and not all(moment.places[member].is_done for member in moment.members):
         found.append(Finding(first_of(different), Reason.REPLICAS_DIFFER, tell_differing(different)))
+    if found_apart := disagreeing(moment):
+        found.append(Finding(first_of(tuple(found_apart)), Reason.MEMBERS_DISAGREE, tell_disagreeing(found_apart)))
     apart = (Finding(member, Reason.PROBATION_DIFFERS, message) for member, message in differences(moment))
     return tuple(sorted((*found, *apart), key=lambda finding: finding.member))
 

@@ -63,7 +63,7 @@ class Reason(StrEnum):
     )
     NO_MAJORITY = (
         "NoMajority",
-        "{member} and its peers hold different bytes for step {step}, and nothing tells who is right",
+        "{member} and its peers hold different bytes for step {step} or the one beside it: nothing tells who is right",
     )
     ALREADY_DONATING = "AlreadyDonating", "{member} already serves {count} recipients, its limit is {limit}"
     NOT_PROBED = "NotProbed", "{member} was asked whether it is still there, and has not answered"
@@ -147,6 +147,14 @@ class Reason(StrEnum):
             "a step, so none can be given another's state; what is not equal on all ranks (an optimizer that keeps "
             "state for its own parameters only, a buffer filled from its own batch) belongs under private= of "
             "attach(), or has to be made equal"
+        ),
+    )
+    MEMBERS_DISAGREE = (
+        "MembersDisagree",
+        (
+            "members of coordinate {coordinates} were alike, and hold different bytes at step {step}: memory is "
+            "damaged, or a part is each rank's own from some step on, which belongs under private= of attach(), or has "
+            "to be made equal; where nothing tells who is right, a loss takes the job to your checkpoint"
         ),
     )
     NO_COMMON_STEP = "NoCommonStep", "there is no step that every coordinate holds: {what}"

@@ -84,6 +84,9 @@ REMEDIES: dict[str, str] = {
     "parameters only, a buffer filled from its own batch), and pass it under private= of attach(), a buffer in a part "
     "of its own; or make it equal, where it is over 16 MiB; where "
     "one rank's digest changes from run to run, suspect its node's memory",
+    Reason.MEMBERS_DISAGREE: "compare the nodes' memory errors; of three replicas one that is damaged is outvoted when "
+    "its trainer starts again. Where it comes on every node, find the part that is each rank's own from some step on "
+    "(filled later, skipped at first), and pass it under private= of attach()",
     Reason.NO_COMMON_STEP: "the job goes on from your checkpoint; look which replicas lost the step",
     Reason.PRIVATE_STATE_LOST: "it goes on from an earlier step or your checkpoint; raise spec.privateState.buddies, "
     "or let an earlier part stand in for it: spec.privateState.behind: Allow",

@@ -67,7 +67,7 @@ from checkpointheal_operator.shell.telling import (
 
 log = logging.getLogger("checkpointheal.operator")
 
-OF_THE_EPOCH = (Reason.PROBATION_DIFFERS, Reason.REPLICAS_DIFFER)
+OF_THE_EPOCH = (Reason.PROBATION_DIFFERS, Reason.REPLICAS_DIFFER, Reason.MEMBERS_DISAGREE)
 """What is told at a member's pod once for each epoch."""
 OWED_AT_MOST = 50
 """Events of one job: where they are refused for good, the log alone has the older ones."""
