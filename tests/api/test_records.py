@@ -167,6 +167,12 @@ def test_an_epoch_comes_back_as_it_was(record, is_open):
     assert epoch_record(CheckpointHealStatus.model_validate(status)) == record
 
 
+def test_an_epoch_that_an_older_operator_wrote_says_nothing_of_who_was_ever_alike():
+    older = {key: value for key, value in epoch_status(begun().epoch).body().items() if key not in ("alike", "apart")}
+    record = epoch_record(CheckpointHealStatus.model_validate({"epoch": older}))
+    assert (record.number, record.alike, record.apart) == (2, (), ())
+
+
 def test_of_a_policy_that_was_never_written_there_was_no_epoch():
     assert epoch_record(CheckpointHealStatus()) == EpochRecord()
 
