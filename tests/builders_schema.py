@@ -3,6 +3,7 @@
 Nothing here knows our kinds: what the schema says is what is tried, so that no limit goes untried.
 """
 
+import re
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any, NamedTuple
@@ -95,7 +96,7 @@ def _bad(schema: Json, value: Any) -> Iterator[tuple[str, Any]]:
     if "enum" in schema:
         yield "enum", "Nonsense"
     if "pattern" in schema:
-        yield "pattern", "nonsense"
+        yield "pattern", next(each for each in ("nonsense", "no name") if not re.search(schema["pattern"], each))
     if schema.get("format") == "date-time":
         yield "format", "yesterday"
     for limit, by in (("minimum", -1), ("maximum", 1), ("maxLength", 1), ("minLength", -1), ("minItems", -1)):
@@ -110,10 +111,16 @@ def _sized(schema: Json, limit: str, size: int) -> Any:
     if limit in ("minimum", "maximum"):
         return size
     if limit in ("minLength", "maxLength"):
-        return "0/".ljust(size, "0") if "pattern" in schema else "x" * size
+        return _long(schema["pattern"], size) if "pattern" in schema else "x" * size
     if limit == "maxProperties":
         return {f"a{number}": sample(schema["additionalProperties"]) for number in range(size)}
     return [_numbered(schema, number) for number in range(size)]
+
+
+def _long(pattern: str, size: int) -> str:
+    """A place, a label's name or its value: the first that is good."""
+    long = ("0/".ljust(size, "0"), f"{'0' * (size - 64)}/{'0' * 63}", "0" * size)
+    return next((each for each in long if re.search(pattern, each)), long[0])
 
 
 def _numbered(schema: Json, number: int) -> Any:
@@ -127,7 +134,7 @@ def _text(schema: Json) -> str:
     if "enum" in schema:
         return str(schema["enum"][0])
     if "pattern" in schema:
-        return "0/0"
+        return next(each for each in ("0/0", "a") if re.search(schema["pattern"], each))
     return TIME if schema.get("format") == "date-time" else "a"
 
 

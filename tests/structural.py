@@ -26,6 +26,7 @@ CAP_AND_FLOOR = (
 NAME = (
     "((([a-z0-9][-a-z0-9]*)?[a-z0-9][.])*([a-z0-9][-a-z0-9]*)?[a-z0-9]/)?([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]"
 )
+NAMED = f"self.matchLabels.all(name, name.matches('^{NAME}$'))"
 COMPARED = "(self.operator in ['In', 'NotIn']) == (size(self.values) > 0)"
 
 
@@ -60,9 +61,7 @@ CEL: dict[str, Callable[[Any, Any], bool]] = {
     "size(self.matchLabels) + size(self.matchExpressions) > 0": lambda new, _: bool(
         new["matchLabels"] or new["matchExpressions"]
     ),
-    f"self.matchLabels.all(name, name.matches('^{NAME}$'))": lambda new, _: all(
-        re.fullmatch(NAME, each) for each in new["matchLabels"]
-    ),
+    NAMED: lambda new, _: all(re.fullmatch(NAME, each) for each in new["matchLabels"]),
 }
 ABSENT = object()
 

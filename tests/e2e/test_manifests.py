@@ -14,7 +14,7 @@ from builders_schema import Trial, at_the_edge, beyond, changed, named, other, p
 from checkpointheal.contract.base import MOST
 from checkpointheal_operator.api.definitions import definitions
 from checkpointheal_operator.core.policy import MOST_MEMBERS
-from structural import CAP_AND_FLOOR, COMPARED, MIN_AND_ALL, deadline_rules
+from structural import CAP_AND_FLOOR, COMPARED, MIN_AND_ALL, NAMED, deadline_rules
 from structural import MOST as MOST_OF_ALL
 
 CONFLICT, INVALID = 409, 422
@@ -39,6 +39,7 @@ def with_less(rule: str) -> Callable[[Json, Json], Json]:
 
 BROKEN: dict[str, Callable[[Json, Any], Any]] = {
     "size(self.matchLabels) + size(self.matchExpressions) > 0": lambda _schema, _old: {},
+    NAMED: lambda _schema, old: old | {"matchLabels": {"no name": "a"}},
     MIN_AND_ALL: lambda _schema, old: old | {"replicas": 1, "minReplicas": 2},
     MOST_OF_ALL: lambda _schema, old: old | {"replicas": MOST_MEMBERS, "ranks": 2},
     COMPARED: lambda _schema, old: old | {"operator": "NotIn", "values": []},
