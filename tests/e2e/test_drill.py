@@ -87,7 +87,7 @@ def test_drills_pass_by_another_pair_each_time_and_nothing_is_another_than_befor
 
 
 def test_a_drill_that_training_overtakes_says_so_and_harms_nobody(namespace: str, same: Callable[[Job], None]) -> None:
-    slow = {"steps": 120, "policy": {"donors": {"bytesPerSecond": 10_000_000}}}
+    slow = {"steps": 60, "policy": {"donors": {"bytesPerSecond": 2_000_000}}}
     job = a_training_job(namespace, **LARGE | slow)
     before = standing(job)
     done = plugin("drill", "-n", namespace, "--timeout", "120", seconds=150)
