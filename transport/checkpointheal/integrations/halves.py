@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from checkpointheal.trainer.own_statistics import keys_of_this_rank
+from checkpointheal.trainer.own_statistics import statistics_of
 
 
 @dataclass(frozen=True)
@@ -34,5 +34,5 @@ class Half:
 
 def halves(module: nn.Module) -> tuple[Half, Half]:
     """What peers have too, and the statistics of BatchNorm."""
-    keys = keys_of_this_rank(module)
+    keys = frozenset(statistics_of(module).keys)
     return Half(module, keys, is_own=False), Half(module, keys, is_own=True)

@@ -8,6 +8,7 @@ from checkpointheal.manifest.codec import Known
 from checkpointheal.manifest.compare import compare, lie_alike
 from checkpointheal.manifest.describe import Described, describe
 from checkpointheal.manifest.packed import pack, pack_described, unpack, unpack_apart
+from checkpointheal.manifest.paths import owner_of
 from checkpointheal.manifest.rebuild import glance, rebuild
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "describe",
     "glance",
     "lie_alike",
+    "owner_of",
     "pack",
     "pack_described",
     "rebuild",

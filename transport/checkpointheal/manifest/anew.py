@@ -18,6 +18,7 @@ from checkpointheal.manifest.check import check
 from checkpointheal.manifest.codec import Known
 from checkpointheal.manifest.growing import Giver, as_outer, grow
 from checkpointheal.manifest.memories import Memories
+from checkpointheal.manifest.paths import owner_of
 from checkpointheal.manifest.rebuild import NOBODY, Data, section_of, view_of
 from checkpointheal.manifest.tree import Leaves
 from checkpointheal.manifest.wholes import is_dtensor, is_laid_out, local_of
@@ -73,7 +74,7 @@ class Anew:
 
     def _staying(self, names: Collection[str]) -> list[TensorEntry]:
         """Of live tensors of others, those that lie where one of these does."""
-        mine = [_is_of(entry.path, names) for entry in self._schema.each_tensor]
+        mine = [owner_of(entry.path, names) is not None for entry in self._schema.each_tensor]
         regions = {entry.region for entry, is_mine in zip(self._schema.each_tensor, mine, strict=True) if is_mine}
         others = (entry for entry, is_mine in zip(self._schema.each_tensor, mine, strict=True) if not is_mine)
         return [entry for entry in others if entry.region in regions and entry.path in self._alike]
@@ -87,10 +88,6 @@ def _by_path(beside: Leaves) -> dict[str, torch.Tensor]:
     wholes = zip(beside.whole_paths, beside.wholes, strict=True)
     leaves = zip(beside.paths, beside.tensors, strict=True)
     return {**dict(leaves), **{path: tensor for path, tensor in wholes if is_dtensor(tensor)}}
-
-
-def _is_of(path: str, names: Collection[str]) -> bool:
-    return any(path == name or path.startswith(f"{name}.") for name in names)
 
 
 def _pairs_of(tree: Any) -> list[Any]:

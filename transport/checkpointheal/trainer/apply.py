@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from checkpointheal import digest
 from checkpointheal.contract.base import Digest
 from checkpointheal.contract.layout import Schema
-from checkpointheal.manifest import Anew, Described, around, compare, describe, values, write_into
+from checkpointheal.manifest import Anew, Described, around, compare, describe, owner_of, values, write_into
 from checkpointheal.manifest.rebuild import as_bytes
 from checkpointheal.trainer.exact import differing, other_values, require_form, require_none
 from checkpointheal.trainer.forming import Given, form, materialise_all, owners, prepare, require_loadable
@@ -28,7 +28,7 @@ from checkpointheal.trainer.loading import (
     tell_loaded,
 )
 from checkpointheal.trainer.materialise import is_nothing
-from checkpointheal.trainer.parts import Parts, owner_of
+from checkpointheal.trainer.parts import Parts
 from checkpointheal.trainer.within import is_set_up
 
 
@@ -82,8 +82,7 @@ def _read_back(parts: Parts, given: Given) -> tuple[list[str], Digest]:
         at += len(chunk)
     if is_same:
         return other_values(given.schema, given.values, held), _digest_of(given.schema, held, chunk_digests)
-    regions = (section[each.offset : each.offset + each.nbytes] for each in given.schema.each_region)
-    return differing(given.schema, regions, given.values, held), _digest_of(given.schema, held, chunk_digests)
+    return differing(given.schema, given.regions, given.values, held), _digest_of(given.schema, held, chunk_digests)
 
 
 def _tell(parts: Parts, given: Given, live: Described, loaded: Collection[str]) -> None:

@@ -5,19 +5,21 @@ optimizer that makes its state as it goes. A module is written where it lies, so
 not know what is written afterwards.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from pydantic import JsonValue
 
 from checkpointheal.contract.layout import Difference, Schema
 from checkpointheal.errors import SchemaDiffers
-from checkpointheal.manifest import Anew, Described, compare, describe, glance
+from checkpointheal.manifest import Anew, Described, compare, describe, glance, owner_of
 from checkpointheal.manifest.classes import UNFIT
+from checkpointheal.manifest.rebuild import as_bytes
 from checkpointheal.trainer.later import Later
 from checkpointheal.trainer.loading import keeper_of
 from checkpointheal.trainer.materialise import materialise
-from checkpointheal.trainer.parts import Parts, owner_of, parameters_of
+from checkpointheal.trainer.parts import Parts, parameters_of
 from checkpointheal.trainer.within import is_set_up
 
 REMEDY = (
@@ -33,6 +35,12 @@ class Given:
     schema: Schema
     values: Sequence[JsonValue]
     data: memoryview
+
+    @property
+    def regions(self) -> Iterator[torch.Tensor]:
+        """The bytes of each, in its order."""
+        section = as_bytes(self.data)
+        return (section[each.offset : each.offset + each.nbytes] for each in self.schema.each_region)
 
 
 def owners(parts: Parts, paths: Collection[str]) -> list[str]:

@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from checkpointheal.contract.layout import Schema
+from checkpointheal.manifest import owner_of
 from checkpointheal.manifest.dtypes import name_of
 from checkpointheal.manifest.wholes import is_leaf, local_of
 from checkpointheal.trainer.new_classes import NewClasses, classes_in
@@ -95,4 +96,4 @@ def _tensors(schema: Schema, beginnings: tuple[str, ...]) -> Iterator[tuple[str,
 def _differs(path: str, held: Mapping[str, _Form], made: _Made) -> bool:
     if path in held and path in made.tensors:
         return held[path] != made.tensors[path]
-    return not any(path == other or path.startswith(f"{other}.") for other in made.others)
+    return owner_of(path, made.others) is None

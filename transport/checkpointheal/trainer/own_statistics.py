@@ -46,11 +46,6 @@ def statistics_of(part: object) -> Statistics:
     return Statistics(keys, tuple(sorted(name for name in left if _place(own[name]) not in told)))
 
 
-def keys_of_this_rank(part: object) -> frozenset[str]:
-    """Those of its state dict alone."""
-    return frozenset(statistics_of(part).keys)
-
-
 def buffers_of_this_rank(module: nn.Module) -> dict[str, torch.Tensor]:
     """By each name that they have."""
     return {

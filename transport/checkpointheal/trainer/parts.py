@@ -13,7 +13,7 @@ import torch
 from torch.optim import Optimizer
 
 from checkpointheal.errors import Misuse
-from checkpointheal.manifest import comes_back
+from checkpointheal.manifest import comes_back, owner_of
 from checkpointheal.trainer import streams
 from checkpointheal.trainer.mistaken import unfit
 from checkpointheal.trainer.own_statistics import statistics_of
@@ -161,11 +161,6 @@ def groups_of(optimizer: Optimizer) -> list[dict[str, Any]]:
 def parameters_of(optimizer: Optimizer) -> list[torch.Tensor]:
     """What it updates, in the order by which its `state_dict()` numbers it."""
     return [parameter for group in groups_of(optimizer) for parameter in group["params"]]
-
-
-def owner_of(path: str, names: Iterable[str]) -> str | None:
-    """The part that a leaf belongs to; of declared names one at most fits."""
-    return next((name for name in names if path == name or path.startswith(f"{name}.")), None)
 
 
 def _check_paths(names: Collection[str]) -> None:

@@ -14,10 +14,9 @@ from checkpointheal.contract.base import Digest
 from checkpointheal.contract.layout import Schema
 from checkpointheal.contract.seal import Seal
 from checkpointheal.ends import mixed
-from checkpointheal.manifest import Described, describe
+from checkpointheal.manifest import Described, describe, owner_of
 from checkpointheal.trainer.forms import Forms
 from checkpointheal.trainer.generation import Generation, or_abandon
-from checkpointheal.trainer.parts import owner_of
 from checkpointheal.trainer.room import Room
 from checkpointheal.trainer.settings import TrainerSettings
 from checkpointheal.trainer.signals import Told

@@ -11,7 +11,6 @@ from torch import nn
 from torch.optim import Optimizer
 
 from checkpointheal.manifest import Anew, compare, describe, write_into, write_out
-from checkpointheal.manifest.rebuild import as_bytes
 from checkpointheal.trainer.exact import differing
 from checkpointheal.trainer.forming import Given
 from checkpointheal.trainer.loading import as_its_own, keeper_of, load_optimizer_values
@@ -56,8 +55,7 @@ def _write_over(optimizer: Optimizer, given: Given) -> None:
 
 
 def _other(part: Stateful, given: Given) -> Sequence[str]:
-    held, section = describe(dict(part.state_dict())), as_bytes(given.data)
+    held = describe(dict(part.state_dict()))
     if differences := compare(given.schema, held.schema):
         return [each.path for each in differences]
-    regions = (section[each.offset : each.offset + each.nbytes] for each in given.schema.each_region)
-    return differing(given.schema, regions, given.values, held)
+    return differing(given.schema, given.regions, given.values, held)
