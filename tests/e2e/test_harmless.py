@@ -96,9 +96,9 @@ def test_whoever_the_trainer_is_it_shares_its_memory_with_the_agent(namespace, s
     job.until_step(6)
     assert job.run(0, "sh", "-c", "id -u").strip() == str(context["runAsUser"])
     job.kill(0)
-    healed_by(job, 0, "OwnMemory")
+    healed_by(job, 0, "OwnMemory", "Peer")  # a peer's where its peer had committed one more step
     job.delete_pods(1)
-    healed_by(job, 1, "Peer")
+    healed_by(job, 1, "Peer")  # read by rank 0's agent out of the memory that rank 0 shares with it
     same(job)
 
 
