@@ -1,7 +1,6 @@
 """Jobs of other shapes than a StatefulSet's, and what a node or a namespace does to them."""
 
 import subprocess
-from typing import Any
 
 from builders_cluster import Job, Json, Refused, apply, found, kubectl, one, until
 
@@ -100,16 +99,20 @@ def warnings(namespace: str, reason: str) -> list[str]:
     return [each["message"] for each in found("events", namespace) if each.get("reason") == reason]
 
 
+def _statuses(pod: Json) -> list[Json]:
+    return [*pod["status"].get("containerStatuses", []), *pod["status"].get("initContainerStatuses", [])]
+
+
+def _ended(status: Json, when: str) -> str:
+    return str((status.get(when, {}).get("terminated") or {}).get("reason", ""))
+
+
 def is_killed_for_memory(pod: Json) -> bool:
     """Whether any container of the pod was, now or before."""
-    statuses: list[Any] = [
-        *pod["status"].get("containerStatuses", []),
-        *pod["status"].get("initContainerStatuses", []),
-    ]
-    ends = [each.get(when, {}).get("terminated") or {} for each in statuses for when in ("state", "lastState")]
-    return any(each.get("reason") == "OOMKilled" for each in ends)
+    return any(_ended(each, when) == "OOMKilled" for each in _statuses(pod) for when in ("state", "lastState"))
 
 
 def restarts(pod: Json, container: str) -> int:
-    statuses = [*pod["status"].get("containerStatuses", []), *pod["status"].get("initContainerStatuses", [])]
-    return sum(int(each["restartCount"]) for each in statuses if each["name"] == container)
+    """How often one that ran was followed by another: what runc could not start (`unable to freeze`) never ran."""
+    (status,) = (each for each in _statuses(pod) if each["name"] == container)
+    return int(status["restartCount"]) - (_ended(status, "lastState") == "StartError")
