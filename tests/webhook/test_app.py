@@ -247,10 +247,10 @@ def installed(folder: Path, **changes: object) -> Path:
 
 
 def test_settings_come_from_their_files_and_follow_them(tmp_path: Path) -> None:
-    root = tmp_path / "ca.crt"
-    root.write_text(ROOT)
+    certify(tmp_path, "root")
+    root = tmp_path / "tls.crt"
     installation = Installation(installed(tmp_path), root, build="1.2.3")
-    assert installation.current() == settings(gateway_root=ROOT, build="1.2.3")
+    assert installation.current() == settings(gateway_root=root.read_text(), build="1.2.3")
     assert not installation.refresh()
     installed(tmp_path, arena="8Gi")
     assert installation.refresh()
@@ -266,6 +266,20 @@ def test_bad_settings_leave_the_old_ones_in_use(text: str, tmp_path: Path, caplo
     look([installation.refresh])
     assert installation.current() == before
     assert "the last good one stays" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["", "\n", ROOT])
+def test_agents_are_given_no_root_that_is_none(text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    certify(tmp_path, "root")
+    root = tmp_path / "tls.crt"
+    installation = Installation(installed(tmp_path), root, build="")
+    before = installation.current()
+    root.write_text(text)
+    look([installation.refresh])
+    assert installation.current() == before
+    assert f"the last good one stays: {root} holds no certificate in PEM" in caplog.text
+    with pytest.raises(OSError, match="holds no certificate"):
+        Installation(installed(tmp_path), root, build="")
 
 
 @pytest.mark.parametrize("text", ["", "{}"])

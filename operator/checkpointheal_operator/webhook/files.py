@@ -61,8 +61,18 @@ class Installation:
 
     def _read(self) -> InjectionSettings:
         found = InjectionSettings.model_validate_json(self._settings.read_bytes())
-        root = found.gateway_root if self._root is None else self._root.read_text()
+        root = found.gateway_root if self._root is None else _believable(self._root)
         return found.model_copy(update={"gateway_root": root, "build": self._build})
+
+
+def _believable(file: Path) -> str:
+    """Raises OSError where it holds no certificate: an agent that is given none ends at once, while its pod lives."""
+    roots = file.read_text()
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=roots)
+    except (ValueError, ssl.SSLError) as error:
+        raise OSError(f"{file} holds no certificate in PEM") from error
+    return roots
 
 
 def _server_context() -> ssl.SSLContext:
