@@ -13,8 +13,10 @@ from checkpointheal_operator.core.decisions import (
     Decision,
     EndEpoch,
     LeaveEpoch,
+    Nothing,
     OpenHeal,
     Restart,
+    Wait,
 )
 from checkpointheal_operator.core.epoch_record import EpochRecord
 from checkpointheal_operator.core.heal_record import HealRecord
@@ -41,7 +43,7 @@ def advance(view: JobView, decision: Decision, now: float) -> JobView:
             return _with_epoch(view, _ended(view.epoch, decision, now), remembered=witnesses)
         case Restart():
             return _with_epoch(view, _with_restarts(view.epoch, decision))
-        case _:
+        case Nothing() | Wait():
             return view
 
 

@@ -5,11 +5,23 @@ not know how anything was done.
 """
 
 from collections.abc import Callable
+from typing import assert_never
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from checkpointheal_operator.core.decisions import Assign, BeginEpoch, Conclude, Decision, EndEpoch, OpenHeal
+from checkpointheal_operator.core.decisions import (
+    Assign,
+    BeginEpoch,
+    Conclude,
+    Decision,
+    EndEpoch,
+    LeaveEpoch,
+    Nothing,
+    OpenHeal,
+    Restart,
+    Wait,
+)
 from checkpointheal_operator.core.heal_record import HealRecord
 from checkpointheal_operator.core.phases import SeenHeal, phases
 from checkpointheal_operator.core.reasons import Cause, Reason, Rung
@@ -66,8 +78,10 @@ class OperatorMetrics(Register):
                 self._ended.labels(decision.reason).inc()
             case Conclude():
                 self._concluded(next(each for each in view.heals if each.name == decision.heal))
-            case _:
+            case LeaveEpoch() | Restart() | Nothing() | Wait():
                 pass
+            case _:
+                assert_never(decision)
 
     def looked(self, result: str, seconds: float) -> None:
         """At one job, once."""

@@ -9,6 +9,7 @@ import contextlib
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import assert_never
 
 from checkpointheal.contract.log_lines import about
 from checkpointheal.contract.seats import pod_name, pod_of
@@ -25,8 +26,10 @@ from checkpointheal_operator.core.decisions import (
     Decision,
     EndEpoch,
     LeaveEpoch,
+    Nothing,
     OpenHeal,
     Restart,
+    Wait,
 )
 from checkpointheal_operator.core.drill_record import DrillRecord
 from checkpointheal_operator.core.findings import Finding, findings
@@ -98,8 +101,10 @@ class Desk:
                 await self._write_job(Told(after, now))
             case Conclude():
                 await self._conclude(_record(after, decision.heal), Told(after, now))
-            case _:
+            case Nothing() | Wait():
                 pass
+            case _:
+                assert_never(decision)
         return after
 
     async def tell(self, view: JobView, now: float, last: Decision | None = None) -> None:

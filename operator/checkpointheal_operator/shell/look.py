@@ -14,7 +14,19 @@ from checkpointheal.contract.orders import Orders
 from checkpointheal.contract.report import AgentReport
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.decide import decide
-from checkpointheal_operator.core.decisions import Decision, Nothing, Wait, asked_by
+from checkpointheal_operator.core.decisions import (
+    Assign,
+    BeginEpoch,
+    Conclude,
+    Decision,
+    EndEpoch,
+    LeaveEpoch,
+    Nothing,
+    OpenHeal,
+    Restart,
+    Wait,
+    asked_by,
+)
 from checkpointheal_operator.core.drills import drill_without, next_drill, wakes_at
 from checkpointheal_operator.core.orders import withdrawn
 from checkpointheal_operator.core.place import has_finished
@@ -182,5 +194,5 @@ def _until(last: Decision, now: float) -> float | None:
             return last.until
         case Nothing():
             return None
-        case _:
+        case OpenHeal() | Assign() | BeginEpoch() | LeaveEpoch() | EndEpoch() | Restart() | Conclude():
             return now

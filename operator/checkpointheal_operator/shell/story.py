@@ -69,7 +69,7 @@ def _about(decision: Decision, view: JobView) -> Facts:
             return Facts(epoch=decision.epoch)
         case Nothing():
             return Facts()
-        case _:
+        case Wait():
             waiting = [each for each in view.heals if each.is_open]
             return _of(waiting[0]) if len(waiting) == 1 else Facts(epoch=view.epoch.number)
 

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from typing import assert_never
 
 import aiohttp
 
@@ -196,6 +197,8 @@ class Agent:
                 self._told.explain(duty)
             case FetchPrivate(step, holders):
                 self._background.begin(self._then_look(self._private.fetch(step, holders)))
+            case _:
+                assert_never(duty)
 
     async def _then_look(self, work: Coroutine[None, None, None]) -> None:
         try:
