@@ -232,11 +232,9 @@ def _tensors_of(schema: Schema) -> Iterator[Tensor]:
 
 
 def _only(found: Found, slot: int) -> Found:
-    return found.model_copy(
-        update={
-            "sealed": tuple(each for each in found.sealed if each.slot == slot),
-            "damaged": tuple(each for each in found.damaged if each.slot == slot),
-        }
+    return found.but(
+        sealed=tuple(each for each in found.sealed if each.slot == slot),
+        damaged=tuple(each for each in found.damaged if each.slot == slot),
     )
 
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
-from checkpointheal.contract.base import tidy
+from checkpointheal.contract.base import Fixed, tidy
 from checkpointheal.contract.identity import MemberId
 
 GROUP = "checkpointheal.dev"
@@ -24,7 +24,7 @@ Json = dict[str, Any]
 """An object as the API server writes it."""
 
 
-class Part(BaseModel):
+class Part(Fixed):
     """A part of an API object. Unknown fields are ignored: a newer operator may have written them."""
 
     model_config = ConfigDict(

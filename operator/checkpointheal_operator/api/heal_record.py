@@ -136,7 +136,7 @@ def _concluded(record: HealRecord, name: str, status: HealStatus) -> HealRecord:
     }
     if verdict is not None:
         update |= {"healed": verdict.status == "True", "reason": verdict.reason, "message": verdict.message}
-    return record.model_copy(update=update)
+    return record.but(**update)
 
 
 def with_epoch(record: HealRecord, epoch: EpochStatus | None) -> HealRecord:
@@ -150,7 +150,7 @@ def with_epoch(record: HealRecord, epoch: EpochStatus | None) -> HealRecord:
     update: dict[str, object] = {"epoch": epoch.number, "rung": known.rung, "begun_at": epoch.began_at}
     if record.assigned_at is None or record.assigned_at <= epoch.began_at:
         update |= {"reason": epoch.begin_reason, "message": epoch.begin_message}
-    return record.model_copy(update=update)
+    return record.but(**update)
 
 
 def _candidates(refusals: tuple[Refusal, ...]) -> tuple[tuple[Candidate, ...], dict[str, int]]:

@@ -53,7 +53,7 @@ def policy_of(spec: CheckpointHealSpec, seen: Collection[MemberId], ranks: int =
 def deadlines_of(said: DeadlinesSpec) -> Deadlines:
     """What is said, and for the rest what follows from the patience."""
     own = {name: getattr(said, f"{name}_seconds") for name in FIFTHS}
-    return derive(said.patience_seconds).model_copy(update={k: v for k, v in own.items() if v is not None})
+    return derive(said.patience_seconds).but(**{k: v for k, v in own.items() if v is not None})
 
 
 def floor_of(donors: Donors) -> int:

@@ -76,4 +76,4 @@ def _left_out(moment: Moment, member: MemberId, step: int, number: int) -> LeftO
     known = moment.view.epoch.absence(member)
     if known is None:
         return LeftOut(member=member, since=step, epoch=number)
-    return known.model_copy(update={"since": min(known.since, step)})
+    return known.but(since=min(known.since, step))

@@ -49,7 +49,7 @@ def _between_epochs(moment: Moment) -> Decision:
         return _towards_the_next(fewer)
     decision, at = _towards_the_next(moment), absence.may_go_on_at(moment)
     if isinstance(decision, Wait) and at is not None and moment.now < at:
-        return decision.model_copy(update={"until": at if decision.until is None else min(at, decision.until)})
+        return decision.but(until=at if decision.until is None else min(at, decision.until))
     return decision
 
 
@@ -182,4 +182,4 @@ def _soonest(waits: list[Wait]) -> Wait:
     """The first thing waited for, until the first time at which any of them may change; all questions are asked."""
     until = min((wait.until for wait in waits if wait.until is not None), default=None)
     asks = {uid: question for wait in waits for uid, question in wait.asks}
-    return waits[0].model_copy(update={"until": until, "asks": tuple(sorted(asks.items()))})
+    return waits[0].but(until=until, asks=tuple(sorted(asks.items())))

@@ -80,9 +80,8 @@ def _counterparts(moment: Moment, donor: MemberId, step: int | None) -> Iterator
 
 def _over(record: DrillRecord, now: float, why: tuple[str, str], facts: DrillFacts | None) -> DrillRecord:
     passed = why[0] == Reason.DRILL_PASSED
-    crossed = facts and facts.model_copy(update={"reason": "", "message": ""})  # the record says it
-    told = {"reason": str(why[0]), "message": why[1][:LONGEST]}
-    return record.model_copy(update={"ended_at": now, "passed": passed, "transfer": crossed} | told)
+    crossed = facts and facts.but(reason="", message="")  # the record says it
+    return record.but(ended_at=now, passed=passed, transfer=crossed, reason=str(why[0]), message=why[1][:LONGEST])
 
 
 def _word(reason: str) -> str:

@@ -93,7 +93,7 @@ def _begun(moment: Moment, request: str) -> DrillRecord:
     view, now = moment.view, moment.now
     turn, found = first_pair(moment, _turn(view))
     record = _record(view, now, request, found) if isinstance(found, DrillPlan) else _refused(view, now, request, found)
-    return record.model_copy(update={"turn": turn})
+    return record.but(turn=turn)
 
 
 def _turn(view: JobView) -> int:

@@ -44,11 +44,10 @@ class PodFacts(Frozen):
 
     def seated(self, seats: Seats) -> tuple["PodFacts", ...]:
         """This pod by its seats: member, name and uid are each seat's own, all else is their pod's."""
-        own = (
-            {"member": member, "name": seat_name(self.name, at, seats.count), "uid": seat_uid(self.uid, at)}
+        return tuple(
+            self.but(member=member, name=seat_name(self.name, at, seats.count), uid=seat_uid(self.uid, at))
             for at, member in enumerate(seats.members)
         )
-        return tuple(self.model_copy(update=each) for each in own)
 
 
 class Stranger(Frozen):

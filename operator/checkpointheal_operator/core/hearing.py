@@ -32,7 +32,7 @@ def hear(previous: Heard | None, report: AgentReport, at: float) -> Heard:
     before, after = previous.report.trainer, report.trainer
     same = (before.state, before.incarnation, before.epoch) == (after.state, after.incarnation, after.epoch)
     since = previous.trainer_since if same else at
-    return previous.model_copy(update={"report": report, "at": at, "trainer_since": since})
+    return previous.but(report=report, at=at, trainer_since=since)
 
 
 def _first_word(report: AgentReport, at: float) -> Heard:
@@ -79,13 +79,13 @@ def remember(view: JobView, now: float) -> JobView:
     for report, last in gone:
         lost[report.member] = _remembered(report, last, lost.get(report.member), others[report.member.coordinate])
     remembered = tuple(lost[member] for member in sorted(lost))
-    return view.model_copy(update={"heard": tuple(kept), "remembered": remembered, "epoch": learnt(view)})
+    return view.but(heard=tuple(kept), remembered=remembered, epoch=learnt(view))
 
 
 def _remembered(report: AgentReport, last: Remembered, before: Remembered | None, others: Others) -> Remembered:
     """What is known of that pod already stays: the others' agents may have forgotten what they had read."""
     known = before.alike if before is not None and before.pod_uid == last.pod_uid else None
-    return last.model_copy(update={"alike": known if known is not None else others.like(report)})
+    return last.but(alike=known if known is not None else others.like(report))
 
 
 def last_identity(report: AgentReport) -> Remembered | None:

@@ -100,7 +100,7 @@ class Wishes(Frozen):
         if local_ranks == 1:
             return self
         arena, memory = (written(whole(each) * local_ranks) for each in (self.arena, self.memory))
-        return self.model_copy(update={"arena": arena, "memory": memory})
+        return self.but(arena=arena, memory=memory)
 
 
 _ASKED = {

@@ -54,4 +54,4 @@ def _with(epoch: EpochRecord, alike: Iterable[int], apart: Iterable[int]) -> Epo
     known = tuple(sorted(alike)), tuple(sorted(apart))
     if known == (epoch.alike, epoch.apart):
         return epoch
-    return epoch.model_copy(update={"alike": known[0], "apart": known[1]})
+    return epoch.but(alike=known[0], apart=known[1])

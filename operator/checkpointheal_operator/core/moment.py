@@ -124,7 +124,7 @@ class Moment:
     def peers(self) -> Mapping[MemberId, Peer]:
         """Who can keep something for others, each by the very start of its agent: the next one keeps nothing."""
         return {
-            member: peer.model_copy(update={"start": place.report.agent})
+            member: peer.but(start=place.report.agent)
             for member, place in self.places.items()
             if (peer := place.peer) is not None and place.report is not None
         }

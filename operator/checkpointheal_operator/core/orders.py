@@ -42,7 +42,7 @@ def orders(view: JobView, last: Decision | None = None) -> Mapping[MemberId, Ord
     `last`: what was decided last, of which agents hear why the job is held, and which questions they are to answer.
     """
     moment, asked = at(view, float("-inf")), asked_by(last)
-    everybodys = _everybodys(moment, held_by(last)).model_copy(update={"drill": drill_order(moment)})
+    everybodys = _everybodys(moment, held_by(last)).but(drill=drill_order(moment))
     given = _Given(everybodys, asked, *_running(moment))
     return {member: _orders(moment, moment.places[member], given) for member in moment.members}
 
@@ -68,7 +68,7 @@ def of_strangers(view: JobView) -> Mapping[str, Orders]:
 def withdrawn(reason: Reason, message: str, *, hold: bool = False) -> Orders:
     """For an agent whose job is left alone: do nothing, and tell the trainer why."""
     body = Orders(revision=0, withdrawn=True, reason=reason, message=message, hold=hold)
-    return body.model_copy(update={"revision": _revision(body)})
+    return body.but(revision=_revision(body))
 
 
 def _everybodys(moment: Moment, held: str) -> Orders:
@@ -80,18 +80,17 @@ def _everybodys(moment: Moment, held: str) -> Orders:
 
 def _orders(moment: Moment, place: Place, given: _Given) -> Orders:
     uid, drill = place.pod.uid if place.pod else "", given.everybodys.drill
-    update = {
-        "epoch": _epoch_order(moment, place),
-        "assignment": given.assignments.get(uid),
-        "grants": tuple(given.grants.get(uid, ())),
-        "drill": drill if drill is not None and uid in (drill.recipient.pod_uid, drill.donors[0].pod_uid) else None,
-        "buddies": _buddies(moment, place.member),
-        "private_from": tuple(_private_from(moment, place)),
-        "restart_trainer": _restart(moment, place),
-        "question": given.asked.get(uid, ""),
-    }
-    body = given.everybodys.model_copy(update=update)
-    return body.model_copy(update={"revision": _revision(body)})
+    body = given.everybodys.but(
+        epoch=_epoch_order(moment, place),
+        assignment=given.assignments.get(uid),
+        grants=tuple(given.grants.get(uid, ())),
+        drill=drill if drill is not None and uid in (drill.recipient.pod_uid, drill.donors[0].pod_uid) else None,
+        buddies=_buddies(moment, place.member),
+        private_from=tuple(_private_from(moment, place)),
+        restart_trainer=_restart(moment, place),
+        question=given.asked.get(uid, ""),
+    )
+    return body.but(revision=_revision(body))
 
 
 def _revision(body: Orders) -> int:

@@ -93,7 +93,7 @@ def _failure(moment: Moment, heal: HealRecord, attempt: int) -> TransferFacts | 
 def plan_assignment(case: Case, heal: HealRecord, abandoned: Abandonment | None) -> Assign | Wait:
     """Assign the best donors; wait where there are none now, until the first one has rested."""
     failed = (heal.failed + (abandoned.failed if abandoned else ()))[-KEPT_FAILURES:]
-    blamed = heal.model_copy(update={"failed": failed})
+    blamed = heal.but(failed=failed)
     choice = choose_donors(Case(case.moment, case.point, case.recipient, blamed, assigns=True))
     recipient = case.moment.places[case.recipient].peer
     donors = _of_the_same_bytes(choice.eligible)[:DONORS]
@@ -105,7 +105,7 @@ def plan_assignment(case: Case, heal: HealRecord, abandoned: Abandonment | None)
     reason, message = _why(case, abandoned, channel)
     return Assign(
         heal=heal.name,
-        assignment=_assignment(case, heal, recipient, donors).model_copy(update={"channel": channel.channel}),
+        assignment=_assignment(case, heal, recipient, donors).but(channel=channel.channel),
         failed=failed,
         refusals=choice.refusals,
         reason=reason,

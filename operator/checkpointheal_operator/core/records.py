@@ -56,7 +56,7 @@ def prune(heals: tuple[HealRecord, ...], keep: int) -> tuple[HealRecord, ...]:
 
 def _with_epoch(view: JobView, epoch: EpochRecord, **more: object) -> JobView:
     """With an epoch it is written down whose it is."""
-    return view.model_copy(update={"epoch": epoch, "known_as": view.job} | more)
+    return view.but(epoch=epoch, known_as=view.job, **more)
 
 
 def _opened(view: JobView, decision: OpenHeal, now: float) -> JobView:
@@ -72,41 +72,39 @@ def _opened(view: JobView, decision: OpenHeal, now: float) -> JobView:
         attempts_before=before,
         **dict(decision),
     )
-    return view.model_copy(update={"heals": (*others, heal)})
+    return view.but(heals=(*others, heal))
 
 
 def _assigned(heal: HealRecord, decision: Assign, now: float) -> HealRecord:
     if heal.assignment == decision.assignment:
         return heal
-    update = {
-        "assignment": decision.assignment,
-        "assigned_at": now,
-        "tries": heal.tries + 1,
-        "failed": decision.failed,
-        "refusals": decision.refusals,
-        "reason": decision.reason,
-        "message": decision.message,
-    }
-    return heal.model_copy(update=update)
+    return heal.but(
+        assignment=decision.assignment,
+        assigned_at=now,
+        tries=heal.tries + 1,
+        failed=decision.failed,
+        refusals=decision.refusals,
+        reason=decision.reason,
+        message=decision.message,
+    )
 
 
 def _concluded(heal: HealRecord, decision: Conclude, now: float) -> HealRecord:
     if not heal.is_open:
         return heal
-    update = {
-        "concluded_at": now,
-        "healed": decision.healed,
-        "transfer": decision.transfer,
-        "applied_seconds": decision.applied_seconds,
-        "reason": decision.reason,
-        "message": decision.message,
-    }
-    return heal.model_copy(update=update)
+    return heal.but(
+        concluded_at=now,
+        healed=decision.healed,
+        transfer=decision.transfer,
+        applied_seconds=decision.applied_seconds,
+        reason=decision.reason,
+        message=decision.message,
+    )
 
 
 def _with_heal(view: JobView, name: str, change: Callable[[HealRecord], HealRecord]) -> JobView:
     heals = tuple(change(heal) if heal.name == name else heal for heal in view.heals)
-    return view.model_copy(update={"heals": heals})
+    return view.but(heals=heals)
 
 
 def _begun(view: JobView, decision: BeginEpoch, now: float) -> JobView:
@@ -136,26 +134,24 @@ def _begun(view: JobView, decision: BeginEpoch, now: float) -> JobView:
 def _for_epoch(heal: HealRecord, decision: BeginEpoch, rung: Rung | None, now: float) -> HealRecord:
     if rung is None or not heal.is_open:
         return heal
-    update = {
-        "epoch": decision.order.epoch,
-        "rung": rung,
-        "begun_at": now,
-        "reason": decision.reason,
-        "message": decision.message,
-    }
-    return heal.model_copy(update=update)
+    return heal.but(
+        epoch=decision.order.epoch,
+        rung=rung,
+        begun_at=now,
+        reason=decision.reason,
+        message=decision.message,
+    )
 
 
 def _left(epoch: EpochRecord, decision: LeaveEpoch) -> EpochRecord:
     """It stays open: who is lost before it is left is lost to it."""
     if not epoch.open or epoch.number != decision.epoch:
         return epoch
-    update = {"leaving": True, "reason": decision.reason, "message": decision.message}
-    return epoch.model_copy(update=update)
+    return epoch.but(leaving=True, reason=decision.reason, message=decision.message)
 
 
 def _with_restarts(epoch: EpochRecord, decision: Restart | EndEpoch) -> EpochRecord:
-    return epoch.model_copy(update={"restarts": tuple(sorted({*epoch.restarts, *decision.restart_trainer}))})
+    return epoch.but(restarts=tuple(sorted({*epoch.restarts, *decision.restart_trainer})))
 
 
 def _ended(epoch: EpochRecord, decision: EndEpoch, now: float) -> EpochRecord:
@@ -171,16 +167,15 @@ def _ended(epoch: EpochRecord, decision: EndEpoch, now: float) -> EpochRecord:
     if not epoch.open and decision.epoch == epoch.number:
         return told
     known = epoch if decision.epoch == epoch.number else _unseen(epoch, decision.epoch)
-    update = {
-        "open": False,
-        "ended_at": now,
-        "lost": decision.lost,
-        "sound": decision.sound,
-        "restarts": told.restarts,
-        "reason": decision.reason,
-        "message": decision.message,
-    }
-    return known.model_copy(update=update)
+    return known.but(
+        open=False,
+        ended_at=now,
+        lost=decision.lost,
+        sound=decision.sound,
+        restarts=told.restarts,
+        reason=decision.reason,
+        message=decision.message,
+    )
 
 
 def _unseen(before: EpochRecord, number: int) -> EpochRecord:

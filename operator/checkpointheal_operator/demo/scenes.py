@@ -117,7 +117,7 @@ async def delete_pod(stage: Stage) -> Harm:
 async def delete_pod_and_its_donor(stage: Stage) -> Harm:
     """As before; and while the bytes are under way, the donor's pod goes too."""
     first, policy = MemberId(replica=0), stage.job.loop.policy
-    stage.job.loop.policy = policy.model_copy(update={"bytes_per_second": CAPPED_BYTES_PER_SECOND})
+    stage.job.loop.policy = policy.but(bytes_per_second=CAPPED_BYTES_PER_SECOND)
     harm = Harm(time.time(), (first,))
     await stage.job.supervisor.delete(first)
     await stage.until(lambda: _half_done(stage.job, first))

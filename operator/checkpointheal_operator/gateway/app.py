@@ -209,7 +209,7 @@ def _placed(caller: Caller, said: AgentReport) -> AgentReport:
     """In the place that the cluster tells of, whichever it claims: it may be remembered there once its pod is gone."""
     if caller.member in (None, said.member):
         return said
-    return said.model_copy(update={"member": caller.member})
+    return said.but(member=caller.member)
 
 
 def _seats(caller: Caller) -> int:

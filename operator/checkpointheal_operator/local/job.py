@@ -113,7 +113,7 @@ class LocalJob:
 
     def let_fall_back(self) -> None:
         """From now on the job may go on from the user's checkpoint by itself, though it was to be held."""
-        self.loop.policy = self.loop.policy.model_copy(update={"fallback": "Checkpoint"})
+        self.loop.policy = self.loop.policy.but(fallback="Checkpoint")
         self.loop.notice()
 
     async def leave(self) -> None:

@@ -97,9 +97,9 @@ class OperatorLoop:
             self._waits_for = ""
             self._told(decision, view)
         if (drill := next_drill(view, self._clock())) is not None:
-            view = view.model_copy(update={"drill": drill})
+            view = view.but(drill=drill)
             self._drilled.set()
-        self._view = view.model_copy(update={"heals": prune(view.heals, HEALS_KEPT)})
+        self._view = view.but(heals=prune(view.heals, HEALS_KEPT))
         self.looked(self._view)
         uid_of = {pod.member: pod.uid for pod in sorted(view.pods, key=lambda pod: (pod.seen_since, pod.uid))}
         self.hub.order({uid_of[member]: each for member, each in orders(view, decision).items() if member in uid_of})
@@ -107,13 +107,8 @@ class OperatorLoop:
         return min((each for each in waking if each is not None), default=None)
 
     def _gather(self) -> JobView:
-        view = self._view.model_copy(
-            update={
-                "policy": _on_one_machine(self.policy),
-                "pods": self._pods(),
-                "heard": self.hub.heard,
-                "drill_asked": self._drill_asked,
-            }
+        view = self._view.but(
+            policy=_on_one_machine(self.policy), pods=self._pods(), heard=self.hub.heard, drill_asked=self._drill_asked
         )
         view = remember(view, self._clock())
         self.hub.keep_only(view.heard)
@@ -128,4 +123,4 @@ class OperatorLoop:
 
 def _on_one_machine(policy: Policy) -> Policy:
     """Agents here share a key and have no certificates: they cannot speak TLS, and nothing crosses a network."""
-    return policy.model_copy(update={"channel": "gloo"})
+    return policy.but(channel="gloo")

@@ -109,7 +109,7 @@ def unmet(policy: CheckpointHeal, pod: Json) -> str:
         if labels.get(key) != value:
             return f"{key}={value}, the pod has " + (f"{key}={labels[key]}" if key in labels else f"no {key}")
     for each in policy.spec.selector.match_expressions:
-        if not matches(policy.spec.selector.model_copy(update={"match_expressions": (each,)}), labels):
+        if not matches(policy.spec.selector.but(match_expressions=(each,)), labels):
             wanted = f"{each.key} {each.operator} {', '.join(each.values)}".rstrip()
             return f"{wanted}, the pod has " + (
                 f"{each.key}={labels[each.key]}" if each.key in labels else f"no {each.key}"

@@ -143,7 +143,7 @@ class Desk:
 
     async def drill(self, record: DrillRecord, said: Told) -> JobView:
         """Write down that a drill began or ended. The Event first, as at the end of a heal."""
-        after = said.view.model_copy(update={"drill": record})
+        after = said.view.but(drill=record)
         if not record.is_open:
             await self._announce(drill_event(record, self._policy, said.now))
         await self._write_job(replace(said, view=after))
@@ -154,7 +154,7 @@ class Desk:
         status = standing_back_status(found, now, self._policy)
         if drill is not None:
             await self._announce(drill_event(drill, self._policy, now))
-            status = status.model_copy(update={"drill": drill_status(drill)})
+            status = status.but(drill=drill_status(drill))
         if drill is not None or is_job_news(status, self._policy.status):
             await self._write_status(status)
 

@@ -92,7 +92,7 @@ class LateAgents:
 def made_by(settings: Path, root: Callable[[], str]) -> InjectionSettings:
     """The webhook's settings, and whom new agents believe. Raises OSError or ValidationError."""
     said = InjectionSettings.model_validate_json(settings.read_bytes())
-    return said.model_copy(update={"gateway_root": root()})
+    return said.but(gateway_root=root())
 
 
 def _runs_without(pod: Json) -> bool:

@@ -177,7 +177,7 @@ async def _stand_back(desk: Desk, looked: Looked, why: tuple[Condition, ...], no
 def _left_alone(view: JobView, overlap: Overlap) -> Looked:
     """Its pods and reports are another job's: nobody is ordered anything for it."""
     message = Reason.CONFLICTING.tell(older=overlap.older, pod=overlap.pod)
-    view, reason = view.model_copy(update={"pods": (), "strangers": (), "heard": ()}), Reason.CONFLICTING
+    view, reason = view.but(pods=(), strangers=(), heard=()), Reason.CONFLICTING
     return Looked(view, (Nothing(reason=reason, message=message),), None, withdrawn(reason, message))
 
 

@@ -113,7 +113,7 @@ def view_of(objects: JobObjects, listening: Listening, now: float) -> JobView:
 
 
 def _passed_over(pod: PodFacts) -> PodFacts:
-    return pod.model_copy(update={"trouble": passed_over(pod.trouble, pod_name(pod.name))})
+    return pod.but(trouble=passed_over(pod.trouble, pod_name(pod.name)))
 
 
 def claims(objects: JobObjects) -> tuple[str, tuple[PodFacts, ...]]:

@@ -61,15 +61,14 @@ def job_status(said: Told, stored: CheckpointHeal) -> CheckpointHealStatus:
     update: dict[str, object] = {"observed_generation": stored.metadata.generation}
     if said.view.epoch.number:
         update["epoch"] = epoch_status(said.view.epoch, stored.status.epoch)
-    return _job_news(said, stored).model_copy(update=update)
+    return _job_news(said, stored).but(**update)
 
 
 def standing_back_status(found: tuple[Fact, ...], now: float, stored: CheckpointHeal) -> CheckpointHealStatus:
     """Why the job is left alone; what its policy remembers stays as it is."""
     known = stored.status.conditions
     conditions = told(found, known, now, stored.metadata.generation) + tuple(filter(is_done, known))
-    update = {"conditions": conditions, "observed_generation": stored.metadata.generation, "told_at": now}
-    return stored.status.model_copy(update=update)
+    return stored.status.but(conditions=conditions, observed_generation=stored.metadata.generation, told_at=now)
 
 
 def is_job_due(said: Told, stored: CheckpointHeal) -> bool:
@@ -90,9 +89,9 @@ def progress(said: Told, record: HealRecord, stored: Heal) -> HealStatus:
     """
     if record.is_open:
         refusals = record.refusals or explain(said.view, said.now, record.recipient).refusals
-        record = record.model_copy(update={"transfer": transfer_of(said.view, record), "refusals": refusals})
+        record = record.but(transfer=transfer_of(said.view, record), refusals=refusals)
     if record.is_open and said.held:
-        record = record.model_copy(update={"reason": Reason.HELD, "message": said.held})
+        record = record.but(reason=Reason.HELD, message=said.held)
     generation, epoch = stored.metadata.generation, said.view.epoch
     found, unknown = heal_conditions(said.view, record), (HEALED,) if record.is_open else ()
     conditions = told(found, stored.status.conditions, said.now, generation, unknown)
@@ -106,7 +105,7 @@ def progress(said: Told, record: HealRecord, stored: Heal) -> HealStatus:
     assigned = stored.spec.assignment
     if assigned is not None and assigned.candidates:
         update |= {"candidates": assigned.candidates, "more_candidates": assigned.more_candidates}
-    return heal_status(record, conditions).model_copy(update=update)
+    return heal_status(record, conditions).but(**update)
 
 
 def is_progress_due(said: Told, record: HealRecord, stored: Heal) -> bool:

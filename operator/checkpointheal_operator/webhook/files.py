@@ -62,7 +62,7 @@ class Installation:
     def _read(self) -> InjectionSettings:
         found = InjectionSettings.model_validate_json(self._settings.read_bytes())
         root = found.gateway_root if self._root is None else _believable(self._root)
-        return found.model_copy(update={"gateway_root": root, "build": self._build})
+        return found.but(gateway_root=root, build=self._build)
 
 
 def _believable(file: Path) -> str:

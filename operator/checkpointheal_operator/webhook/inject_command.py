@@ -81,4 +81,4 @@ def _settings(file: Path | None, root: Path | None) -> InjectionSettings:
     if file is not None:
         found = InjectionSettings.model_validate_json(file.read_bytes())
     update = {"build": build()} | ({"gateway_root": root.read_text()} if root is not None else {})
-    return found.model_copy(update=update)
+    return found.but(**update)

@@ -45,7 +45,7 @@ class PassedSteps:
         """The trainer has committed it."""
         if (passed := self._of(epoch, step, has_room=len(self._committed) < self._count)) is not None:
             self._committed.add(step)
-            self._steps[step] = passed.model_copy(update={"signals": said})
+            self._steps[step] = passed.but(signals=said)
 
     def see(self, generations: Iterable[Generation]) -> None:
         """What the arena holds now; of what it held before, the digests stay.
@@ -55,8 +55,7 @@ class PassedSteps:
         for each in sorted(generations, key=lambda generation: generation.step):
             passed = self._of(each.epoch, each.step, has_room=len(self._read) < self._count)
             if passed is not None and each.state_digest is not None:
-                digests = {"schema_digest": each.schema_digest, "state_digest": each.state_digest}
-                self._steps[each.step] = passed.model_copy(update=digests)
+                self._steps[each.step] = passed.but(schema_digest=each.schema_digest, state_digest=each.state_digest)
 
     @property
     def _read(self) -> list[int]:

@@ -58,16 +58,15 @@ class AgentSettings(Frozen):
 
     def at(self, seats: Seats, local_rank: int) -> "AgentSettings":
         """Of one seat, where these are the whole pod's."""
-        own = {
-            "member": seats.member(local_rank),
-            "pod": seat_name(self.pod, local_rank, seats.count),
-            "pod_uid": seat_uid(self.pod_uid, local_rank),
-            "arena": seat_folder(self.arena, local_rank, seats.count),
-            "port": self.port and self.port + local_rank,
-            "local_rank": local_rank,
-            "local_ranks": seats.count,
-        }
-        return self.model_copy(update=own)
+        return self.but(
+            member=seats.member(local_rank),
+            pod=seat_name(self.pod, local_rank, seats.count),
+            pod_uid=seat_uid(self.pod_uid, local_rank),
+            arena=seat_folder(self.arena, local_rank, seats.count),
+            port=self.port and self.port + local_rank,
+            local_rank=local_rank,
+            local_ranks=seats.count,
+        )
 
     def last_port(self, count: int) -> int:
         """The last one of so many seats. Raises ValueError where there is no such port."""

@@ -142,7 +142,7 @@ class Taking:
 
     def _say_more(self, **changes: object) -> None:
         if self.facts is not None:
-            self._say(self.facts.model_copy(update=changes))
+            self._say(self.facts.but(**changes))
 
 
 def _first_facts(assignment: Assignment) -> TransferFacts:

@@ -120,4 +120,4 @@ class TrainerSeen:
     def _set(self, state: State | None = None, **changes: object) -> None:
         self._state = state or self._state
         seen = "stopped" if self._stands_still and self._state != "done" else self._state
-        self.facts = self.facts.model_copy(update={"state": seen} | changes)
+        self.facts = self.facts.but(state=seen, **changes)

@@ -4,18 +4,29 @@ Whoever reads a word may write it into a log, a terminal or an API object: what 
 know any other module of ours.
 """
 
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 
-class Frozen(BaseModel):
+class Fixed(BaseModel):
+    """Made once; another one is made of it."""
+
+    def but(self, /, **changes: object) -> Self:
+        """The same with other values, which are taken as they are. A field that there is not is a TypeError."""
+        fields = type(self).__pydantic_fields__
+        if not changes.keys() <= fields.keys():
+            raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(changes.keys() - fields.keys()))}")
+        return self.model_copy(update=changes)
+
+
+class Frozen(Fixed):
     """A fact. An unknown field is refused: bytes depend on these models, so nothing in them may be overlooked."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Message(BaseModel):
+class Message(Fixed):
     """Something said between two builds that may differ by a version: unknown fields are ignored, never required."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)

@@ -38,14 +38,11 @@ class Standing(NamedTuple):
 
 def schema_digest(schema: Schema) -> Digest:
     """Of what all must hold alike. Whether a parameter trains is not: each script sets that once it begins."""
-    alike = [
-        each.model_copy(update={"kind": _PLAIN.get(each.kind, each.kind), "requires_grad": False})
-        for each in schema.forms
-    ]
+    alike = [each.but(kind=_PLAIN.get(each.kind, each.kind), requires_grad=False) for each in schema.forms]
     number = {form: at for at, form in enumerate(dict.fromkeys(alike))}
     numbers = tuple(number[alike[form]] for form in schema.tensors.forms)
-    tensors = schema.tensors.model_copy(update={"forms": numbers})
-    return digest.schema_digest(schema.model_copy(update={"forms": tuple(number), "tensors": tensors}))
+    tensors = schema.tensors.but(forms=numbers)
+    return digest.schema_digest(schema.but(forms=tuple(number), tensors=tensors))
 
 
 def agree(standing: Standing, group: dist.ProcessGroup | None) -> None:

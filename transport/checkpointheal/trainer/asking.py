@@ -22,7 +22,7 @@ def ask(line: Line, wait: Wait, *, ever: bool = False) -> Restored | None:
     line.unsay("rejoined")
     answer = _next_word(line, wait, ever=ever)
     while isinstance(answer, Waiting):
-        wait = wait.model_copy(update={"held": answer.hold})
+        wait = wait.but(held=answer.hold)
         answer = _next_word(line, wait, ever=ever)
     line.unsay("wait")
     if answer is None:

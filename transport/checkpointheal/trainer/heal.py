@@ -268,7 +268,7 @@ class Heal:
             self._membership.end(told)
         elif 0 < self._place.epoch <= told.epoch:
             seconds = told.deadline if self._place.has_joined.is_set() else min(told.deadline, JOINING_GRACE)
-            self._ending.begin(told.model_copy(update={"deadline": seconds}))
+            self._ending.begin(told.but(deadline=seconds))
 
     @property
     def _epoch_now(self) -> Epoch | None:

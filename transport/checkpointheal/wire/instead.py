@@ -18,7 +18,7 @@ def instead(refuse: Refuse, nbytes: int) -> bytes:
     """What a chunk of this length begins with; its message is cut where there is no room for all of it."""
 
     def cut(count: int) -> bytes:
-        return encode(refuse.model_copy(update={"message": refuse.message[:count]}))
+        return encode(refuse.but(message=refuse.message[:count]))
 
     fitting = bisect_right(range(len(refuse.message) + 1), nbytes, key=lambda count: len(cut(count)))
     return cut(fitting - 1) if fitting else b""
