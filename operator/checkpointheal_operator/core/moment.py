@@ -15,6 +15,7 @@ from checkpointheal.contract.report import AgentReport, Generation
 from checkpointheal.contract.seats import pod_of
 from checkpointheal_operator.core.epoch_record import EpochMember
 from checkpointheal_operator.core.facts import Heard, PodFacts
+from checkpointheal_operator.core.holders import claim
 from checkpointheal_operator.core.place import Place, has_finished
 from checkpointheal_operator.core.view import JobView
 
@@ -173,11 +174,6 @@ class Moment:
 def _trains_in(place: Place) -> int:
     trains = place.fresh and place.report is not None and place.report.trainer.state == "training"
     return place.report.trainer.epoch if place.report is not None and trains else 0
-
-
-def claim(pod: PodFacts) -> tuple[bool, float, str]:
-    """Of several pods that claim a place, the one that comes last in this order holds it."""
-    return not pod.terminating, pod.seen_since, pod.uid
 
 
 def at(view: JobView, now: float) -> Moment:

@@ -16,6 +16,7 @@ from checkpointheal.contract.seats import pod_of
 from checkpointheal_operator.core.amiss import beyond, strange, taken
 from checkpointheal_operator.core.decisions import Decision, asked_by, held_by
 from checkpointheal_operator.core.drills import drill_order
+from checkpointheal_operator.core.holders import holders
 from checkpointheal_operator.core.moment import Moment, at
 from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.reasons import Reason, Rung
@@ -45,6 +46,12 @@ def orders(view: JobView, last: Decision | None = None) -> Mapping[MemberId, Ord
     everybodys = _everybodys(moment, held_by(last)).but(drill=drill_order(moment))
     given = _Given(everybodys, asked, *_running(moment))
     return {member: _orders(moment, moment.places[member], given) for member in moment.members}
+
+
+def of_holders(view: JobView, last: Decision | None = None) -> Mapping[str, Orders]:
+    """The orders of the pods that hold a place, by pod."""
+    held = holders(view.pods)
+    return {held[member].uid: each for member, each in orders(view, last).items() if member in held}
 
 
 def of_rivals(view: JobView) -> Mapping[str, Orders]:

@@ -6,26 +6,22 @@ records live in this process, orders go back through the hub. Nothing here decid
 
 import asyncio
 import contextlib
-import logging
 import uuid
 from collections.abc import Callable
 
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
 from checkpointheal_operator.core.drill_record import DrillRecord
-from checkpointheal_operator.core.drills import next_drill, wakes_at
+from checkpointheal_operator.core.drills import next_drill
 from checkpointheal_operator.core.facts import PodFacts
 from checkpointheal_operator.core.hearing import remember
-from checkpointheal_operator.core.orders import orders
+from checkpointheal_operator.core.orders import of_holders
 from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.records import advance, prune
 from checkpointheal_operator.core.view import JobView
+from checkpointheal_operator.core.waking import DECISIONS_AT_ONCE, wakes_at
 from checkpointheal_operator.gateway.hub import Hub
 
-log = logging.getLogger("checkpointheal.operator")
-
-DECISIONS_AT_ONCE = 64
-"""More decisions than this in one look would be a fault of ours: the core settles."""
 HEALS_KEPT = 200
 LOOK_EVERY = 1.0
 
@@ -85,26 +81,26 @@ class OperatorLoop:
                     await self._noticed.wait()
 
     def _look(self) -> float | None:
-        view = self._gather()
-        until, decision = None, None
-        for _ in range(DECISIONS_AT_ONCE):
-            decision = decide(view, self._clock())
-            if isinstance(decision, Nothing | Wait):
-                until = decision.until if isinstance(decision, Wait) else None
-                self._tell_once(decision, view)
-                break
-            view = advance(view, decision, self._clock())
-            self._waits_for = ""
-            self._told(decision, view)
+        view, last = self._settle(self._gather())
         if (drill := next_drill(view, self._clock())) is not None:
             view = view.but(drill=drill)
             self._drilled.set()
         self._view = view.but(heals=prune(view.heals, HEALS_KEPT))
         self.looked(self._view)
-        uid_of = {pod.member: pod.uid for pod in sorted(view.pods, key=lambda pod: (pod.seen_since, pod.uid))}
-        self.hub.order({uid_of[member]: each for member, each in orders(view, decision).items() if member in uid_of})
-        waking = (until, wakes_at(view, self._clock()))
-        return min((each for each in waking if each is not None), default=None)
+        self.hub.order(of_holders(view, last))
+        return wakes_at(view, last, self._clock())
+
+    def _settle(self, view: JobView) -> tuple[JobView, Decision]:
+        """As far as it goes now, and what was decided last."""
+        for _ in range(DECISIONS_AT_ONCE):
+            last = decide(view, self._clock())
+            if isinstance(last, Nothing | Wait):
+                self._tell_once(last, view)
+                break
+            view = advance(view, last, self._clock())
+            self._waits_for = ""
+            self._told(last, view)
+        return view, last
 
     def _gather(self) -> JobView:
         view = self._view.but(

@@ -3,8 +3,9 @@
 Pure: from what was read to a page, and whether anything is amiss. Must not know how it was read or is drawn.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.seats import pod_of
@@ -13,6 +14,7 @@ from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.api.policy import policy_of
 from checkpointheal_operator.core.facts import PodFacts
+from checkpointheal_operator.core.holders import holders
 from checkpointheal_operator.core.identity import Placed
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.plugin.drill_words import latest
@@ -62,9 +64,12 @@ class Job:
         return tuple(sorted({*known})) if policy.is_too_large else policy.members()
 
     def holder(self, member: MemberId) -> PodFacts | None:
-        """The newest pod that claims the place: an older one is superseded."""
-        claim = [each for each in self.facts if each.member == member]
-        return max(claim, key=lambda each: (each.seen_since, each.uid), default=None)
+        """Of the pods that claim the place the one that the operator takes for its own."""
+        return self._holders.get(member)
+
+    @cached_property
+    def _holders(self) -> Mapping[MemberId, PodFacts]:
+        return holders(self.facts)
 
 
 def job_of(policy: CheckpointHeal, seen: Seen) -> Job:

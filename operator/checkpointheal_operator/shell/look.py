@@ -14,25 +14,14 @@ from checkpointheal.contract.orders import Orders
 from checkpointheal.contract.report import AgentReport
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.decide import decide
-from checkpointheal_operator.core.decisions import (
-    Assign,
-    BeginEpoch,
-    Conclude,
-    Decision,
-    EndEpoch,
-    LeaveEpoch,
-    Nothing,
-    OpenHeal,
-    Restart,
-    Wait,
-    asked_by,
-)
-from checkpointheal_operator.core.drills import drill_without, next_drill, wakes_at
+from checkpointheal_operator.core.decisions import Decision, Nothing, Wait, asked_by
+from checkpointheal_operator.core.drills import drill_without, next_drill
 from checkpointheal_operator.core.orders import withdrawn
 from checkpointheal_operator.core.place import has_finished
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.core.status import Condition, set_aside, standing_back
 from checkpointheal_operator.core.view import JobView
+from checkpointheal_operator.core.waking import DECISIONS_AT_ONCE, wakes_at
 from checkpointheal_operator.measures.operating import OperatorMetrics
 from checkpointheal_operator.shell.apply import Desk
 from checkpointheal_operator.shell.cluster import (
@@ -53,8 +42,6 @@ from checkpointheal_operator.shell.telling import Told
 
 log = logging.getLogger("checkpointheal.operator")
 
-DECISIONS_AT_ONCE = 64
-"""After so many the objects are read again."""
 SOON, LATER, REFUSED = 0.1, 1.0, 10.0
 DRILL_SECONDS = 1.0
 """In which it is written that a drill begins or ends; else the next look tries again."""
@@ -117,7 +104,7 @@ async def look(around: Surroundings, place: Place, listening: Listening, *, tell
     untold = await _untold(lambda: desk.tell(view, now, made[-1]), tells=tells)
     if tells and untold is None and len(made) == 1 and not asked_by(made[-1]):
         view = await _rehearse(desk, Told(view, now, made[-1]))
-    return Looked(view, tuple(made), _sooner(_until(made[-1], now), wakes_at(view, now)), untold=untold)
+    return Looked(view, tuple(made), wakes_at(view, made[-1], now), untold=untold)
 
 
 def _hidden(view: JobView, listening: Listening) -> tuple[AgentReport, ...]:
@@ -151,10 +138,6 @@ async def _rehearse(desk: Desk, said: Told) -> JobView:
     return after
 
 
-def _sooner(one: float | None, other: float | None) -> float | None:
-    return min((each for each in (one, other) if each is not None), default=None)
-
-
 def pause(error: ClusterError) -> float:
     """Seconds until it is worth looking again."""
     match error:
@@ -186,13 +169,3 @@ def _set_aside(view: JobView, found: Difference) -> Looked:
     decision = Nothing(reason=found.reason, message=found.message)
     hold = view.policy.fallback == "Hold"
     return Looked(view, (decision,), None, withdrawn(found.reason, found.told, hold=hold))
-
-
-def _until(last: Decision, now: float) -> float | None:
-    match last:
-        case Wait():
-            return last.until
-        case Nothing():
-            return None
-        case OpenHeal() | Assign() | BeginEpoch() | LeaveEpoch() | EndEpoch() | Restart() | Conclude():
-            return now

@@ -19,8 +19,7 @@ from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.policy import matches
 from checkpointheal_operator.core.facts import Heard, Stranger
 from checkpointheal_operator.core.hearing import is_news
-from checkpointheal_operator.core.moment import claim
-from checkpointheal_operator.core.orders import of_rivals, of_strangers, of_supernumeraries, orders
+from checkpointheal_operator.core.orders import of_holders, of_rivals, of_strangers, of_supernumeraries
 from checkpointheal_operator.gateway.hub import Hub
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, Kind
 from checkpointheal_operator.shell.keeping import Keeper, Ties
@@ -264,8 +263,7 @@ def _by_uid(found: Looked) -> dict[str, Orders]:
     view = found.view
     if found.instead is not None:
         return {**of_strangers(view), **{pod.uid: found.instead for pod in view.pods}}
-    uid_of = {pod.member: pod.uid for pod in sorted(view.pods, key=claim)}
-    standing = {uid_of[member]: each for member, each in orders(view, found.decisions[-1]).items() if member in uid_of}
+    standing = of_holders(view, found.decisions[-1])
     if len(standing) == len(view.pods):
         return {**of_strangers(view), **standing}
     return {**of_strangers(view), **of_rivals(view), **of_supernumeraries(view), **standing}
