@@ -47,9 +47,9 @@ def _between_epochs(moment: Moment) -> Decision:
     fewer = absence.without_the_missing(moment)
     if fewer is not None and _can_go_on(fewer):
         return _towards_the_next(fewer)
-    decision, at = _towards_the_next(moment), absence.may_go_on_at(moment)
-    if isinstance(decision, Wait) and at is not None and moment.now < at:
-        return decision.but(until=at if decision.until is None else min(at, decision.until))
+    decision, without = _towards_the_next(moment), absence.may_go_on_at(moment)
+    if isinstance(decision, Wait) and without is not None and moment.now < without:
+        return decision.but(until=without if decision.until is None else min(without, decision.until))
     return decision
 
 
@@ -115,8 +115,8 @@ def _still_training(moment: Moment) -> Wait | None:
     for member in moment.members:
         place = moment.places[member]
         if place.trains:
-            comes = (at for at in (_parted_at(moment), *(loss.at for loss in stuck(moment))) if at > moment.now)
-            until = min((at for at in comes if at != float("inf")), default=None)
+            times = (_parted_at(moment), *(loss.at for loss in stuck(moment)))
+            until = min((each for each in times if moment.now < each < float("inf")), default=None)
             return Wait(until=until, reason=Reason.STILL_TRAINING, message=Reason.STILL_TRAINING.tell(member=member))
         if place.is_waiting and moment.now < (until := _loads_until(moment, place)):
             return Wait(until=until, reason=Reason.STILL_LOADING, message=Reason.STILL_LOADING.tell(member=member))
