@@ -5,8 +5,8 @@ from checkpointheal_operator.core import identity
 from checkpointheal_operator.core.facts import PodFacts
 from checkpointheal_operator.core.identity import RANK, REPLICA
 from checkpointheal_operator.core.injection_parts import AGENT
+from checkpointheal_operator.core.injection_settings import INJECT
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, PODS
-from checkpointheal_operator.shell.gather import INJECT
 from fake_cluster import FakeCluster
 
 WHERE, JOB = "training", "demo"

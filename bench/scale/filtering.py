@@ -15,8 +15,9 @@ from typing import Any
 import builders_cluster
 from bench.table import Row
 from builders_cluster import apply, kubeconfig, kubectl
+from checkpointheal_operator.core.injection_settings import INJECT
 from checkpointheal_operator.shell.cluster import PODS
-from checkpointheal_operator.shell.gather import INJECT, OPTED_IN
+from checkpointheal_operator.shell.gather import OPTED_IN
 from checkpointheal_operator.shell.kube import Kube, Selection
 from checkpointheal_operator.shell.kubeconfig import from_kubeconfig
 

@@ -9,13 +9,14 @@ import pytest
 from builders_api import WHERE, a_policy, pod_object
 from builders_core import a_pod, m
 from checkpointheal_operator.api.base import Json
+from checkpointheal_operator.core.injection_settings import INJECT
 from checkpointheal_operator.plugin.reading import LISTS_AT_ONCE, Reader
 from checkpointheal_operator.plugin.seen import Seen
 from checkpointheal_operator.plugin.seen import seen as seen_of
 from checkpointheal_operator.plugin.standing import page
 from checkpointheal_operator.plugin.trouble import Where
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS
-from checkpointheal_operator.shell.gather import INJECT, OPTED_IN
+from checkpointheal_operator.shell.gather import OPTED_IN
 from checkpointheal_operator.shell.kube import Kube, Selection
 
 

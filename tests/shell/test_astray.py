@@ -9,9 +9,9 @@ from builders_core import m
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.identity import JOB as JOB_MARK
 from checkpointheal_operator.core.identity import REPLICA
+from checkpointheal_operator.core.injection_settings import INJECT
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, PODS, Ref
-from checkpointheal_operator.shell.gather import INJECT
 from cluster_simulation import ClusterSimulation
 
 MEMBER = m("1/0")

@@ -12,10 +12,10 @@ from builders_api import WHERE, a_policy, pod_object
 from builders_core import a_pod, a_report, m
 from checkpointheal.contract.orders import Orders
 from checkpointheal_operator.api.base import Json
+from checkpointheal_operator.core.injection_settings import INJECT
 from checkpointheal_operator.gateway import app
 from checkpointheal_operator.shell import keeping, our_kinds, pod_events, replica
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, EVENTS, PODS, Ref
-from checkpointheal_operator.shell.gather import INJECT
 from checkpointheal_operator.shell.leases import LEASES
 from fake_api import pod_token
 from replicas import POLICY, HttpSimulation, Stage

@@ -12,7 +12,7 @@ from checkpointheal.contract.report import AgentReport
 from checkpointheal.contract.seats import pod_name, pod_of
 from checkpointheal_operator.api.job_status import EpochStatus
 from checkpointheal_operator.core.identity import Placed, Unplaced
-from checkpointheal_operator.shell.gather import INJECT
+from checkpointheal_operator.core.injection_settings import INJECT
 from checkpointheal_operator.shell.objects import JobObjects, KnownPod, lies_there, placed, was_done
 
 FOR_GOOD = "or delete it, where it is to leave for good"

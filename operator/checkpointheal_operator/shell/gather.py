@@ -11,15 +11,16 @@ from checkpointheal.contract.seats import pod_of
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.api.policy import matches
+from checkpointheal_operator.core.annotations import PREFIX
+from checkpointheal_operator.core.injection_settings import INJECT
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, Cluster, Ref
 from checkpointheal_operator.shell.objects import JobObjects, KnownHeal, KnownPod, known_heal, known_pod, owned
 from checkpointheal_operator.shell.overlap import overlap
 from checkpointheal_operator.shell.readings import Readings
 
-INJECT = "checkpointheal.dev/inject"
 OPTED_IN = f"{INJECT}=true"
 """Every other pod stays unseen: the API server filters."""
-POLICY_LABEL = "checkpointheal.dev/policy"
+POLICY_LABEL = PREFIX + "policy"
 """Borne by each Heal."""
 LONGEST_LABEL = 63
 """Characters of a label's value; a name may have four times as many."""
