@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.log_lines import about
+from checkpointheal.contract.orders import POLL_SECONDS
 from checkpointheal.contract.report import AgentReport
 from checkpointheal.contract.seats import Seats, pod_of, seat_uid
 from checkpointheal.contract.trust import CertificateRequest, Issued
@@ -36,7 +37,6 @@ LARGE = 16 << 10
 """Bytes of a report that is read in its turn, with everything else between it and the next."""
 BODY_SECONDS = 10.0
 """Until when what was announced is here: an agent waits for its answer no longer."""
-POLL_SECONDS = 20.0
 REFUSAL_SECONDS = 0.5
 """Before one is told that its token is nobody's: whoever tries many has to wait, and an agent does so anyway."""
 TOLD_EVERY = 60.0

@@ -19,6 +19,7 @@ import kopf
 
 from checkpointheal_operator.shell.access import Access
 from checkpointheal_operator.shell.cluster import ClusterError, Kind
+from checkpointheal_operator.shell.kube import ANSWER_SECONDS, QUIET_SECONDS, STREAM_SECONDS
 from checkpointheal_operator.shell.watching import Watch
 
 log = logging.getLogger("checkpointheal.operator")
@@ -26,7 +27,6 @@ log = logging.getLogger("checkpointheal.operator")
 SWEEP_EVERY, AGAIN_AFTER = 30.0, 1.0
 FIRST_SWEEP = 1.0
 """Seconds after kopf's start, then twice as many each time: what goes before kopf's own list, kopf never tells."""
-QUIET_SECONDS = 75.0
 WHO: Any = "checkpointheal"
 """Told though kopf meets no peers: it would ask for the user's name, which in a container nobody has."""
 ENDS_WITHIN = 3.0
@@ -158,7 +158,7 @@ def settings() -> kopf.OperatorSettings:
     said.posting.enabled = False
     said.scanning.disabled = True
     said.watching.chunk_size = 500
-    said.watching.server_timeout, said.watching.inactivity_timeout = 300, QUIET_SECONDS
-    said.networking.request_timeout = 15
+    said.watching.server_timeout, said.watching.inactivity_timeout = STREAM_SECONDS, QUIET_SECONDS
+    said.networking.request_timeout = ANSWER_SECONDS
     said.process.ultimate_exiting_timeout = None
     return said

@@ -13,13 +13,12 @@ import aiohttp
 from pydantic import ValidationError
 
 from checkpointheal.agent.credentials import GatewayAccess
-from checkpointheal.contract.orders import NOT_KNOWN, Orders
+from checkpointheal.contract.orders import NOT_KNOWN, POLL_SECONDS, Orders
 from checkpointheal.contract.report import AgentReport
 from checkpointheal.contract.trust import CertificateRequest, Issued
 
 log = logging.getLogger("checkpointheal.agent")
 
-POLL_SECONDS = 20.0
 RETRY_SECONDS = 0.5
 CERTIFICATE_SECONDS = 10.0
 

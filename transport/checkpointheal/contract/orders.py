@@ -104,6 +104,8 @@ class EpochOrder(Message):
 
 NOT_KNOWN = 0
 """The revision of no orders: nobody has decided yet what this agent should be doing."""
+POLL_SECONDS = 20.0
+"""After which whoever asks for other orders than it has is answered though there are none."""
 
 
 class Orders(Message):
