@@ -16,7 +16,7 @@ from checkpointheal_operator.api.definitions import definitions
 from checkpointheal_operator.api.epoch_record import epoch_record, epoch_status, remembered, witness
 from checkpointheal_operator.api.heal import TOLD_CANDIDATES, Heal
 from checkpointheal_operator.api.heal_record import assignment_spec, heal_record, heal_spec, heal_status, with_epoch
-from checkpointheal_operator.api.job_status import CheckpointHealStatus
+from checkpointheal_operator.api.job_status import CheckpointHealStatus, EpochStatus
 from checkpointheal_operator.api.told import is_said_otherwise, told
 from checkpointheal_operator.core.epoch_record import EpochMember, EpochRecord, LeftOut
 from checkpointheal_operator.core.heal_record import HealRecord, Refusal, Remembered
@@ -90,7 +90,10 @@ epochs = st.builds(
             request=steps,
             private_from=st.lists(words, max_size=2).map(tuple),
             private_step=st.none() | steps,
+            private_begins=st.booleans(),
             missed_since=steps,
+            revision=words,
+            trial=st.integers(0, 2),
         ),
         max_size=3,
         unique_by=lambda each: each.member,
@@ -100,6 +103,7 @@ epochs = st.builds(
     ).map(tuple),
     leaving=st.booleans(),
     lost=st.lists(members, max_size=3).map(tuple),
+    sound=st.none() | steps,
     restarts=st.lists(words, max_size=3).map(tuple),
     alike=st.lists(steps, max_size=3).map(tuple),
     apart=st.lists(steps, max_size=3).map(tuple),
@@ -165,6 +169,11 @@ def test_an_epoch_comes_back_as_it_was(record, is_open):
     body = {"spec": {"selector": {"matchLabels": {"a": "b"}}}, "status": {"epoch": epoch_status(record).body()}}
     status = stored(body, POLICY_SCHEMA)["status"]
     assert epoch_record(CheckpointHealStatus.model_validate(status)) == record
+
+
+def test_all_that_is_known_of_an_epoch_is_written_down():
+    began = {"begin_reason", "begin_message"}
+    assert EpochStatus.model_fields.keys() - began == EpochRecord.model_fields.keys()
 
 
 def test_an_epoch_that_an_older_operator_wrote_says_nothing_of_who_was_ever_alike():

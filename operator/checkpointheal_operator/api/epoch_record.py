@@ -3,10 +3,15 @@
 Nothing is lost on the way: the operator remembers what stands there and no more. Must not know when it is written.
 """
 
+from typing import Any
+
 from checkpointheal.contract.layout import Identity
 from checkpointheal_operator.api.job_status import Absent, CheckpointHealStatus, Enrolled, EpochStatus, Witness
 from checkpointheal_operator.core.epoch_record import EpochMember, EpochRecord, LeftOut
 from checkpointheal_operator.core.heal_record import Remembered
+
+SAME = EpochRecord.model_fields.keys() - {"members", "left_out"}
+"""What stands there as the core knows it."""
 
 
 def epoch_status(record: EpochRecord, before: EpochStatus | None = None) -> EpochStatus:
@@ -16,25 +21,11 @@ def epoch_status(record: EpochRecord, before: EpochStatus | None = None) -> Epoc
         same = before is not None and before.number == record.number
         began = (before.begin_reason, before.begin_message) if before and same else ("", "")
     return EpochStatus(
-        number=record.number,
-        open=record.open,
-        began_at=record.began_at,
-        ended_at=record.ended_at,
-        step=record.step,
-        highest=record.highest,
-        rung=record.rung,
-        reason=record.reason,
-        message=record.message,
+        **_as_it_is(record),
         begin_reason=began[0],
         begin_message=began[1],
         members=tuple(Enrolled(**dict(each)) for each in record.members),
         left_out=tuple(Absent(**dict(each)) for each in record.left_out),
-        leaving=record.leaving,
-        lost=record.lost,
-        sound=record.sound,
-        restarts=record.restarts,
-        alike=record.alike,
-        apart=record.apart,
     )
 
 
@@ -44,24 +35,14 @@ def epoch_record(status: CheckpointHealStatus) -> EpochRecord:
     if epoch is None:
         return EpochRecord()
     return EpochRecord(
-        number=epoch.number,
-        open=epoch.open,
-        began_at=epoch.began_at,
-        ended_at=epoch.ended_at,
-        step=epoch.step,
-        highest=epoch.highest,
-        rung=epoch.rung,
-        reason=epoch.reason,
-        message=epoch.message,
+        **_as_it_is(epoch),
         members=tuple(EpochMember(**dict(each)) for each in epoch.members),
         left_out=tuple(LeftOut(**dict(each)) for each in epoch.left_out),
-        leaving=epoch.leaving,
-        lost=epoch.lost,
-        sound=epoch.sound,
-        restarts=epoch.restarts,
-        alike=epoch.alike,
-        apart=epoch.apart,
     )
+
+
+def _as_it_is(epoch: EpochRecord | EpochStatus) -> dict[str, Any]:
+    return {name: getattr(epoch, name) for name in SAME}
 
 
 def witness(last: Remembered) -> Witness:
