@@ -16,6 +16,7 @@ from checkpointheal.contract.seats import pod_of
 from checkpointheal_operator.core.amiss import beyond, strange, taken
 from checkpointheal_operator.core.decisions import Decision, asked_by, held_by
 from checkpointheal_operator.core.drills import drill_order
+from checkpointheal_operator.core.epoch_record import EpochMember
 from checkpointheal_operator.core.holders import holders
 from checkpointheal_operator.core.moment import Moment, at
 from checkpointheal_operator.core.place import Place
@@ -119,22 +120,33 @@ def _running(moment: Moment) -> tuple[Mapping[str, Assignment], Mapping[str, Seq
 
 def _epoch_order(moment: Moment, place: Place) -> EpochOrder | None:
     """An open epoch is open only to the very trainer that it was begun with; to any other life it is over."""
-    epoch, deadline = moment.view.epoch, moment.view.policy.epoch_end_deadline
+    epoch = moment.view.epoch
     if epoch.number == 0:
         return None
-    known = moment.enrolled.get(place.member)
     if not epoch.open:
-        return EpochOrder(epoch=epoch.number, over=True, reason=epoch.reason, message=epoch.message, deadline=deadline)
-    incarnation = place.report.trainer.incarnation if place.report else None
-    if (
-        known is None
-        or place.pod is None
-        or place.pod.uid != known.pod_uid
-        or incarnation not in (None, known.incarnation)
-    ):
+        return _over(moment, epoch.reason, epoch.message)
+    if (known := _enrolled(moment, place)) is None:
         message = Reason.NOT_A_MEMBER.tell(member=place.member, epoch=epoch.number)
-        reason = Reason.NOT_A_MEMBER
-        return EpochOrder(epoch=epoch.number, over=True, reason=reason, message=message, deadline=deadline)
+        return _over(moment, Reason.NOT_A_MEMBER, message)
+    return _open(moment, known)
+
+
+def _enrolled(moment: Moment, place: Place) -> EpochMember | None:
+    """What the epoch knows of this very life of the place, as far as it is told which one it is."""
+    known = moment.enrolled.get(place.member)
+    incarnation = place.report.trainer.incarnation if place.report else None
+    if known is None or place.pod is None or place.pod.uid != known.pod_uid:
+        return None
+    return known if incarnation in (None, known.incarnation) else None
+
+
+def _over(moment: Moment, reason: str, message: str) -> EpochOrder:
+    epoch, deadline = moment.view.epoch.number, moment.view.policy.epoch_end_deadline
+    return EpochOrder(epoch=epoch, over=True, reason=reason, message=message, deadline=deadline)
+
+
+def _open(moment: Moment, known: EpochMember) -> EpochOrder:
+    epoch, policy = moment.view.epoch, moment.view.policy
     return EpochOrder(
         epoch=epoch.number,
         over=False,
@@ -143,18 +155,18 @@ def _epoch_order(moment: Moment, place: Place) -> EpochOrder | None:
         step=epoch.step,
         highest=epoch.highest,
         rung=epoch.rung or "",
-        deadline=deadline,
-        word_within=moment.view.policy.word_within,
+        deadline=policy.epoch_end_deadline,
+        word_within=policy.word_within,
         incarnation=known.incarnation,
         private_begins=known.private_begins,
         private_step=known.private_step,
         missed_since=known.missed_since,
         leave=epoch.leaving,
         left_out=tuple(each.member for each in epoch.left_out),
-        place=moment.seats[place.member],
+        place=moment.seats[known.member],
         host=_host(moment),
         members=len(epoch.members),
-        probation=_probation(moment, place.member),
+        probation=_probation(moment, known.member),
     )
 
 
