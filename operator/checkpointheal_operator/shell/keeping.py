@@ -20,7 +20,7 @@ from checkpointheal_operator.measures.operating import OK
 from checkpointheal_operator.shell.cluster import ClusterError
 from checkpointheal_operator.shell.gather import Reader
 from checkpointheal_operator.shell.look import Looked, Surroundings, look, pause
-from checkpointheal_operator.shell.mirror import Place
+from checkpointheal_operator.shell.mirror import Key
 from checkpointheal_operator.shell.objects import Listening
 from checkpointheal_operator.shell.story import lines
 
@@ -45,9 +45,9 @@ class Ties(NamedTuple):
 class Keeper:
     """One policy's."""
 
-    def __init__(self, around: Surroundings, place: Place, ties: Ties) -> None:
+    def __init__(self, around: Surroundings, key: Key, ties: Ties) -> None:
         self._around = replace(around, wrote=self._wrote, reader=Reader(), owed={})
-        self._place, self._ties = place, ties
+        self._key, self._ties = key, ties
         self._noticed = asyncio.Event()
         self._failures, self._took, self._tells_after = 0, 0.0, 0.0
         self._waits_for = ""
@@ -88,7 +88,7 @@ class Keeper:
         began, result = time.monotonic(), OK
         try:
             tells = began >= self._tells_after
-            looked = await look(self._around, self._place, self._ties.listening(), tells=tells)
+            looked = await look(self._around, self._key, self._ties.listening(), tells=tells)
             result = looked.untold.reason if looked.untold is not None else OK
         except ClusterError as error:
             result = error.reason
@@ -143,10 +143,10 @@ class Keeper:
 
     def _say(self, decision: Decision, view: JobView) -> None:
         for line in lines(decision, view):
-            namespace, policy = self._place
+            namespace, policy = self._key
             facts = Facts(namespace=namespace, policy=policy) | line.about
             log.log(line.level, "%s", line.message, extra=about(**facts))
 
     def _warn(self, message: str, reason: str) -> None:
-        namespace, policy = self._place
+        namespace, policy = self._key
         log.warning("%s", message, extra=about(namespace=namespace, policy=policy, reason=reason))

@@ -35,7 +35,7 @@ from checkpointheal_operator.shell.cluster import (
 )
 from checkpointheal_operator.shell.gather import Reader
 from checkpointheal_operator.shell.layouts import Difference, difference, too_large, unselectable
-from checkpointheal_operator.shell.mirror import Place
+from checkpointheal_operator.shell.mirror import Key
 from checkpointheal_operator.shell.objects import Listening, view_of
 from checkpointheal_operator.shell.overlap import Overlap
 from checkpointheal_operator.shell.telling import Told
@@ -77,12 +77,12 @@ class Looked:
     """Why people could not be told of it, where they could not."""
 
 
-async def look(around: Surroundings, place: Place, listening: Listening, *, tells: bool = True) -> Looked:
+async def look(around: Surroundings, key: Key, listening: Listening, *, tells: bool = True) -> Looked:
     """Bring the job as far as it goes now. Raises ClusterError; what was written before stands, and is seen next.
 
     Not where only people could not be told: agents wait for what was decided. `tells`: whether they are to be.
     """
-    objects = await around.reader.read(around.cluster, *place)
+    objects = await around.reader.read(around.cluster, *key)
     desk = Desk(around.cluster, objects, around.owed)
     view = view_of(objects, listening, around.clock())
     if (overlap := objects.overlap) is not None:

@@ -9,8 +9,12 @@ from typing import NamedTuple
 
 from checkpointheal_operator.api.base import Json
 
-Place = tuple[str, str]
-"""Namespace and name."""
+
+class Key(NamedTuple):
+    """By what an object is found."""
+
+    namespace: str
+    name: str
 
 
 def as_it_is(found: Json) -> Json:
@@ -33,11 +37,11 @@ class Mirror:
     def __init__(self, changed: Changed, slim: Callable[[Json], Json] = as_it_is) -> None:
         self._changed, self._slim = changed, slim
         self._held: dict[str, dict[str, Json]] = {}
-        self._places: dict[str, Place] = {}
+        self._keys: dict[str, Key] = {}
         self._gone: dict[str, _Gone] = {}
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._keys)
 
     def __iter__(self) -> Iterator[Json]:
         return (each for names in self._held.values() for each in names.values())
@@ -48,7 +52,7 @@ class Mirror:
 
     def by_uid(self, uid: str) -> Json | None:
         """That life of whatever name."""
-        return self.get(*self._places[uid]) if uid in self._places else None
+        return self.get(*self._keys[uid]) if uid in self._keys else None
 
     def inside(self, namespace: str) -> tuple[Json, ...]:
         """All of a namespace."""
@@ -76,14 +80,14 @@ class Mirror:
 
     def put(self, found: Json, *, ours: bool = False) -> None:
         """It is or was like this: an older truth than what is held changes nothing. What is `ours` nobody is told."""
-        (namespace, name), uid = _place(found), _uid(found)
-        held = self.get(namespace, name)
+        key, uid = _key(found), _uid(found)
+        held = self.get(*key)
         if self._is_over(uid, _version(found)) or (held is not None and _version(found) <= _version(held)):
             return
         if held is not None:
-            self._places.pop(_uid(held))
-        now = self._held.setdefault(namespace, {})[name] = self._slim(found)
-        self._places[uid] = (namespace, name)
+            self._keys.pop(_uid(held))
+        now = self._held.setdefault(key.namespace, {})[key.name] = self._slim(found)
+        self._keys[uid] = key
         if not ours and (held is None or _but_version(held) != _but_version(now)):
             self._changed(held, now)
 
@@ -108,15 +112,15 @@ class Mirror:
         return gone is not None and (gone.for_good or version <= gone.at)
 
     def _let_go(self, held: Json) -> None:
-        (namespace, name), uid = _place(held), _uid(held)
-        del self._places[uid], self._held[namespace][name]
-        if not self._held[namespace]:
-            del self._held[namespace]
+        key = self._keys.pop(_uid(held))
+        del self._held[key.namespace][key.name]
+        if not self._held[key.namespace]:
+            del self._held[key.namespace]
         self._changed(held, None)
 
 
-def _place(found: Json) -> Place:
-    return found["metadata"].get("namespace", ""), found["metadata"]["name"]
+def _key(found: Json) -> Key:
+    return Key(found["metadata"].get("namespace", ""), found["metadata"]["name"])
 
 
 def _uid(found: Json) -> str:

@@ -24,7 +24,7 @@ from checkpointheal_operator.gateway.hub import Hub
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, Kind
 from checkpointheal_operator.shell.keeping import Keeper, Ties
 from checkpointheal_operator.shell.look import Looked, Surroundings
-from checkpointheal_operator.shell.mirror import Mirror, Place
+from checkpointheal_operator.shell.mirror import Key, Mirror
 from checkpointheal_operator.shell.objects import Listening
 from checkpointheal_operator.shell.overlap import selectors
 from checkpointheal_operator.shell.pod_events import Known, PodEvents
@@ -59,15 +59,15 @@ class Operator:
     def __init__(self, around: Surroundings, mirrors: Mapping[Kind, Mirror]) -> None:
         self._around, self._policies, self._pods = around, mirrors[CHECKPOINTHEALS], mirrors[PODS]
         self._since = around.clock()
-        self._keepers: dict[Place, tuple[Keeper, asyncio.Task[None]]] = {}
-        self._inside: defaultdict[str, dict[Place, Keeper]] = defaultdict(dict)
-        self._orders: dict[Place, dict[str, Orders]] = {}
-        self._whose: dict[str, Place] = {}
+        self._keepers: dict[Key, tuple[Keeper, asyncio.Task[None]]] = {}
+        self._inside: defaultdict[str, dict[Key, Keeper]] = defaultdict(dict)
+        self._orders: dict[Key, dict[str, Orders]] = {}
+        self._whose: dict[str, Key] = {}
         self._strangers: frozenset[str] = frozenset()
-        self._kept: dict[Place, frozenset[str]] = {}
+        self._kept: dict[Key, frozenset[str]] = {}
         self._speakers = Speakers(self._pods)
         self._changed = asyncio.Event()
-        self._others: dict[Place, tuple[Stranger, ...]] = {}
+        self._others: dict[Key, tuple[Stranger, ...]] = {}
         self._pod_events = PodEvents(around, mirrors, Known(lambda: self.hub.heard, self._of_other_jobs))
         self._beat = time.monotonic()
         self.hub = Ears(self, around)
@@ -75,14 +75,15 @@ class Operator:
     def changed(self, kind: Kind, before: Json | None, now: Json | None) -> None:
         """An object was, and is. A heal, or a policy's status, concerns one job: its writes are most of all changes."""
         metadata = (now or before or {})["metadata"]
-        where, name = metadata["namespace"], metadata["name"]
+        key = Key(metadata["namespace"], metadata["name"])
         if kind == HEALS:
-            name = next((owner.get("name", "") for owner in metadata.get("ownerReferences", ())), "")
+            owners = metadata.get("ownerReferences", ())
+            key = key._replace(name=next((owner.get("name", "") for owner in owners), ""))
         is_the_jobs = kind == HEALS or (kind == CHECKPOINTHEALS and _is_status(before, now))
-        if is_the_jobs and (where, name) in self._keepers:
-            self._keepers[where, name][0].notice()
+        if is_the_jobs and key in self._keepers:
+            self._keepers[key][0].notice()
         else:
-            self.notice(where)
+            self.notice(key.namespace)
 
     def notice(self, namespace: str) -> None:
         """Something changed there."""
@@ -98,8 +99,8 @@ class Operator:
     def spoke(self, pod_uid: str) -> None:
         """That pod's agent has news."""
         where = self._speakers.namespace(pod_uid)
-        if (place := self._whose.get(pod_uid)) is not None:
-            self._keepers[place][0].notice()
+        if (key := self._whose.get(pod_uid)) is not None:
+            self._keepers[key][0].notice()
         else:
             self.notice(where)
 
@@ -151,66 +152,66 @@ class Operator:
 
     def _match_policies(self) -> None:
         """Exactly the policies that stand have keepers."""
-        standing = {(each["metadata"]["namespace"], each["metadata"]["name"]) for each in self._policies}
-        for place in sorted(standing - self._keepers.keys()):
-            keeper = Keeper(self._around, place, self._ties(place))
-            self._keepers[place] = (keeper, asyncio.create_task(keeper.run()))
-            self._inside[place[0]][place] = keeper
-        for place in sorted(self._keepers.keys() - standing):
-            self._leave(place)
+        standing = {Key(each["metadata"]["namespace"], each["metadata"]["name"]) for each in self._policies}
+        for key in sorted(standing - self._keepers.keys()):
+            keeper = Keeper(self._around, key, self._ties(key))
+            self._keepers[key] = (keeper, asyncio.create_task(keeper.run()))
+            self._inside[key.namespace][key] = keeper
+        for key in sorted(self._keepers.keys() - standing):
+            self._leave(key)
         for _keeper, task in self._keepers.values():
             if task.done():
                 task.result()
         self._forget()
         self._tell_strangers()
 
-    def _leave(self, place: Place) -> None:
+    def _leave(self, key: Key) -> None:
         """Its policy is gone."""
-        self._order(place, {})
-        _keeper, task = self._keepers.pop(place)
+        self._order(key, {})
+        _keeper, task = self._keepers.pop(key)
         task.cancel()
-        del self._inside[place[0]][place], self._orders[place]
-        self._kept.pop(place, None)
-        self._others.pop(place, None)
+        del self._inside[key.namespace][key], self._orders[key]
+        self._kept.pop(key, None)
+        self._others.pop(key, None)
 
-    def _ties(self, place: Place) -> Ties:
+    def _ties(self, key: Key) -> Ties:
         def looked(found: Looked) -> None:
-            self._others[place] = found.view.strangers
-            self._kept[place] = frozenset(each.report.pod_uid for each in found.view.heard)
-            self._order(place, _by_uid(found))
+            self._others[key] = found.view.strangers
+            self._kept[key] = frozenset(each.report.pod_uid for each in found.view.heard)
+            self._order(key, _by_uid(found))
 
         def listening() -> Listening:
-            heard, unlisted = tuple(self._heard_by(place)), self._speakers.unlisted(place[0])
-            return Listening(self._since, heard, unlisted, served=self._around.serves(place[0]))
+            heard, unlisted = tuple(self._heard_by(key)), self._speakers.unlisted(key.namespace)
+            return Listening(self._since, heard, unlisted, served=self._around.serves(key.namespace))
 
         return Ties(listening, looked)
 
     def _of_other_jobs(self) -> Iterator[Stranger]:
         return (each for found in self._others.values() for each in found)
 
-    def _heard_by(self, place: Place) -> Iterator[Heard]:
+    def _heard_by(self, key: Key) -> Iterator[Heard]:
         """A gone pod's last words too go to the policy that selected it, and to no other.
 
         Those of one whose labels nobody has seen go to the policy in whose latest epoch it is.
         """
-        policy = self._policies.get(*place)
+        policy = self._policies.get(*key)
         latest = _latest(policy)
         wanted = [selector for _name, selector in selectors([policy] if policy is not None else ())]
-        for uid in self._speakers.inside(place[0]):
+        for uid in self._speakers.inside(key.namespace):
             said = self.hub.heard_of(uid)
             labels = self._speakers.labels(uid)
             is_its = any(matches(each, labels) for each in wanted) or (not labels and uid in latest)
             if said is not None and is_its:
                 yield said
 
-    def _order(self, place: Place, standing: dict[str, Orders]) -> None:
+    def _order(self, key: Key, standing: dict[str, Orders]) -> None:
         """What a job orders its pods. One that another job has taken over since is not its any more."""
-        before = self._orders.get(place)
-        gone = [uid for uid in (before or {}).keys() - standing.keys() if self._whose.get(uid) == place]
+        before = self._orders.get(key)
+        gone = [uid for uid in (before or {}).keys() - standing.keys() if self._whose.get(uid) == key]
         for uid in gone:
             del self._whose[uid]
-        self._orders[place] = standing
-        self._whose |= dict.fromkeys(standing, place)
+        self._orders[key] = standing
+        self._whose |= dict.fromkeys(standing, key)
         self.hub.change(standing, gone)
         if gone or before is None:
             self._changed.set()
