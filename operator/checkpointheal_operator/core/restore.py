@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core import private_parts
-from checkpointheal_operator.core.candidates import Candidate, candidates
 from checkpointheal_operator.core.decisions import Wait
 from checkpointheal_operator.core.differing import tell_differing
 from checkpointheal_operator.core.moment import Moment
 from checkpointheal_operator.core.place import Place
+from checkpointheal_operator.core.prospects import Prospect, prospects
 from checkpointheal_operator.core.protection import flaws_of
 from checkpointheal_operator.core.reasons import Reason, Rung, named
 from checkpointheal_operator.core.vote import Ballot, Holder
@@ -50,7 +50,7 @@ def restore_point(moment: Moment) -> RestorePoint | Wait:
     """Find it, or say what must be waited for first."""
     if (unheard := _unheard(moment)) is not None:
         return unheard
-    known = candidates(moment)
+    known = prospects(moment)
     best = next((each for each in known if each.may_serve), None)
     if (silent := _silent(moment)) is not None and (best is None or best is not known[0]):
         return silent
@@ -66,7 +66,7 @@ def restore_point(moment: Moment) -> RestorePoint | Wait:
     return _go_on(best, passed=None if best.step == known[0].step else known[0])
 
 
-def _behind(moment: Moment, known: Sequence[Candidate]) -> Candidate | None:
+def _behind(moment: Moment, known: Sequence[Prospect]) -> Prospect | None:
     """Asked only once no step serves exactly: what is computed again costs less than a stream that is not the same."""
     if moment.view.policy.private_behind == "Refuse":
         return None
@@ -74,23 +74,23 @@ def _behind(moment: Moment, known: Sequence[Candidate]) -> Candidate | None:
     return next((found for each in covered if (found := _with_earlier(moment, each)) is not None), None)
 
 
-def _with_earlier(moment: Moment, candidate: Candidate) -> Candidate | None:
+def _with_earlier(moment: Moment, prospect: Prospect) -> Prospect | None:
     """The same step with earlier parts for those who have none of it; None where one of them has none at all."""
-    found = {each: private_parts.earlier(moment, each, candidate.step) for each in candidate.homeless}
+    found = {each: private_parts.earlier(moment, each, prospect.step) for each in prospect.homeless}
     parts = {member: part for member, part in found.items() if part is not None}
-    return candidate.with_parts(parts) if len(parts) == len(found) else None
+    return prospect.with_parts(parts) if len(parts) == len(found) else None
 
 
-def _with_own_past(moment: Moment, candidate: Candidate) -> Candidate:
+def _with_own_past(moment: Moment, prospect: Prospect) -> Prospect:
     """Who was left out goes on with its part of then, where it may be behind; to begin anew repeats more batches."""
     if moment.view.policy.private_behind == "Refuse":
-        return candidate
-    absences = ((each, moment.view.epoch.absence(each)) for each in candidate.beginning)
+        return prospect
+    absences = ((each, moment.view.epoch.absence(each)) for each in prospect.beginning)
     found = ((each, private_parts.earlier(moment, each, left.since + 1)) for each, left in absences if left)
-    return candidate.with_parts({member: part for member, part in found if part is not None})
+    return prospect.with_parts({member: part for member, part in found if part is not None})
 
 
-def _go_on(best: Candidate, passed: Candidate | None) -> RestorePoint:
+def _go_on(best: Prospect, passed: Prospect | None) -> RestorePoint:
     reason, message = Reason.EVERYONE_WAITS, Reason.EVERYONE_WAITS.tell(step=best.step)
     if best.beginning:
         message += f"; the private part of {named(best.beginning)} begins there: it has none of that step"
@@ -152,7 +152,7 @@ def _silent(moment: Moment) -> Wait | None:
     return None
 
 
-def _fall_back(moment: Moment, known: tuple[Candidate, ...]) -> RestorePoint:
+def _fall_back(moment: Moment, known: tuple[Prospect, ...]) -> RestorePoint:
     """No step will do: the user's checkpoint where there was ever a state, else a fresh start."""
     if not known:
         return _nothing_held(moment)

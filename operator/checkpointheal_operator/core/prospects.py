@@ -1,6 +1,6 @@
 """Which steps could the job go on from, and what is known of each?
 
-A step that some arena holds is a candidate. Must not know which one is taken.
+A step that some arena holds is a prospect. Must not know which one is taken.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from checkpointheal_operator.core.vote import Ballot, Holder, elect
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Prospect:
     """What is known about one step."""
 
     step: int
@@ -40,7 +40,7 @@ class Candidate:
         """Nothing forbids it; what is pending is hoped for."""
         return not self.uncovered and not self.homeless
 
-    def with_parts(self, parts: Mapping[MemberId, Part]) -> "Candidate":
+    def with_parts(self, parts: Mapping[MemberId, Part]) -> "Prospect":
         """The same step, where these members have earlier parts."""
         held = {member: part.holders for member, part in parts.items() if part.holders}
         return replace(
@@ -66,13 +66,13 @@ class Candidate:
         return ": its members hold different bytes, and nothing tells who is right" if apart else ""
 
 
-def candidates(moment: Moment) -> tuple[Candidate, ...]:
+def prospects(moment: Moment) -> tuple[Prospect, ...]:
     """The highest step first."""
     steps, apart = {step for member in moment.members for step in moment.held[member]}, differing(moment)
     polls = {step: _polls(moment, step) for step in steps}
     ballots = {c: _ballots(moment, c, {step: poll[c] for step, poll in polls.items()}) for c in _coordinates(moment)}
     return tuple(
-        _candidate(moment, step, apart, polls[step], {c: each[step] for c, each in ballots.items()})
+        _prospect(moment, step, apart, polls[step], {c: each[step] for c, each in ballots.items()})
         for step in sorted(steps, reverse=True)
     )
 
@@ -105,13 +105,13 @@ def _giving(ballot: Ballot) -> Mapping[str, Holder]:
     return {uid: holder for uid, holder in ballot.accepted.items() if holder.place.can_give}
 
 
-def _candidate(
+def _prospect(
     moment: Moment,
     step: int,
     apart: tuple[int, ...],
     voters: Mapping[int, Sequence[Holder]],
     believed: Mapping[int, Ballot],
-) -> Candidate:
+) -> Prospect:
     pending = tuple(_pending(moment, step))
     hoped = {member.coordinate for member, _ in pending}
     needing = [member for member in moment.members if not moment.places[member].is_done]
@@ -121,7 +121,7 @@ def _candidate(
     parts = {member: private_parts.exact(moment, member, step) for member in needing}
     without = [member for member, part in parts.items() if part is None]
     beginning = tuple(member for member in without if private_parts.never_had(moment, member, step))
-    return Candidate(
+    return Prospect(
         step=step,
         ballots=ballots,
         private={member: part.holders for member, part in parts.items() if part and part.holders},
