@@ -8,8 +8,9 @@ import difflib
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
+
+from checkpointheal.contract.installed import version_of
 
 USAGE_ERROR = 2
 
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(usage())
         return 0
     if first in ("-V", "--version"):
-        sys.stdout.write(f"checkpointheal {_version()}\n")
+        sys.stdout.write(f"checkpointheal {version_of() or '(not installed)'}\n")
         return 0
     if first not in COMMANDS:
         return _complain(unknown(first))
@@ -111,13 +112,6 @@ def _needs(name: str, missing: ModuleNotFoundError) -> str:
 def _complain(sentence: str) -> int:
     sys.stderr.write(f"checkpointheal: {sentence}\n")
     return USAGE_ERROR
-
-
-def _version() -> str:
-    try:
-        return version("checkpointheal")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from checkpointheal_operator.demo.proof import compare
 from checkpointheal_operator.demo.result import Result, conclude
 from checkpointheal_operator.demo.scenes import SCENES, SceneResult, Stage, play
 from checkpointheal_operator.demo.screen import Screen, heal_table, verdict_lines
+from checkpointheal_operator.local.arguments import at_least
 from checkpointheal_operator.local.job import Hooks, LocalJob
 from checkpointheal_operator.local.places import free_port
 from checkpointheal_operator.local.settings import LocalSettings
@@ -147,13 +148,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="checkpointheal demo",
         description="Train three replicas of a small GPT, kill them in three ways, and prove that nothing was lost.",
     )
-    parser.add_argument("--steps", type=_steps, default=24, metavar="N", help="optimizer updates (%(default)s)")
+    steps = at_least(STEPS_AT_LEAST, f"at least {STEPS_AT_LEAST}, for three scenes and a checkpoint")
+    parser.add_argument("--steps", type=steps, default=24, metavar="N", help="optimizer updates (%(default)s)")
     parser.add_argument("--json", action="store_true", help="the result once more, as one JSON object on the last line")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep progress, logs and fingerprints here")
     return parser
-
-
-def _steps(text: str) -> int:
-    if not text.isdecimal() or int(text) < STEPS_AT_LEAST:
-        raise argparse.ArgumentTypeError(f"at least {STEPS_AT_LEAST}, for three scenes and a checkpoint, not {text!r}")
-    return int(text)

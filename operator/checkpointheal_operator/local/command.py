@@ -23,6 +23,7 @@ from checkpointheal.saying import Saying, say
 from checkpointheal_operator.core.decisions import Decision, held_by
 from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.view import JobView
+from checkpointheal_operator.local.arguments import at_least
 from checkpointheal_operator.local.bearing import Machine, too_many
 from checkpointheal_operator.local.job import Hooks, LocalJob
 from checkpointheal_operator.local.live import LiveView
@@ -34,6 +35,10 @@ from checkpointheal_operator.local.summary import summary
 COMMAND_NOT_FOUND = 127
 SIGNALLED = 128
 FOLDER = Path("checkpointheal-local")
+_POSITIVE = at_least(1, "at least 1")
+_PATIENCE = at_least(10, "an epoch has 10 seconds to end before that, so at least 10")
+_SLOTS = at_least(2, "an arena holds at least 2 generations")
+_COUNT = at_least(0, "a number of restarts is 0 or more")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,28 +84,28 @@ def parser() -> argparse.ArgumentParser:
         epilog="Deleting a pod: kill its keeper, whose pid the logs tell. Exit status: 0 where every member finished, "
         "128 + N after signal N, else that of the member that failed for good.",
     )
-    parser.add_argument("--replicas", type=_positive, default=2, metavar="N", help="copies of the state (%(default)s)")
-    parser.add_argument("--ranks", type=_positive, default=1, metavar="K", help="members per replica (%(default)s)")
+    parser.add_argument("--replicas", type=_POSITIVE, default=2, metavar="N", help="copies of the state (%(default)s)")
+    parser.add_argument("--ranks", type=_POSITIVE, default=1, metavar="K", help="members per replica (%(default)s)")
     parser.add_argument(
-        "--min-replicas", type=_positive, metavar="N", help="so many go on without the others, on level 2 (all wait)"
+        "--min-replicas", type=_POSITIVE, metavar="N", help="so many go on without the others, on level 2 (all wait)"
     )
     parser.add_argument(
         "--go-on-after",
-        type=_patience,
+        type=_PATIENCE,
         default=30,
         metavar="S",
         help="seconds that they wait first, 10 or more (%(default)s)",
     )
     parser.add_argument(
-        "--local-ranks", type=_positive, default=1, metavar="N", help="members per pod, lost together (%(default)s)"
+        "--local-ranks", type=_POSITIVE, default=1, metavar="N", help="members per pod, lost together (%(default)s)"
     )
     parser.add_argument(
         "--launcher", action="store_true", help="CMD starts all members of its pod itself, as torchrun does"
     )
     parser.add_argument("--dir", type=Path, metavar="D", help=f"folder of the logs ({FOLDER}/JOB)")
-    parser.add_argument("--arena-slots", type=_slots, default=2, metavar="S", help="generations kept (%(default)s)")
+    parser.add_argument("--arena-slots", type=_SLOTS, default=2, metavar="S", help="generations kept (%(default)s)")
     parser.add_argument(
-        "--restarts", type=_count, default=5, metavar="N", help="failures of a trainer, in an hour (%(default)s)"
+        "--restarts", type=_COUNT, default=5, metavar="N", help="failures of a trainer, in an hour (%(default)s)"
     )
     parser.add_argument(
         "--fallback",
@@ -222,27 +227,3 @@ async def _first_of(one: asyncio.Future[Any], other: asyncio.Future[Any]) -> asy
     """Which of them is over; the first one where both are."""
     await asyncio.wait({one, other}, return_when=asyncio.FIRST_COMPLETED)
     return one if one.done() else other
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"at least 1, not {text!r}")
-    return int(text)
-
-
-def _patience(text: str) -> int:
-    if not text.isdecimal() or int(text) < 10:
-        raise argparse.ArgumentTypeError(f"an epoch has 10 seconds to end before that, so at least 10, not {text!r}")
-    return int(text)
-
-
-def _slots(text: str) -> int:
-    if not text.isdecimal() or int(text) < 2:
-        raise argparse.ArgumentTypeError(f"an arena holds at least 2 generations, not {text!r}")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"a number of restarts is 0 or more, not {text!r}")
-    return int(text)

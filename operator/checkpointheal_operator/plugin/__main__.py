@@ -10,10 +10,10 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from checkpointheal.contract.installed import version_of
 from checkpointheal_operator.plugin.asked import parser
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _run(argv: Sequence[str]) -> int:
     command = parser()
     asked = command.parse_args(argv)
     if asked.version:
-        sys.stdout.write(f"{CALLED} {_version()}\n")
+        sys.stdout.write(f"{CALLED} {version_of() or '(not installed)'}\n")
         return 0
     if asked.verb is None:
         command.print_help(sys.stderr)
@@ -119,13 +119,6 @@ def _complain(lines: Sequence[str]) -> int:
     with suppress(BrokenPipeError):
         sys.stderr.write(f"{CALLED}: {first}\n" + "".join(f"  -> {each}\n" for each in rest))
     return USAGE_ERROR
-
-
-def _version() -> str:
-    try:
-        return version("checkpointheal")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ import platform
 import tarfile
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
 
 import yaml
 from rich.console import Console
 
+from checkpointheal.contract.installed import version_of
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.injection_parts import AGENT
 from checkpointheal_operator.core.pod_trouble import has_agent
@@ -181,8 +181,8 @@ def save(bundle: Bundle, file: Path, now: float) -> None:
 
 
 def _versions() -> Json:
-    try:
-        plugin = version("checkpointheal")
-    except PackageNotFoundError:
-        plugin = "not installed"
-    return {"plugin": plugin, "python": platform.python_version(), "system": platform.platform()}
+    return {
+        "plugin": version_of() or "not installed",
+        "python": platform.python_version(),
+        "system": platform.platform(),
+    }

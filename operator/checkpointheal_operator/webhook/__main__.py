@@ -9,7 +9,6 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from pydantic import ValidationError
 
 from checkpointheal.contract import log_lines
 from checkpointheal.contract.identity import any_address
+from checkpointheal.contract.installed import version_of
 from checkpointheal_operator.doors.guests import Bounds, Guests
 from checkpointheal_operator.doors.serving import READERS, greeted, served
 from checkpointheal_operator.doors.splice import Address
@@ -80,10 +80,7 @@ def parser() -> argparse.ArgumentParser:
 
 def build() -> str:
     """The version that is written on injected pods."""
-    try:
-        return version("checkpointheal")
-    except PackageNotFoundError:
-        return ""
+    return version_of()
 
 
 async def serve(certificate: Certificate, installation: Installation, doors: Doors) -> None:

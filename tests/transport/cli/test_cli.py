@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import version
 from types import SimpleNamespace
 
 import pytest
@@ -72,7 +73,7 @@ def test_the_version_is_the_distributions() -> None:
     printed = subprocess.run(
         [sys.executable, "-m", "checkpointheal.cli", "--version"], capture_output=True, text=True, check=True
     ).stdout
-    assert printed == f"checkpointheal {cli.version('checkpointheal')}\n"
+    assert printed == f"checkpointheal {version('checkpointheal')}\n"
 
 
 def test_the_run_command_is_where_the_table_says() -> None:

@@ -4,13 +4,11 @@ Answered without importing it: that takes seconds, and the agent itself never ne
 """
 
 import functools
-from importlib.metadata import PackageNotFoundError, version
+
+from checkpointheal.contract.installed import version_of
 
 
 @functools.cache
 def torch_version() -> str:
     """As its package says, such as `2.15.0`; empty where nothing says it."""
-    try:
-        return version("torch")
-    except PackageNotFoundError:
-        return ""
+    return version_of("torch")
