@@ -17,6 +17,7 @@ from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.api.policy import matches
 from checkpointheal_operator.api.spec import Selector
 from checkpointheal_operator.plugin.trouble import Trouble
+from checkpointheal_operator.shell.mirror import Key, key_of, uid_of
 
 Model = TypeVar("Model", CheckpointHeal, Heal)
 Label = tuple[str, str]
@@ -46,13 +47,13 @@ class Seen:
 
     def pods_of(self, policy: CheckpointHeal) -> tuple[Json, ...]:
         """Every pod that its selector takes, opted in or not."""
-        return tuple(self._pods_by_policy.get(_place_of(policy), ()))
+        return tuple(self._pods_by_policy.get(_key_of(policy), ()))
 
     def policies_of(self, pod: Json) -> tuple[CheckpointHeal, ...]:
         """Those whose selector takes the pod, by their names."""
-        namespace, labels = _place(pod)[0], pod["metadata"].get("labels") or {}
+        namespace, labels = key_of(pod).namespace, pod["metadata"].get("labels") or {}
         asked = (policy for each in (None, *labels.items()) for policy in self._by_label.get((namespace, each), ()))
-        return tuple(sorted((each for each in asked if matches(each.spec.selector, labels)), key=_place_of))
+        return tuple(sorted((each for each in asked if matches(each.spec.selector, labels)), key=_key_of))
 
     @cached_property
     def _by_label(self) -> Mapping[tuple[str, Label | None], list[CheckpointHeal]]:
@@ -64,11 +65,11 @@ class Seen:
         return found
 
     @cached_property
-    def _pods_by_policy(self) -> Mapping[tuple[str, str], list[Json]]:
-        found = defaultdict[tuple[str, str], list[Json]](list)
+    def _pods_by_policy(self) -> Mapping[Key, list[Json]]:
+        found = defaultdict[Key, list[Json]](list)
         for pod in self.pods:
             for policy in self.policies_of(pod):
-                found[_place_of(policy)].append(pod)
+                found[_key_of(policy)].append(pod)
         return found
 
     @cached_property
@@ -84,12 +85,12 @@ def seen(policies: Iterable[Json], heals: Iterable[Json], pods: Iterable[Json]) 
     read_policies, bad_policies = _read(CheckpointHeal, policies)
     heals = tuple(heals)
     read_heals, bad_heals = _read(Heal, heals)
-    by_uid = {pod["metadata"]["uid"]: pod for pod in pods}
+    by_uid = {uid_of(pod): pod for pod in pods}
     return Seen(
-        policies=tuple(sorted(read_policies, key=_place_of)),
+        policies=tuple(sorted(read_policies, key=_key_of)),
         heals=tuple(read_heals),
         owners={each["metadata"]["uid"]: owner for each in heals if (owner := _owner(each))},
-        pods=tuple(sorted(by_uid.values(), key=_place)),
+        pods=tuple(sorted(by_uid.values(), key=key_of)),
         unreadable=(*bad_policies, *bad_heals),
     )
 
@@ -122,9 +123,5 @@ def _owner(heal: Json) -> str:
     return next((str(each["uid"]) for each in owners if each.get("kind") == "CheckpointHeal"), "")
 
 
-def _place_of(policy: CheckpointHeal) -> tuple[str, str]:
-    return policy.metadata.namespace, policy.metadata.name
-
-
-def _place(pod: Json) -> tuple[str, str]:
-    return pod["metadata"].get("namespace", ""), pod["metadata"]["name"]
+def _key_of(policy: CheckpointHeal) -> Key:
+    return Key(policy.metadata.namespace, policy.metadata.name)

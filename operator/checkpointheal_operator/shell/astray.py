@@ -13,6 +13,7 @@ from checkpointheal.contract.seats import pod_name, pod_of
 from checkpointheal_operator.api.job_status import EpochStatus
 from checkpointheal_operator.core.identity import Placed, Unplaced
 from checkpointheal_operator.core.injection_settings import INJECT
+from checkpointheal_operator.shell.mirror import uid_of
 from checkpointheal_operator.shell.objects import JobObjects, KnownPod, lies_there, placed, was_done
 
 FOR_GOOD = "or delete it, where it is to leave for good"
@@ -32,7 +33,7 @@ def astray(objects: JobObjects, hidden: Iterable[AgentReport] = ()) -> Iterator[
     if epoch is None or was_done(objects):
         return
     known = _pods_of(epoch, objects.policy.spec.layout.replicas)
-    here = {_uid(pod) for _, pod in pods if _holds(pod, known.get(_uid(pod)))}
+    here = {uid_of(pod.object) for _, pod in pods if _holds(pod, known.get(uid_of(pod.object)))}
     if known.keys() <= here:
         return
     held = {facts.member for _, pod in pods if not lies_there(pod.object) for facts in pod.facts}
@@ -50,7 +51,7 @@ def _seen(objects: JobObjects) -> Iterator[tuple[str, str, str]]:
     selected = ((pod, _marks(pod.where)) for pod in objects.pods)
     for pod, edited in (*((pod, NOT_SELECTED) for pod in objects.strays), *selected):
         if not lies_there(pod.object):
-            yield _uid(pod), pod.object["metadata"]["name"], edited
+            yield uid_of(pod.object), pod.object["metadata"]["name"], edited
 
 
 def _holds(pod: KnownPod, member: MemberId | None) -> bool:
@@ -70,7 +71,3 @@ def _pods_of(epoch: EpochStatus, replicas: int | None) -> dict[str, MemberId]:
         if replicas is None or each.member.replica < replicas:
             places.setdefault(pod_of(each.pod_uid), each.member)
     return places
-
-
-def _uid(pod: KnownPod) -> str:
-    return str(pod.object["metadata"]["uid"])

@@ -17,6 +17,16 @@ class Key(NamedTuple):
     name: str
 
 
+def key_of(found: Json) -> Key:
+    """What an object is called."""
+    return Key(found["metadata"].get("namespace", ""), found["metadata"]["name"])
+
+
+def uid_of(found: Json) -> str:
+    """Which life of its name an object is."""
+    return str(found["metadata"]["uid"])
+
+
 def as_it_is(found: Json) -> Json:
     """All of it is kept."""
     return found
@@ -64,28 +74,28 @@ class Mirror:
 
     def kept(self, found: Json) -> Json:
         """What is held of it, where that is the same version, else what would be: a list that is read needs no more."""
-        held = self.by_uid(_uid(found))
+        held = self.by_uid(uid_of(found))
         return held if held is not None and _version(held) == _version(found) else self._slim(found)
 
     def replace(self, items: Iterable[Json], version: str) -> None:
         """A whole list as of `version`: what it lacks is gone, unless it was heard of later."""
         as_of, listed = _number(version), set()
         for each in items:
-            listed.add(_uid(each))
+            listed.add(uid_of(each))
             self.put(each)
-        missing = [each for each in self if _uid(each) not in listed and _version(each) <= as_of]
+        missing = [each for each in self if uid_of(each) not in listed and _version(each) <= as_of]
         for each in missing:
             self._let_go(each)
         self.passed(version)
 
     def put(self, found: Json, *, ours: bool = False) -> None:
         """It is or was like this: an older truth than what is held changes nothing. What is `ours` nobody is told."""
-        key, uid = _key(found), _uid(found)
+        key, uid = key_of(found), uid_of(found)
         held = self.get(*key)
         if self._is_over(uid, _version(found)) or (held is not None and _version(found) <= _version(held)):
             return
         if held is not None:
-            self._keys.pop(_uid(held))
+            self._keys.pop(uid_of(held))
         now = self._held.setdefault(key.namespace, {})[key.name] = self._slim(found)
         self._keys[uid] = key
         if not ours and (held is None or _but_version(held) != _but_version(now)):
@@ -112,19 +122,11 @@ class Mirror:
         return gone is not None and (gone.for_good or version <= gone.at)
 
     def _let_go(self, held: Json) -> None:
-        key = self._keys.pop(_uid(held))
+        key = self._keys.pop(uid_of(held))
         del self._held[key.namespace][key.name]
         if not self._held[key.namespace]:
             del self._held[key.namespace]
         self._changed(held, None)
-
-
-def _key(found: Json) -> Key:
-    return Key(found["metadata"].get("namespace", ""), found["metadata"]["name"])
-
-
-def _uid(found: Json) -> str:
-    return str(found["metadata"]["uid"])
 
 
 def _but_version(found: Json) -> Json:

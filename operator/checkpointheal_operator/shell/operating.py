@@ -24,7 +24,7 @@ from checkpointheal_operator.gateway.hub import Hub
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, Kind
 from checkpointheal_operator.shell.keeping import Keeper, Ties
 from checkpointheal_operator.shell.look import Looked, Surroundings
-from checkpointheal_operator.shell.mirror import Key, Mirror
+from checkpointheal_operator.shell.mirror import Key, Mirror, key_of
 from checkpointheal_operator.shell.objects import Listening
 from checkpointheal_operator.shell.overlap import selectors
 from checkpointheal_operator.shell.pod_events import Known, PodEvents
@@ -74,10 +74,10 @@ class Operator:
 
     def changed(self, kind: Kind, before: Json | None, now: Json | None) -> None:
         """An object was, and is. A heal, or a policy's status, concerns one job: its writes are most of all changes."""
-        metadata = (now or before or {})["metadata"]
-        key = Key(metadata["namespace"], metadata["name"])
+        found = now or before or {}
+        key = key_of(found)
         if kind == HEALS:
-            owners = metadata.get("ownerReferences", ())
+            owners = found["metadata"].get("ownerReferences", ())
             key = key._replace(name=next((owner.get("name", "") for owner in owners), ""))
         is_the_jobs = kind == HEALS or (kind == CHECKPOINTHEALS and _is_status(before, now))
         if is_the_jobs and key in self._keepers:
@@ -152,7 +152,7 @@ class Operator:
 
     def _match_policies(self) -> None:
         """Exactly the policies that stand have keepers."""
-        standing = {Key(each["metadata"]["namespace"], each["metadata"]["name"]) for each in self._policies}
+        standing = {key_of(each) for each in self._policies}
         for key in sorted(standing - self._keepers.keys()):
             keeper = Keeper(self._around, key, self._ties(key))
             self._keepers[key] = (keeper, asyncio.create_task(keeper.run()))

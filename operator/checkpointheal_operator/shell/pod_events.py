@@ -34,7 +34,7 @@ from checkpointheal_operator.shell.cluster import (
     Refused,
 )
 from checkpointheal_operator.shell.look import Surroundings
-from checkpointheal_operator.shell.mirror import Mirror
+from checkpointheal_operator.shell.mirror import Mirror, uid_of
 from checkpointheal_operator.shell.overlap import selectors
 from checkpointheal_operator.shell.telling import trouble_event
 
@@ -110,7 +110,7 @@ class PodEvents:
             found += await self._troubles(namespace, agents, strangers)
         if everywhere:
             self._round_at = self._beat
-            standing = (said.reason for pod, said in found if not self._is_past(said, agents.get(_uid(pod), ())))
+            standing = (said.reason for pod, said in found if not self._is_past(said, agents.get(uid_of(pod), ())))
             self._around.metrics.troubled(Counter(standing))
             self._told = {each for each in self._told if self._pods.by_uid(each[0])}
             self._alone = {uid: since for uid, since in self._alone.items() if self._pods.by_uid(uid)}
@@ -123,11 +123,11 @@ class PodEvents:
         for number, pod in enumerate(self._pods.inside(namespace), start=1):
             labels = pod["metadata"].get("labels", {})
             selected = any(matches(each, labels) for each in policies)
-            alone = (_other_job(strangers.get(_uid(pod))) or _placeless(pod)) if selected else no_policy(pod)
+            alone = (_other_job(strangers.get(uid_of(pod))) or _placeless(pod)) if selected else no_policy(pod)
             said = trouble(pod) or self._for_long(pod, alone)
             if said is not None and (serves or said.reason != Reason.NOT_INJECTED):
                 found.append((pod, said))
-            found += [(pod, flaw) for flaw in _flaws(pod, agents.get(_uid(pod), ()))]
+            found += [(pod, flaw) for flaw in _flaws(pod, agents.get(uid_of(pod), ()))]
             if number % BREATH == 0:
                 await asyncio.sleep(0)
         return found
@@ -138,7 +138,7 @@ class PodEvents:
 
     def _for_long(self, pod: Json, alone: Trouble | None) -> Trouble | None:
         """That nobody looks after it, where that has been so for a while."""
-        uid = _uid(pod)
+        uid = uid_of(pod)
         if alone is None:
             self._alone.pop(uid, None)
             return None
@@ -197,9 +197,5 @@ def _flaws(pod: Json, agents: Iterable[Heard]) -> tuple[Trouble, ...]:
     return tuple(first.values())
 
 
-def _uid(pod: Json) -> str:
-    return str(pod["metadata"]["uid"])
-
-
 def _mark(found: Found) -> tuple[str, Reason]:
-    return _uid(found[0]), found[1].reason
+    return uid_of(found[0]), found[1].reason
