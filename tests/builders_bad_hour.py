@@ -43,6 +43,16 @@ SLOW_BYTES_PER_SECOND = 8 << 20
 QUIET = {"TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore"}
 
 
+def updates_since(progress: Progress, rank: int, at: float) -> int:
+    """How many updates the rank has computed since a moment."""
+    return sum(line.event == "step" and line.at >= at for line in progress.lines[rank])
+
+
+def last_update(progress: Progress, rank: int) -> float:
+    """When the rank last completed an update; 0 before the first."""
+    return max((line.at for line in progress.lines[rank] if line.event == "step"), default=0.0)
+
+
 class Hang(AssertionError):
     """A case that never came back to training."""
 
@@ -92,7 +102,7 @@ class BadHour:
         """Every rank computes this many updates from now on: with anyone missing, nobody gets further than one."""
         now = time.time()
         await self.until(
-            lambda: min(self.progress.updates_since(rank, now) for rank in range(self.world)) >= updates,
+            lambda: min(updates_since(self.progress, rank, now) for rank in range(self.world)) >= updates,
             f"{updates} more updates on every rank",
         )
 
@@ -113,7 +123,7 @@ class BadHour:
         where its own agent did not move while its trainer went on: who hands it over is the agent.
         """
         self.progress.look()
-        since = min(self.progress.last_update(rank) for rank in range(self.world)) - HANDED_OVER_SECONDS
+        since = min(last_update(self.progress, rank) for rank in range(self.world)) - HANDED_OVER_SECONDS
         pods = {rank for at, rank, whole in self._forgotten if whole and at >= since}
         agents = {rank for at, rank, _ in self._forgotten if at >= since}
         deaf = {

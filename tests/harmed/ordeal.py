@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from builders_adapters import Seen
-from builders_bad_hour import Hang
+from builders_bad_hour import Hang, updates_since
 from checkpointheal_operator.core.phases import SeenHeal, phases
 from checkpointheal_operator.demo.progress import Progress
 from harmed.blows import Blow
@@ -138,7 +138,7 @@ class Ordeal:
         """With anyone missing, nobody gets further than one update."""
         now, ranks = time.time(), range(self._stack.world)
         await place.until(
-            lambda: min(place.progress.updates_since(rank, now) for rank in ranks) >= UPDATES_BETWEEN,
+            lambda: min(updates_since(place.progress, rank, now) for rank in ranks) >= UPDATES_BETWEEN,
             f"{UPDATES_BETWEEN} more updates on every rank",
         )
 

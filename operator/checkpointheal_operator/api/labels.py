@@ -13,7 +13,7 @@ VALUE = f"^({_WORD})?$"
 _HOW = "63 letters, digits, '-', '_' and '.' at most, with a letter or a digit at both ends"
 
 
-def no_label(name: str, values: Iterable[str] = ()) -> str:
+def no_label(name: str, values: Iterable[str]) -> str:
     """Which of these can be no label's, and what can; empty where all can."""
     if not re.fullmatch(NAME, name):
         return f"{name!r} is no name of a label: {_HOW}, after a domain and '/' if need be"

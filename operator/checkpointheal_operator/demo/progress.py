@@ -47,14 +47,6 @@ class Progress:
         known = [moment for moment in moments if moment is not None]
         return max(known) if len(known) == len(moments) else None
 
-    def updates_since(self, rank: int, at: float) -> int:
-        """How many updates the rank has computed since a moment."""
-        return sum(line.event == "step" and line.at >= at for line in self.lines[rank])
-
-    def last_update(self, rank: int) -> float:
-        """When the rank last completed an update; 0 before the first."""
-        return max((line.at for line in self.lines[rank] if line.event == "step"), default=0.0)
-
     def computed_again(self) -> int:
         """Optimizer updates that ranks computed more than once: the steps lost, over all ranks."""
         updates = [[line.step for line in lines if line.event == "step"] for lines in self.lines]

@@ -29,7 +29,6 @@ class LiveView:
     """Redraws itself after each look."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
         self._lines: deque[str] = deque(maxlen=LINES)
         self._view: JobView | None = None
         self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=8, transient=False)
