@@ -21,8 +21,9 @@ from checkpointheal.agent.peer_door import PeerDoor, Peers
 from checkpointheal.agent.peer_trust import ByCertificate
 from checkpointheal.contract.orders import Peer
 from checkpointheal.contract.trust import Holder, Issued
-from checkpointheal_operator.gateway.app import Caller, make_app
+from checkpointheal_operator.gateway.app import make_app
 from checkpointheal_operator.gateway.authority import Authority, Refused
+from checkpointheal_operator.gateway.caller import Caller
 from checkpointheal_operator.gateway.hub import Hub
 from checkpointheal_operator.gateway.registrar import Registrar
 

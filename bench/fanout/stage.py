@@ -19,8 +19,9 @@ from aiohttp import web
 from bench.fanout.crew import DONOR, RECIPIENTS, arena_of
 from bench.fanout.giving import HOST, JOB, Giving, uid_of
 from checkpointheal.contract.identity import MemberId
-from checkpointheal_operator.gateway.app import Caller, make_app
+from checkpointheal_operator.gateway.app import make_app
 from checkpointheal_operator.gateway.authority import Authority
+from checkpointheal_operator.gateway.caller import Caller
 from checkpointheal_operator.gateway.registrar import Registrar
 
 ALL = (DONOR, *RECIPIENTS)

@@ -14,12 +14,13 @@ from checkpointheal.contract.orders import Orders
 from checkpointheal.contract.report import AgentReport
 from checkpointheal.contract.seats import Seats
 from checkpointheal.contract.trust import CSR_LIMIT, CertificateRequest, Holder, Issued
-from checkpointheal_operator.gateway import app, pace
+from checkpointheal_operator.gateway import app, pace, rations
 from checkpointheal_operator.gateway.authority import Refused
+from checkpointheal_operator.gateway.caller import Caller
 from checkpointheal_operator.gateway.hub import Hub
 
 JOB = "gpt"
-TOKENS = {"token-0": app.Caller(JOB, "uid-0"), "token-1": app.Caller(JOB, "uid-1")}
+TOKENS = {"token-0": Caller(JOB, "uid-0"), "token-1": Caller(JOB, "uid-1")}
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +47,7 @@ def bearing(token: str) -> dict[str, str]:
 def at_the_gateway(ask: Callable[[TestClient, Hub], Awaitable[None]], certify: app.Certify | None = None) -> None:
     """Run `ask` against a gateway that knows TOKENS."""
 
-    async def authenticate(token: str) -> app.Caller | None:
+    async def authenticate(token: str) -> Caller | None:
         return TOKENS.get(token)
 
     async def run() -> None:
@@ -159,7 +160,7 @@ def test_of_a_report_with_thousands_of_faults_one_is_told() -> None:
 
 
 def test_a_report_that_is_announced_and_does_not_come_is_waited_for_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "BODY_SECONDS", 0.05)
+    monkeypatch.setattr(rations, "BODY_SECONDS", 0.05)
 
     async def ask(client: TestClient, hub: Hub) -> None:
         reader, writer = await asyncio.open_connection(client.server.host, client.server.port)
@@ -190,7 +191,7 @@ def test_who_leaves_in_the_middle_of_a_report_is_no_fault_of_ours(caplog: pytest
 def test_a_pod_that_asks_for_more_than_its_share_is_told_to_come_later_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(app, "PATIENCE", 0.0)
+    monkeypatch.setattr(rations, "PATIENCE", 0.0)
     monkeypatch.setattr(pace, "PATIENCE", 0.0)
     monkeypatch.setattr(pace, "AT_ONCE", 4 * pace.A_REQUEST)
     monkeypatch.setattr(pace, "A_SECOND", 1)
@@ -296,7 +297,7 @@ async def certificate(client: TestClient, csr: str, token: str = "token-0") -> t
 
 
 def test_a_caller_is_certified_as_who_its_token_says() -> None:
-    def certify(caller: app.Caller, csr: str) -> Issued | Refused:
+    def certify(caller: Caller, csr: str) -> Issued | Refused:
         holder = Holder(job=caller.job, member=MemberId(replica=0), pod_uid=caller.pod_uid)
         return Issued(holder=holder, chain=csr, roots="roots", renew_after=1)
 
@@ -326,7 +327,7 @@ def test_a_request_that_cannot_be_read_or_is_huge_reaches_no_authority(body: byt
         async with client.post("/v1/certificate", data=body, headers=bearing("token-0")) as answer:
             assert answer.status == 400
 
-    def certify(caller: app.Caller, csr: str) -> Issued | Refused:
+    def certify(caller: Caller, csr: str) -> Issued | Refused:
         raise AssertionError("the authority is not asked")
 
     at_the_gateway(ask, certify)
@@ -344,7 +345,7 @@ def test_a_gateway_without_an_authority_says_so() -> None:
 def two_seats(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pod of token-0 has two seats."""
     seats = Seats(pod=MemberId(replica=1), count=2)
-    caller = app.Caller(JOB, "uid-0", "training", MemberId(replica=2), "10.0.0.1", seats)
+    caller = Caller(JOB, "uid-0", "training", MemberId(replica=2), "10.0.0.1", seats)
     monkeypatch.setitem(TOKENS, "token-0", caller)
 
 
@@ -396,9 +397,9 @@ def test_a_pod_of_one_seat_has_no_further_ones() -> None:
 
 @pytest.mark.usefixtures("two_seats")
 def test_each_seat_is_given_its_own_orders_and_its_own_certificate() -> None:
-    asked: list[app.Caller] = []
+    asked: list[Caller] = []
 
-    def certify(caller: app.Caller, _csr: str) -> Refused:
+    def certify(caller: Caller, _csr: str) -> Refused:
         asked.append(caller)
         return Refused("NotToday", "no")
 

@@ -7,9 +7,9 @@ import pytest
 import builders_trust as build
 from checkpointheal.agent.credentials import OwnKey
 from checkpointheal.contract.trust import Issued
-from checkpointheal_operator.gateway.app import Caller
 from checkpointheal_operator.gateway.authority import Authority
 from checkpointheal_operator.gateway.authority.terms import DAY, HOUR
+from checkpointheal_operator.gateway.caller import Caller
 from checkpointheal_operator.gateway.registrar import Registrar
 
 AUTHORITY = Authority.begin(build.GATEWAY, build.NOW)

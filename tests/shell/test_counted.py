@@ -8,8 +8,8 @@ import pytest
 
 from builders_api import JOB, WHERE, a_policy
 from checkpointheal.contract.trust import Issued
-from checkpointheal_operator.gateway.app import Caller
 from checkpointheal_operator.gateway.authority import Refused
+from checkpointheal_operator.gateway.caller import Caller
 from checkpointheal_operator.measures.operating import OperatorMetrics
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, ClusterError, Conflict, Ref, Unreachable
 from checkpointheal_operator.shell.counted import Counted, counting_certify

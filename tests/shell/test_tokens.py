@@ -12,7 +12,7 @@ from builders_api import JOB, WHERE, pod_object
 from builders_core import a_pod, m
 from checkpointheal.contract.seats import Seats
 from checkpointheal_operator.api.base import Json
-from checkpointheal_operator.gateway.app import Caller
+from checkpointheal_operator.gateway.caller import Caller
 from checkpointheal_operator.shell import refusals, tokens
 from checkpointheal_operator.shell.cluster import PODS, Kind, Ref, TooManyRequests, Unreachable
 from checkpointheal_operator.shell.mirror import Mirror

@@ -9,9 +9,9 @@ import ssl
 from collections.abc import Callable
 
 from checkpointheal.contract.trust import Holder, Issued
-from checkpointheal_operator.gateway.app import Caller
 from checkpointheal_operator.gateway.authority import Authority, Refused, Served
 from checkpointheal_operator.gateway.authority.terms import Span
+from checkpointheal_operator.gateway.caller import Caller
 
 
 class Registrar:

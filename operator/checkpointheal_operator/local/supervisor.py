@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.seats import Seats
 from checkpointheal_operator.core.facts import PodFacts
-from checkpointheal_operator.gateway.app import Caller
+from checkpointheal_operator.gateway.caller import Caller
 from checkpointheal_operator.local.places import Claim, Site
 from checkpointheal_operator.local.pods import Finished, GaveUp, Pod
 

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from checkpointheal.contract.trust import Issued
 from checkpointheal_operator.api.base import Json
-from checkpointheal_operator.gateway.app import Caller, Certify
 from checkpointheal_operator.gateway.authority import Refused
+from checkpointheal_operator.gateway.caller import Caller, Certify
 from checkpointheal_operator.measures.operating import OperatorMetrics
 from checkpointheal_operator.shell.cluster import Cluster, ClusterError, Kind, Ref
 

@@ -20,7 +20,8 @@ from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.doors.guests import Guests
 from checkpointheal_operator.doors.serving import READERS, greeted, served
 from checkpointheal_operator.doors.splice import Address, Entrance, Gateway, entrance
-from checkpointheal_operator.gateway.app import Caller, make_app
+from checkpointheal_operator.gateway.app import make_app
+from checkpointheal_operator.gateway.caller import Caller
 from checkpointheal_operator.gateway.registrar import Registrar
 from checkpointheal_operator.interpreter import give_back
 from checkpointheal_operator.measures import spec

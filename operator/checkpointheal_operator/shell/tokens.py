@@ -16,7 +16,7 @@ from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.core.identity import Placed, Unplaced, place
 from checkpointheal_operator.core.pod_manifest import Metadata
 from checkpointheal_operator.core.reasons import Reason
-from checkpointheal_operator.gateway.app import Caller
+from checkpointheal_operator.gateway.caller import Caller
 from checkpointheal_operator.gateway.pace import Share
 from checkpointheal_operator.shell.cluster import PODS, Cluster, ClusterError, Kind, NotThere, Ref, TooManyRequests
 from checkpointheal_operator.shell.mirror import Mirror
