@@ -11,7 +11,7 @@ from checkpointheal_operator.core.hearing import remember
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, ClusterError
 from checkpointheal_operator.shell.look import Surroundings, look
 from checkpointheal_operator.shell.objects import Listening
-from checkpointheal_operator.shell.operating import NO_POLICY, _by_uid
+from checkpointheal_operator.shell.switchboard import NO_POLICY, orders_of
 from fake_cluster import FakeCluster, Killed
 from simulation import Simulation
 
@@ -53,7 +53,7 @@ class ClusterSimulation(Simulation):
                 break
         if not made:
             return made
-        standing = _by_uid(looked)
+        standing = orders_of(looked)
         self.ordered = {pod.uid: standing.get(pod.uid, NO_POLICY) for pod in self.pods.values()}
         self.decisions += made
         return made

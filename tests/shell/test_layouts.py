@@ -19,7 +19,7 @@ from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, 
 from checkpointheal_operator.shell.layouts import Difference, difference
 from checkpointheal_operator.shell.look import Looked, Surroundings, look
 from checkpointheal_operator.shell.objects import JobObjects, Listening, claims, known_pod, view_of
-from checkpointheal_operator.shell.operating import _by_uid
+from checkpointheal_operator.shell.switchboard import orders_of
 from fake_cluster import FakeCluster
 
 SIZES = (1, 2, 3, 4)
@@ -134,7 +134,7 @@ def test_a_job_that_differs_is_left_alone_while_nobody_can_be_told() -> None:
         cluster.put(PODS, a_set_pod(index))
     seen = asyncio.run(look(Surroundings(cluster, lambda: NOW), (WHERE, JOB), Listening(0.0), tells=False))
     assert (cluster.calls, seen.untold) == ([], None)
-    assert {each.reason for each in _by_uid(seen).values()} == {"LayoutDiffers"}
+    assert {each.reason for each in orders_of(seen).values()} == {"LayoutDiffers"}
 
 
 def test_a_job_that_differs_is_told_once_left_alone_and_goes_on_when_it_is_mended() -> None:
@@ -152,7 +152,7 @@ def test_a_job_that_differs_is_told_once_left_alone_and_goes_on_when_it_is_mende
         "Protected": ("False", "LayoutDiffers"),
         "Degraded": ("True", "LayoutDiffers"),
     }
-    ordered = _by_uid(seen)
+    ordered = orders_of(seen)
     assert set(ordered) == {"u0", "u1", "u2", "u3"}
     assert {(each.withdrawn, each.reason, each.epoch, each.assignment) for each in ordered.values()} == {
         (True, "LayoutDiffers", None, None)
@@ -199,7 +199,7 @@ def test_a_job_of_more_members_than_there_can_be_is_set_aside_before_they_are_co
         cluster.put(PODS, an_annotated_pod(each))
     seen = looked(cluster)
     assert [each.reason for each in seen.decisions] == [Reason.TOO_MANY_MEMBERS]
-    ordered = _by_uid(seen)
+    ordered = orders_of(seen)
     message = f"the job is not healed: {told} are more than 2048 members"
     assert {(each.withdrawn, each.message) for each in ordered.values()} == {(True, message)}
     assert len(ordered) == len(pods)
@@ -251,7 +251,7 @@ def test_nor_are_they_counted_where_an_older_policy_has_its_pods(monkeypatch: py
     cluster.put(PODS, an_annotated_pod("0/0"))
     seen = looked(cluster)
     assert [each.reason for each in seen.decisions] == [Reason.CONFLICTING]
-    assert _by_uid(seen) == {}
+    assert orders_of(seen) == {}
 
 
 def test_a_layout_of_more_members_than_there_can_be_is_refused_when_it_is_written() -> None:
@@ -268,7 +268,7 @@ def test_a_pod_beyond_the_replicas_is_told_so_and_its_job_too(replicas: int, tol
     cluster.put(CHECKPOINTHEALS, a_policy(layout={"replicas": replicas}))
     for index in range(4):
         cluster.put(PODS, a_set_pod(index))
-    ordered = _by_uid(looked(cluster))
+    ordered = orders_of(looked(cluster))
     assert set(ordered) == {"u0", "u1", "u2", "u3"}
     assert {uid: each.reason for uid, each in ordered.items() if each.withdrawn} == told
     (policy,) = cluster.all(CHECKPOINTHEALS)

@@ -11,7 +11,7 @@ from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, PODS, Ref
 from checkpointheal_operator.shell.look import Looked, Surroundings, look
 from checkpointheal_operator.shell.objects import Listening
-from checkpointheal_operator.shell.operating import _by_uid
+from checkpointheal_operator.shell.switchboard import orders_of
 from fake_cluster import FakeCluster
 
 MEMBERS = ("0/0", "1/0")
@@ -57,7 +57,7 @@ def test_the_second_jobs_agents_and_the_policy_say_whose_it_is_and_what_helps():
     cluster = two_jobs()
     found = looked(cluster)
     assert found.view.job == "first"
-    standing = _by_uid(found)
+    standing = orders_of(found)
     assert {uid: each.reason for uid, each in standing.items() if each.withdrawn} == dict.fromkeys(SECOND, "OtherJob")
     assert standing["second-0/0"].message == (
         "pod second-0 is of job second, and the CheckpointHeal that selects it looks after job first alone: give each "
@@ -92,7 +92,7 @@ def test_a_job_that_stands_back_as_another_policys_calls_nobody_a_stranger():
     elder = a_policy() | {"metadata": {"name": "elder", "namespace": WHERE}}
     cluster.created = "1969-01-01T00:00:00Z"
     cluster.put(CHECKPOINTHEALS, elder)
-    assert _by_uid(looked(cluster)) == {}
+    assert orders_of(looked(cluster)) == {}
 
 
 def test_strangers_of_a_job_that_is_set_aside_hear_that_they_are():
@@ -106,7 +106,7 @@ def test_strangers_of_a_job_that_is_set_aside_hear_that_they_are():
             | {"annotations": pod["metadata"]["annotations"] | {"checkpointheal.dev/rank": "5"}}
         },
     )
-    standing = _by_uid(looked(cluster))
+    standing = orders_of(looked(cluster))
     assert {uid: each.reason for uid, each in standing.items()} == {
         "first-0/0": "LayoutDiffers",
         "first-1/0": "LayoutDiffers",
@@ -122,4 +122,4 @@ def test_a_suspended_job_loses_its_policy_to_the_other_one_and_is_told_so_when_i
     put_pods(cluster, "first", NOW - 1)
     found = looked(cluster)
     assert found.view.job == "second"
-    assert {uid for uid, each in _by_uid(found).items() if each.reason == "OtherJob"} == {"first-0/0", "first-1/0"}
+    assert {uid for uid, each in orders_of(found).items() if each.reason == "OtherJob"} == {"first-0/0", "first-1/0"}

@@ -13,8 +13,8 @@ from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS
 from checkpointheal_operator.shell.look import Looked, Surroundings, look
 from checkpointheal_operator.shell.objects import Listening
-from checkpointheal_operator.shell.operating import _by_uid
 from checkpointheal_operator.shell.overlap import Overlap, overlap
+from checkpointheal_operator.shell.switchboard import orders_of
 from fake_cluster import FakeCluster
 
 
@@ -83,7 +83,7 @@ def test_the_younger_one_says_so_once_and_orders_nobody_anything():
     for _ in range(2):
         found = looked(cluster, JOB)
         assert [each.reason for each in found.decisions] == [Reason.CONFLICTING]
-        assert _by_uid(found) == {}
+        assert orders_of(found) == {}
     assert conditions(cluster, JOB) == {"Conflicting": "True"}
     assert cluster.calls == [("patch status of", "checkpointheals")]
     assert cluster.all(HEALS) == []

@@ -1,4 +1,4 @@
-"""How do many jobs share one operator: who looks after which, whom did each agent's report reach, who is ordered what?
+"""How do many jobs share one operator: who looks after which, and whom does each agent's report reach?
 
 A keeper for each CheckpointHeal. A report wakes the job that orders its pod anything, or, where none does, those of the
 namespace that it lives in; one that has no news wakes nobody, because with a thousand agents one comes every
@@ -12,14 +12,12 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from checkpointheal.contract.orders import Orders
 from checkpointheal.contract.report import AgentReport
 from checkpointheal.contract.seats import pod_of
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.api.policy import matches
 from checkpointheal_operator.core.facts import Heard, Stranger
 from checkpointheal_operator.core.hearing import is_news
-from checkpointheal_operator.core.orders import of_holders, of_rivals, of_strangers, of_supernumeraries
 from checkpointheal_operator.gateway.hub import Hub
 from checkpointheal_operator.shell.cluster import CHECKPOINTHEALS, HEALS, PODS, Kind
 from checkpointheal_operator.shell.keeping import Keeper, Ties
@@ -29,8 +27,8 @@ from checkpointheal_operator.shell.objects import Listening
 from checkpointheal_operator.shell.overlap import selectors
 from checkpointheal_operator.shell.pod_events import Known, PodEvents
 from checkpointheal_operator.shell.speakers import Speakers
+from checkpointheal_operator.shell.switchboard import Switchboard, orders_of
 
-NO_POLICY = Orders(revision=1, withdrawn=True)
 FORGOTTEN_AFTER = 60.0
 """Seconds for which a report of a pod that no job knows is kept: its pod or its policy may be on the way."""
 MATCH_AT_MOST_EVERY = 0.1
@@ -61,9 +59,6 @@ class Operator:
         self._since = around.clock()
         self._keepers: dict[Key, tuple[Keeper, asyncio.Task[None]]] = {}
         self._inside: defaultdict[str, dict[Key, Keeper]] = defaultdict(dict)
-        self._orders: dict[Key, dict[str, Orders]] = {}
-        self._whose: dict[str, Key] = {}
-        self._strangers: frozenset[str] = frozenset()
         self._kept: dict[Key, frozenset[str]] = {}
         self._speakers = Speakers(self._pods)
         self._changed = asyncio.Event()
@@ -71,6 +66,7 @@ class Operator:
         self._pod_events = PodEvents(around, mirrors, Known(lambda: self.hub.heard, self._of_other_jobs))
         self._beat = time.monotonic()
         self.hub = Ears(self, around)
+        self._switchboard = Switchboard(self.hub, self._speakers)
 
     def changed(self, kind: Kind, before: Json | None, now: Json | None) -> None:
         """An object was, and is. A heal, or a policy's status, concerns one job: its writes are most of all changes."""
@@ -99,7 +95,7 @@ class Operator:
     def spoke(self, pod_uid: str) -> None:
         """That pod's agent has news."""
         where = self._speakers.namespace(pod_uid)
-        if (key := self._whose.get(pod_uid)) is not None:
+        if (key := self._switchboard.whose(pod_uid)) is not None:
             self._keepers[key][0].notice()
         else:
             self.notice(where)
@@ -163,14 +159,15 @@ class Operator:
             if task.done():
                 task.result()
         self._forget()
-        self._tell_strangers()
+        self._switchboard.tell_strangers(self._keepers.keys())
 
     def _leave(self, key: Key) -> None:
         """Its policy is gone."""
-        self._order(key, {})
+        if self._switchboard.leave(key):
+            self._changed.set()
         _keeper, task = self._keepers.pop(key)
         task.cancel()
-        del self._inside[key.namespace][key], self._orders[key]
+        del self._inside[key.namespace][key]
         self._kept.pop(key, None)
         self._others.pop(key, None)
 
@@ -178,7 +175,8 @@ class Operator:
         def looked(found: Looked) -> None:
             self._others[key] = found.view.strangers
             self._kept[key] = frozenset(each.report.pod_uid for each in found.view.heard)
-            self._order(key, _by_uid(found))
+            if self._switchboard.order(key, orders_of(found)):
+                self._changed.set()
 
         def listening() -> Listening:
             heard, unlisted = tuple(self._heard_by(key)), self._speakers.unlisted(key.namespace)
@@ -204,18 +202,6 @@ class Operator:
             if said is not None and is_its:
                 yield said
 
-    def _order(self, key: Key, standing: dict[str, Orders]) -> None:
-        """What a job orders its pods. One that another job has taken over since is not its any more."""
-        before = self._orders.get(key)
-        gone = [uid for uid in (before or {}).keys() - standing.keys() if self._whose.get(uid) == key]
-        for uid in gone:
-            del self._whose[uid]
-        self._orders[key] = standing
-        self._whose |= dict.fromkeys(standing, key)
-        self.hub.change(standing, gone)
-        if gone or before is None:
-            self._changed.set()
-
     def _forget(self) -> None:
         """What no job needs, of pods that are gone."""
         needed = frozenset[str]().union(*self._kept.values())
@@ -227,18 +213,6 @@ class Operator:
         )
         self.hub.keep_only(kept)
         self._speakers.keep_only({each.report.pod_uid for each in kept})
-
-    def _tell_strangers(self) -> None:
-        """A pod that has spoken and that no job orders anything is told that there is no policy for it.
-
-        Not while it may be one of a job of its namespace that was not looked at yet.
-        """
-        unsure = {namespace for namespace, _name in self._keepers.keys() - self._orders.keys()}
-        unsure |= {""} if unsure else set()  # of pods whose namespace is not known
-        spoke = (each.report.pod_uid for each in self.hub.heard if each.report.pod_uid not in self._whose)
-        found = frozenset(uid for uid in spoke if self._speakers.namespace(uid) not in unsure)
-        self.hub.change(dict.fromkeys(found, NO_POLICY), self._strangers - found - self._whose.keys())
-        self._strangers = found
 
 
 def _is_status(before: Json | None, now: Json | None) -> bool:
@@ -254,17 +228,3 @@ def _life(found: Json | None) -> tuple[str, int]:
 def _latest(policy: Json | None) -> frozenset[str]:
     epoch = ((policy or {}).get("status") or {}).get("epoch") or {}
     return frozenset(each["podUID"] for each in epoch.get("members", ()))
-
-
-def _by_uid(found: Looked) -> dict[str, Orders]:
-    """Of two pods that claim a place, the younger one's are its orders; the other hears why it has none.
-
-    So does one that claims a place which there is not, and one of another job.
-    """
-    view = found.view
-    if found.instead is not None:
-        return {**of_strangers(view), **{pod.uid: found.instead for pod in view.pods}}
-    standing = of_holders(view, found.decisions[-1])
-    if len(standing) == len(view.pods):
-        return {**of_strangers(view), **standing}
-    return {**of_strangers(view), **of_rivals(view), **of_supernumeraries(view), **standing}
