@@ -25,7 +25,7 @@ from checkpointheal.contract.trainer import (
     StoreSaid,
     Wait,
 )
-from checkpointheal.manifest import describe, write_out
+from checkpointheal.manifest import Described, describe, write_out
 from checkpointheal.trainer.forming import Given
 from checkpointheal.trainer.parts import declare
 
@@ -40,6 +40,12 @@ def given(**parts) -> Given:
     data = bytearray(described.schema.data_bytes)
     write_out(described, data)
     return Given(described.schema, described.values, memoryview(data))
+
+
+def state_digest(described: Described) -> str:
+    """Of a live state: the same as its generation's."""
+    chunks = [digest.digest_bytes(chunk) for chunk in described.chunks(digest.CHUNK_BYTES)]
+    return digest.state_digest(digest.schema_digest(described.schema), described.values, chunks)
 
 
 class FakeAgent:

@@ -8,12 +8,12 @@ from torch import nn
 from torch.ao.quantization.observer import MinMaxObserver
 
 import builders_classes as classes
-from builders_trainer import given
+from builders_trainer import given, state_digest
 from checkpointheal import digest
 from checkpointheal.errors import AppliedStateDiffers, SchemaDiffers
-from checkpointheal.manifest import describe, write_out
+from checkpointheal.manifest import describe
 from checkpointheal.trainer import apply as applying
-from checkpointheal.trainer.apply import apply, state_digest
+from checkpointheal.trainer.apply import apply
 from checkpointheal.trainer.parts import declare
 
 
@@ -30,10 +30,9 @@ class Box:
         self._take(self, state)
 
 
-def digest_of(generation):
-    return digest.state_digest(
-        digest.schema_digest(generation.schema), generation.values, digest.chunk_digests(generation.data)
-    )
+def digest_of(generation, chunk_bytes=digest.CHUNK_BYTES):
+    chunks = digest.chunk_digests(generation.data, chunk_bytes)
+    return digest.state_digest(digest.schema_digest(generation.schema), generation.values, chunks)
 
 
 def copies(held):
@@ -547,12 +546,10 @@ def test_weights_that_are_no_part_stay_as_they_were_whatever_the_step_of_their_o
 @pytest.mark.parametrize("chunk", [1, 7])
 def test_a_state_across_many_chunks_and_regions_has_one_digest(monkeypatch, chunk):
     monkeypatch.setattr(digest, "CHUNK_BYTES", chunk * 64)
-    described = describe({"ts": [torch.rand(size) for size in (1, 40, 3, 100, 0, 16)]})
-    data = bytearray(described.schema.data_bytes)
-    write_out(described, data)
-    chunks = digest.chunk_digests(data, chunk * 64)
-    schema_digest = digest.schema_digest(described.schema)
-    assert state_digest(described) == digest.state_digest(schema_digest, described.values, chunks)
+    sizes = (1, 40, 3, 100, 0, 16)
+    generation = given(box=Box({"ts": [torch.rand(size) for size in sizes]}))
+    applied = apply(declare({"box": Box({"ts": [torch.zeros(size) for size in sizes]})}, {}), generation)
+    assert applied == digest_of(generation, chunk * 64)
 
 
 def test_a_generation_is_applied_where_tensors_are_made_elsewhere_by_default():

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from builders_trainer import given
+from builders_trainer import given, state_digest
 from checkpointheal.errors import AppliedStateDiffers, Misuse
 from checkpointheal.manifest import describe
-from checkpointheal.trainer.apply import apply, state_digest
+from checkpointheal.trainer.apply import apply
 from checkpointheal.trainer.forming import Given
 from checkpointheal.trainer.later import Later
 from checkpointheal.trainer.parts import declare

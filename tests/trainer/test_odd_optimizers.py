@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from builders_trainer import Training, given
+from builders_trainer import Training, given, state_digest
 from checkpointheal.errors import Misuse
 from checkpointheal.manifest import describe
-from checkpointheal.trainer.apply import apply, state_digest
+from checkpointheal.trainer.apply import apply
 from checkpointheal.trainer.first_update import FirstUpdate
 from checkpointheal.trainer.parts import declare
 

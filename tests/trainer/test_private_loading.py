@@ -5,9 +5,8 @@ import torch
 from torch import nn
 from torch.ao.quantization.observer import MinMaxObserver
 
-from builders_trainer import Training
+from builders_trainer import Training, state_digest
 from checkpointheal.manifest import describe
-from checkpointheal.trainer.apply import state_digest
 
 
 class Wide(torch.optim.SGD):

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from builders_trainer import state_digest
 from checkpointheal import PGTransport
 from checkpointheal.agent.meeting import Meeting, Visit
 from checkpointheal.channel import stream_group
 from checkpointheal.manifest import describe
-from checkpointheal.trainer.apply import state_digest
 
 SECONDS = timedelta(seconds=300)
 NAME = "rank"

@@ -16,7 +16,7 @@ from versions.side import NAME
 
 OTHER = os.environ.get("OTHER_TORCH", "")
 SIDE = Path(__file__).with_name("side.py")
-SOURCES = Path(__file__).parents[2] / "transport"
+SOURCES = [Path(__file__).parents[2] / each for each in ("transport", "tests")]
 pytestmark = [
     pytest.mark.skipif(not OTHER, reason="OTHER_TORCH names no interpreter that has another torch"),
     pytest.mark.timeout(900),
@@ -38,7 +38,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def side(python: str, role: str, channel: str, folder: Path) -> "subprocess.Popen[str]":
-    environment = os.environ | {"PYTHONPATH": str(SOURCES), "GLOO_SOCKET_IFNAME": "lo", "USE_LIBUV": "0"}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(map(str, SOURCES)),
+        "GLOO_SOCKET_IFNAME": "lo",
+        "USE_LIBUV": "0",
+    }
     command = [python, "-W", "ignore", str(SIDE), role, channel, str(folder)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 

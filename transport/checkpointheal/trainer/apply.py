@@ -57,12 +57,6 @@ def apply(parts: Parts, given: Given, begins: Callable[[Described], None] = lamb
     return applied
 
 
-def state_digest(described: Described) -> Digest:
-    """The digest of a live state: the same as its generation's."""
-    chunks = [digest.digest_bytes(chunk) for chunk in described.chunks(digest.CHUNK_BYTES)]
-    return _digest_of(described.schema, described, chunks)
-
-
 def _digest_of(schema: Schema, described: Described, chunk_digests: Sequence[Digest]) -> Digest:
     return digest.state_digest(digest.schema_digest(schema), described.values, chunk_digests)
 
