@@ -97,9 +97,9 @@ def parse(raw: bytes) -> Schema:
         raise SlotDamaged(f"a slot's header holds no schema: {why}") from error
 
 
-def round_up(count: int, multiple: int = PAGE) -> int:
-    """The next multiple."""
-    return -(-count // multiple) * multiple
+def round_up(count: int) -> int:
+    """So many bytes in whole pages."""
+    return -(-count // PAGE) * PAGE
 
 
 def _entry(region: Region) -> Entry:
