@@ -1,4 +1,4 @@
-"""A channel between two threads of one process.
+"""A channel between two threads of one process, for tests: of this package's, and of who writes a session beside it.
 
 It behaves like a process group where a session could notice: messages keep their order and their length, a shorter
 one leaves the rest of its buffer as it was, a longer one ends the channel, and so does a peer that hangs up.
