@@ -21,7 +21,7 @@ import torch
 import builders_classes as a
 import builders_pg
 from checkpointheal.errors import BadFrame, ClassDiffers, UnknownClass, UnsupportedLeaf
-from checkpointheal.manifest import classes, describe, glance, rebuild, write_out
+from checkpointheal.manifest import Anew, classes, describe, glance, rebuild, write_out
 
 BERLIN = ZoneInfo("Europe/Berlin")
 VALUES = {
@@ -60,7 +60,7 @@ def through(state):
     described = describe(state)
     data = bytearray(described.schema.data_bytes)
     write_out(described, data)
-    return rebuild(described.schema, described.values, data, known=described.leaves.known)
+    return Anew(described.schema, described.values, data, described.leaves).whole()
 
 
 def facts(it):

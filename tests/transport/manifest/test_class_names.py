@@ -8,7 +8,7 @@ import torch
 
 import builders_classes as a
 from checkpointheal.errors import UnsupportedLeaf
-from checkpointheal.manifest import describe, rebuild
+from checkpointheal.manifest import Anew, describe
 
 
 def twins() -> tuple[type, type]:
@@ -30,7 +30,7 @@ def test_two_classes_of_one_name_are_refused_by_name_wherever_the_second_one_sta
         describe({"x": red.RED, "y": {blue.RED: 1}})
     with a.registered(other, name="second"):
         described = describe({"x": one(1, 2), "y": other(1, 2)})
-        back = rebuild(described.schema, described.values, b"", known=described.leaves.known)
+        back = Anew(described.schema, described.values, b"", described.leaves).whole()
     assert (type(back["x"]), type(back["y"])) == (one, other)
 
 

@@ -24,14 +24,14 @@ Data = torch.Tensor | memoryview | bytes | bytearray
 NOBODY: Known = {}
 
 
-def rebuild(schema: Schema, values: Sequence[JsonValue], data: Data, known: Known = NOBODY) -> Any:
+def rebuild(schema: Schema, values: Sequence[JsonValue], data: Data) -> Any:
     """The state dict, its tensors viewing `data` (a data section). Raises BadFrame where it does not add up.
 
     A DTensor comes back as its local tensor and a ShardedTensor as the list of its local shards: mesh and group are the
-    target's business. Classes are those that were registered, and `known`; raises UnknownClass for any other.
+    target's business. Classes are those that were registered; raises UnknownClass for any other.
     """
     check(schema, len(values))
-    return grow(schema.tree, Giver(_views(schema, data), [plain.decode(value) for value in values], known))
+    return grow(schema.tree, Giver(_views(schema, data), [plain.decode(value) for value in values], NOBODY))
 
 
 def glance(schema: Schema, values: Sequence[JsonValue], data: Data) -> Any:
