@@ -114,7 +114,7 @@ def seals() -> list[bytes]:
     return [
         b"\0" + laid_out.render(laid_out.slot_bytes + 4096).rstrip(),
         b"\1" + seal.model_dump_json().encode(),
-        b"\2" + pack(small()),
+        b"\2" + pack({"parts": small(), "beside": [1.5]}),
         b"\3" + bare,
     ]
 

@@ -102,7 +102,8 @@ def arena(raw: bytes) -> None:
                 _laid_out(Schema.model_validate_json(content))
     if kind == 2:
         with contextlib.suppress(CheckpointHealError):
-            read_through(manifest.unpack(_sealed(content)))
+            state, _ = manifest.unpack_apart(_sealed(content), "parts")
+            read_through(state)
 
 
 def _laid_out(schema: Schema) -> None:

@@ -9,9 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from checkpointheal.manifest import describe, pack, unpack
+from checkpointheal.manifest import describe, pack, unpack_apart
+from checkpointheal.manifest.tree import Leaves
 from checkpointheal.trainer.later import Later
 from checkpointheal.trainer.parts import Parts, declare
+
+
+def unpacked(blob: bytes, beside: Leaves | None = None) -> dict[str, Any]:
+    """A private part again, of which nothing is lost."""
+    state, lost = unpack_apart(blob, "parts", beside or Leaves())
+    assert not lost
+    return state
 
 
 class Lost(Exception):
@@ -50,7 +58,7 @@ class Remembered:
             held = copy.deepcopy(self.memory.replicated[name])
             part.make_room(held) if isinstance(part, Later) else part.load_state_dict(held)
         live = describe(self.parts.private_state()).leaves
-        self.parts.put_back_private(unpack(self.memory.private, beside=live))
+        self.parts.put_back_private(unpacked(self.memory.private, live))
         return self.memory.step
 
     def agree(self) -> None:

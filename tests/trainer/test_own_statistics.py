@@ -6,11 +6,12 @@ from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 import checkpointheal
+from builders_memory import unpacked
 from builders_trainer import given
 from checkpointheal.errors import Misuse
 from checkpointheal.integrations.fsdp2 import Shards
 from checkpointheal.integrations.halves import halves
-from checkpointheal.manifest import pack, unpack
+from checkpointheal.manifest import pack
 from checkpointheal.trainer.apply import apply
 from checkpointheal.trainer.own_statistics import buffers_of_this_rank, statistics_of
 from checkpointheal.trainer.parts import declare
@@ -75,7 +76,7 @@ def test_a_healed_rank_gets_its_own_statistics_and_nobody_else_s(make):
     assert bytes(given(model=lost).data) == bytes(given(model=donor).data)
     parts = declare({"model": fresh}, {})
     apply(parts, given(model=donor))
-    parts.put_back_private(unpack(kept))
+    parts.put_back_private(unpacked(kept))
     for name, buffer in lost.named_buffers():
         assert torch.equal(fresh.get_buffer(name), buffer)
     assert torch.equal(next(fresh.parameters()), next(lost.parameters()))

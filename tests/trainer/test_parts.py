@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from builders_memory import unpacked
 from checkpointheal.errors import Misuse
-from checkpointheal.manifest import pack, unpack
+from checkpointheal.manifest import pack
 from checkpointheal.trainer.parts import declare
 
 
@@ -146,7 +147,7 @@ def test_a_generator_that_travelled_is_given_a_tensor_that_torch_can_read():
     parts = declare({"model": nn.Linear(1, 1)}, {"data": Draws(1)})
     kept = pack(parts.private_state())
     later = declare({"model": nn.Linear(1, 1)}, {"data": (draws := Draws(2))})
-    later.put_back_private(unpack(kept))
+    later.put_back_private(unpacked(kept))
     assert torch.equal(draws.generator.get_state(), Draws(1).generator.get_state())
 
 
@@ -165,7 +166,7 @@ class Held:
 def test_a_private_part_s_state_need_be_no_mapping(held):
     kept = pack(declare({"model": nn.Linear(1, 1)}, {"count": Held(held)}).private_state())
     later = declare({"model": nn.Linear(1, 1)}, {"count": (fresh := Held(0))})
-    later.put_back_private(unpack(kept))
+    later.put_back_private(unpacked(kept))
     assert fresh.held == held
 
 
@@ -187,7 +188,7 @@ MAPPINGS = {
 def test_a_private_part_s_mapping_stays_what_it_is_where_that_is_known_everywhere(held, kind):
     kept = pack(declare({"model": nn.Linear(1, 1)}, {"it": Held(held)}).private_state())
     later = declare({"model": nn.Linear(1, 1)}, {"it": (fresh := Held(None))})
-    later.put_back_private(unpack(kept))
+    later.put_back_private(unpacked(kept))
     assert type(fresh.held) is kind
     assert list(fresh.held.items()) == list(held.items())
     assert getattr(fresh.held, "default_factory", None) is (list if kind is defaultdict else None)

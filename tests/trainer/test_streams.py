@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from builders_memory import unpacked
 from checkpointheal.errors import Misuse
-from checkpointheal.manifest import pack, unpack
+from checkpointheal.manifest import pack
 from checkpointheal.trainer import streams
 
 
@@ -22,7 +23,7 @@ def as_it_is(kept: dict[str, Any]) -> dict[str, Any]:
 
 
 def packed(kept: dict[str, Any]) -> dict[str, Any]:
-    return unpack(pack(kept))
+    return unpacked(pack(kept))
 
 
 def as_of_an_earlier_build(kept: dict[str, Any]) -> dict[str, Any]:

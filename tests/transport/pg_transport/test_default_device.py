@@ -12,7 +12,7 @@ from checkpointheal.contract.cut import Cut
 from checkpointheal.ends.excuse import Excuse
 from checkpointheal.errors import Misuse
 from checkpointheal.manifest import describe
-from checkpointheal.manifest.packed import pack, unpack
+from checkpointheal.manifest.packed import pack, unpack_apart
 from checkpointheal.manifest.packing import clear, gather, scatter
 
 
@@ -74,8 +74,8 @@ def test_it_is_read_and_packed() -> None:
     state = a_state()
     with torch.device("meta"):
         read = b"".join(map(bytes, describe(state).chunks(100)))
-        back = unpack(pack(state))
-        unpack(pack({}))
+        back = unpack_apart(pack({"parts": state}), "parts")[0]["parts"]
+        unpack_apart(pack({}), "parts")
         excuse = Excuse(whole=True)
         told = [excuse.parts(Misuse("no"), [300, 9]) for _ in range(2)]
     assert read == b"".join(map(bytes, describe(state).chunks(100)))

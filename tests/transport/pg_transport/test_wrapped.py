@@ -13,7 +13,7 @@ import builders_classes as a
 import builders_ends
 import builders_pg as build
 from checkpointheal.errors import BadFrame, PeerRefused, SchemaDiffers, UnknownClass, UnsupportedLeaf
-from checkpointheal.manifest import describe, pack, rebuild, unpack
+from checkpointheal.manifest import describe, pack, rebuild, unpack_apart
 
 
 def parts(tensor: Any) -> tuple[Any, ...]:
@@ -148,8 +148,8 @@ def test_wrapped_tensors_and_objects_pack_likewise() -> None:
     state = {"w": a.a_wrapped(3.0), "pair": a.Pair(a.Colour.RED, torch.ones(2))}
     blob = pack(state)
     with pytest.raises(UnknownClass):
-        unpack(blob)
-    back = unpack(blob, beside=describe(state).leaves)
+        unpack_apart(blob, "parts")
+    back, _ = unpack_apart(blob, "parts", describe(state).leaves)
     assert parts(back["w"]) == parts(state["w"])
     assert (back["pair"].left, back["pair"].right.tolist()) == (a.Colour.RED, [1.0, 1.0])
 

@@ -7,7 +7,7 @@ from checkpointheal.manifest.classes import comes_back, register_class
 from checkpointheal.manifest.codec import Known
 from checkpointheal.manifest.compare import compare, lie_alike
 from checkpointheal.manifest.describe import Described, describe
-from checkpointheal.manifest.packed import pack, pack_described, unpack, unpack_apart
+from checkpointheal.manifest.packed import pack, pack_described, unpack_apart
 from checkpointheal.manifest.paths import owner_of
 from checkpointheal.manifest.rebuild import glance, rebuild
 
@@ -26,7 +26,6 @@ __all__ = [
     "pack_described",
     "rebuild",
     "register_class",
-    "unpack",
     "unpack_apart",
     "write_into",
     "write_out",

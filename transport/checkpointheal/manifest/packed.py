@@ -45,29 +45,21 @@ def pack_described(described: Described) -> bytes:
     return _PREFIX.pack(MAGIC, VERSION, len(written)) + written + data
 
 
-def unpack(blob: bytes, limit: int = LIMIT, beside: Leaves = NOTHING) -> dict[str, Any]:
-    """The state again, in memory of its own. Raises BadFrame, UnknownVersion, BytesDiffer or UnknownClass."""
-    manifest, data = _read(blob, limit)
-    state = Anew(manifest.schema_, manifest.values, data, beside).whole()
-    if not isinstance(state, dict):
-        raise BadFrame("a packed state that is no mapping")
-    return state
-
-
 def unpack_apart(
     blob: bytes, branch: str, beside: Leaves = NOTHING
 ) -> tuple[dict[str, Any], dict[str, CheckpointHealError]]:
-    """The same, but what stands under `branch` entry by entry; by its key, why one could not be made.
+    """The state again, in memory of its own: what stands under `branch` entry by entry.
 
-    The errors tell paths from that key on. Raises what `unpack` does, for whatever is none of these entries' fault.
+    Besides, by its key, why one of these could not be made; the error tells paths from that key on. Raises BadFrame,
+    UnknownVersion, BytesDiffer or UnknownClass, for whatever is none of these entries' fault.
     """
-    manifest, data = _read(blob, LIMIT)
+    manifest, data = _read(blob)
     return Anew(manifest.schema_, manifest.values, data, beside).apart(branch)
 
 
-def _read(blob: bytes, limit: int) -> tuple[Manifest, bytearray]:
-    if not _PREFIX.size <= len(blob) <= limit:
-        raise BadFrame(f"a packed state of {len(blob)} bytes: from {_PREFIX.size} to {limit} are read")
+def _read(blob: bytes) -> tuple[Manifest, bytearray]:
+    if not _PREFIX.size <= len(blob) <= LIMIT:
+        raise BadFrame(f"a packed state of {len(blob)} bytes: from {_PREFIX.size} to {LIMIT} are read")
     magic, version, length = _PREFIX.unpack_from(blob)
     if magic != MAGIC:
         raise BadFrame("these bytes are no packed state")
