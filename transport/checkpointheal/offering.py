@@ -7,7 +7,7 @@ from checkpointheal import digest
 from checkpointheal.contract.base import MOST
 from checkpointheal.contract.layout import Identity
 from checkpointheal.ends.live import LiveSource
-from checkpointheal.ends.section import Snapshot
+from checkpointheal.ends.section import CopiedSource
 from checkpointheal.errors import Misuse
 from checkpointheal.ranks import whole
 from checkpointheal.wire import Offer
@@ -16,7 +16,7 @@ HEAL, ATTEMPT = "library", 1
 """A process group has no attempts."""
 
 
-def offer_of(source: LiveSource | Snapshot, step: int) -> Offer:
+def offer_of(source: LiveSource | CopiedSource, step: int) -> Offer:
     """This state, which is that of `step`. Raises Misuse for what is no step."""
     number, manifest = require_step(step), source.manifest
     schema, chunks = digest.schema_digest(manifest.schema_), source.digests()

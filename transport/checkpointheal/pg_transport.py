@@ -26,7 +26,7 @@ from checkpointheal.ends.inplace import LiveSink
 from checkpointheal.ends.leaves import NewState
 from checkpointheal.ends.live import LiveSource, StagedSink
 from checkpointheal.ends.placements import Meshes
-from checkpointheal.ends.section import Snapshot
+from checkpointheal.ends.section import CopiedSource
 from checkpointheal.ends.target import LenientTarget, Target
 from checkpointheal.errors import CheckpointHealError, Misuse, WorldFailed, as_told
 from checkpointheal.lane import Peer
@@ -180,16 +180,18 @@ class PGTransport:
         """
         self._peers.underway.cancel()
 
-    def _offer(self, state_dict: Any, step: int, *, snapshot: bool) -> tuple[Offer, Iterator[LiveSource | Snapshot]]:
+    def _offer(
+        self, state_dict: Any, step: int, *, snapshot: bool
+    ) -> tuple[Offer, Iterator[LiveSource | CopiedSource]]:
         """What is given, and where each recipient has it from."""
         described = describe(state_dict)
         mixed.require_whole(described.regions, self._spoiled)
-        first = Snapshot(described) if snapshot else LiveSource(described)
+        first = CopiedSource(described) if snapshot else LiveSource(described)
         # One recipient's is the very one that was digested: what it packed then it need not pack again.
         others = repeat(first) if snapshot else iter(partial(LiveSource, described), None)
         return offer_of(first, step), chain([first], others)
 
-    def _give(self, source: LiveSource | Snapshot, offer: Offer, peer: Peer) -> None:
+    def _give(self, source: LiveSource | CopiedSource, offer: Offer, peer: Peer) -> None:
         whole = not self._peers.ends_messages_early
         donor.give_or_excuse(peer.channel, source, offer, peer.terms, whole=whole)
 

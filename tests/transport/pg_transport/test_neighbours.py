@@ -12,7 +12,7 @@ from checkpointheal import PGTransport, digest
 from checkpointheal.contract.cut import Cut
 from checkpointheal.ends.live import LiveSource
 from checkpointheal.ends.owned import Owned, mask
-from checkpointheal.ends.section import Snapshot
+from checkpointheal.ends.section import CopiedSource
 from checkpointheal.ends.spoil import spoil
 from checkpointheal.manifest import describe
 
@@ -72,7 +72,7 @@ def test_a_tensor_that_only_the_target_has_keeps_its_value_between_the_rows_of_a
     assert (mine[:, :2] == THEIRS).all()
 
 
-@pytest.mark.parametrize("make", [LiveSource, Snapshot])
+@pytest.mark.parametrize("make", [LiveSource, CopiedSource])
 @pytest.mark.parametrize(("shape", "view"), VIEWS.values(), ids=VIEWS.keys())
 def test_what_is_in_no_tensor_counts_for_no_digest(shape: Any, view: Any, make: Any) -> None:
     one = expected(torch.empty(shape), view)

@@ -37,7 +37,7 @@ class Section:
         return tuple(self.bytes[start + part.in_chunk :][: part.nbytes] for part in self._cut.parts(index))
 
 
-class Snapshot:
+class CopiedSource:
     """A copy of a described state, read now: whoever changes the live one changes nothing here."""
 
     def __init__(self, described: Described, chunk_bytes: int = digest.CHUNK_BYTES) -> None:
