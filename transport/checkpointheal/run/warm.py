@@ -12,7 +12,7 @@ import socket
 from collections.abc import Sequence
 
 from checkpointheal.run import trainer
-from checkpointheal.warm import COLD, EAGER, HOOK, ORDERS, PATIENT, READY
+from checkpointheal.warm import COLD, EAGER, HOOK, ORDERS, PATIENT, READY, WORD_LIMIT
 
 MODULES = ("torch", "torch._dynamo", "torch.distributed", "checkpointheal.trainer")
 """Imported by a warm process. A first optimizer brings `torch._dynamo`, which takes longer than torch itself."""
@@ -24,7 +24,6 @@ ANSWER = 2.0
 """Seconds that a warm process has to fork."""
 PAUSE = 4.0
 """Seconds before a lost warm process is replaced; doubled with each one."""
-_WORD_LIMIT = 4096
 
 
 class Warm:
@@ -127,6 +126,6 @@ class Warm:
     def _receive(self) -> str:
         """Its next word; empty where it is gone."""
         try:
-            return self._socket.recv(_WORD_LIMIT).decode() if self._socket else ""
+            return self._socket.recv(WORD_LIMIT).decode() if self._socket else ""
         except OSError:
             return ""

@@ -19,7 +19,7 @@ from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver
 from checkpointheal.trainer.deadline import end_unless, press_until
 
 CAUSE_GRACE = 1.0
-"""Seconds that an error waits for the agent's word: it may be a lost peer, felt before it is told."""
+"""Seconds that an error waits for the agent's word: it may be a lost peer, or its garbage, felt before it is told."""
 COLLECTIVE_GRACE = 5.0
 """The same for an error out of a collective, which nearly always is one."""
 UNCAUGHT = 1

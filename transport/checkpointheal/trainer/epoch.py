@@ -16,11 +16,8 @@ from typing import Self
 from checkpointheal import errors
 from checkpointheal.contract.trainer import EpochOver
 from checkpointheal.trainer.deadline import end_unless, press_until
-from checkpointheal.trainer.ending import is_of_a_collective
+from checkpointheal.trainer.ending import CAUSE_GRACE, is_of_a_collective
 from checkpointheal.trainer.faults import Faults
-
-CAUSE_GRACE = 1.0
-"""Seconds that an error waits for the word that the epoch is over: garbage may have raised it."""
 
 
 class Epoch:

@@ -12,6 +12,8 @@ ORDERS = "CHECKPOINTHEAL_WARM"
 """Variable of a warm process: the descriptor of its line to `run`, `run`'s pid, its manner, the modules to import."""
 PATIENT, EAGER = "patient", "eager"
 """Its manner: whether it gives way to a trainer beside it."""
+WORD_LIMIT = 4096
+"""Bytes of one word, either way."""
 READY = "ready"
 COLD = "cold"
 """First word of a warm process that must not be forked from; the rest is the reason."""

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 
 from checkpointheal.contract.process import WARM
-from checkpointheal.warm import COLD, ORDERS, PATIENT, READY
+from checkpointheal.warm import COLD, ORDERS, PATIENT, READY, WORD_LIMIT
 from checkpointheal.warm.fitness import unfit_because
 
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
@@ -24,7 +24,6 @@ FROM_AFAR = "PYTORCH_NVML_BASED_CUDA_CHECK"
 """Has `torch.cuda.is_available()` ask the driver's manager: asked itself, CUDA is lost to whatever is forked later."""
 PATIENCE = 10
 """Nice value of the imports: they go on beside a busy trainer, but it comes first."""
-_WORD_LIMIT = 4096
 _GO = b"!"
 
 
@@ -42,7 +41,7 @@ def keep(cold: frozenset[str], hook: str) -> bool:
     _be_ordinary(ordinary)
     reason = missing or unfit_because(cold)
     if reason:
-        os.write(line, f"{COLD} {' '.join(reason.split())}".encode()[:_WORD_LIMIT])
+        os.write(line, f"{COLD} {' '.join(reason.split())}".encode()[:WORD_LIMIT])
         os._exit(0)
     gc.collect()
     gc.freeze()  # the collector of a trainer would touch, and so copy, every page that they share
@@ -59,7 +58,7 @@ def _serve(line: int, run: int) -> str | None:
     """Fork whenever asked to. In a trainer, what it was asked for with; None once `run` has hung up, or died."""
     with contextlib.suppress(ConnectionError):
         os.write(line, READY.encode())
-        while asked := os.read(line, _WORD_LIMIT):
+        while asked := os.read(line, WORD_LIMIT):
             if _is_trainer(line, run):
                 return asked.decode()
     return None
