@@ -137,7 +137,7 @@ class Keeping:
         if promise is None:
             return
         # The update that a lost collective would have spoiled was refused: on a device, too, what lies there is whole.
-        commit = Commit(promise.epoch, promise.step, lambda: False, promise.told, time.monotonic())
+        commit = promise.commit._replace(is_over=lambda: False, begun=time.monotonic())
         with self._telling.of_errors(is_first=False):
             generation = self._placing.place(self.open(), promise.described, commit)
             if generation is None:
@@ -146,7 +146,7 @@ class Keeping:
             if (path := promise.watch.written()) is not None:
                 generation.abandon()
                 self._telling.not_kept(
-                    WRITTEN, f"step {promise.step} cannot be given: {path} was written since commit()"
+                    WRITTEN, f"step {commit.step} cannot be given: {path} was written since commit()"
                 )
             elif generation.seal():
                 self._sealed(generation, commit)
@@ -197,7 +197,7 @@ class Keeping:
 
     def _stand_by(self, on_demand: OnDemand, noted: Noted, described: Described, commit: Commit) -> None:
         self._unconfirmed = commit.step
-        if not on_demand.promise(noted, described, (commit.epoch, commit.step, commit.told)):
+        if not on_demand.promise(noted, described, commit):
             self._telling.not_kept(
                 MOVED, f"step {commit.step} could not be given: its tensors lie elsewhere than one step before"
             )

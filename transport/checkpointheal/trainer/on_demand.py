@@ -18,8 +18,8 @@ from checkpointheal.ends import mixed
 from checkpointheal.manifest import Described
 from checkpointheal.trainer.moment import Living, address, still
 from checkpointheal.trainer.parts import Parts
+from checkpointheal.trainer.placing import Commit
 from checkpointheal.trainer.resting import Resting, Watch
-from checkpointheal.trainer.signals import Told
 
 IN_A_ROW = 3
 """Commits whose weights were written before an update began: by whatever writes them each time, and not now and then,
@@ -30,9 +30,7 @@ as who evaluates with an average of them."""
 class Promise:
     """A step that could still be kept."""
 
-    epoch: int
-    step: int
-    told: Told
+    commit: Commit
     described: Described
     watch: Watch
 
@@ -80,8 +78,8 @@ class OnDemand:
                     return Noted(noted, kept, steady.hold())
         return Noted(state, own, None)
 
-    def promise(self, noted: Noted, described: Described, place: tuple[int, int, Told]) -> bool:
-        """It belongs to that epoch and step, until an update begins. False where it lies elsewhere than it was held."""
+    def promise(self, noted: Noted, described: Described, commit: Commit) -> bool:
+        """It is the state of that commit, until an update begins. False where it lies elsewhere than it was held."""
         has_moved = self._last is None or described.regions is not self._last.regions
         self._last, held = described, noted.held
         if has_moved:
@@ -92,7 +90,7 @@ class OnDemand:
             held = (self._steady or self._find(described)).hold()
         elif has_moved:
             return False
-        self._promise = Promise(*place, replace(described, regions=held.regions), held.watch)
+        self._promise = Promise(commit, replace(described, regions=held.regions), held.watch)
         return True
 
     def withdraw(self) -> None:
