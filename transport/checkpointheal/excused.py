@@ -28,7 +28,7 @@ class Excused:
         if self.error is None:
             try:
                 return self._source.parts(index)
-            except Exception as error:
+            except Exception as error:  # a live state may be of the user's classes: whatever it is, the recipient hears
                 self.error = error
         lengths = [part.nbytes for part in self._offer.cut().parts(index)]
         return self._excuse.parts(as_told(self.error), lengths)
@@ -42,7 +42,7 @@ class Excused:
                     tell(count)
                 except WorldFailed:
                     raise
-                except Exception as error:
+                except Exception as error:  # who is told is the user's own function
                     self.error = error
 
         return told

@@ -99,7 +99,7 @@ class Lane:
         except (PeerLost, Overdue) as error:
             post_frame(self._channel, refusal(error))  # nobody waits for it; should it come back, it is free
             raise
-        except Exception as error:
+        except Exception as error:  # whatever ends the gathering: the donor is there, and is to be free
             self._drain()
             tell(self._channel, refusal(error), self._terms.stall)
             raise
@@ -164,7 +164,7 @@ class Lane:
         """Who is told may raise, and is right: nobody waits for the rest."""
         try:
             self._terms.progress(self._brought)
-        except Exception as error:
+        except Exception as error:  # who is told is the user's own function
             self._gathering.fail(error)
             raise
 

@@ -28,7 +28,7 @@ from checkpointheal.ends.live import LiveSource, StagedSink
 from checkpointheal.ends.placements import Meshes
 from checkpointheal.ends.section import CopiedSource
 from checkpointheal.ends.target import LenientTarget, Target
-from checkpointheal.errors import CheckpointHealError, Misuse, WorldFailed, as_told
+from checkpointheal.errors import CheckpointHealError, Misuse, WorldFailed
 from checkpointheal.lane import Peer
 from checkpointheal.manifest import describe
 from checkpointheal.offering import ATTEMPT, HEAL, offer_of, require_step
@@ -36,6 +36,7 @@ from checkpointheal.peers import Peers, calling, whom_to_tell
 from checkpointheal.recipient import Taken
 from checkpointheal.relay import Relay, all_of
 from checkpointheal.session import Expected, refusal
+from checkpointheal.told_first import told_first
 from checkpointheal.underway import Part, Progress
 from checkpointheal.wire import Offer
 
@@ -111,12 +112,8 @@ class PGTransport:
         if not ranks:
             return
         with self._peers.standing.engaged(ranks):
-            try:
+            with told_first(partial(self._decline_all, ranks, seconds)):
                 offer, sources = self._offer(state_dict, step, snapshot=snapshot)
-            except Exception as error:
-                with suppress(CheckpointHealError):  # who cannot be told finds out by its own timeout
-                    self._peers.serve(ranks, seconds, partial(_decline, as_told(error)))
-                raise
             self._peers.serve(ranks, seconds, lambda peer: self._give(next(sources), offer, peer))
 
     def recv_checkpoint(
@@ -251,18 +248,19 @@ class PGTransport:
         """Where it goes. The user's own function speaks here: whatever it raises, nobody need wait for it."""
         if self._state_dict is None:
             return NewState(self._meshes)
-        try:
+        with told_first(partial(self._tell_all, givers, takers)):
             live = self._state_dict()
             if not self._strict:
                 return LenientTarget(live)
             target = Target(live)
             target.settle()
             return target
-        except Exception as error:
-            self._tell_all(as_told(error), givers, takers)
-            raise
 
-    def _tell_all(self, error: CheckpointHealError, givers: Sequence[Peer], takers: Sequence[Peer]) -> None:
+    def _decline_all(self, ranks: Sequence[int], seconds: float, error: CheckpointHealError) -> None:
+        with suppress(CheckpointHealError):  # who cannot be told finds out by its own timeout
+            self._peers.serve(ranks, seconds, partial(_decline, error))
+
+    def _tell_all(self, givers: Sequence[Peer], takers: Sequence[Peer], error: CheckpointHealError) -> None:
         """Side by side: whoever is not there costs its timeout, and no more however many there are."""
         telling = [partial(_refuse, error, giver) for giver in givers]
         with suppress(CheckpointHealError):

@@ -8,14 +8,16 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 
 from checkpointheal.channel import Channel, Pending, receive_answer, send_frame, tell
 from checkpointheal.ends import WINDOW, Sink, Terms, memory
-from checkpointheal.errors import Overdue, PeerLost, PeerRefused, WorldFailed, as_told
+from checkpointheal.errors import CheckpointHealError, Overdue, PeerLost, PeerRefused, WorldFailed
 from checkpointheal.session import Expected, RecipientSession, refusal
+from checkpointheal.told_first import told_first
 from checkpointheal.wire import LONGEST, Offer, Refuse, Want
 
 
@@ -52,39 +54,34 @@ def take(channel: Channel, sink: Sink, expected: Expected, terms: Terms) -> Take
     offered = time.monotonic()
     send_frame(channel, want, terms.left(offered), session.version)
     try:
-        terms.expect(offer.bytes_of(session.due))
-        crossed = _receive(channel, session, sink, terms)
+        with told_first(partial(_break_off, channel, session, terms), WorldFailed):
+            terms.expect(offer.bytes_of(session.due))
+            crossed = _receive(channel, session, sink, terms)
     except PeerLost as error:
         if session.cause is None:
             raise
         raise PeerLost(f"{session.cause.reason}: {session.cause.message}") from error
-    except WorldFailed:
-        raise
-    except Exception as error:
-        _break_off(channel, session, terms, error)
-        raise
     arrived = time.monotonic()
     _conclude(channel, session, sink, terms)
     return Taken(offer, crossed, offered - began, arrived - offered, time.monotonic() - arrived)
 
 
 def _judge(channel: Channel, session: RecipientSession, sink: Sink, terms: Terms) -> tuple[Offer, Want]:
-    try:
+    with told_first(partial(_refuse, channel, terms), PeerRefused, PeerLost, Overdue):
         offer = session.accept(*receive_answer(channel, terms.left(time.monotonic())))
         return offer, session.compare(sink.prepare(offer))
-    except (PeerRefused, PeerLost, Overdue):
-        raise
-    except Exception as error:
-        tell(channel, refusal(as_told(error)), terms.stall)
-        raise
 
 
-def _break_off(channel: Channel, session: RecipientSession, terms: Terms, error: Exception) -> None:
+def _refuse(channel: Channel, terms: Terms, error: CheckpointHealError) -> None:
+    tell(channel, refusal(error), terms.stall)
+
+
+def _break_off(channel: Channel, session: RecipientSession, terms: Terms, error: CheckpointHealError) -> None:
     """The donor hears why, where it listens: once it has sent what it was asked for."""
     if session.due:
         channel.close()
     else:
-        tell(channel, refusal(as_told(error)), terms.stall, session.version)
+        tell(channel, refusal(error), terms.stall, session.version)
 
 
 def _receive(channel: Channel, session: RecipientSession, sink: Sink, terms: Terms) -> int:
@@ -119,9 +116,6 @@ def _conclude(channel: Channel, session: RecipientSession, sink: Sink, terms: Te
     if isinstance(verdict.frame, Refuse):
         tell(channel, verdict.frame, terms.stall, session.version)
         raise verdict.error()
-    try:
+    with told_first(partial(_refuse, channel, terms)):
         sink.seal(session.offer)
-    except Exception as error:
-        tell(channel, refusal(as_told(error)), terms.stall)
-        raise
     tell(channel, verdict.frame, terms.stall, session.version)

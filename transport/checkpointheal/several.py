@@ -34,7 +34,7 @@ def take(peers: Sequence[Peer], sink: Sink, expected: Expected, lanes: MutableMa
         lane.thread.start()
     try:
         taken = _gather(gathering, sink, min(ahead, WINDOW) // 2, began)
-    except Exception as error:
+    except Exception as error:  # every lane ends, whatever the sink or its target raises
         gathering.fail(error)
         gathering.ended(None)
         raise
