@@ -6,7 +6,7 @@ must be the generation. Must not know where the bytes came from.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import Any, Literal
 
 import torch
 from torch.optim import Optimizer
@@ -28,8 +28,12 @@ from checkpointheal.trainer.loading import (
     tell_loaded,
 )
 from checkpointheal.trainer.materialise import is_nothing
-from checkpointheal.trainer.parts import Parts
+from checkpointheal.trainer.parts import Parts, Stateful
 from checkpointheal.trainer.within import is_set_up
+
+_How = Literal["all", "copies", "values", "not"]
+"""A module copies into its own tensors, so it is told all of them, and so is who is only told; of anything else that
+differs copies, for it may keep what it is given, or, of an optimizer whose tensors are written, its values alone."""
 
 
 def apply(parts: Parts, given: Given, begins: Callable[[Described], None] = lambda live: None) -> Digest:
@@ -80,30 +84,33 @@ def _read_back(parts: Parts, given: Given) -> tuple[list[str], Digest]:
 
 
 def _tell(parts: Parts, given: Given, live: Described, loaded: Collection[str]) -> None:
-    """Each part that its tensors are written, and what else it holds now. Those that were `loaded` know.
-
-    A module copies into its own tensors, so it is given these, and so is who is only told. Anything else may keep what
-    it is given.
-    """
+    """Each part that its tensors are written, and what else it holds now. Those that were `loaded` know."""
     others, filled = other_values(given.schema, given.values, live), _filled(given, live)
-    copies, differ = Anew(given.schema, given.values, given.data, live.leaves), owners(parts, others)
-    optimizers = parts.optimizers
-    cast: list[str] = []
+    copies, optimizers = Anew(given.schema, given.values, given.data, live.leaves), parts.optimizers
+    told: dict[str, _How] = {}
     for name, part in parts.replicated.items():
-        if isinstance(part, torch.nn.Module):
-            if name in differ or does_more_than_copy(part):
-                load(part, filled[name])
-        elif name in differ and _is_grouped(part, filled[name]) and not _has_own_value(name, others):
-            load_optimizer_values(part, filled[name])
-        elif name in differ:
-            load(part, copies.of([name])[name])
-            cast += [name] if name in optimizers else []
-        elif name not in (*loaded, *optimizers) and not isinstance(part, Later) and not is_nothing(filled[name]):
-            load(part, filled[name])
-    if cast:
+        told[name] = how = _how_to_tell(name, part, filled[name], others, loaded)
+        if how == "values":
+            load_optimizer_values(optimizers[name], filled[name])
+        elif how != "not":
+            load(part, copies.of([name])[name] if how == "copies" else filled[name])
+    if cast := [name for name in optimizers if told[name] == "copies"]:
         _write_again(parts, given, cast)
     for optimizer in optimizers.values():
         tell_loaded(optimizer)
+
+
+def _how_to_tell(
+    name: str, part: Stateful, state: Mapping[str, Any], others: Collection[str], loaded: Collection[str]
+) -> _How:
+    """`others`: paths of values that differ from what is given. `state`: that one, around the live tensors."""
+    differs = any(owner_of(path, [name]) for path in others)
+    if isinstance(part, torch.nn.Module):
+        return "all" if differs or does_more_than_copy(part) else "not"
+    if differs:
+        return "values" if _is_grouped(part, state) and not _has_own_value(name, others) else "copies"
+    knows = name in loaded or isinstance(part, Optimizer | Later) or is_nothing(state)
+    return "not" if knows else "all"
 
 
 def _load_copies(parts: Parts, given: Given, live: Described, names: Sequence[str]) -> None:
@@ -131,7 +138,7 @@ def _filled(given: Given, live: Described) -> dict[str, Any]:
     return whole
 
 
-def _is_grouped(part: object, state: Mapping[str, Any]) -> TypeGuard[Optimizer]:
+def _is_grouped(part: object, state: Mapping[str, Any]) -> bool:
     return isinstance(part, Optimizer) and is_set_up(part) and state.keys() >= GROUPED
 
 
