@@ -478,7 +478,7 @@ def test_an_agent_that_answers_late_is_waited_for_once(attach, agent, monkeypatc
     training = Training()
     heal = attach(training)
     heal.restore()
-    heal._keeping._placing._room._budget = 0.0
+    heal._keeping._vault.placing._room._budget = 0.0
     agent.silent = True
     train(heal, training, 0, 3)
     asked = agent.wait_until_heard(lambda word: word.say == "reserve")

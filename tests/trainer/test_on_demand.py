@@ -343,7 +343,7 @@ def test_who_is_done_gives_nothing_any_more(job, agent):
 def test_the_private_part_reaches_a_buddy_before_the_next_update(job, agent, monkeypatch):
     training, heal = committed(job)
     waited = []
-    monkeypatch.setattr(heal._keeping._private, "wait_for_buddy", waited.append)
+    monkeypatch.setattr(heal._keeping._vault.private, "wait_for_buddy", waited.append)
     training.step()
     assert waited == [1]
 

@@ -14,7 +14,7 @@ from checkpointheal.trainer.line import Line
 
 log = logging.getLogger("checkpointheal")
 
-SKIPPED = "GenerationSkipped"
+SKIPPED, WRITTEN = "GenerationSkipped", "WrittenWhileCopied"
 
 
 class Telling:
