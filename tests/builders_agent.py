@@ -1,7 +1,7 @@
 """Agents' neighbours in a test: peers, settings, assignments, and transfers that do as they are told."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 from checkpointheal.agent.errand import Errand, ErrandSays
@@ -13,6 +13,12 @@ from checkpointheal.contract.orders import Assignment, Peer
 
 KEY = "the job's key"
 STATE = Identity(step=7, schema_digest="a" * 32, state_digest="b" * 32)
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Return once it does. A test's own deadline is the only one."""
+    while not holds():
+        await asyncio.sleep(0.01)
 
 
 def a_member(replica: int) -> MemberId:

@@ -14,7 +14,7 @@ from checkpointheal.contract.report import (
     TransferFacts,
 )
 from checkpointheal_operator.core.decide import decide
-from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
+from checkpointheal_operator.core.decisions import BeginEpoch, Decision, Nothing, Wait
 from checkpointheal_operator.core.epoch_record import EpochMember, EpochRecord
 from checkpointheal_operator.core.facts import Heard, PodFacts
 from checkpointheal_operator.core.moment import at
@@ -134,6 +134,13 @@ def with_report(view: JobView, member: MemberId, **changes: object) -> JobView:
     return _reheard(view, report_of(view, member).pod_uid, report=report_of(view, member).model_copy(update=changes))
 
 
+def holding(view: JobView, member: MemberId | str, *held: Generation | int, **changes: object) -> JobView:
+    """These lie in its arena; of a step, what all have of it, but for the changes."""
+    of = m(member) if isinstance(member, str) else member
+    generations = (each if isinstance(each, Generation) else a_generation(of, each, **changes) for each in held)
+    return with_report(view, of, generations=tuple(generations))
+
+
 def with_heard(view: JobView, member: MemberId, **changes: object) -> JobView:
     """Its agent was heard at another time."""
     return _reheard(view, report_of(view, member).pod_uid, **changes)
@@ -143,6 +150,13 @@ def with_trainer(view: JobView, member: MemberId, **changes: object) -> JobView:
     """Its trainer is something else."""
     trainer = report_of(view, member).trainer.model_copy(update=changes)
     return with_report(view, member, trainer=trainer)
+
+
+def with_all_training(view: JobView) -> JobView:
+    """Whoever is in the epoch trains in it."""
+    for each in view.epoch.members:
+        view = with_trainer(view, each.member, state="training", epoch=view.epoch.number)
+    return view
 
 
 def with_crash(view: JobView, member: MemberId, signal: int | None = 9, code: int | None = None) -> JobView:
@@ -248,6 +262,11 @@ def decided(view: JobView, now: float = NOW) -> tuple[JobView, list[Decision]]:
             return view, decisions
         view = advance(view, decisions[-1], now)
     raise AssertionError(f"the core does not settle: {[str(each) for each in decisions[-4:]]}")
+
+
+def begun(view: JobView) -> BeginEpoch:
+    """The epoch that is begun now."""
+    return next(each for each in decided(view)[1] if isinstance(each, BeginEpoch))
 
 
 def words(decisions: Iterable[Decision]) -> list[str]:

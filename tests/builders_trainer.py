@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
@@ -46,6 +47,10 @@ def state_digest(described: Described) -> str:
     """Of a live state: the same as its generation's."""
     chunks = [digest.digest_bytes(chunk) for chunk in described.chunks(digest.CHUNK_BYTES)]
     return digest.state_digest(digest.schema_digest(described.schema), described.values, chunks)
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message for record in caplog.records if record.levelname == "WARNING"]
 
 
 class FakeAgent:

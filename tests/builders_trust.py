@@ -1,5 +1,6 @@
 """An authority under a clock that a test moves, what agents hold under it, and doors between them over real TLS."""
 
+import asyncio
 import socket
 import ssl
 import tempfile
@@ -207,3 +208,11 @@ def greet(context: ssl.SSLContext, roots: str, name: str) -> dict[str, object]:
 def connected(host: str, port: int) -> socket.socket:
     """A connection to an address, whatever name it is then called by."""
     return socket.create_connection((host, port), 10)
+
+
+async def is_sent_away(reader: asyncio.StreamReader) -> bool:
+    """Within the time that a test has."""
+    try:
+        return await reader.read() == b""
+    except ConnectionError:
+        return True

@@ -265,8 +265,7 @@ def test_an_agent_certifies_itself_and_shows_its_secrets_to_no_file_and_no_log(
             agent = Agent(some_settings(tmp_path, AUTHORITY, gateway.url), session)
             monkeypatch.setattr(agent._transfers, "warm_up", lambda: asyncio.sleep(0))
             running = asyncio.create_task(agent.run())
-            while not gateway.hub.heard or not agent._certificates.ready:
-                await asyncio.sleep(0.01)
+            await agents.until(lambda: gateway.hub.heard and agent._certificates.ready)
             (heard,) = gateway.hub.heard
             peer = agents.a_peer(0, heard.report.endpoint.port)
             async with build.a_guest(build.credentials(AUTHORITY, build.a_holder(1))) as guest:

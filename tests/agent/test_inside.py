@@ -47,14 +47,6 @@ async def said(guest: Guest, words: bytes = ASKS) -> bytes:
     return head.partition(b"\r\n")[0]
 
 
-async def is_sent_away(guest: Guest) -> bool:
-    """Within the time that a test has."""
-    try:
-        return await guest[0].read() == b""
-    except ConnectionError:
-        return True
-
-
 def at_the_door(visit: Callable[[build.Inside], Awaitable[None]]) -> None:
     async def story() -> None:
         async with build.an_agent(0, build.credentials(AUTHORITY, build.a_holder(0))) as host:
@@ -76,7 +68,7 @@ def test_a_stranger_is_sent_away_before_it_says_a_word(stranger: str, monkeypatc
     async def visit(host: build.Inside) -> None:
         for _ in range(5):
             async with connected(host, build.credentials(AUTHORITY, STRANGERS[stranger])) as guest:
-                assert await is_sent_away(guest)
+                assert await build.is_sent_away(guest[0])
 
     at_the_door(visit)
 
@@ -89,7 +81,7 @@ def test_a_member_that_says_no_whole_word_is_sent_away_in_time(words: bytes, mon
         async with connected(host, of_the_job()) as speaks, connected(host, of_the_job()) as silent:
             assert b"404" in await said(speaks)
             silent[1].write(words)
-            assert await is_sent_away(silent)
+            assert await build.is_sent_away(silent[0])
             assert b"404" in await said(speaks)
 
     at_the_door(visit)
@@ -102,7 +94,7 @@ def test_who_says_half_a_header_after_a_whole_word_is_sent_away_too(monkeypatch:
         async with connected(host, of_the_job()) as guest:
             assert b"404" in await said(guest)
             guest[1].write(ASKS[:20])
-            assert await is_sent_away(guest)
+            assert await build.is_sent_away(guest[0])
 
     at_the_door(visit)
 
@@ -130,7 +122,7 @@ def test_whose_certificate_ends_while_it_is_inside_is_refused_and_sent_away() ->
             assert b"404" in await said(guest)
             now[0] += DAY + 1
             assert b"403" in await said(guest)
-            assert await is_sent_away(guest)
+            assert await build.is_sent_away(guest[0])
 
     asyncio.run(story())
 
@@ -160,7 +152,7 @@ def test_of_too_many_connections_of_one_pod_one_that_waits_for_nothing_goes(monk
                 others.append(await stack.enter_async_context(connected(host, own)))
                 assert b"404" in await said(others[-1])
             for each in others[:-2]:
-                assert await is_sent_away(each)
+                assert await build.is_sent_away(each[0])
             for each in (*others[-2:], another):
                 assert b"404" in await said(each)
             answered.set()

@@ -32,11 +32,7 @@ class Stranger:
         await self.writer.drain()
 
     async def is_sent_away(self) -> bool:
-        """Within the time that a test has."""
-        try:
-            return await self.reader.read() == b""
-        except ConnectionError:
-            return True
+        return await build.is_sent_away(self.reader)
 
 
 @contextlib.asynccontextmanager
@@ -151,8 +147,7 @@ def test_who_came_for_a_transfer_that_is_called_off_is_sent_away() -> None:
         arrival = inside.door.expect()
         async with a_stranger(inside) as guest:
             await guest.says(preamble(arrival.ticket))
-            while inside.door._porter._expected:
-                await asyncio.sleep(0.01)
+            await agents.until(lambda: not inside.door._porter._expected)
             await asyncio.sleep(0)
             arrival.close()
             assert await guest.is_sent_away()
@@ -196,8 +191,7 @@ def test_a_guest_that_resets_its_connection_leaves_nothing_behind() -> None:
         async with a_stranger(inside) as last:
             await last.says(b"?")
             assert await last.is_sent_away()
-        while inside.door._porter._waiting:
-            await asyncio.sleep(0.01)
+        await agents.until(lambda: not inside.door._porter._waiting)
 
     at_the_door(visit)
 
@@ -208,8 +202,7 @@ def test_a_door_that_closes_sends_away_who_waits_and_who_is_expected() -> None:
             arrival = inside.door.expect()
             async with a_stranger(inside) as guest:
                 await guest.says(PREAMBLE)
-                while not inside.door._porter._waiting:
-                    await asyncio.sleep(0.01)
+                await agents.until(lambda: inside.door._porter._waiting)
                 await inside.door.close()
                 assert await guest.is_sent_away()
             with pytest.raises(asyncio.CancelledError):

@@ -70,8 +70,7 @@ class Cluster:
             root = AUTHORITY.trusted(build.NOW)
             agent = Agent(agents.injected_settings(self.home, replica, self.gateway.url, root), session)
             running = asyncio.create_task(agent.run())
-            while not agent._certificates.ready:
-                await asyncio.sleep(0.02)
+            await agents.until(lambda: agent._certificates.ready)
             yield agent
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
@@ -355,8 +354,7 @@ def test_private_parts_do_not_pile_up_though_nothing_is_sealed_and_those_of_what
                 file = agent._arena.write_private(step, b"stream")
                 writer.write(PrivateReady(step=step, file=file).model_dump_json().encode() + b"\n")
             expected = {identity.step, *steps[-3:]}
-            while set(agent._arena.private_steps()) != expected:
-                await asyncio.sleep(0.02)
+            await agents.until(lambda: set(agent._arena.private_steps()) == expected)
             report = await cluster.once(0, lambda report: any(each.private for each in report.generations))
             assert set(report.private_own) == expected
             writer.close()
@@ -388,8 +386,7 @@ def test_the_earlier_part_that_stands_in_is_told_to_the_trainer_and_stays_for_th
             steps = range(identity.step + 1, identity.step + 9)
             for step in steps:
                 says(PrivateReady(step=step, file=agent._arena.write_private(step, b"stream")))
-            while set(agent._arena.private_steps()) != {part, *steps[-3:]}:
-                await asyncio.sleep(0.02)
+            await agents.until(lambda: set(agent._arena.private_steps()) == {part, *steps[-3:]})
             says(Hello(role="trainer", incarnation="t2", pid=2))
             await cluster.once(0, lambda report: not report.behind)
             writer.close()
@@ -433,8 +430,7 @@ def test_what_was_sealed_before_others_went_on_without_it_goes_before_the_answer
             await cluster.once(0, lambda report: any(each.identity == own for each in report.generations))
             order = EpochOrder(epoch=3, over=False, step=own.step, missed_since=2, private_begins=True)
             cluster.gateway.hub.order({"uid-0": Orders(revision=1, epoch=order)})
-            while agent._orders.epoch is None:
-                await asyncio.sleep(0.02)
+            await agents.until(lambda: agent._orders.epoch)
             agent._look_again()
             assert agent._remembered.numbers.epoch_answered == 0
             none = order.model_copy(update={"epoch": 4, "step": None})
@@ -454,8 +450,7 @@ def test_the_first_steps_of_an_epoch_are_reported_with_what_the_loop_told_and_th
             cluster.gateway.hub.order({"uid-0": Orders(revision=1, epoch=order)})
             _, writer = await asyncio.open_unix_connection(home / "arena-0" / SOCKET_NAME)
             identity, slot = builders_transfer.put(home / "arena-0", builders_transfer.a_state(20))
-            while agent._orders.epoch is None:
-                await asyncio.sleep(0.02)
+            await agents.until(lambda: agent._orders.epoch)
             told = Signals(loss=2.0, not_finite=("grad_norm",))
             for word in (
                 Hello(role="trainer", incarnation="t1", pid=1, epoch=1),

@@ -9,9 +9,11 @@ from builders_core import (
     SCHEMA,
     a_generation,
     a_job,
+    begun,
     decided,
     digest_of,
     ended,
+    holding,
     m,
     report_of,
     with_crash,
@@ -46,10 +48,6 @@ def own(member: MemberId, step: int, **changes: object) -> Generation:
     return a_generation(member, step, **{"state_digest": digest_of(0, step, f"of {member}")} | changes)
 
 
-def holding(view: JobView, member: MemberId, *held: Generation) -> JobView:
-    return with_report(view, member, generations=held)
-
-
 def differing(replicas: int = 2, **policy: object) -> JobView:
     """All train, and each has its own state of every step."""
     view = a_job(replicas, **policy)
@@ -67,10 +65,6 @@ def crashed(view: JobView) -> JobView:
 def lost(view: JobView) -> JobView:
     """The second one's pod is gone, and a new one waits."""
     return with_followers(with_new_pod(ended(view, "1/0"), SECOND))
-
-
-def begun(view: JobView) -> BeginEpoch:
-    return next(each for each in decided(view)[1] if isinstance(each, BeginEpoch))
 
 
 def causes(view: JobView) -> list[Cause]:

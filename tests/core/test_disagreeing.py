@@ -6,10 +6,12 @@ from builders_core import (
     NOW,
     a_generation,
     a_job,
+    begun,
     decided,
     digest_of,
     ended,
     held_for,
+    holding,
     m,
     report_of,
     with_crash,
@@ -22,7 +24,7 @@ from builders_core import (
 )
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import Generation
-from checkpointheal_operator.core.decisions import Assign, BeginEpoch
+from checkpointheal_operator.core.decisions import Assign
 from checkpointheal_operator.core.findings import Finding, findings
 from checkpointheal_operator.core.heal_record import Remembered
 from checkpointheal_operator.core.moment import at
@@ -39,10 +41,6 @@ def alike(replicas: int = 2, **policy: object) -> JobView:
     """All train, and were alike, as the records say."""
     view = a_job(replicas, **policy)
     return view.model_copy(update={"epoch": view.epoch.model_copy(update={"alike": (0,)})})
-
-
-def holding(view: JobView, member: MemberId, *held: Generation) -> JobView:
-    return with_report(view, member, generations=held)
 
 
 def wrong(member: MemberId, step: int, **changes: object) -> Generation:
@@ -147,10 +145,6 @@ def ahead(view: JobView, *members: MemberId) -> JobView:
     for each in view.policy.members():
         view = with_crash(view, each) if each not in members else view
     return with_followers(view)
-
-
-def begun(view: JobView) -> BeginEpoch:
-    return next(each for each in decided(view)[1] if isinstance(each, BeginEpoch))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from builders_core import (
     a_pod,
     decided,
     digest_of,
+    holding,
     m,
     replaced,
     with_heard,
@@ -44,10 +45,6 @@ def refusals(view: JobView, heal: HealRecord | None = None) -> dict[str, Reason]
 
 def eligible(case: Case) -> list[str]:
     return [str(each.place.member) for each in choose_donors(case).eligible]
-
-
-def holding(view: JobView, member: str, *steps: int, **changes: object) -> JobView:
-    return with_report(view, m(member), generations=tuple(a_generation(m(member), s, **changes) for s in steps))
 
 
 def test_only_holders_of_the_same_coordinate_in_other_replicas_are_left():

@@ -12,6 +12,7 @@ from builders_core import (
     SCHEMA,
     a_generation,
     a_job,
+    begun,
     decided,
     digest_of,
     m,
@@ -225,10 +226,6 @@ def test_its_epoch_ends_by_name_and_for_it_alone():
 def over(view: JobView) -> JobView:
     """The epoch was ended, and everybody waits."""
     return with_followers(advance(view, decide(view, NOW), NOW))
-
-
-def begun(view: JobView) -> BeginEpoch:
-    return next(each for each in decided(view)[1] if isinstance(each, BeginEpoch))
 
 
 def held(view: JobView, *steps: int) -> JobView:

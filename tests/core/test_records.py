@@ -9,10 +9,10 @@ from builders_core import (
     decided,
     m,
     replaced,
+    with_all_training,
     with_crash,
     with_followers,
     with_received,
-    with_trainer,
 )
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Decision, EndEpoch, Nothing, Wait
@@ -26,7 +26,7 @@ def a_whole_heal() -> list[tuple[JobView, Decision]]:
     """Every decision from a loss to the verdict, with the view that it was made of."""
     view = with_followers(with_crash(a_job(), m("0/0")))
     made: list[tuple[JobView, Decision]] = []
-    for change in (lambda v: v, lambda v: with_received(v, v.heals[-1].assignment), _train, lambda v: v):
+    for change in (lambda v: v, lambda v: with_received(v, v.heals[-1].assignment), with_all_training, lambda v: v):
         view = change(_replace(view) if not made else view)
         while not isinstance(decision := decide(view, NOW), Nothing | Wait):
             made.append((view, decision))
@@ -36,12 +36,6 @@ def a_whole_heal() -> list[tuple[JobView, Decision]]:
 
 def _replace(view: JobView) -> JobView:
     return replaced("1/0").model_copy(update={"epoch": view.epoch})
-
-
-def _train(view: JobView) -> JobView:
-    for each in view.epoch.members:
-        view = with_trainer(view, each.member, state="training", epoch=view.epoch.number)
-    return view
 
 
 HEAL = a_whole_heal()

@@ -11,6 +11,7 @@ from builders_core import (
     digest_of,
     ended,
     held_for,
+    holding,
     m,
     replaced,
     with_followers,
@@ -45,10 +46,6 @@ def wait_of(view: JobView, now: float = NOW) -> Wait:
     point = restore_point(at(view, now))
     assert isinstance(point, Wait), point
     return point
-
-
-def holding(view: JobView, member: str, *steps: int, **changes: object) -> JobView:
-    return with_report(view, m(member), generations=tuple(a_generation(m(member), s, **changes) for s in steps))
 
 
 def keeping(view: JobView, member: str, *held: tuple[str, int]) -> JobView:

@@ -103,14 +103,6 @@ async def a_door(tls: ssl.SSLContext | None = None) -> AsyncIterator[Door]:
             assert running.cancelled()
 
 
-async def is_sent_away(guest: asyncio.StreamReader) -> bool:
-    """Within the time that a test has."""
-    try:
-        return await guest.read() == b""
-    except ConnectionError:
-        return True
-
-
 def run(story: Callable[[Door], Coroutine[Any, Any, None]], tls: ssl.SSLContext | None = None) -> None:
     async def play() -> None:
         async with a_door(tls) as door:
@@ -126,8 +118,8 @@ def test_who_shows_no_token_is_sent_away_whatever_else_it_says_and_who_shows_one
 
     async def story(door: Door) -> None:
         known = await door.someone(b"token")
-        assert await is_sent_away(await door.someone())
-        assert await is_sent_away(await door.someone(b"words"))
+        assert await build.is_sent_away(await door.someone())
+        assert await build.is_sent_away(await door.someone(b"words"))
         await door.says(b"still here", known)
         await door.says(b"token", known)
 
@@ -140,7 +132,7 @@ def test_who_never_begins_its_handshake_is_sent_away(monkeypatch):
 
     async def story(door: Door) -> None:
         door._tls = None
-        assert await is_sent_away(await door.someone())
+        assert await build.is_sent_away(await door.someone())
 
     run(story, registrar.context)
 
@@ -154,7 +146,7 @@ def test_of_too_many_who_show_no_token_the_first_goes_and_nobody_who_is_known(mo
         known = [await door.someone(b"token") for _ in range(8)]
         guests = [await door.someone(b"words") for _ in range(10)]
         for each in guests[:6]:
-            assert await is_sent_away(each)
+            assert await build.is_sent_away(each)
         for each in [*known, *guests[6:]]:
             await door.says(b"still here", each)
 
@@ -186,7 +178,7 @@ def test_of_too_many_connections_of_one_pod_the_one_that_was_silent_for_longest_
         first, second, third = [await door.someone(b"token of pod 1") for _ in range(3)]
         await door.says(b"token of pod 1", first)
         fourth = await door.someone(b"token of pod 1")
-        assert await is_sent_away(second)
+        assert await build.is_sent_away(second)
         for each in (first, third, fourth, other):
             await door.says(b"still here", each)
 
@@ -244,7 +236,7 @@ def test_where_nobody_leaves_who_has_been_a_guest_for_longest_goes_in_its_time(m
     async def story(door: Door) -> None:
         first = await door.someone(b"words")
         await door.someone(b"token")
-        assert await is_sent_away(first)
+        assert await build.is_sent_away(first)
 
     run(story)
 

@@ -9,18 +9,12 @@ import pytest
 import yaml
 
 from builders_injection import ROOT, a_pod
-from builders_plugin import Desktop, a_desktop
+from builders_plugin import Desktop
 from checkpointheal_operator.plugin.__main__ import main
 from checkpointheal_operator.plugin.asked import parser
 
 RUN = "import sys; from checkpointheal_operator.plugin.__main__ import main; sys.exit(main(sys.argv[1:]))"
 VERBS = ("status", "explain", "history", "watch", "report", "deadlines", "inject")
-
-
-@pytest.fixture
-def desktop(tmp_path):
-    with a_desktop(tmp_path) as found:
-        yield found
 
 
 @pytest.mark.parametrize("verb", VERBS)

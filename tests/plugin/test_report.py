@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from builders_api import WHERE
-from builders_plugin import SECRET, Desktop, a_desktop, a_training_job, an_event, healed, replaced
+from builders_plugin import SECRET, Desktop, a_training_job, an_event, healed, replaced
 from checkpointheal_operator.api.base import Json
 from checkpointheal_operator.plugin.redaction import LEFT_OUT, redacted, scrubbed
 from checkpointheal_operator.shell.cluster import EVENTS, PODS
@@ -36,12 +36,6 @@ OPERATOR: Json = {
     "spec": {"containers": [{"name": "operator", "command": ["checkpointheal", "operator"]}]},
     "status": {"containerStatuses": [{"name": "operator", "restartCount": 1}]},
 }
-
-
-@pytest.fixture
-def desktop(tmp_path):
-    with a_desktop(tmp_path) as found:
-        yield found
 
 
 def inside(file: Path) -> dict[str, str]:

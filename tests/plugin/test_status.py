@@ -8,7 +8,6 @@ from builders_plugin import (
     NOW,
     POLICY,
     Desktop,
-    a_desktop,
     a_training_job,
     drawn,
     healed,
@@ -248,12 +247,6 @@ def test_members_of_a_layout_that_was_never_seen_have_rows():
 
 
 # The command.
-
-
-@pytest.fixture
-def desktop(tmp_path):
-    with a_desktop(tmp_path) as found:
-        yield found
 
 
 def test_the_command_says_that_all_is_well_with_0(desktop: Desktop):

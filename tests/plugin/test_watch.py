@@ -16,7 +16,6 @@ from builders_plugin import (
     NOW,
     POLICY,
     Desktop,
-    a_desktop,
     a_training_job,
     healed,
     receiving,
@@ -120,12 +119,6 @@ def test_an_empty_namespace_has_a_picture_too():
 
 
 # The command.
-
-
-@pytest.fixture
-def desktop(tmp_path):
-    with a_desktop(tmp_path) as found:
-        yield found
 
 
 @contextlib.contextmanager

@@ -15,10 +15,10 @@ from builders_core import (
     ended,
     m,
     replaced,
+    with_all_training,
     with_heard,
     with_received,
     with_report,
-    with_trainer,
     with_transfer,
 )
 from checkpointheal.contract.report import Passed
@@ -87,18 +87,12 @@ def in_order(view: JobView) -> JobView:
 def changes() -> Iterator[Callable[[JobView], JobView]]:
     yield lambda view: view
     yield _receive
-    yield _train
+    yield with_all_training
 
 
 def _receive(view: JobView) -> JobView:
     assert view.heals[0].assignment is not None
     return with_received(view, view.heals[0].assignment)
-
-
-def _train(view: JobView) -> JobView:
-    for each in view.epoch.members:
-        view = with_trainer(view, each.member, state="training", epoch=view.epoch.number)
-    return view
 
 
 def test_what_stands_in_the_api_after_a_decision_is_what_the_core_remembers():
@@ -382,7 +376,7 @@ def test_the_verdict_is_an_event_of_the_recipients_pod():
         view = await settled(cluster, VIEW)
         assert view.heals[0].assignment is not None
         view = await settled(cluster, with_received(view, view.heals[0].assignment))
-        await settled(cluster, _train(view))
+        await settled(cluster, with_all_training(view))
         (told,) = cluster.all(EVENTS)
         assert (told["involvedObject"]["name"], told["reason"], told["type"]) == ("new-1-0", "Healed", "Normal")
         assert told["message"] == f"{m('1/0')} trains in epoch 2"

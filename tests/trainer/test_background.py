@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import checkpointheal
-from builders_trainer import FAR, OPTIMIZERS, SECONDS, Training
+from builders_trainer import FAR, OPTIMIZERS, SECONDS, Training, warnings_of
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver
 from checkpointheal.errors import ArenaDoesNotFit, Misuse
 from checkpointheal.manifest import describe
@@ -58,10 +58,6 @@ def begin(attach):
 
 def steps_kept(agent):
     return sorted(seal.step for seal in agent.arena.seals().values())
-
-
-def warnings_of(caplog):
-    return [record.message for record in caplog.records if record.levelname == "WARNING"]
 
 
 def test_commit_returns_before_the_copy_and_the_next_update_waits_for_it(begin, agent, copying):

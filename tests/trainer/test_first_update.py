@@ -4,13 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from builders_trainer import Training
+from builders_trainer import Training, warnings_of
 from checkpointheal.trainer.first_update import FirstUpdate
 from checkpointheal.trainer.parts import Parts, declare
-
-
-def warnings_of(caplog):
-    return [record.message for record in caplog.records if record.levelname == "WARNING"]
 
 
 class Layers:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from builders_trainer import Training
+from builders_trainer import Training, warnings_of
 from checkpointheal.errors import SchemaDiffers, UnsupportedLeaf
 
 
@@ -42,10 +42,6 @@ class Few(Training):
 
     def parts(self):
         return self._parts
-
-
-def warnings_of(caplog):
-    return [record.message for record in caplog.records if record.levelname == "WARNING"]
 
 
 def test_a_book_that_grows_is_restored_by_one_that_is_empty_and_by_one_that_has_grown_further(attach, agent, caplog):

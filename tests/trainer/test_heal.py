@@ -15,7 +15,7 @@ from torch import nn
 
 import builders_classes as classes
 import checkpointheal
-from builders_trainer import FAR, OPTIMIZERS, SCHEDULES, SECONDS, FakeAgent, Sampler, Training
+from builders_trainer import FAR, OPTIMIZERS, SCHEDULES, SECONDS, FakeAgent, Sampler, Training, warnings_of
 from checkpointheal.arena import Arena
 from checkpointheal.contract.base import LONGEST
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, PRIVATE_AT_MOST, EpochOver, Refused, Restored, Waiting
@@ -50,10 +50,6 @@ def over(epoch):
 
 def wait_until_over(heal):
     assert heal._ending._over.wait(SECONDS)
-
-
-def warnings_of(caplog):
-    return [record.message for record in caplog.records if record.levelname == "WARNING"]
 
 
 def test_without_an_arena_every_call_is_a_cheap_no_op(monkeypatch, caplog):

@@ -77,20 +77,13 @@ async def said(caller: Caller, words: bytes = b"") -> int:
     return int(head.split(b" ")[1])
 
 
-async def is_sent_away(caller: Caller) -> bool:
-    try:
-        return await caller[0].read() == b""
-    except ConnectionError:
-        return True
-
-
 @pytest.mark.parametrize("words", [b"", asking(REVIEW)[:30]], ids=["nothing", "half a header"])
 def test_who_says_nothing_whole_is_sent_away_and_who_was_answered_stays(words: bytes, tmp_path: Path) -> None:
     async def visit(port: int) -> None:
         async with connected(port) as known, connected(port) as silent:
             assert await said(known) == 200
             silent[1].write(words)
-            assert await is_sent_away(silent)
+            assert await build.is_sent_away(silent[0])
             assert await said(known) == 200
 
     at_the_webhook(visit, tmp_path, SOON)
@@ -101,7 +94,7 @@ def test_who_asks_but_for_no_review_is_sent_away_too(tmp_path: Path) -> None:
         async with connected(port) as other:
             assert await said(other, b"GET /healthz HTTP/1.1\r\nHost: w\r\n\r\n") == 200
             assert await said(other, asking(b"{}")) == 400
-            assert await is_sent_away(other)
+            assert await build.is_sent_away(other[0])
 
     at_the_webhook(visit, tmp_path, SOON)
 
@@ -111,7 +104,7 @@ def test_of_too_many_whose_reviews_were_answered_the_one_that_asked_longest_ago_
         async with connected(port) as first, connected(port) as second, connected(port) as third:
             for each in (first, second, first, third):
                 assert await said(each) == 200
-            assert await is_sent_away(second)
+            assert await build.is_sent_away(second[0])
             for each in (first, third):
                 assert await said(each) == 200
 
@@ -125,7 +118,7 @@ def test_a_connection_on_which_nothing_is_asked_ends_some_time(tmp_path: Path, m
     async def visit(port: int) -> None:
         async with connected(port) as known:
             assert await said(known) == 200
-            assert await is_sent_away(known)
+            assert await build.is_sent_away(known[0])
 
     at_the_webhook(visit, tmp_path)
 
