@@ -82,19 +82,29 @@ class Agent:
         self._private = PrivateParts(settings.member, self._arena, self._peers, self._told.private_kept)
         self._shelf = Shelf(self._arena, self._look_again, self._flaws)
         self._upkeep = Upkeep(self._arena, self._shelf, keep, self._flaws)
-        self._giving = Giving(settings, self._shelf, self._transfers, self._link.changed)
-        taking = Taking(settings, self._peers, self._transfers, self._link.changed)
-        rehearsing = Taking(settings, self._peers, self._transfers, self._link.changed)
+        papers = self._certificates.papers
+        self._giving = Giving(
+            settings,
+            self._shelf,
+            self._transfers,
+            self._link.changed,
+            papers=papers,
+            is_training=lambda: self._seen.facts.state == "training",
+        )
+        taking = Taking(settings, self._peers, self._transfers, self._link.changed, papers)
+        rehearsing = Taking(settings, self._peers, self._transfers, self._link.changed, papers)
         self._fetching = Fetching(taking, self._background, lambda: self._orders.epoch, self._look_at_all)
         self._drilling = Drilling(settings.pod_uid, rehearsing, self._giving)
-        self._peer_door = PeerDoor(trust, keep, settings.private_limit)
-        self._peer_door.named_steps = lambda: self._orders.keep_steps
-        self._peer_door.answer_ask = self._giving.answer
-        self._giving.expect = self._peer_door.expect
-        self._giving.is_training = lambda: self._seen.facts.state == "training"
-        self._giving.papers = taking.papers = rehearsing.papers = self._certificates.papers
         self._rendezvous = Rendezvous(settings.pod_uid, lambda: self._orders)
-        self._peer_door.answer_store = self._rendezvous.board.answer
+        self._peer_door = PeerDoor(
+            trust,
+            keep,
+            settings.private_limit,
+            named_steps=lambda: self._orders.keep_steps,
+            answer_ask=self._giving.answer,
+            answer_store=self._rendezvous.board.answer,
+        )
+        self._giving.expect = self._peer_door.expect  # each of the two needs the other
         self._reporting = Reporting(
             settings=settings,
             seen=self._seen,

@@ -34,16 +34,23 @@ class Giving:
     """Everything that this agent gives at the moment."""
 
     def __init__(
-        self, settings: AgentSettings, shelf: Shelf, transfers: Transfers, changed: Callable[[], None]
+        self,
+        settings: AgentSettings,
+        shelf: Shelf,
+        transfers: Transfers,
+        changed: Callable[[], None],
+        *,
+        papers: Callable[[], Papers | None] = lambda: None,
+        is_training: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`is_training`: a transfer stands back behind the trainer."""
         self._settings, self._shelf, self._transfers, self._changed = settings, shelf, transfers, changed
         self._grants: dict[tuple[str, int], Assignment] = {}
         self._drill: Drill | None = None
         self._granted = asyncio.Condition()
         self._serving: dict[str, asyncio.Task[None]] = {}
-        self.papers: Callable[[], Papers | None] = lambda: None
+        self.papers, self.is_training = papers, is_training
         self.expect: Callable[[], Arrival] | None = None
-        self.is_training: Callable[[], bool] = lambda: False
 
     @property
     def serving(self) -> tuple[str, ...]:

@@ -39,11 +39,19 @@ _GUEST = web.RequestKey("guest", Holder)
 class PeerDoor:
     """The HTTP server between agents."""
 
-    def __init__(self, trust: PeerTrust, keep: Keep, private_limit: int) -> None:
+    def __init__(
+        self,
+        trust: PeerTrust,
+        keep: Keep,
+        private_limit: int,
+        *,
+        named_steps: Callable[[], tuple[int, ...]] = tuple,
+        answer_ask: Callable[[Ask], Awaitable[Meet | No]] | None = None,
+        answer_store: Callable[[StoreAsk], Awaitable[StoreSaid]] | None = None,
+    ) -> None:
+        """`named_steps`: those whose private parts stay, whatever is newer."""
         self._trust, self._keep, self._private_limit = trust, keep, private_limit
-        self.named_steps: Callable[[], tuple[int, ...]] = tuple
-        self.answer_ask: Callable[[Ask], Awaitable[Meet | No]] | None = None
-        self.answer_store: Callable[[StoreAsk], Awaitable[StoreSaid]] | None = None
+        self.named_steps, self.answer_ask, self.answer_store = named_steps, answer_ask, answer_store
         self._runner: web.AppRunner | None = None
         self._socket: socket.socket | None = None
         self._porter: Porter | None = None

@@ -32,10 +32,15 @@ class Taking:
     """The latest assignment and its fate."""
 
     def __init__(
-        self, settings: AgentSettings, peers: Peers, transfers: Transfers, changed: Callable[[], None]
+        self,
+        settings: AgentSettings,
+        peers: Peers,
+        transfers: Transfers,
+        changed: Callable[[], None],
+        papers: Callable[[], Papers | None] = lambda: None,
     ) -> None:
         self._settings, self._peers, self._transfers, self._changed = settings, peers, transfers, changed
-        self.papers: Callable[[], Papers | None] = lambda: None
+        self.papers = papers
         self.facts: TransferFacts | None = None
 
     async def fetch(self, assignment: Assignment, epoch: int) -> bool:
