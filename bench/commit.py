@@ -150,7 +150,7 @@ def _play_agent(folder: Path, *, digests: bool) -> None:
                         request=said.request, epoch=1, step=None, rung="fresh", slot=None, rendezvous=True, members=1
                     )
                 case Reserve():
-                    arena.reserve(said.slot_bytes)
+                    arena.reserve(said.slot_bytes, said.part_bytes)
                     answer = Reserved()
                 case PrivateReady():
                     answer = PrivateKept(step=said.step, buddies=0)

@@ -142,10 +142,10 @@ class _Landed(NamedTuple):
 class _Bounded(Arena):
     """An arena that takes no more of this machine than a search may."""
 
-    def reserve(self, slot_bytes: int) -> None:
+    def reserve(self, slot_bytes: int, part_bytes: int = 0) -> None:
         if slot_bytes > 4 * SMALL:
             raise ArenaDoesNotFit(f"{slot_bytes} bytes are more than a search may take")
-        super().reserve(slot_bytes)
+        super().reserve(slot_bytes, part_bytes)
 
 
 def _books(raw: bytes, count: int) -> tuple[int, list[list[bytes]]]:

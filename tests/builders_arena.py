@@ -1,5 +1,6 @@
 """Schemas, seals and generations whose every byte says which step it is of."""
 
+import subprocess
 from collections.abc import Collection
 from pathlib import Path
 
@@ -80,6 +81,11 @@ def an_arena(directory: Path, schema: Schema, slots: int = 2) -> Arena:
     arena = Arena.create(directory, slots=slots)
     arena.reserve(Arena.slot_bytes(schema))
     return arena
+
+
+def resize(medium: Path, size: int) -> None:
+    """Of the memory file system that an arena lies in: as its volume would be made anew."""
+    subprocess.run(["mount", "-o", f"remount,size={size}", medium], check=True)
 
 
 def is_whole(reading: Reading) -> bool:

@@ -26,6 +26,7 @@ from checkpointheal.contract.trainer import (
     StoreSaid,
     Wait,
 )
+from checkpointheal.errors import ArenaDoesNotFit
 from checkpointheal.manifest import Described, describe, write_out
 from checkpointheal.trainer.forming import Given
 from checkpointheal.trainer.parts import declare
@@ -142,12 +143,18 @@ class FakeAgent:
             case Reserve() if self.refusal is not None:
                 self.say(self.refusal)
             case Reserve():
-                self.arena.reserve(word.slot_bytes)
-                self.say(Reserved(protocol=self.protocol))
+                self.say(self._room(word))
             case PrivateReady():
                 self.say(PrivateKept(step=word.step, buddies=0))
             case StoreAsk():
                 self.say(self._meet(word))
+
+    def _room(self, ask: Reserve) -> Reserved | Refused:
+        try:
+            self.arena.reserve(ask.slot_bytes, ask.part_bytes)
+        except ArenaDoesNotFit as error:
+            return Refused(reason=error.reason, message=str(error), protocol=self.protocol)
+        return Reserved(protocol=self.protocol)
 
     def _meet(self, ask: StoreAsk) -> StoreSaid:
         """The rendezvous of a world of one: nobody else puts anything there."""

@@ -13,9 +13,10 @@ from checkpointheal.agent.flaws import LINGER, Flaws
 from checkpointheal.agent.keep import Keep
 from checkpointheal.agent.shelf import Shelf
 from checkpointheal.agent.upkeep import Upkeep
+from checkpointheal.arena import Arena, beside, room
 from checkpointheal.contract.orders import EpochOrder
 
-SCHEMA = build.a_schema()
+SCHEMA, MIB = build.a_schema(), 1 << 20
 OTHER = agents.a_member(1)
 
 
@@ -89,6 +90,37 @@ def test_private_parts_of_what_is_sealed_stay_however_many_are_newer(place: Plac
         place.arena.write_private(step, b"stream")
     place.upkeep.tidy(None)
     assert place.upkeep.private_steps == {7, 8, 27, 28, 29}
+
+
+@pytest.mark.parametrize("pinned", [False, True], ids=["", "one generation is being read"])
+@pytest.mark.parametrize("size", [MIB, 2 * MIB], ids=["of 1 MiB", "of 2 MiB"])
+def test_where_there_is_room_for_the_parts_that_are_needed_no_step_finds_none(
+    small: Path, size: int, pinned: bool
+) -> None:
+    arena = Arena.create(small)
+    arena.reserve(MIB, Arena.part_bytes(size))
+    build.resize(small, 2 * MIB + beside.spare_bytes(2, Arena.part_bytes(size)))
+    upkeep = Upkeep(arena, Shelf(arena, lambda: None, flaws := Flaws(lambda: 0.0)), Keep(), flaws)
+    order = an_order(1, private_step=0)
+    with contextlib.ExitStack() as stack:
+        for step in range(12):
+            arena.write_private(step, bytes(size))
+            upkeep.tidy(order)
+            assert build.commit(arena, SCHEMA, step) is not None
+            upkeep.tidy(order)
+            if step == 3 and pinned:
+                stack.enter_context(arena.read(next(slot for slot, seal in arena.seals().items() if seal.step == 3)))
+    assert {0, *([3] if pinned else []), 11} <= {*arena.private_steps()}
+
+
+def test_parts_that_nobody_needs_go_where_the_next_one_would_find_no_room(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in range(20, 30):
+        place.arena.write_private(step, b"stream")
+    monkeypatch.setattr(room, "medium_left", lambda _folder: 0)
+    place.upkeep.tidy(an_order(4, private_step=3))
+    assert place.upkeep.private_steps == {3, 7, 8, 29}
 
 
 def test_an_old_part_that_cannot_go_is_told_once_and_stops_nobody(

@@ -285,7 +285,7 @@ def test_an_arena_that_is_too_small_is_a_flaw_with_the_size_that_would_do_until_
 ) -> None:
     monkeypatch.setattr(flaws, "LINGER", 0.0)
     room_left = 5 << 20
-    monkeypatch.setattr(room, "_medium_left", lambda _folder: room_left)
+    monkeypatch.setattr(room, "medium_left", lambda _folder: room_left)
 
     async def story() -> None:
         nonlocal room_left
@@ -333,8 +333,9 @@ def test_what_the_trainer_could_not_keep_is_a_flaw_until_it_seals_again(
             assert report.build == "torch 2.6", "only equal builds must agree on a digest"
             says(Sealed(slot=0, step=2, pause=0))
             await cluster.once(0, lambda report: report.flaws == ())
-            says(Unkept(reason="GenerationSkipped", message="all read"))
-            await cluster.once(0, lambda report: bool(report.flaws))
+            says(Unkept(reason="ArenaDoesNotFit", message="no room", arena_bytes=9 << 20))
+            report = await cluster.once(0, lambda report: bool(report.flaws))
+            assert report.flaws == (Flaw(reason="ArenaDoesNotFit", message="no room", arena_bytes=9 << 20),)
             says(Hello(role="trainer", incarnation="t2", pid=2))
             await cluster.once(0, lambda report: report.flaws == ())
             writer.close()

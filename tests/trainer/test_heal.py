@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import dataclasses
+import errno
 import itertools
 import math
 import sys
@@ -16,7 +17,8 @@ from torch import nn
 import builders_classes as classes
 import checkpointheal
 from builders_trainer import FAR, OPTIMIZERS, SCHEDULES, SECONDS, FakeAgent, Sampler, Training, warnings_of
-from checkpointheal.arena import Arena
+from checkpointheal.arena import Arena, folder
+from checkpointheal.arena import room as arena_room
 from checkpointheal.contract.base import LONGEST
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, PRIVATE_AT_MOST, EpochOver, Refused, Restored, Waiting
 from checkpointheal.ends import mixed
@@ -487,6 +489,50 @@ def test_an_agent_that_answers_late_is_waited_for_once(attach, agent, monkeypatc
     assert agent.slot_of(step=4) == 0
 
 
+def test_room_is_asked_for_private_parts_too_and_again_when_they_have_grown(attach, agent):
+    training = Training()
+    heal = attach(training)
+    heal.restore()
+    for step, size in enumerate((0, 10_000, 200_000, 0), start=1):
+        training.data.position = "x" * size
+        heal.commit(step)
+    small, large = (word.part_bytes for word in agent.heard_of("reserve"))
+    assert 1 << 17 == small < 200_000 < large < 350_000
+
+
+def test_a_private_part_that_outgrows_the_arena_is_refused_until_it_is_smaller_again(
+    attach, agent, monkeypatch, caplog
+):
+    monkeypatch.setattr(arena_room, "medium_left", lambda _folder: 5 << 20)
+    training = Training()
+    heal = attach(training, private_limit=16 << 20)
+    heal.restore()
+    for step, size in enumerate((0, 2 << 20, 3 << 20, 0), start=1):
+        training.data.position = "x" * size
+        heal.commit(step)
+    assert sorted(seal.step for seal in agent.arena.seals().values()) == [1, 4]
+    assert [each for each in warnings_of(caplog) if "ArenaDoesNotFit" in each and "beside them" in each]
+    assert len(warnings_of(caplog)) == 1
+
+
+def test_an_arena_without_room_for_a_file_is_told_to_the_agent_with_the_size_that_would_do(attach, agent, monkeypatch):
+    training = Training()
+    heal = attach(training)
+    heal.restore()
+    heal.commit(1)
+
+    def is_full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folder, "_write_whole", is_full)
+        heal.commit(2)
+    heal.commit(3)
+    agent.wait_until_heard(lambda word: word.say == "sealed" and word.step == 3)
+    (told,) = agent.heard_of("unkept")
+    assert (told.reason, told.arena_bytes > 4 << 20) == ("ArenaDoesNotFit", True)
+
+
 def test_a_skipped_generation_is_said_once_and_the_next_free_slot_is_used(attach, agent, caplog):
     training = Training()
     heal = attach(training)
@@ -770,6 +816,17 @@ def test_the_slots_are_those_that_the_state_needs(attach, agent):
     with agent.arena.read(agent.slot_of(step=1)) as reading:
         needed = Arena.slot_bytes(reading.schema)
     assert [word.slot_bytes for word in agent.heard_of("reserve")] == [needed]
+
+
+@pytest.mark.parametrize("layers", [1, 2, 50])
+@pytest.mark.parametrize("prefix", ["", "transformer.layers.encoder.block.self_attention.output.dense."])
+def test_a_slot_takes_no_more_than_the_page_on_operations_says(layers, prefix):
+    state = {f"{prefix}{number}.weight": torch.zeros(257) for number in range(layers)}
+    schema = describe(
+        {"model": state, "optimizer": {"state": {name: {"exp_avg": state[name]} for name in state}}}
+    ).schema
+    tensors = len(list(schema.each_tensor))
+    assert Arena.slot_bytes(schema) <= schema.data_bytes + 512 * tensors + (8 << 10)
 
 
 class OnDevice:

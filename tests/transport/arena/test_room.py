@@ -2,36 +2,18 @@
 
 import errno
 import os
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import builders_arena as build
-from checkpointheal.arena import Arena, room
+from checkpointheal.arena import Arena, beside, room
 from checkpointheal.arena.folder import Folder
 from checkpointheal.errors import ArenaDoesNotFit
 
 MIB = 1 << 20
 SCHEMA = build.a_schema()
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[Path]:
-    """A memory file system of 16 MiB."""
-    directory = tmp_path / "small"
-    directory.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16m", "arena", directory], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip("mounting a small tmpfs is not permitted here")
-    try:
-        yield directory
-    finally:
-        subprocess.run(["umount", directory], check=True)
 
 
 def sizes(directory: Path) -> list[int]:
@@ -71,7 +53,7 @@ def test_slots_only_grow_and_growing_keeps_what_is_sealed(tmp_path: Path) -> Non
 def test_a_full_file_system_is_named_with_both_numbers_and_nothing_is_left_behind(small: Path) -> None:
     arena = Arena.create(small)
     with pytest.raises(
-        ArenaDoesNotFit, match=rf"needs {20 * MIB + room.SPARE_BYTES} more bytes.*16777216 are available"
+        ArenaDoesNotFit, match=rf"needs {20 * MIB + beside.SPARE_BYTES} more bytes.*16777216 are available"
     ):
         arena.reserve(10 * MIB)
     assert memory(small) == [0, 0]
@@ -99,9 +81,9 @@ def test_a_reserved_arena_takes_generations_while_its_file_system_is_full(small:
     assert build.commit(arena, schema, 2) == 0
 
 
-def would_do(arena: Arena, slot_bytes: int) -> tuple[int | None, int | None]:
+def would_do(arena: Arena, slot_bytes: int, part_bytes: int = 0) -> tuple[int | None, int | None]:
     try:
-        arena.reserve(slot_bytes)
+        arena.reserve(slot_bytes, part_bytes)
     except ArenaDoesNotFit as refusal:
         return refusal.arena_bytes, refusal.memory_bytes
     return 0, 0
@@ -115,12 +97,56 @@ def test_an_arena_of_the_size_that_a_refusal_names_would_do(small: Path, kept: i
         arena.write_private(1, b"x" * kept)
     wanted, memory_wanted = would_do(arena, 10 * MIB)
     assert (wanted is not None, memory_wanted) == (True, None)
-    subprocess.run(["mount", "-o", f"remount,size={(wanted or 0) - 2 * MIB}", small], check=True)
+    build.resize(small, (wanted or 0) - 2 * MIB)
     with pytest.raises(ArenaDoesNotFit):
         arena.reserve(10 * MIB)
-    subprocess.run(["mount", "-o", f"remount,size={wanted}", small], check=True)
+    build.resize(small, wanted or 0)
     arena.reserve(10 * MIB)
     assert sizes(small) == [10 * MIB] * 2
+
+
+@pytest.mark.parametrize("size", [100, MIB - 200_000, MIB, 3 * MIB, 5 * MIB])
+def test_beside_the_slots_there_is_room_for_a_part_of_each_step_that_is_needed(small: Path, size: int) -> None:
+    arena, part = Arena.create(small), Arena.part_bytes(size)
+    build.resize(small, 10 * MIB)
+    wanted, _ = would_do(arena, 5 * MIB, part)
+    assert wanted == 10 * MIB + max(4 * MIB, 4 * part)
+    build.resize(small, wanted)
+    arena.reserve(5 * MIB, part)
+    for step in (1, 2):
+        build.commit(arena, SCHEMA, step)
+    for step in (0, 1, 2, 3):
+        arena.write_private(step, b"x" * size)
+
+
+def test_slots_that_are_there_are_refused_only_where_larger_parts_find_no_room(small: Path) -> None:
+    arena = Arena.create(small)
+    arena.reserve(5 * MIB, Arena.part_bytes(100))
+    for step in range(3):
+        arena.write_private(step, b"x" * MIB)
+    assert would_do(arena, 5 * MIB, Arena.part_bytes(MIB)) == (0, 0), "three of them lie there"
+    assert would_do(arena, 5 * MIB, Arena.part_bytes(2 * MIB)) == (10 * MIB + 4 * Arena.part_bytes(2 * MIB), None)
+    assert would_do(arena, 5 * MIB, 0) == (0, 0), "an older trainer asks for no room"
+
+
+def for_a_part(arena: Arena, size: int) -> int:
+    try:
+        arena.write_private(3, b"x" * size)
+    except ArenaDoesNotFit as refusal:
+        return refusal.arena_bytes or 0
+    raise AssertionError("it found room")
+
+
+@pytest.mark.parametrize("size", [5000, 3 * MIB])
+def test_a_part_that_finds_no_room_names_an_arena_that_has_it(small: Path, size: int) -> None:
+    arena = Arena.create(small)
+    arena.reserve(6 * MIB - 8192)
+    for step in range(3):
+        arena.write_private(step, b"x" * MIB)
+    (small / "aside").write_bytes(bytes(room.free_bytes(Folder(small))))
+    build.resize(small, for_a_part(arena, size))
+    arena.reserve(6 * MIB - 8192, Arena.part_bytes(size))
+    arena.write_private(3, b"x" * size)
 
 
 class FullAtSecond:

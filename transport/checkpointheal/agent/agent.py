@@ -226,7 +226,7 @@ class Agent:
                 if said.epoch == 0:
                     self._shelf.doubt()
             case words.Reserve():
-                self._told.slots(await self._upkeep.reserve(said.slot_bytes))
+                self._told.slots(await self._upkeep.reserve(said.slot_bytes, said.part_bytes))
             case words.PrivateReady():
                 self._background.begin(self._private.hand_over(said.step, self._orders.buddies))
                 self._shelf.look()  # of what is kept on demand the trainer has let the last one go, and seals none
@@ -235,7 +235,9 @@ class Agent:
                 self._background.begin(self._meet(said))
                 return
             case words.Unkept():
-                self._flaws.found("commit", Flaw(reason=said.reason, message=said.message))
+                flaw = Flaw(reason=said.reason, message=said.message, arena_bytes=said.arena_bytes)
+                self._flaws.found("commit", flaw)
+                self._upkeep.tidy(self._orders.epoch)
             case words.Sealed():
                 self._flaws.over("commit")
                 self._passed.signals(self._seen.facts.epoch, said.step, said.signals)

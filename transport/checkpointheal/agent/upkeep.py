@@ -6,6 +6,7 @@ training proceeds. Must not know the trainer, nor when any of this is due.
 
 import asyncio
 import logging
+from collections.abc import Collection
 
 from checkpointheal.agent.flaws import Flaws, flaw_of
 from checkpointheal.agent.keep import Keep
@@ -40,10 +41,10 @@ class Upkeep:
             self._flaws.over("private parts")
         return self._private_steps
 
-    async def reserve(self, slot_bytes: int) -> Flaw | None:
-        """Make the trainer's slots; None, or why there are none."""
+    async def reserve(self, slot_bytes: int, part_bytes: int) -> Flaw | None:
+        """Make the trainer's slots, with room for private parts; None, or why there are none."""
         try:
-            await asyncio.to_thread(self._arena.reserve, slot_bytes)
+            await asyncio.to_thread(self._arena.reserve, slot_bytes, part_bytes)
         except (CheckpointHealError, OSError) as error:
             flaw = flaw_of(error)
             log.warning("no slots for the trainer: %s: %s", flaw.reason, flaw.message)
@@ -68,8 +69,18 @@ class Upkeep:
             needed = {seal.step for seal in self._arena.seals().values()}
             if order is not None and order.private_step is not None:
                 needed.add(order.private_step)  # the epoch's own step may be gone back to again
-            self._arena.keep_private(sorted({*sorted(self._arena.private_steps())[-LATEST:], *needed}))
+            self._keep_private(needed)
         except (CheckpointHealError, OSError) as error:
             if not self._untidy:
                 log.warning("old private parts stay: %s", error)
             self._untidy = True
+
+    def _keep_private(self, needed: Collection[int]) -> None:
+        """These and the latest, as many of those as leave room for the next: without it no step would be kept again."""
+        latest = self._arena.private_steps()[-LATEST:]
+        keep = {*latest, *needed}
+        self._arena.keep_private(keep)
+        for step in latest[:-1]:
+            if step not in needed and not self._arena.has_room_for_private():
+                keep.remove(step)
+                self._arena.keep_private(keep)

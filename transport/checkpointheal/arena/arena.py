@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Self
 
-from checkpointheal.arena import header, room
+from checkpointheal.arena import beside, header, room
 from checkpointheal.arena.folder import Folder, Lock
 from checkpointheal.arena.reading import Reading
 from checkpointheal.arena.seals import read_seal, seal_name, slot_name
@@ -78,12 +78,18 @@ class Arena:
         """What `reserve` must be told for this schema."""
         return header.lay_out(schema).slot_bytes
 
-    def reserve(self, slot_bytes: int) -> None:
+    @staticmethod
+    def part_bytes(length: int) -> int:
+        """What `reserve` must be told for private parts of this length."""
+        return beside.part_bytes(length)
+
+    def reserve(self, slot_bytes: int, part_bytes: int = 0) -> None:
         """Give every slot this many bytes of memory, charged to this process. Grows only, keeps sealed generations.
 
-        All slots or none. Raises ArenaDoesNotFit, naming what is needed and what there is.
+        All slots or none, and none without room for private parts of `part_bytes` beside them. Raises ArenaDoesNotFit,
+        naming what is needed and what there is.
         """
-        room.reserve(self._folder, [slot_name(slot.number) for slot in self._slots], slot_bytes)
+        room.reserve(self._folder, [slot_name(slot.number) for slot in self._slots], slot_bytes, part_bytes)
 
     @property
     def slots(self) -> int:
@@ -127,7 +133,8 @@ class Arena:
             raise PrivateStateTooLarge(
                 f"the private part of step {step} has {len(blob)} bytes, over its limit of {limit}"
             )
-        self._folder.publish(_private_name(step), blob, f"private-{step}.{secrets.token_hex(4)}.tmp")
+        temporary = f"private-{step}.{secrets.token_hex(4)}.tmp"
+        beside.publish(self._folder, _private_name(step), blob, temporary)
         return _private_name(step)
 
     def read_private(self, step: int, *, limit: int = PRIVATE_LIMIT) -> bytes | None:
@@ -144,6 +151,12 @@ class Arena:
         for step in self.private_steps():
             if step not in steps:
                 self._folder.remove(_private_name(step))
+
+    def has_room_for_private(self) -> bool:
+        """Whether one more part finds room, as large as the largest here and with its seal."""
+        found = (self._folder.stat(_private_name(step)) for step in self.private_steps())
+        largest = max((each.st_size for each in found if each), default=0)
+        return room.medium_left(self._folder) >= beside.part_bytes(largest)
 
     @contextlib.contextmanager
     def hold_trainer_lock(self) -> Iterator[None]:

@@ -9,12 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+from checkpointheal.arena.beside import SPARE_BYTES, spare_bytes, used_bytes
 from checkpointheal.arena.folder import FULL, Folder
 from checkpointheal.arena.header import round_up
 from checkpointheal.errors import ArenaDoesNotFit
 
-SPARE_BYTES = 4 << 20
-"""Left free for seals and private parts."""
 _CGROUPS = Path("/sys/fs/cgroup")
 _VERSION_2 = ("memory.max", "memory.current", "inactive_file")
 _VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
@@ -22,10 +21,11 @@ _VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_
 _UNLIMITED = 1 << 62
 
 
-def reserve(folder: Folder, names: list[str], slot_bytes: int) -> None:
+def reserve(folder: Folder, names: list[str], slot_bytes: int, part_bytes: int = 0) -> None:
     """Give each of these files this many bytes of memory, all or none. Grows only; what they hold stays.
 
-    Raises ArenaDoesNotFit, before anything is changed where that can be known.
+    Beside them there must be room for private parts, each of `part_bytes`. Raises ArenaDoesNotFit, before anything is
+    changed where that can be known.
     """
     with ExitStack() as stack:
         fds = []
@@ -35,12 +35,16 @@ def reserve(folder: Folder, names: list[str], slot_bytes: int) -> None:
             stack.callback(os.close, fds[-1])
         sizes = [os.fstat(fd).st_size for fd in fds]
         wanted = [max(size, round_up(slot_bytes)) for size in sizes]
-        plan = _Plan(folder, names, slot_bytes, sum(wanted), sum(allocated(os.fstat(fd)) for fd in fds))
+        there = sum(allocated(os.fstat(fd)) for fd in fds)
         lacking = sum(max(0, want - allocated(os.fstat(fd))) for fd, want in zip(fds, wanted, strict=True))
-        if lacking == 0 and sizes == wanted:
+        is_laid = lacking == 0 and sizes == wanted
+        spare = spare_bytes(len(names), part_bytes, at_least=0 if is_laid else SPARE_BYTES)
+        plan = _Plan(folder, names, slot_bytes, sum(wanted), there, spare)
+        needed = lacking + max(0, plan.spare - plan.beside)
+        if needed > (medium_left(folder) if is_laid else free_bytes(folder)):
+            raise plan.refusal(needed)
+        if is_laid:
             return
-        if lacking + SPARE_BYTES > free_bytes(folder):
-            raise plan.refusal(lacking + SPARE_BYTES)
         try:
             for fd, want in zip(fds, wanted, strict=True):
                 os.posix_fallocate(fd, 0, want)
@@ -59,7 +63,13 @@ def allocated(found: os.stat_result) -> int:
 
 def free_bytes(folder: Folder) -> int:
     """What the file system and this process's memory limits still allow."""
-    return min(_memory_left(), _medium_left(folder))
+    return min(_memory_left(), medium_left(folder))
+
+
+def medium_left(folder: Folder) -> int:
+    """What the file system still has, whoever may use it."""
+    medium = os.fstatvfs(folder.fd)
+    return _UNLIMITED if medium.f_blocks == 0 else medium.f_bavail * medium.f_frsize
 
 
 def memory_left() -> int:
@@ -79,25 +89,24 @@ class _Plan(NamedTuple):
     wanted: int
     """Bytes of all slots together, of which `there` are allocated."""
     there: int
+    spare: int
+    """Bytes beside them, of which `beside` are in use."""
+
+    @property
+    def beside(self) -> int:
+        """Private parts, seals, and whatever else there is."""
+        return max(0, used_bytes(self.folder) - self.there)
 
     def refusal(self, needed: int) -> ArenaDoesNotFit:
         """What lacks, and how much: room in the medium, else memory that its writer may use."""
-        medium, memory = _medium_left(self.folder), _memory_left()
+        medium, memory = medium_left(self.folder), _memory_left()
         return ArenaDoesNotFit(
-            f"the arena {self.folder.path} needs {needed} more bytes for {len(self.names)} slots of {self.slot_bytes}, "
-            f"and {min(medium, memory)} are available: give its volume and its agent more memory",
-            arena_bytes=self.wanted + self._other_bytes() + SPARE_BYTES if needed > medium else None,
+            f"the arena {self.folder.path} needs {needed} more bytes for {len(self.names)} slots of {self.slot_bytes} "
+            f"with {self.spare} beside them, and {min(medium, memory)} are available: give its volume and its agent "
+            "more memory",
+            arena_bytes=self.wanted + max(self.spare, self.beside) if needed > medium else None,
             memory_bytes=max(1, needed - memory) if needed <= medium else None,
         )
-
-    def _other_bytes(self) -> int:
-        found = (self.folder.stat(name) for name in self.folder.names())
-        return max(0, sum(allocated(each) for each in found if each) - self.there)
-
-
-def _medium_left(folder: Folder) -> int:
-    medium = os.fstatvfs(folder.fd)
-    return _UNLIMITED if medium.f_blocks == 0 else medium.f_bavail * medium.f_frsize
 
 
 def _memory_left(

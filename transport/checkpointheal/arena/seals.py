@@ -9,6 +9,7 @@ import os
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from checkpointheal.arena.beside import publish
 from checkpointheal.arena.folder import Folder
 from checkpointheal.contract.seal import ARENA_FORMAT, Seal
 from checkpointheal.errors import Misuse, NotSealed, SlotDamaged, UnknownVersion
@@ -66,7 +67,7 @@ def write_seal(folder: Folder, slot: int, seal: Seal) -> None:
     content = seal.model_dump_json().encode()
     if len(content) > SEAL_LIMIT:
         raise Misuse(f"the plain values of step {seal.step} take {len(content)} bytes, over {SEAL_LIMIT}: use tensors")
-    folder.publish(seal_name(slot), content, f"{seal_name(slot)}.tmp")
+    publish(folder, seal_name(slot), content, f"{seal_name(slot)}.tmp")
 
 
 class SealHeldOpen:

@@ -49,6 +49,9 @@ class Reserve(Message):
 
     say: Literal["reserve"] = "reserve"
     slot_bytes: Count
+    part_bytes: Count = Field(
+        default=0, description="And room beside them for private parts, each of so many. 0: an older trainer's."
+    )
 
 
 class Wait(Message):
@@ -84,6 +87,7 @@ class Unkept(Message):
     say: Literal["unkept"] = "unkept"
     reason: Word
     message: Sentence
+    arena_bytes: Count | None = Field(default=None, description="Size of an arena that would do.")
 
 
 class PrivateReady(Message):

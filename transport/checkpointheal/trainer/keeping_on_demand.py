@@ -37,12 +37,14 @@ class KeepingOnDemand:
                 self._clear()
                 self._stand_by(noted, described, commit)
             return
-        file = self._vault.private.keep(self._vault.open(), commit.step, noted.own)  # or a kill loses it for all
+        own = self._vault.private.pack(noted.own)
+        file = self._vault.open().write_private(commit.step, own)  # or a kill now would lose it for all
 
         def rest() -> None:
             with self._vault.telling.of_errors(is_first=False):
                 self._vault.private.tell(commit.step, file)
-                if (described := self._vault.placing.describe(noted.state)) is not None:
+                described = self._vault.placing.describe(noted.state)
+                if self._vault.placing.has_room(described, len(own)):
                     self._stand_by(noted, described, commit)
 
         self._beside.start(rest)

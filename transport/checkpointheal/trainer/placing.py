@@ -50,15 +50,19 @@ class Placing:
         self._form: _Form | None = None
         self._has_told_many = False
 
-    def describe(self, state: Mapping[str, Any]) -> Described | None:
-        """None where no slot could hold it. Raises TargetInvalid, and what `describe` raises."""
+    def describe(self, state: Mapping[str, Any]) -> Described:
+        """To be placed. Raises TargetInvalid, and what `describe` raises."""
         described = self._described = describe(state, self._described)
         mixed.require_whole(described.regions)
         for each in self._forms.classes.found(described):
             self._telling.new_class(each, each.path, NOBODY)
         if len(described.schema.value_paths) > SINGLE_VALUES and not self._has_told_many:
             self._tell_many(described.schema.value_paths, state)
-        return described if self._room.is_there(self._form_of(described).slot_bytes) else None
+        return described
+
+    def has_room(self, described: Described, own: int) -> bool:
+        """Whether a slot could hold it, and a private part of so many bytes lie beside it. Says why not."""
+        return self._room.is_there(self._form_of(described).slot_bytes, own)
 
     def place(self, arena: Arena, described: Described, commit: Commit) -> Generation | None:
         """The state beside a slot that is ready for it; None where every slot is being read."""

@@ -6,7 +6,6 @@ The agent is told where it lies and hands it on. Must not know what is private, 
 from collections.abc import Mapping
 from typing import Any
 
-from checkpointheal.arena import Arena
 from checkpointheal.contract.trainer import PrivateKept, PrivateReady
 from checkpointheal.errors import PrivateStateTooLarge, UnsupportedLeaf
 from checkpointheal.manifest import Known, describe, pack_described
@@ -37,8 +36,8 @@ class PrivateWay:
         """The classes that the parts held when they were newly made, as far as they were asked."""
         self._classes.note(known)
 
-    def keep(self, arena: Arena, step: int, own: Mapping[str, Any]) -> str:
-        """Into the arena, where it outlives this process; its file. Raises PrivateStateTooLarge."""
+    def pack(self, own: Mapping[str, Any]) -> bytes:
+        """As it shall lie in the arena, where it outlives this process. Raises PrivateStateTooLarge."""
         try:
             described = describe(own)
         except UnsupportedLeaf as error:
@@ -51,7 +50,7 @@ class PrivateWay:
                 f"the private state of this rank is {len(blob)} bytes, over the limit of {self._limit}: name what "
                 "replicas share as a part, or pass private_limit="
             )
-        return arena.write_private(step, blob)
+        return blob
 
     def tell(self, step: int, file: str) -> None:
         """The agent hands it on."""

@@ -9,7 +9,14 @@ import logging
 from collections.abc import Iterator
 
 from checkpointheal.contract.trainer import UNKEPT_SINCE, Refused, Reserved, Unkept
-from checkpointheal.errors import AlreadyAttached, CheckpointHealError, Misuse, TargetInvalid, UnknownClass
+from checkpointheal.errors import (
+    AlreadyAttached,
+    ArenaDoesNotFit,
+    CheckpointHealError,
+    Misuse,
+    TargetInvalid,
+    UnknownClass,
+)
 from checkpointheal.trainer.line import Line
 
 log = logging.getLogger("checkpointheal")
@@ -40,17 +47,19 @@ class Telling:
             if is_first and not isinstance(error, AlreadyAttached):
                 raise
             self.not_kept(error.reason, str(error))
+        except ArenaDoesNotFit as error:
+            self.not_kept(error.reason, str(error), error.arena_bytes)
         except (CheckpointHealError, OSError) as error:
             reason = error.reason if isinstance(error, CheckpointHealError) else type(error).__name__
             self.not_kept(reason, str(error))
 
-    def not_kept(self, reason: str, message: str) -> None:
+    def not_kept(self, reason: str, message: str, arena_bytes: int | None = None) -> None:
         """The agent is told too, once until a step is kept again; one that does not know the word would hang up."""
         self.once(reason, message if reason == SKIPPED else f"not protected: {message}")
         answer = self._line.latest("reserve")
         if reason != self._unkept and isinstance(answer, Reserved | Refused) and answer.protocol >= UNKEPT_SINCE:
             self._unkept = reason
-            self._line.say(Unkept(reason=reason, message=message), again="unkept")
+            self._line.say(Unkept(reason=reason, message=message, arena_bytes=arena_bytes), again="unkept")
 
     def kept(self) -> None:
         """A step is kept again."""

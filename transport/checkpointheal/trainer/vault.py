@@ -68,8 +68,10 @@ class Vault:
 
     def ready(self, step: int, state: Mapping[str, Any], own: Mapping[str, Any]) -> Described | None:
         """The state described, its private part handed over; None where no slot could hold it, which was said."""
-        if (described := self.placing.describe(state)) is not None:
-            self.private.tell(step, self.private.keep(self.open(), step, own))
+        described, part = self.placing.describe(state), self.private.pack(own)
+        if not self.placing.has_room(described, len(part)):
+            return None
+        self.private.tell(step, self.open().write_private(step, part))
         return described
 
     def place(self, described: Described, commit: Commit) -> Generation | None:
