@@ -118,7 +118,7 @@ def find_arena(directory: Path) -> Path:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Show what lies there; 1 where there is nothing whole to show, 2 for a command line that makes no sense."""
+    """Show what lies there; 1 unless something is sealed and all of it whole, 2 for a bad command line."""
     asked = parser().parse_args(argv)
     try:
         found = look(find_arena(asked.directory))
@@ -136,7 +136,8 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="checkpointheal open",
         description="Show the training state that lies in an arena, and prove that it is whole.",
-        epilog="In Python: checkpointheal.opened.load(DIR) is the state dict. Exit status 1: nothing there is whole.",
+        epilog="In Python: from checkpointheal import opened; opened.load(DIR) is the state dict. Exit status 1: "
+        "nothing is sealed there, or a slot is damaged, though another one be whole.",
     )
     parser.add_argument("directory", type=Path, metavar="DIR", help="an arena, or the folder that holds one")
     parser.add_argument(

@@ -1,6 +1,9 @@
 """`checkpointheal open` shows what lies in an arena, proves that it is whole, and says what is wrong if it is not."""
 
 import json
+import re
+import subprocess
+import sys
 import tracemalloc
 
 import pytest
@@ -139,6 +142,25 @@ def test_an_arena_in_which_nothing_is_sealed_says_so(arena, folder, capsys):
     keep(arena, 4)
     status, said, _ = run(capsys, folder, "--slot", 1)
     assert (status, said.splitlines()[1]) == (opened.FAILED, "  slot 1 holds no sealed generation")
+
+
+def test_the_exit_status_is_of_all_that_lies_there_as_the_help_says(arena, folder, capsys):
+    older, newest = keep(arena, 4), keep(arena, 5)
+    assert run(capsys, folder)[0] == 0
+    (folder / f"slot-{older}.seal.json").write_text("{}")
+    assert run(capsys, folder)[0] == opened.FAILED
+    assert run(capsys, folder, "--slot", newest)[0] == 0
+    told = " ".join(opened.parser().format_help().split())
+    assert "Exit status 1: nothing is sealed there, or a slot is damaged" in told
+
+
+def test_the_line_of_python_that_the_help_names_gives_the_state(arena, folder):
+    keep(arena, 4)
+    line = re.search(r"In Python: (.*?\(DIR\))", " ".join(opened.parser().format_help().split()))
+    assert line is not None
+    program = line[1].replace("; ", "; print(").replace("DIR", repr(str(folder))) + "['schedule'])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "{'last': 4}\n"
 
 
 def test_a_state_with_objects_is_shown_without_their_classes_and_loaded_with_them(arena, folder, capsys):
