@@ -29,6 +29,12 @@ def test_asked_for_help_it_says_who_tells_it_what(capsys: pytest.CaptureFixture[
     assert "docs/injection.md" in capsys.readouterr().out
 
 
+def test_what_it_is_not_told_is_as_its_settings_say() -> None:
+    found = AgentSettings.from_environment(told("TOKEN", "PEER_KEY"))
+    for name in ("HOST", "PORT", "SLOTS", "REPORT_EVERY"):
+        assert getattr(found, name.lower()) == AgentSettings.model_fields[name.lower()].default
+
+
 @pytest.mark.parametrize("names", SUBSETS, ids=lambda names: "+".join(sorted(names)) or "none")
 def test_an_agent_starts_with_one_whole_set_and_no_other(names: set[str]) -> None:
     if names in WHOLE:

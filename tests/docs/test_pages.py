@@ -113,16 +113,30 @@ def test_every_target_of_the_makefile_says_what_it_does():
     assert {line.split()[1] for line in listed.splitlines()} == TARGETS
 
 
-def test_the_table_of_remedies_is_the_codes():
+@pytest.fixture(scope="module")
+def document():
+    """The script that writes them."""
     spec = importlib.util.spec_from_file_location("document", ROOT / "docs" / "document.py")
     assert spec is not None
     assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    text = PAGES["docs/operations.md"]
-    assert script.page(text) == text
+    return script
+
+
+def test_every_table_that_the_code_makes_is_the_codes(document):
+    for table in document.TABLES:
+        text = PAGES[f"docs/{table.page}"]
+        assert table.within(text) == text
     for word in (*REMEDIES, *NO_AGENT):
-        assert f"| `{word}` | " in text
+        assert f"| `{word}` | " in PAGES["docs/operations.md"]
+
+
+def test_the_table_of_what_an_agent_is_told_has_all_that_it_reads(document):
+    told = {word for word, says, _ in document.variables() if says}
+    settings = (ROOT / "transport" / "checkpointheal" / "agent" / "settings.py").read_text()
+    assert {f"{document.PREFIX}{name}" for name in re.findall(r'read\("(\w+)"', settings)} <= told
+    assert {document.seats.MEMBER, document.seats.LOCAL_RANKS, document.seats.RANKS} <= told
 
 
 def test_every_field_of_the_spec_that_operations_names_is_there():

@@ -21,7 +21,7 @@ from checkpointheal.errors import Misuse
 USAGE = """usage: checkpointheal agent
 
 Keep, give and take the states of one pod's trainers. It takes no arguments: injection, or `checkpointheal local`, says
-all in CHECKPOINTHEAL_ variables (docs/injection.md).
+all in CHECKPOINTHEAL_ variables (docs/injection.md, "What the agent is told").
 """
 
 

@@ -22,23 +22,23 @@ class AgentSettings(Frozen):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    job: str
-    member: MemberId
-    pod: str
-    pod_uid: str
-    arena: Path
-    gateway: str
-    token: str = Field(default="", repr=False)
+    job: str = Field(description="Which job the pod belongs to.")
+    member: MemberId = Field(description="The pod's own place, as REPLICA/RANK.")
+    pod: str = Field(description="Name of the pod.")
+    pod_uid: str = Field(description="This life of it.")
+    arena: Path = Field(description="Where the arena lies; of several local ranks, the folder that holds theirs.")
+    gateway: str = Field(description="URL of the operator.")
+    token: str = Field(default="", repr=False, description="What the gateway is shown, over loopback.")
     peer_key: str = Field(default="", repr=False, description="What agents of one job show each other in clear.")
     token_file: Path | None = Field(default=None, description="Where the token lies; another takes its place in time.")
     gateway_root: str = Field(default="", repr=False, description="PEM of the roots to be believed at first.")
-    host: str = "127.0.0.1"
-    port: Count = 0
-    slots: int = 2
-    report_every: Seconds = 2.0
+    host: str = Field(default="127.0.0.1", description="Where other agents find this one.")
+    port: Count = Field(default=0, description="Its port, and the first of several local ranks'. 0: any free one.")
+    slots: int = Field(default=2, description="Generations that an arena holds.")
+    report_every: Seconds = Field(default=2.0, description="Seconds between two reports where there is no news.")
     private_limit: Count = PRIVATE_AT_MOST
     local_rank: Count = 0
-    local_ranks: Count = 1
+    local_ranks: Count = Field(default=1, description="Trainers of the pod.")
 
     @property
     def certified(self) -> bool:
