@@ -33,11 +33,13 @@ from checkpointheal_operator.core.drill_pairs import TRIED_PAIRS
 from checkpointheal_operator.core.drill_record import DrillRecord
 from checkpointheal_operator.core.drills import drill_without, next_drill, wakes_at
 from checkpointheal_operator.core.epoch_record import EpochRecord
+from checkpointheal_operator.core.heal_record import Remembered
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.orders import orders
 from checkpointheal_operator.core.view import JobView
 
 RECIPIENT, DONOR = m("0/0"), m("1/0")
+PASSED = "0/0 was given step 10 by 1/0 and verified it: a heal would work"
 
 
 def a_drilling_job(replicas: int = 3, ranks: int = 1, **policy: object) -> JobView:
@@ -345,8 +347,7 @@ def test_a_drill_gives_way_in_the_orders_before_anything_is_written(why: str):
 
 def test_a_verified_state_is_a_drill_that_passed():
     view = said(begun(), hold_seconds=1, transfer_seconds=2, verify_seconds=3)
-    message = "0/0 was given step 10 by 1/0 and verified it: a heal would work"
-    assert outcome(view) == (True, "DrillPassed", message)
+    assert outcome(view) == (True, "DrillPassed", PASSED)
     facts = next_drill(view, NOW).transfer
     assert (facts.bytes, facts.hold_seconds, facts.transfer_seconds, facts.verify_seconds) == (1000, 1, 2, 3)
 
@@ -383,6 +384,53 @@ def test_a_state_that_is_not_what_others_hold_for_that_step_is_a_fault_that_a_dr
         "DigestDisagrees",
         "1/0 holds other bytes for step 10 than its peers: its memory is wrong",
     )
+
+
+def damaged(view: JobView, *members: MemberId) -> JobView:
+    """Those hold each their own bytes of the step that crosses, and all the same ones of the step before."""
+    for each in members:
+        wrong = a_generation(each, 10, state_digest=digest_of(0, 10, f"of {each}"))
+        view = with_report(view, each, generations=(wrong, a_generation(each, 9)))
+    return view
+
+
+@pytest.mark.parametrize("odd", [RECIPIENT, m("2/0")])
+def test_a_donor_that_holds_what_most_hold_is_not_blamed_for_who_does_not(odd: MemberId):
+    assert outcome(said(damaged(begun(), odd))) == (
+        True,
+        "DrillPassed",
+        f"{PASSED}; {odd} holds other bytes for step 10 than its peers: its memory is wrong",
+    )
+
+
+@pytest.mark.parametrize("odd", [(RECIPIENT,), (RECIPIENT, m("2/0"))])
+def test_where_nothing_tells_who_is_right_nobody_is_blamed(odd: tuple[MemberId, ...]):
+    view = damaged(begun(a_drilling_job(len(odd) + 1)), *odd)
+    assert outcome(said(view)) == (
+        False,
+        "NoMajority",
+        "1/0 and its peers hold different bytes for step 10 or the one beside it: nothing tells who is right",
+    )
+
+
+def test_a_lost_peer_bears_witness_for_a_drill_as_for_a_heal():
+    last = Remembered(
+        member=RECIPIENT, pod_uid="lost before", build="torch", identity=a_generation(RECIPIENT, 10).identity
+    )
+    view = damaged(begun(a_drilling_job(2)), RECIPIENT).model_copy(update={"remembered": (last,)})
+    assert outcome(said(view))[:2] == (True, "DrillPassed")
+    assert outcome(said(damaged(view, DONOR), state_digest=digest_of(0, 10, "of 1/0")))[1] == "NoMajority"
+
+
+def test_a_donor_that_is_ahead_is_held_against_the_step_beside_it():
+    view = damaged(begun(a_drilling_job(2)), RECIPIENT)
+    ahead = (a_generation(DONOR, 11), a_generation(DONOR, 10))
+    view = said(with_report(view, DONOR, generations=ahead), step=11, state_digest=digest_of(0, 11))
+    assert outcome(view)[:2] == (False, "NoMajority"), "as a heal would find"
+
+
+def test_a_recipient_that_does_not_say_what_arrived_is_believed():
+    assert outcome(said(begun(), step=None, state_digest=None))[1] == "DrillPassed"
 
 
 def test_other_builds_may_compute_other_bytes():

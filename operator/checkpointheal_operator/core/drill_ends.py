@@ -3,14 +3,11 @@
 By what its recipient says of it, by whatever matters more than a drill, or by its deadline.
 """
 
-from collections.abc import Iterator
-
-from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import DrillFacts
-from checkpointheal_operator.core.drill_hindrance import Why, hindrance, holder
+from checkpointheal_operator.core.drill_hindrance import hindrance, holder
 from checkpointheal_operator.core.drill_record import DrillRecord
+from checkpointheal_operator.core.drill_verdict import verdict
 from checkpointheal_operator.core.moment import Moment
-from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.reasons import Reason
 
 SPARE_SECONDS = 10.0
@@ -22,7 +19,9 @@ LONGEST, LONGEST_WORD = 1024, 63
 def ended(moment: Moment, record: DrillRecord) -> DrillRecord | None:
     """The drill under way, once it is over."""
     facts = _facts(moment, record)
-    why: tuple[str, str] | None = _verdict(moment, record, facts) if facts else None
+    why: tuple[str, str] | None = None
+    if record.plan is not None and facts is not None and facts.state == "verified":
+        why = verdict(moment, record.plan, facts)
     if why is None and (more := _what_matters_more(moment, record)) is not None:
         return gave_way(record, more, moment.now, facts)
     if why is None and facts is not None and facts.state == "failed":
@@ -54,28 +53,6 @@ def _what_matters_more(moment: Moment, record: DrillRecord) -> str | None:
         return why[1]
     sides = (record.plan.recipient, record.plan.donor) if record.plan else ()
     return next((Reason.POD_GONE.tell(member=side.member) for side in sides if holder(moment, side) is None), None)
-
-
-def _verdict(moment: Moment, record: DrillRecord, facts: DrillFacts) -> Why | None:
-    """What arrived is what the donor holds; it should be what others hold, too, as far as they can tell."""
-    if facts.state != "verified" or record.plan is None:
-        return None
-    recipient, donor = record.plan.recipient.member, record.plan.donor.member
-    if any(held != facts.state_digest for held in _counterparts(moment, donor, facts.step)):
-        return Reason.DIGEST_DISAGREES, Reason.DIGEST_DISAGREES.tell(member=donor, step=facts.step)
-    return Reason.DRILL_PASSED, Reason.DRILL_PASSED.tell(member=recipient, donor=donor, step=facts.step)
-
-
-def _counterparts(moment: Moment, donor: MemberId, step: int | None) -> Iterator[str]:
-    """Digests of that step in other replicas; of another build they may differ without a fault."""
-    giver = moment.places.get(donor, Place(donor)).report
-    for member in moment.members:
-        report = moment.places[member].report
-        if member == donor or member.coordinate != donor.coordinate or report is None or giver is None:
-            continue
-        held = moment.generations(report).get(step or 0)
-        if held is not None and held.state_digest is not None and report.build == giver.build:
-            yield held.state_digest
 
 
 def _over(record: DrillRecord, now: float, why: tuple[str, str], facts: DrillFacts | None) -> DrillRecord:

@@ -68,13 +68,22 @@ class Prospect:
 
 def prospects(moment: Moment) -> tuple[Prospect, ...]:
     """The highest step first."""
-    steps, apart = {step for member in moment.members for step in moment.held[member]}, differing(moment)
+    steps, apart = _steps(moment), differing(moment)
     polls = {step: _polls(moment, step) for step in steps}
     ballots = {c: _ballots(moment, c, {step: poll[c] for step, poll in polls.items()}) for c in _coordinates(moment)}
     return tuple(
         _prospect(moment, step, apart, polls[step], {c: each[step] for c, each in ballots.items()})
         for step in sorted(steps, reverse=True)
     )
+
+
+def ballots_of(moment: Moment, coordinate: int) -> Mapping[int, Ballot]:
+    """By step, whose bytes of that coordinate are right."""
+    return _ballots(moment, coordinate, {step: _polls(moment, step).get(coordinate, ()) for step in _steps(moment)})
+
+
+def _steps(moment: Moment) -> set[int]:
+    return {step for member in moment.members for step in moment.held[member]}
 
 
 def _coordinates(moment: Moment) -> Iterable[int]:
