@@ -139,6 +139,11 @@ def test_a_job_is_told_in_four_conditions(view, expected):
     assert {name: found[name] for name in expected} == expected
 
 
+def test_a_job_whose_memory_is_well_says_no_more_than_that_while_something_else_is_amiss():
+    protected = job_conditions(with_heard(a_job(), MEMBER, at=NOW - 100), NOW)[1]
+    assert (protected.status, protected.message) == (True, "nothing is amiss with its memory")
+
+
 def test_all_flaws_are_told_in_one_message():
     view = with_pod(without_pod(a_job(), MEMBER), m("0/0"), terminating=True)
     degraded = job_conditions(view, NOW)[2]

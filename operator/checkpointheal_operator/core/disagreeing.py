@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from checkpointheal_operator.core.alike import Bytes
+from checkpointheal_operator.core.candidates import ballots_of
 from checkpointheal_operator.core.differing import differing
 from checkpointheal_operator.core.moment import Moment
 from checkpointheal_operator.core.reasons import Reason, named
@@ -31,6 +32,12 @@ def disagreeing(moment: Moment) -> Mapping[int, int]:
 def tell_disagreeing(found: Mapping[int, int]) -> str:
     """That these do, and what it may mean."""
     return Reason.MEMBERS_DISAGREE.tell(coordinates=named(tuple(found)), step=min(found.values()))
+
+
+def is_undecided(moment: Moment) -> bool:
+    """Whether nothing tells of some of them who is right: a loss there takes the job to the user's checkpoint."""
+    ballots = (ballots_of(moment, coordinate)[step] for coordinate, step in disagreeing(moment).items())
+    return any(Reason.NO_MAJORITY in ballot.refused.values() for ballot in ballots)
 
 
 def _read(moment: Moment) -> Mapping[tuple[int, str], Mapping[int, list[Bytes]]]:

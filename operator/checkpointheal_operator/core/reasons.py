@@ -230,7 +230,7 @@ class Reason(StrEnum):
             "wait for the next epoch"
         ),
     )
-    ALL_WELL = "AllWell", "nothing is amiss"
+    ALL_WELL = "AllWell", "nothing is amiss{where}"
     JOINING = "Joining", "{member} has its answer and is loading it"
     ELIGIBLE = "Eligible", "{member} may give step {step}; rank {rank}"
     HOLDS_STATE = "HoldsState", "{member} holds step {step} itself and needs no donor"

@@ -9,6 +9,7 @@ from checkpointheal.contract.base import Frozen
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import TransferFacts
 from checkpointheal_operator.core.decisions import Decision, Wait, held_by
+from checkpointheal_operator.core.disagreeing import is_undecided
 from checkpointheal_operator.core.donors import Case, choose_donors
 from checkpointheal_operator.core.findings import Finding, findings
 from checkpointheal_operator.core.heal_record import HealRecord, Refusal
@@ -73,7 +74,7 @@ def job_conditions(view: JobView, now: float, last: Decision | None = None) -> t
     over = (Reason.ALL_DONE, Reason.ALL_DONE.tell())
     return (
         _training(moment, done=done),
-        _flaw("Protected", bare, amiss=False),
+        _flaw("Protected", bare, amiss=False, where=" with its memory"),
         _flaw("Degraded", amiss, amiss=True),
         _condition("Done", True, *over) if done else _not_yet("Done", "the last step"),
     )
@@ -141,6 +142,8 @@ def _is_bare(moment: Moment, found: Finding) -> bool:
     Nor does one that is silent for longer than a trainer, which it would have to answer, waits in restore().
     """
     place = moment.places[found.member]
+    if found.reason == Reason.MEMBERS_DISAGREE:
+        return is_undecided(moment)
     if found.reason == Reason.NOT_HEARD_FROM:
         return place.pod is not None and moment.now >= moment.report_due(place.pod)
     if found.reason == Reason.AGENT_SILENT:
@@ -159,10 +162,10 @@ def _training(moment: Moment, *, done: bool) -> Condition:
     return _condition("Training", epoch.open, epoch.reason, epoch.message)
 
 
-def _flaw(name: str, found: list[tuple[str, str]], *, amiss: bool) -> Condition:
+def _flaw(name: str, found: list[tuple[str, str]], *, amiss: bool, where: str = "") -> Condition:
     """`amiss` is the condition's status where something was found; the first reason stands for all."""
     if not found:
-        return _condition(name, not amiss, Reason.ALL_WELL, Reason.ALL_WELL.tell())
+        return _condition(name, not amiss, Reason.ALL_WELL, Reason.ALL_WELL.tell(where=where))
     told = [message for _, message in found[:TOLD_FLAWS]]
     more = [f"and {len(found) - TOLD_FLAWS} more"] if len(found) > TOLD_FLAWS else []
     return _condition(name, amiss, found[0][0], "; ".join(told + more))
