@@ -190,7 +190,7 @@ def test_who_is_left_out_and_stands_still_is_killed_after_its_grace_and_the_othe
     due = heard.trainer_since + view.policy.stopped_grace
     early = decide(view, due - 0.5)
     assert isinstance(early, Wait)
-    assert (early.until, early.reason) == (due, Reason.TRAINER_STOPPED)
+    assert (early.until, early.reason) == (due, Reason.STANDS_STILL)
 
     decision = decide(view, due)
     assert isinstance(decision, Restart)

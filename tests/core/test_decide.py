@@ -71,11 +71,11 @@ def answered(view: JobView) -> JobView:
             id="a trainer crashed",
         ),
         pytest.param(
-            without_pod(a_job(), MEMBER), ["Wait until 1006 (PodLost)"], id="a pod is gone and was just heard"
+            without_pod(a_job(), MEMBER), ["Wait until 1006 (PodGone)"], id="a pod is gone and was just heard"
         ),
         pytest.param(
             with_trainer(with_heard(a_job(), MEMBER, trainer_since=NOW - 1), MEMBER, state="stopped"),
-            ["Wait until 1004 (TrainerStopped)"],
+            ["Wait until 1004 (StandsStill)"],
             id="a trainer stands still for a moment",
         ),
         pytest.param(

@@ -177,10 +177,15 @@ REFUSALS: dict[str, tuple[Callable[[JobView], JobView], str, str]] = {
         "NotTraining",
         "a drill needs everyone at work: the trainer of 1/0 is starting",
     ),
-    "a member is about to be lost": (
+    "a member is lost": (
         lambda view: with_crash(view, DONOR),
         "NotTraining",
         "a drill needs everyone at work: the trainer of 1/0 ended: signal 9",
+    ),
+    "a trainer stands still for a moment": (
+        lambda view: with_heard(with_trainer(view, DONOR, state="stopped"), DONOR, trainer_since=NOW),
+        "NotTraining",
+        "a drill needs everyone at work: the trainer of 1/0 stands still",
     ),
     "an agent is silent": (
         lambda view: with_heard(view, DONOR, at=NOW - 7),

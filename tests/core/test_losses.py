@@ -24,8 +24,9 @@ from builders_core import (
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import TrainerExit
 from checkpointheal_operator.core.amiss import missing
+from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.findings import findings
-from checkpointheal_operator.core.losses import how_it_ended, losses, stuck
+from checkpointheal_operator.core.losses import as_of, how_it_ended, losses, stuck
 from checkpointheal_operator.core.moment import at
 from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.policy import Policy
@@ -277,3 +278,47 @@ def test_an_end_is_told_in_words(exit_, words):
 def test_a_return_is_told_with_how_the_earlier_life_ended():
     (loss,) = losses(at(with_return(with_crash(JOB, MEMBER), MEMBER), NOW))
     assert loss.message == "the trainer of 1/0 ended: signal 9"
+
+
+FORGETFUL = with_report(with_trainer(JOB, MEMBER, state="absent", incarnation=None), MEMBER, agent="again")
+
+
+@pytest.mark.parametrize(
+    ("view", "before", "then"),
+    [
+        pytest.param(
+            without_pod(JOB, MEMBER),
+            "no pod holds the place of 1/0 now",
+            "the pod of 1/0 is gone and its agent is silent",
+            id="a pod is gone",
+        ),
+        pytest.param(
+            with_heard(with_trainer(JOB, MEMBER, state="stopped"), MEMBER, trainer_since=NOW),
+            "the trainer of 1/0 stands still",
+            "the trainer of 1/0 stands still for over 5 s: it is to be restarted",
+            id="a trainer is stopped",
+        ),
+        pytest.param(
+            with_trainer(JOB, MEMBER, state="waiting"),
+            "1/0 has its answer and is loading it",
+            "the trainer of 1/0 did not take its answer within 180 s",
+            id="a trainer loads",
+        ),
+        pytest.param(
+            with_heard(FORGETFUL, MEMBER, agent_since=NOW),
+            "the agent of 1/0 was started anew, and has not heard of its trainer yet",
+            "the trainer of 1/0 ended: how is not known yet",
+            id="an agent was started anew",
+        ),
+    ],
+)
+def test_a_loss_that_is_only_to_come_is_not_told_as_one_that_has_happened(view: JobView, before: str, then: str):
+    (loss,) = losses(at(view, NOW))
+    assert as_of(NOW, loss)[1] == before == decide(view, NOW).message
+    assert as_of(loss.at, loss) == (loss.reason, then)
+
+
+def test_nor_is_a_trainer_that_may_still_end_by_itself():
+    view = ended(JOB, "2/0", ended_at=NOW)
+    (loss, *_) = stuck(at(view, NOW))
+    assert as_of(NOW, loss) == (Reason.STILL_TRAINING, "the trainer of 0/0 has not ended yet")

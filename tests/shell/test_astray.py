@@ -80,7 +80,7 @@ def test_one_that_the_next_leader_is_not_told_of_has_its_time_to_speak() -> None
     job.edit = opt_out
     job.look()
     job.restart_operator()
-    assert [each.reason for each in job.look()] == [Reason.POD_LOST]
+    assert [each.reason for each in job.look()] == [Reason.POD_GONE]
     assert job.status["epoch"]["open"] is True
     job.now += job.policy.report_deadline
     assert Reason.POD_LOST in [each.reason for each in job.look()]
@@ -94,7 +94,7 @@ def test_one_that_speaks_without_its_opt_in_label_ends_nothing_and_is_named_unti
     said = f"pod {job.pods[MEMBER].name} holds 1/0 in epoch 1, and its label {INJECT} is not"
     assert said in job.told("Degraded")[2]
     job.now += job.policy.agent_silence
-    assert Reason.POD_LOST in [each.reason for each in job.look()]
+    assert Reason.POD_GONE in [each.reason for each in job.look()]
 
 
 def test_one_that_is_done_without_its_opt_in_label_is_not_missed() -> None:
@@ -162,7 +162,7 @@ def test_one_that_the_layout_has_no_place_for_is_let_go() -> None:
     job.edit = unlabel
     ref = Ref(CHECKPOINTHEALS, WHERE, JOB)
     job.cluster.objects[ref]["spec"]["layout"]["replicas"] = 1
-    assert [each.reason for each in job.look()][:1] == [Reason.POD_LOST]
+    assert [each.reason for each in job.look()][:1] == [Reason.POD_GONE]
 
 
 @pytest.mark.parametrize("how", [{"terminating": True}, {"finished": True}])

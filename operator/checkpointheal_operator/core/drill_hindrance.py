@@ -5,7 +5,7 @@ Only where everyone trains and nobody is being healed: whatever matters more end
 
 from checkpointheal.contract.orders import Peer
 from checkpointheal_operator.core.drill_record import DrillSide
-from checkpointheal_operator.core.losses import losses
+from checkpointheal_operator.core.losses import as_of, losses
 from checkpointheal_operator.core.moment import Moment
 from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.reasons import Reason
@@ -21,8 +21,8 @@ def hindrance(moment: Moment) -> Why | None:
             return Reason.HEAL_UNDER_WAY, Reason.HEAL_UNDER_WAY.tell(member=heal.recipient)
     if not view.epoch.open:
         return reason, reason.tell(what=view.epoch.message or _none_yet(moment))
-    for loss in losses(moment):
-        return reason, reason.tell(what=loss.message)
+    for loss in sorted(losses(moment), key=lambda each: each.at):
+        return reason, reason.tell(what=as_of(moment.now, loss)[1])
     for member in moment.members:
         if (what := _idle(moment, moment.places[member])) is not None:
             return reason, reason.tell(what=what)

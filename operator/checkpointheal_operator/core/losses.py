@@ -14,6 +14,14 @@ from checkpointheal_operator.core.moment import Moment
 from checkpointheal_operator.core.place import Place
 from checkpointheal_operator.core.reasons import Reason
 
+_SEEN_SO_FAR = {
+    Reason.POD_LOST: Reason.POD_GONE,
+    Reason.TRAINER_GONE: Reason.TRAINER_UNKNOWN,
+    Reason.TRAINER_STOPPED: Reason.STANDS_STILL,
+    Reason.END_OVERDUE: Reason.STILL_TRAINING,
+    Reason.JOIN_OVERDUE: Reason.JOINING,
+}
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -38,6 +46,14 @@ def stuck(moment: Moment) -> tuple[Loss, ...]:
     found = [_stopped(moment, place) or _overdue(moment, place) for place in moment.places.values()]
     told = moment.view.epoch.restarts
     return tuple(sorted((each for each in found if each and each.restart not in told), key=lambda loss: loss.member))
+
+
+def as_of(now: float, loss: Loss) -> tuple[Reason, str]:
+    """What is to be told of it: until it counts, only what is seen so far, for it may yet come to nothing."""
+    if loss.at <= now or loss.reason not in _SEEN_SO_FAR:
+        return loss.reason, loss.message
+    seen = _SEEN_SO_FAR[loss.reason]
+    return seen, seen.tell(member=loss.member)
 
 
 def how_it_ended(exit_: TrainerExit | None) -> str:

@@ -78,6 +78,8 @@ class Reason(StrEnum):
         "TrainerStopped",
         "the trainer of {member} stands still for over {grace:g} s: it is to be restarted",
     )
+    STANDS_STILL = "StandsStill", "the trainer of {member} stands still"
+    TRAINER_UNKNOWN = "TrainerUnknown", "the agent of {member} was started anew, and has not heard of its trainer yet"
     END_OVERDUE = (
         "EndOverdue",
         "the trainer of {member} did not end within {deadline:g} s after its epoch: it is to be restarted",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from checkpointheal.contract.identity import MemberId
 from checkpointheal_operator.core import absence, probation
 from checkpointheal_operator.core.decisions import Decision, EndEpoch, LeaveEpoch, Nothing, Restart, Wait
-from checkpointheal_operator.core.losses import Loss, losses, stuck
+from checkpointheal_operator.core.losses import Loss, as_of, losses, stuck
 from checkpointheal_operator.core.moment import Moment
 from checkpointheal_operator.core.reasons import Reason, named
 
@@ -25,13 +25,13 @@ def under_way(moment: Moment) -> Decision:
     if due := [loss for loss in aside if loss.at <= moment.now]:
         return _restart(number, due)
     if found:
-        return _expect((*found, *aside))
+        return _expect(moment, (*found, *aside))
     if (back := absence.returned(moment)) and not moment.view.epoch.leaving:
         return _leave(moment, back)
     if back and all(moment.places[each.member].is_done for each in moment.view.epoch.members):
         return _take_in(moment)
     if aside:
-        return _expect(aside)
+        return _expect(moment, aside)
     return Nothing(reason=Reason.ALL_TRAIN, message=Reason.ALL_TRAIN.tell(epoch=number))
 
 
@@ -86,9 +86,7 @@ def _end_for(number: int, failures: tuple[probation.Failure, ...]) -> EndEpoch:
     )
 
 
-def _expect(found: tuple[Loss, ...]) -> Wait:
+def _expect(moment: Moment, found: tuple[Loss, ...]) -> Wait:
     next_loss = min(found, key=lambda loss: loss.at)
-    if next_loss.reason == Reason.JOIN_OVERDUE:
-        message = Reason.JOINING.tell(member=next_loss.member)
-        return Wait(until=next_loss.at, reason=Reason.JOINING, message=message)
-    return Wait(until=next_loss.at, reason=next_loss.reason, message=next_loss.message)
+    reason, message = as_of(moment.now, next_loss)
+    return Wait(until=next_loss.at, reason=reason, message=message)
