@@ -6,6 +6,7 @@ from builders_api import WHERE, a_policy
 from builders_core import m
 from builders_plugin import (
     NOW,
+    POLICY,
     Desktop,
     a_training_job,
     an_event,
@@ -204,6 +205,28 @@ def test_without_any_policy_it_says_what_to_apply():
     assert "-> apply a CheckpointHeal whose spec.selector.matchLabels are labels of the job's pods" in said
 
 
+def test_of_a_policy_that_cannot_be_read_nobody_is_told_to_apply_another():
+    job = a_training_job()
+    spec = job.cluster.objects[POLICY]["spec"]
+    spec["fallback"] = "Newer"
+    said = told(job, "1/0")
+    assert "! CheckpointHeal demo cannot be read: spec.fallback" in said
+    assert line(said, "policy") == "demo selects it, and cannot be read"
+    assert "apply a CheckpointHeal" not in said
+    spec["selector"] = {"matchLabels": {"app": "other"}}
+    assert line(told(job, "1/0"), "policy") == "no CheckpointHeal selects it: nobody answers its restore()"
+    spec["selector"] = 3
+    assert line(told(job, "1/0"), "policy") == "demo may select it, and cannot be read"
+
+
+def test_of_heals_that_cannot_be_read_it_is_not_said_that_there_was_none():
+    job = healed(replaced(a_training_job()))
+    job.cluster.all(HEALS)[-1]["spec"]["cause"] = "Newer"
+    said = told(job, "1/0")
+    assert "cannot be read: spec.cause" in said
+    assert said.endswith("Whether a heal was opened for pod-1-0-10 cannot be told: not all could be read.\n")
+
+
 def test_a_pod_without_a_place_says_why():
     job = a_training_job()
     pod_of(job, "1/0")["metadata"]["annotations"].clear()
@@ -248,6 +271,22 @@ def test_the_command_explains_a_pod(desktop: Desktop, called: str):
     assert ran.out.startswith("Pod training/pod-1-0-10\n")
     assert "healed (Healed)" in ran.out
     assert "Healed: 1/0 trains in epoch 2" in ran.out, "the verdict's Event is told too"
+
+
+def test_the_command_says_that_something_is_amiss_with_1(desktop: Desktop):
+    desktop.has(a_training_job(), "pod-1-0-2")
+    ran = desktop.run("explain", "pod-1-0-2")
+    assert "! pod pod-1-0-2 opted in, but no agent is in it" in ran.out
+    assert ran.status == 1
+
+
+def test_heals_that_may_not_be_listed_are_not_called_none(desktop: Desktop):
+    desktop.has(healed(replaced(a_training_job())))
+    desktop.forbids("/heals")
+    ran = desktop.run("explain", "pod-1-0-10")
+    assert ran.status == 2
+    assert "\n    -> kubectl auth can-i list heals.checkpointheal.dev -n training tells when it is there\n" in ran.out
+    assert "Whether a heal was opened for pod-1-0-10 cannot be told" in ran.out
 
 
 def test_an_unknown_pod_is_told_with_the_nearest(desktop: Desktop):

@@ -88,6 +88,35 @@ def test_a_member_without_a_pod_is_told_once():
     assert "1/0     none" in told(job)
 
 
+def without_pods(job: ClusterSimulation, *members: str) -> ClusterSimulation:
+    """Of all members, where none is named."""
+    for member in members or map(str, job.pods):
+        del job.cluster.objects[Ref(PODS, WHERE, job.pods[m(member)].name)]
+    return job
+
+
+def test_nobody_is_missed_of_a_job_that_is_done():
+    job = a_training_job()
+    for member in list(job.pods):
+        job.finish(member)
+    job.now += 1
+    job.go_round()
+    assert "Done       yes" in told(without_pods(job))
+    assert sentences(job) == []
+
+
+def test_nor_is_a_member_that_the_others_go_on_without():
+    job = without_pods(a_training_job(), "2/0")
+    epoch = job.cluster.objects[POLICY]["status"]["epoch"]
+    epoch["members"] = [each for each in epoch["members"] if each["member"] != "2/0"]
+    epoch["leftOut"] = [{"member": "2/0", "since": 5, "epoch": 1}]
+    job.cluster.objects[POLICY]["spec"]["layout"] = {"replicas": 3}
+    with_agents(job.cluster)
+    assert not any("nothing begins without it" in each for each in sentences(job))
+    epoch["open"] = False
+    assert any("nothing begins without it" in each for each in sentences(job))
+
+
 def test_a_pod_that_slipped_through_is_told_with_what_to_do():
     job = a_training_job()
     said = told(job, "pod-1-0-2")
@@ -212,6 +241,16 @@ def test_a_spec_that_changed_since_is_told():
     assert "the operator has not seen the latest change of its spec" in sentences(job)
 
 
+def test_pods_under_a_policy_that_cannot_be_read_are_not_nobodys():
+    job = a_training_job()
+    with_agents(job.cluster)
+    job.cluster.objects[POLICY]["spec"]["fallback"] = "Newer"
+    (found,) = sentences(job)
+    assert found.startswith("CheckpointHeal demo cannot be read: spec.fallback")
+    job.cluster.put(CHECKPOINTHEALS, a_policy() | {"metadata": {"name": "twin", "namespace": WHERE}})
+    assert "pod pod-1-0-2 is selected by twin and demo" in sentences(job), "as the operator reads them"
+
+
 def test_what_cannot_be_read_is_told_and_the_rest_stands():
     job = a_training_job()
     with_agents(job.cluster)
@@ -310,7 +349,9 @@ def test_a_missing_right_is_named_and_the_rest_is_told(desktop: Desktop, plural:
     assert ran.status == 2
     named = "pods" if plural == "pods" else "heals.checkpointheal.dev"
     assert f"! you may not list {named} in namespace training" in ran.out
-    assert f"kubectl auth can-i list {named} -n training" in ran.out
+    assert f"\n  -> kubectl auth can-i list {named} -n training tells when it is there\n" in ran.out
+    row = next(line.split() for line in ran.out.splitlines() if line.strip().startswith("1/0"))
+    assert row == (["1/0", "?", "-", "-", "-"] if plural == "pods" else ["1/0", "pod-1-0-2", "node-1", "running", "?"])
     assert "Training   yes" in ran.out
     assert "no pod" not in ran.out
 

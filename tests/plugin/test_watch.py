@@ -90,6 +90,13 @@ def test_at_first_every_job_and_open_heal_is_told():
     assert "receives step 5 from pod-0-0-1, 25% of 2.0 GiB" in heal_line
 
 
+def test_at_first_a_policy_that_cannot_be_read_is_told_and_not_waited_for():
+    job = a_training_job()
+    job.cluster.objects[POLICY]["spec"]["fallback"] = "Newer"
+    (said,) = first(seen_of(job.cluster), job.now)
+    assert said.startswith("CheckpointHeal demo cannot be read: spec.fallback")
+
+
 def shown(job: ClusterSimulation, *lines: str, width: int = 80) -> str:
     stream = io.StringIO()
     Console(file=stream, width=width, force_terminal=True).print(picture(seen_of(job.cluster), lines, job.now))

@@ -8,9 +8,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from checkpointheal_operator.core.alike import Bytes
-from checkpointheal_operator.core.candidates import ballots_of
 from checkpointheal_operator.core.differing import differing
 from checkpointheal_operator.core.moment import Moment
+from checkpointheal_operator.core.prospects import ballots_of
 from checkpointheal_operator.core.reasons import Reason, named
 
 

@@ -7,10 +7,10 @@ Must not know how a drill comes to its end.
 from collections.abc import Iterator, Mapping
 
 from checkpointheal.contract.report import AgentReport, DrillFacts, Generation
-from checkpointheal_operator.core.candidates import ballots_of
 from checkpointheal_operator.core.drill_hindrance import Why
 from checkpointheal_operator.core.drill_record import DrillPlan
 from checkpointheal_operator.core.moment import Moment, at
+from checkpointheal_operator.core.prospects import ballots_of
 from checkpointheal_operator.core.reasons import Reason
 
 

@@ -13,11 +13,12 @@ from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.api.policy import matches
 from checkpointheal_operator.core.identity import Placed
 from checkpointheal_operator.plugin.heal_words import assignment, candidates, outcome, timeline, verdict
-from checkpointheal_operator.plugin.pages import EMPTY, Block, Page, Title, Told, Tone
+from checkpointheal_operator.plugin.pages import EMPTY, FLAW, MENDS, Block, Page, Title, Told, Tone, amiss
 from checkpointheal_operator.plugin.pod_words import PodStanding, standing_of
-from checkpointheal_operator.plugin.seen import Seen
+from checkpointheal_operator.plugin.seen import WRITE_ANEW, Seen
 from checkpointheal_operator.plugin.standing import APPLY, Job, condition_told, epoch_told, job_of
 from checkpointheal_operator.plugin.words import age, counted, listed
+from checkpointheal_operator.shell.cluster import HEALS
 
 NEAR = 3
 EVENTS_TOLD = 8
@@ -33,9 +34,14 @@ def page(pod: Json, seen: Seen, events: Sequence[Json], now: float) -> Page:
     return (
         *_pod(standing, job, seen),
         *_policy(pod, policies, seen, now),
-        *(_heal(heals[-1], len(heals), now) if heals else _no_heal(standing)),
+        *(_heal(heals[-1], len(heals), now) if heals else _no_heal(standing, seen)),
         *_events(events, now),
     )
+
+
+def is_amiss(page: Page) -> bool:
+    """Whether it names anything about the pod that is to be mended."""
+    return any(isinstance(each, Told) and each.head in (FLAW, MENDS) for each in page)
 
 
 def heals_about(standing: PodStanding, seen: Seen) -> tuple[Heal, ...]:
@@ -60,11 +66,11 @@ def _pod(standing: PodStanding, job: Job | None, seen: Seen) -> Iterator[Block]:
     yield _line("agent", f"{standing.agent}; {standing.injection}")
     yield _line("place", _place(standing, job))
     for each in standing.problems:
-        yield Told(each.sentence, "! ", 2, "bad")
-        yield Told(each.fix, "-> ", 4)
+        yield from amiss(each.sentence, each.fix, 2)
     for lack in seen.lacking:
-        yield Told(lack.sentence, "! ", 2, "bad")
-        yield Told(lack.fix, "-> ", 4)
+        yield from amiss(lack.sentence, lack.fix, 2)
+    for sentence in seen.unreadable:
+        yield from amiss(sentence, WRITE_ANEW, 2)
 
 
 def _place(standing: PodStanding, job: Job | None) -> str:
@@ -85,18 +91,22 @@ def _members(seats: Seats) -> str:
 
 
 def _policy(pod: Json, policies: Sequence[CheckpointHeal], seen: Seen, now: float) -> Iterator[Block]:
+    if not policies and (unread := seen.unread_of(pod)):
+        takes = "selects it" if all(each.selector for each in unread) else "may select it"
+        yield _line("policy", f"{listed([each.name for each in unread])} {takes}, and cannot be read", "bad")
+        return
     if not policies:
         yield _line("policy", "no CheckpointHeal selects it: nobody answers its restore()", "bad")
         there = [each for each in seen.policies if each.metadata.namespace == pod["metadata"].get("namespace", "")]
         for policy in there:
-            yield Told(f"{policy.metadata.name} wants {unmet(policy, pod)}", "-> ", 4)
+            yield Told(f"{policy.metadata.name} wants {unmet(policy, pod)}", MENDS, 4)
         if not there:
-            yield Told(APPLY, "-> ", 4)
+            yield Told(APPLY, MENDS, 4)
         return
     names = listed([each.metadata.name for each in policies])
     yield _line("policy", f"{names}: {epoch_told(policies[0], now)}")
     if len(policies) > 1:
-        yield Told(f"{counted(len(policies), 'policy', 'policies')} select it: narrow their selectors", "! ", 2, "bad")
+        yield Told(f"{counted(len(policies), 'policy', 'policies')} select it: narrow their selectors", FLAW, 2, "bad")
     yield _line("in epoch", _in_epoch(policies[0], str(pod["metadata"]["uid"])))
     for each in policies[0].status.conditions:
         yield _line(each.type.lower(), condition_told(each))
@@ -128,8 +138,11 @@ def _in_epoch(policy: CheckpointHeal, uid: str) -> str:
     return f"{told}, and its first {counted(steps, 'step')} are compared with its peers'" if steps else told
 
 
-def _no_heal(standing: PodStanding) -> Iterator[Block]:
+def _no_heal(standing: PodStanding, seen: Seen) -> Iterator[Block]:
     yield EMPTY
+    if seen.lacks(HEALS):
+        yield Told(f"Whether a heal was opened for {standing.name} cannot be told: not all could be read.")
+        return
     yield Told(f"No heal was ever opened for {standing.name}, or it is no longer kept.")
 
 

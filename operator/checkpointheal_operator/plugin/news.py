@@ -17,7 +17,8 @@ STEPS = 10
 
 def first(seen: Seen, now: float) -> Iterator[str]:
     """How things stand when nothing was known before."""
-    if not seen.policies:
+    yield from seen.unreadable
+    if not (seen.policies or seen.unread):
         yield "there is no CheckpointHeal here yet: waiting for one"
     for policy in seen.policies:
         yield f"{_title(policy)}: {epoch_told(policy, now)}"

@@ -3,6 +3,7 @@
 Pure. Must not know any terminal.
 """
 
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 Tone = Literal["plain", "good", "bad", "quiet"]
@@ -32,6 +33,14 @@ class Grid(NamedTuple):
     folds: bool = False
 
 
+def amiss(sentence: str, fix: str = "", indent: int = 0) -> Iterator[Told]:
+    """What is amiss, and what mends it: each line of that by itself, for it may be a command."""
+    yield Told(sentence, FLAW, indent, "bad")
+    yield from (Told(line, MENDS, indent + 2) for line in fix.splitlines())
+
+
 Block = Title | Told | Grid
 Page = tuple[Block, ...]
 EMPTY = Told("")
+FLAW, MENDS = "! ", "-> "
+"""Heads of what is amiss, and of what mends it."""

@@ -4,10 +4,10 @@ Pure: from the API's JSON to our objects; what cannot be read is told, not dropp
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
@@ -17,11 +17,26 @@ from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.api.policy import matches
 from checkpointheal_operator.api.spec import Selector
 from checkpointheal_operator.plugin.trouble import Trouble
+from checkpointheal_operator.shell.cluster import HEALS, Kind
 from checkpointheal_operator.shell.mirror import Key, key_of, uid_of
+from checkpointheal_operator.shell.overlap import selectors
 
 Model = TypeVar("Model", CheckpointHeal, Heal)
 Label = tuple[str, str]
 WRITE_ANEW = "write the object anew, or use the operator's own version of this"
+
+
+class Unread(NamedTuple):
+    """A policy that cannot be read, as one of another version. No selector: nobody can tell what it selects."""
+
+    namespace: str
+    name: str
+    selector: Selector | None
+
+    def may_take(self, pod: Json) -> bool:
+        """Whether it selects the pod, as far as can be told."""
+        namespace, labels = key_of(pod).namespace, pod["metadata"].get("labels") or {}
+        return namespace == self.namespace and (self.selector is None or matches(self.selector, labels))
 
 
 @dataclass(frozen=True)
@@ -35,6 +50,18 @@ class Seen:
     pods: tuple[Json, ...] = ()
     lacking: tuple[Trouble, ...] = ()
     unreadable: tuple[str, ...] = ()
+    unread: tuple[Unread, ...] = ()
+    """Policies among the unreadable."""
+    lacks_heals: bool = False
+    """Some are there that could not be read."""
+
+    def lacks(self, kind: Kind) -> bool:
+        """Whether some of it may be there that nobody was shown."""
+        return any(each.kind == kind for each in self.lacking) or (kind == HEALS and self.lacks_heals)
+
+    def unread_of(self, pod: Json) -> tuple[Unread, ...]:
+        """Policies that take the pod, or may, and cannot be read."""
+        return tuple(each for each in self.unread if each.may_take(pod))
 
     def heals_of(self, policy: CheckpointHeal) -> tuple[Heal, ...]:
         """Oldest first."""
@@ -82,8 +109,8 @@ class Seen:
 
 def seen(policies: Iterable[Json], heals: Iterable[Json], pods: Iterable[Json]) -> Seen:
     """What the API server answered. A pod may come twice."""
+    policies, heals = tuple(policies), tuple(heals)
     read_policies, bad_policies = _read(CheckpointHeal, policies)
-    heals = tuple(heals)
     read_heals, bad_heals = _read(Heal, heals)
     by_uid = {uid_of(pod): pod for pod in pods}
     return Seen(
@@ -92,6 +119,8 @@ def seen(policies: Iterable[Json], heals: Iterable[Json], pods: Iterable[Json]) 
         owners={each["metadata"]["uid"]: owner for each in heals if (owner := _owner(each))},
         pods=tuple(sorted(by_uid.values(), key=key_of)),
         unreadable=(*bad_policies, *bad_heals),
+        unread=tuple(_unread(policies, read_policies)),
+        lacks_heals=bool(bad_heals),
     )
 
 
@@ -116,6 +145,13 @@ def _read(model: type[Model], found: Iterable[Json]) -> tuple[list[Model], list[
             where = ".".join(map(str, first["loc"]))
             bad.append(f"{model.__name__} {each['metadata']['name']} cannot be read: {where}: {first['msg']}")
     return good, bad
+
+
+def _unread(policies: Iterable[Json], read: Iterable[CheckpointHeal]) -> Iterator[Unread]:
+    known = {_key_of(each) for each in read}
+    for each in policies:
+        if (key := key_of(each)) not in known:
+            yield Unread(*key, next((selector for _, selector in selectors([each])), None))
 
 
 def _owner(heal: Json) -> str:

@@ -13,18 +13,20 @@ from checkpointheal_operator.api.base import Condition
 from checkpointheal_operator.api.checkpointheal import CheckpointHeal
 from checkpointheal_operator.api.heal import Heal
 from checkpointheal_operator.api.policy import policy_of
+from checkpointheal_operator.api.told import is_done
 from checkpointheal_operator.core.facts import PodFacts
 from checkpointheal_operator.core.holders import holders
 from checkpointheal_operator.core.identity import Placed
 from checkpointheal_operator.core.reasons import Reason
 from checkpointheal_operator.plugin.drill_words import latest
 from checkpointheal_operator.plugin.heal_words import is_open, recipient, summary
-from checkpointheal_operator.plugin.pages import EMPTY, Block, Grid, Page, Title, Told, Tone
+from checkpointheal_operator.plugin.pages import EMPTY, Block, Grid, Page, Title, Told, Tone, amiss
 from checkpointheal_operator.plugin.pod_words import PodStanding, Problem, opted_in, standing_of
 from checkpointheal_operator.plugin.remedies import remedy
 from checkpointheal_operator.plugin.seen import WRITE_ANEW, Seen
 from checkpointheal_operator.plugin.trouble import LOOK_AT_OPERATOR
 from checkpointheal_operator.plugin.words import age, counted, listed
+from checkpointheal_operator.shell.cluster import HEALS, PODS
 from checkpointheal_operator.shell.objects import JobObjects, claims, known_pod
 
 GOOD = {"Training": "True", "Protected": "True", "Degraded": "False"}
@@ -48,6 +50,9 @@ class Job:
     facts: tuple[PodFacts, ...]
     """The pods that claim a place."""
     name: str
+    lacks_pods: bool = False
+    """Some may be there that nobody was shown; so with heals."""
+    lacks_heals: bool = False
 
     @property
     def title(self) -> str:
@@ -78,7 +83,7 @@ def job_of(policy: CheckpointHeal, seen: Seen) -> Job:
     wanted = tuple(known_pod(pod) for pod in pods if opted_in(pod))
     name, facts = claims(JobObjects(policy, pods=wanted))
     standings = tuple(standing_of(pod) for pod in pods)
-    return Job(policy, seen.heals_of(policy), standings, facts, name)
+    return Job(policy, seen.heals_of(policy), standings, facts, name, seen.lacks(PODS), seen.lacks(HEALS))
 
 
 def jobs_of(seen: Seen) -> tuple[Job, ...]:
@@ -112,12 +117,10 @@ def _nothing(seen: Seen, scope: str) -> Iterator[Block]:
 
 def _told_problems(found: tuple[Problem, ...], seen: Seen) -> Iterator[Block]:
     for each in seen.lacking:
-        yield Told(each.sentence, "! ", tone="bad")
-        yield Told(each.fix, "-> ", 2)
+        yield from amiss(each.sentence, each.fix)
     for problem in found:
         prefix = f"{problem.about}: " if problem.about and not problem.about.startswith("pod ") else ""
-        yield Told(prefix + problem.sentence, "! ", tone="bad")
-        yield Told(problem.fix, "-> ", 2)
+        yield from amiss(prefix + problem.sentence, problem.fix)
     if found or seen.lacking:
         yield EMPTY
 
@@ -179,19 +182,24 @@ def _row(job: Job, member: MemberId, now: float) -> tuple[str, ...]:
     holder = job.holder(member)
     standing = next((each for each in job.pods if holder and each.uid == pod_of(holder.uid)), None)
     latest = next((each for each in reversed(job.heals) if each.spec.recipient.member == member), None)
-    told = summary(latest, now) if latest else "-"
+    told = summary(latest, now) if latest else "?" if job.lacks_heals else "-"
     if holder is None or standing is None:
-        return str(member), "none", "-", "-", told
+        return str(member), "?" if job.lacks_pods else "none", "-", "-", told
     return str(member), holder.name, holder.node or "-", standing.agent, told
 
 
 def _of_pods(job: Job) -> Iterator[Problem]:
+    """Of a job that is done, nobody misses any."""
+    status = job.policy.status
+    if any(is_done(each) for each in status.conditions):
+        return
     if not job.pods:
         yield Problem(job.title, "it selects no pod", "compare spec.selector with the labels of the job's pods")
-    told = [each.message for each in job.policy.status.conditions if tone_of(each) == "bad"]
-    for member in job.members():
+    told = [each.message for each in status.conditions if tone_of(each) == "bad"]
+    left = {each.member for each in status.epoch.left_out} if status.epoch and status.epoch.open else set()
+    for member in (each for each in job.members() if each not in left and job.holder(each) is None):
         missing = Reason.MEMBER_MISSING.tell(member=member)
-        if job.holder(member) is None and not any(missing in each for each in told):
+        if not any(missing in each for each in told):
             yield Problem(job.title, missing, remedy(Reason.MEMBER_MISSING))
     for pod in job.pods:
         yield from pod.problems
@@ -220,13 +228,15 @@ def _flaw(condition: Condition) -> str:
 def _of_strays(seen: Seen) -> Iterator[Problem]:
     alone: dict[str, list[str]] = {}
     for pod in filter(opted_in, seen.pods):
-        policies, name = seen.policies_of(pod), str(pod["metadata"]["name"])
+        name, unread = str(pod["metadata"]["name"]), seen.unread_of(pod)
+        policies = [each.metadata.name for each in seen.policies_of(pod)]
+        policies += [each.name for each in unread if each.selector is not None]
         if len(policies) > 1:
-            told = listed([each.metadata.name for each in policies])
+            told = listed(policies)
             yield Problem(
                 f"pod {name}", f"pod {name} is selected by {told}", "narrow their selectors: one job, one policy"
             )
-        elif not policies:
+        elif not policies and not unread:
             alone.setdefault(pod["metadata"].get("namespace", ""), []).append(name)
     for namespace, names in sorted(alone.items()):
         told = listed([*names[:3], f"{len(names) - 3} more"] if len(names) > 3 else names)

@@ -34,6 +34,8 @@ class Trouble(Exception):
     def __init__(self, sentence: str, fix: str = "", code: int = NO_ACCESS, *, deaf: bool = False) -> None:
         super().__init__(sentence)
         self.sentence, self.fix, self.code, self.deaf = sentence, fix, code, deaf
+        self.kind: Kind | None = None
+        """What was asked for, where anything was."""
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -68,6 +70,12 @@ class Request(NamedTuple):
 
 def trouble_of(error: ClusterError, asked: Request, where: Where) -> Trouble:
     """Why it was not answered."""
+    found = _trouble(error, asked, where)
+    found.kind = asked.kind
+    return found
+
+
+def _trouble(error: ClusterError, asked: Request, where: Where) -> Trouble:
     match error:
         case Forbidden():
             return forbidden(asked)

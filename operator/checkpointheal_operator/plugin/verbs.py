@@ -72,8 +72,11 @@ async def explain(desk: Desk, pod: str) -> int:
     found = await desk.reader.seen(desk.namespace)
     events = await desk.reader.events(desk.namespace, name)
     about = found if seat == name else found.received_by(seat)
-    write(desk.console(), explaining.page(body, about, events, desk.clock()))
-    return NO_ACCESS if found.lacking else FINE
+    page = explaining.page(body, about, events, desk.clock())
+    write(desk.console(), page)
+    if found.lacking:
+        return NO_ACCESS
+    return AMISS if explaining.is_amiss(page) else FINE
 
 
 @dataclass(frozen=True)
