@@ -83,6 +83,22 @@ def test_looking_again_at_the_same_facts_does_and_says_nothing_new() -> None:
     over(Wall(a_new_job()), act)
 
 
+def test_what_is_waited_for_is_not_said_again_for_its_age() -> None:
+    async def act(wall: Wall) -> None:
+        wall.report()
+        wall.now += 30
+        for heard in wall.view.heard[:-1]:
+            wall.loop.hub.take(heard.report.model_copy(update={"sequence": 2}))
+        await looked_again(wall)
+        (before,) = wall.told
+        assert before.message == "the agent of 2/0 was last heard 30.0 s ago"
+        wall.now += 3
+        await looked_again(wall)
+        assert wall.told == [before]
+
+    over(Wall(with_trainer(a_new_job(), m("2/0"), state="waiting")), act)
+
+
 def test_a_pod_that_is_gone_is_nobodys_view_any_more() -> None:
     async def act(wall: Wall) -> None:
         wall.report()

@@ -10,6 +10,7 @@ from typing import Literal
 
 from checkpointheal_operator.api.base import Condition, second
 from checkpointheal_operator.core import status
+from checkpointheal_operator.core.decisions import Nothing, Wait
 
 
 def told(
@@ -50,11 +51,16 @@ def is_news(found: Sequence[Condition], before: Sequence[Condition]) -> bool:
 
 def is_said_otherwise(found: Sequence[Condition], before: Sequence[Condition]) -> bool:
     """Whether the sentences differ by more than ages and steps, which are others at every look."""
+    return [_uncounted(each.message) for each in found] != [_uncounted(each.message) for each in before]
 
-    def gist(each: Condition) -> str:
-        return _COUNTED.sub("", each.message)
 
-    return list(map(gist, found)) != list(map(gist, before))
+def awaited(decision: Nothing | Wait) -> tuple[str, str]:
+    """What is waited for, to be held against what was waited for before: the same while only ages and steps grow."""
+    return decision.reason, _uncounted(decision.message)
+
+
+def _uncounted(sentence: str) -> str:
+    return _COUNTED.sub("", sentence)
 
 
 def _state(each: status.Condition, unknown: Sequence[str]) -> Literal["True", "False", "Unknown"]:

@@ -9,6 +9,7 @@ import contextlib
 import uuid
 from collections.abc import Callable
 
+from checkpointheal_operator.api.told import awaited
 from checkpointheal_operator.core.decide import decide
 from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
 from checkpointheal_operator.core.drill_record import DrillRecord
@@ -45,7 +46,7 @@ class OperatorLoop:
         self.policy = policy
         self._view = JobView(job=job, policy=_on_one_machine(policy), leader_since=clock())
         self._noticed = asyncio.Event()
-        self._waits_for = ""
+        self._waits_for: tuple[str, str] | None = None
         self._drill_asked = ""
         self._asking, self._drilled = asyncio.Lock(), asyncio.Event()
         self.looked: Callable[[JobView], None] = lambda _view: None
@@ -98,7 +99,7 @@ class OperatorLoop:
                 self._tell_once(last, view)
                 break
             view = advance(view, last, self._clock())
-            self._waits_for = ""
+            self._waits_for = None
             self._told(last, view)
         return view, last
 
@@ -111,9 +112,9 @@ class OperatorLoop:
         return view
 
     def _tell_once(self, decision: Nothing | Wait, view: JobView) -> None:
-        """What is waited for is worth a line when it changes, not at every look."""
-        if decision.message != self._waits_for:
-            self._waits_for = decision.message
+        """What is waited for is worth a line when it changes, not at every look, nor for an age in it."""
+        if awaited(decision) != self._waits_for:
+            self._waits_for = awaited(decision)
             self._told(decision, view)
 
 

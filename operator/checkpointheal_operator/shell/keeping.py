@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from checkpointheal.contract.log_lines import Facts, about
+from checkpointheal_operator.api.told import awaited
 from checkpointheal_operator.core.decisions import Decision, Nothing, Wait
 from checkpointheal_operator.core.standstill import stands_still
 from checkpointheal_operator.core.view import JobView
@@ -50,7 +51,7 @@ class Keeper:
         self._key, self._ties = key, ties
         self._noticed = asyncio.Event()
         self._failures, self._took, self._tells_after = 0, 0.0, 0.0
-        self._waits_for = ""
+        self._waits_for: tuple[str, str] | None = None
         self._beat = self._seen_at = time.monotonic()
         self.open_heals, self.stands_still = 0, False
 
@@ -130,15 +131,15 @@ class Keeper:
     def _wrote(self, decision: Decision, view: JobView) -> None:
         """Told as soon as it stands: what comes after it in the same look may fail."""
         self._beat = time.monotonic()
-        self._waits_for = ""
+        self._waits_for = None
         self._around.metrics.wrote(decision, view)
         self._say(decision, view)
 
     def _tell(self, looked: Looked) -> None:
-        """What is waited for is worth a line when it changes, not at every look."""
+        """What is waited for is worth a line when it changes, not at every look, nor for an age in it."""
         last = looked.decisions[-1]
-        if isinstance(last, Nothing | Wait) and last.message != self._waits_for:
-            self._waits_for = last.message
+        if isinstance(last, Nothing | Wait) and awaited(last) != self._waits_for:
+            self._waits_for = awaited(last)
             self._say(last, looked.view)
 
     def _say(self, decision: Decision, view: JobView) -> None:
