@@ -298,6 +298,16 @@ def test_a_pod_whose_agent_speaks_again_is_in_trouble_no_more_though_its_object_
     assert desk.troubled("AgentOutOfMemory") == 1, "it has fallen silent again"
 
 
+def test_an_agent_that_once_had_no_memory_hides_nothing_else_of_its_pod_for_good():
+    desk = Desk()
+    uid = desk.add_pod("0/0", that_was_out_of_memory)
+    desk.after(ALONE_AFTER)
+    desk.heard = [heard(a_report(m("0/0"), 10, pod_uid=uid), NOW + 3 * ALONE_AFTER)]
+    desk.after(ALONE_AFTER)
+    assert desk.after(ALONE_AFTER) == [(uid, "AgentOutOfMemory"), (uid, "NoPolicy")]
+    assert (desk.troubled("AgentOutOfMemory"), desk.troubled("NoPolicy")) == (None, 1)
+
+
 def test_an_agent_at_work_does_not_select_its_pod():
     desk = Desk()
     uid = desk.add_pod()

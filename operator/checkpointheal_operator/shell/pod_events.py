@@ -124,10 +124,12 @@ class PodEvents:
             labels = pod["metadata"].get("labels", {})
             selected = any(matches(each, labels) for each in policies)
             alone = (_other_job(strangers.get(uid_of(pod))) or _placeless(pod)) if selected else no_policy(pod)
-            said = trouble(pod) or self._for_long(pod, alone)
+            its, said = agents.get(uid_of(pod), ()), trouble(pod)
             if said is not None and (serves or said.reason != Reason.NOT_INJECTED):
                 found.append((pod, said))
-            found += [(pod, flaw) for flaw in _flaws(pod, agents.get(uid_of(pod), ()))]
+            if said is None or self._is_past(said, its):
+                found += [(pod, each) for each in (self._for_long(pod, alone),) if each is not None]
+            found += [(pod, flaw) for flaw in _flaws(pod, its)]
             if number % BREATH == 0:
                 await asyncio.sleep(0)
         return found
