@@ -24,7 +24,7 @@ from builders_core import (
 )
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.report import Generation
-from checkpointheal_operator.core.decisions import Assign
+from checkpointheal_operator.core.decisions import Assign, held_by
 from checkpointheal_operator.core.findings import Finding, findings
 from checkpointheal_operator.core.heal_record import Remembered
 from checkpointheal_operator.core.moment import at
@@ -164,6 +164,14 @@ def test_who_is_ahead_is_not_believed_where_as_many_contradict_it_beside_that_st
     assert (decision.order.rung, decision.reason) == (Rung.CHECKPOINT, Reason.NO_ELIGIBLE_DONOR)
     assert "its members hold different bytes" in decision.message
     assert not [each for each in decided(view)[1] if isinstance(each, Assign)]
+
+
+def test_a_job_that_is_held_for_it_says_that_deleting_who_is_wrong_helps():
+    view = with_policy(ahead(damaged(alike(), SECOND), FIRST), fallback="Hold")
+    held = held_by(decided(view)[1][-1])
+    assert held.endswith("where members hold different bytes, delete the pods of those that are wrong")
+    without = with_followers(with_new_pod(view, SECOND))
+    assert [each for each in decided(without)[1] if isinstance(each, Assign)], "then the other is believed"
 
 
 def test_who_is_ahead_is_not_believed_where_most_have_other_bytes_and_those_go_on():

@@ -125,6 +125,13 @@ def test_what_would_go_back_to_the_checkpoint_is_held_and_says_what_would_be_los
     assert str(fell) in words(freed)
 
 
+def test_what_the_policy_allows_already_is_not_what_helps():
+    lost = with_policy(without_private_parts(replaced("1/0")), fallback="Hold")
+    assert "or set spec.privateState.behind to Allow" in held_by(decided(lost)[1][-1])
+    said = held_by(decided(with_policy(lost, private_behind="Allow"))[1][-1])
+    assert said.endswith("or bring a member back that kept it")
+
+
 def test_it_says_which_step_the_job_had_reached():
     assert "trained since it, up to step 10, would be lost" in held_by(
         decided(with_policy(replaced("0/0", "1/0", "2/0"), fallback="Hold"))[1][-1]

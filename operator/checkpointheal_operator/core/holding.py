@@ -13,10 +13,12 @@ from checkpointheal_operator.core.restore import RestorePoint, highest_step
 
 NOBODY = "make the job and its CheckpointHeal anew, both: nobody holds a state that could come back"
 DONOR = "bring a donor back"
+KEEPER = "bring a member back that kept it"
 MENDS: Mapping[Reason, str] = {
     Reason.NO_SURVIVING_ARENA: NOBODY,
     Reason.NOTHING_KEPT: NOBODY,
-    Reason.PRIVATE_STATE_LOST: "bring a member back that kept it, or set spec.privateState.behind to Allow",
+    Reason.NO_ELIGIBLE_DONOR: f"{DONOR}; where members hold different bytes, delete the pods of those that are wrong",
+    Reason.PRIVATE_STATE_LOST: f"{KEEPER}, or set spec.privateState.behind to Allow",
     Reason.ATTEMPTS_EXHAUSTED: "mend what makes its transfers fail: it is tried again and again",
     Reason.NO_SOUND_STEP: NOBODY,
     Reason.REPLICAS_DIFFER: NOBODY,
@@ -30,7 +32,14 @@ def hold(moment: Moment, point: RestorePoint) -> Wait | None:
     """The wait for a person's word; None where the job goes on from memory, begins, or may fall back."""
     if moment.view.policy.fallback != "Hold" or point.rung != Rung.CHECKPOINT:
         return None
-    highest, mend = highest_step(moment), MENDS.get(point.reason, DONOR)
+    highest, mend = highest_step(moment), _mend(moment, point.reason)
     reached = "" if highest is None else f", up to step {highest},"
     message = Reason.HELD.tell(why=point.message, reached=reached, mend=mend)
     return Wait(until=None, reason=Reason.HELD, message=message)
+
+
+def _mend(moment: Moment, reason: Reason) -> str:
+    """Not what the policy allows already."""
+    if reason == Reason.PRIVATE_STATE_LOST and moment.view.policy.private_behind == "Allow":
+        return KEEPER
+    return MENDS.get(reason, DONOR)

@@ -7,6 +7,8 @@ from checkpointheal_operator.core.reasons import Cause, Reason
 
 GENERIC = "`kubectl checkpointheal explain POD` tells the whole story of a pod"
 BY_ITSELF = "nothing: a heal is under way; `kubectl checkpointheal watch` shows it"
+LOG = "kubectl logs POD, with --previous where its container was started again"
+WHY_IT_ENDED = f"; why it ended stands in its log: {LOG}"
 NOT_YET = (
     "wait: a heal is opened once its trainer asks for a state; what keeps it from that for long is told as degraded"
 )
@@ -27,7 +29,7 @@ REMEDIES: dict[str, str] = {
     "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute, or kubectl delete pod POD --force",
     Reason.POD_LOST: "nothing, if its owner makes a new pod; else look at the owner and at the node",
     Reason.POD_REPLACED: BY_ITSELF,
-    Reason.TRAINER_GONE: BY_ITSELF + "; why it ended stands in `kubectl logs POD --previous`",
+    Reason.TRAINER_GONE: BY_ITSELF + WHY_IT_ENDED,
     Reason.TRAINER_WAITS: BY_ITSELF,
     Reason.TRAINER_STOPPED: "nothing: it is restarted; look for a stop signal or a stuck mount on its node",
     Reason.END_OVERDUE: "nothing, if `checkpointheal run` starts it: it is restarted; else delete the pod, and "
@@ -69,8 +71,8 @@ REMEDIES: dict[str, str] = {
     Reason.UNPROTECTED: "add replicas, or look at what the message names: a loss of this member now costs a checkpoint",
     Reason.STILL_TRAINING: "wait: its trainer is told that the epoch is over",
     Reason.STILL_LOADING: "wait: it loads a state",
-    Reason.NOT_WAITING: "look at kubectl describe pod POD and at the trainer's log (kubectl logs POD, with --previous "
-    "where its container was started again): its image, its memory, its script; the others wait for it",
+    Reason.NOT_WAITING: f"look at kubectl describe pod POD and at the trainer's log ({LOG}): its image, its "
+    "memory, its script; the others wait for it",
     Reason.DIGEST_PENDING: "wait: its agent reads the state through",
     Reason.HELD: "set spec.fallback to Checkpoint to let the job go on from your checkpoint, or do the other thing "
     "that the message names",
@@ -89,10 +91,11 @@ REMEDIES: dict[str, str] = {
     "(filled later, skipped at first), and pass it under private= of attach()",
     Reason.NO_COMMON_STEP: "the job goes on from your checkpoint; look which replicas lost the step",
     Reason.PRIVATE_STATE_LOST: "it goes on from an earlier step or your checkpoint; raise spec.privateState.buddies, "
-    "or let an earlier part stand in for it: spec.privateState.behind: Allow",
+    "or, where spec.privateState.behind is Refuse, let an earlier part stand in for it: Allow",
     Reason.PRIVATE_STATE_BEHIND: "nothing: that member draws some of its batches and random numbers again; where that "
     "must not be, set spec.privateState.behind to Refuse",
-    Reason.ATTEMPTS_EXHAUSTED: "look why transfers fail: kubectl checkpointheal explain POD names each attempt's end",
+    Reason.ATTEMPTS_EXHAUSTED: "look why transfers fail: kubectl checkpointheal explain POD names the latest attempt's "
+    "end, the operator's log each one's",
     Reason.CRASH_LOOP_AT_STEP: "look at the trainer's log: the same step fails again, maybe by its data or code",
     Reason.PROBATION_EXHAUSTED: "cordon that member's node and delete its pod; the job goes on from your checkpoint",
     Reason.NO_SOUND_STEP: "the job goes on from your checkpoint; fewer commits would be kept for longer",
@@ -107,7 +110,7 @@ REMEDIES: dict[str, str] = {
     Reason.NO_PAIR: "do what the message names, and ask again",
     Reason.GAVE_WAY: "nothing: ask again later",
     Reason.DRILL_OVERDUE: "look at both agents' logs, and at the network between both pods",
-    Cause.CRASHED: BY_ITSELF + "; why it ended stands in `kubectl logs POD --previous`",
+    Cause.CRASHED: BY_ITSELF + WHY_IT_ENDED,
     Cause.REPLACED: BY_ITSELF,
     Cause.ROLLED_OUT: BY_ITSELF,
     Cause.STOPPED: BY_ITSELF,
