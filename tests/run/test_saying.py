@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from builders_run import DEAF, PROMPT, SECONDS, deaf
-from checkpointheal import saying
-from checkpointheal.saying import Saying, say
+from checkpointheal import cli, saying
+from checkpointheal.saying import Saying, say, speak_any_encoding
+from checkpointheal_operator.plugin import __main__ as plugin
 
 RUN = [sys.executable, "-m", "checkpointheal.cli", "run", *PROMPT, "--restarts", "1", "--"]
 
@@ -61,3 +62,26 @@ def test_at_the_end_only_a_stream_that_cannot_be_written_is_let_go_of(monkeypatc
         assert (tmp_path / "out").read_text() == "kept"
         assert os.fstat(full.fileno()).st_rdev == os.stat(os.devnull).st_rdev
         monkeypatch.undo()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_letter_that_an_encoding_lacks_is_written_as_an_escape(encoding):
+    heard = io.BytesIO()
+    stream = io.TextIOWrapper(heard, encoding=encoding)
+    speak_any_encoding(stream)
+    stream.write("more…")
+    stream.flush()
+    assert heard.getvalue() == "more…".encode(encoding, errors="backslashreplace")
+
+
+@pytest.mark.parametrize("stream", [None, io.StringIO()])
+def test_of_a_stream_without_an_encoding_nothing_is_asked(stream):
+    speak_any_encoding(stream)
+
+
+@pytest.mark.parametrize("main", [cli.main, plugin.main])
+def test_every_command_can_be_written_in_any_encoding(main, monkeypatch):
+    """The name of a pod, or half of a message, is no reason for a traceback."""
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    assert main(["--version"]) == 0
+    assert sys.stdout.errors == "backslashreplace"

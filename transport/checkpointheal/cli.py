@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from checkpointheal.contract.installed import version_of
+from checkpointheal.saying import speak_any_encoding
 
 USAGE_ERROR = 2
 
@@ -52,6 +53,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status, or 2 where there is none to run."""
+    speak_any_encoding(sys.stdout)
     first, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if first in ("-h", "--help"):
         sys.stdout.write(usage())
@@ -76,7 +78,7 @@ def usage() -> str:
     rows = (f"  {name:<{width}}  {command.does}" for name, command in COMMANDS.items())
     return "\n".join(
         (
-            "usage: checkpointheal COMMAND …",
+            "usage: checkpointheal COMMAND ...",
             "",
             *rows,
             "",

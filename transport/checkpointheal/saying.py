@@ -6,6 +6,7 @@ training to end. Must not know what is said.
 
 import atexit
 import contextlib
+import io
 import os
 import sys
 from typing import Any, TextIO
@@ -21,6 +22,12 @@ def say(text: str, stream: TextIO | None) -> None:
     except (OSError, ValueError):
         atexit.unregister(_let_go)
         atexit.register(_let_go)
+
+
+def speak_any_encoding(stream: TextIO | None) -> None:
+    """Have letters that its encoding lacks written as escapes: names of others have any, and raise nothing then."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
 
 
 class Saying:

@@ -41,19 +41,19 @@ def _with_arrived(moment: Moment, plan: DrillPlan, facts: DrillFacts) -> Moment:
     if giver is None or step is None or digest is None:
         return moment
     report = _holding(giver.report, _arrived(moment, giver.report, plan, step, digest))
-    heard = giver.model_copy(update={"report": report})
+    heard = giver.but(report=report)
     others = (each for each in moment.view.heard if each is not giver)
-    return at(moment.view.model_copy(update={"heard": (*others, heard)}), moment.now)
+    return at(moment.view.but(heard=(*others, heard)), moment.now)
 
 
 def _holding(report: AgentReport, arrived: Generation) -> AgentReport:
     others = (each for each in report.generations if each.step != arrived.step)
-    return report.model_copy(update={"generations": (*others, arrived)})
+    return report.but(generations=(*others, arrived))
 
 
 def _arrived(moment: Moment, giver: AgentReport, plan: DrillPlan, step: int, digest: str) -> Generation:
     held = moment.generations(giver).get(step)
     if held is not None:
-        return held.model_copy(update={"state_digest": digest})
+        return held.but(state_digest=digest)
     schema, epoch = plan.identity.schema_digest, moment.view.epoch.number
     return Generation(step=step, schema_digest=schema, state_digest=digest, bytes=0, private=False, epoch=epoch)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from checkpointheal.contract.installed import version_of
+from checkpointheal.saying import speak_any_encoding
 from checkpointheal_operator.plugin.asked import parser
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ CALLED = "kubectl checkpointheal"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; its exit status."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    speak_any_encoding(sys.stdout)
     try:
         return _run(argv)
     except ModuleNotFoundError as missing:

@@ -19,7 +19,7 @@ REMEDIES: dict[str, str] = {
     Reason.OTHER_JOB: "give each job a CheckpointHeal whose selector takes only its own pods: two that take one pod "
     "conflict",
     Reason.NO_ROOM: "raise spec.layout.replicas, or delete the pods that are too many",
-    Reason.MEMBER_MISSING: "look why no pod is there: kubectl describe of its owner (StatefulSet, JobSet …); "
+    Reason.MEMBER_MISSING: "look why no pod is there: kubectl describe of its owner (StatefulSet, JobSet, ...); "
     "if the job was made smaller, set spec.layout.replicas",
     Reason.HELD_BY_ORDERED_READY: "look why no pod is there: kubectl describe of the StatefulSet; if it is "
     "OrderedReady, let no probe wait for training, or make it anew with podManagementPolicy: Parallel (delete it with "
