@@ -72,6 +72,15 @@ def test_the_others_go_on_at_the_step_of_their_own_private_parts() -> None:
     assert str(decision) == "BeginEpoch 2 step=10 0/0:OwnMemory 2/0:OwnMemory without=1/0 (GoesOnWithout)"
 
 
+def test_what_else_there_is_to_say_of_the_step_is_said_as_if_nobody_were_missing() -> None:
+    ahead = (a_generation(m("0/0"), 11), a_generation(m("0/0"), 10))
+    decision = begun(with_report(a_lossy_job("1/0"), m("0/0"), generations=ahead))
+    assert decision.message == (
+        "2 of 3 replicas go on at step 10 without 1/0, which may come in later; "
+        "not step 11: the private part of 2/0 at step 11 is nowhere"
+    )
+
+
 def test_a_lost_private_part_of_who_is_left_out_forbids_no_step() -> None:
     view = a_lossy_job("1/0")
     for member in ("0/0", "2/0"):

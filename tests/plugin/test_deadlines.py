@@ -40,6 +40,8 @@ def test_what_a_script_is_told_covers_what_it_waits_for() -> None:
     ("argv", "told"),
     [
         (["--patience", "3"], "3 is not between 4 and 2400"),
+        (["--patience", "abc"], "abc is not between 4 and 2400 whole seconds"),
+        (["--pod-seconds", "-500"], "-500 is not between 0 and 604800 whole seconds"),
         (["--state", "5GiB"], "not a quantity"),
         (["--rate", "0"], "0 is not between 1 and"),
         (["--rate", "9Ei"], "9Ei is not between 1 and"),

@@ -53,7 +53,8 @@ def _why_it_begins(moment: Moment, point: RestorePoint, left_out: tuple[LeftOut,
     reason, replicas = Reason.GOES_ON_WITHOUT, moment.view.policy.replicas
     count = replicas - len({each.member.replica for each in left_out})
     who = named([each.member for each in left_out])
-    return reason, reason.tell(count=count, replicas=replicas, step=point.step, members=who)
+    besides = point.message.removeprefix(Reason.EVERYONE_WAITS.tell(step=point.step))
+    return reason, reason.tell(count=count, replicas=replicas, step=point.step, members=who) + besides
 
 
 def _enrolled(moment: Moment, point: RestorePoint, place: Place) -> EpochMember:

@@ -16,7 +16,7 @@ from checkpointheal_operator.core.policy import Policy
 from checkpointheal_operator.core.quantities import whole
 
 CALLED = "kubectl checkpointheal deadlines"
-POD_SECONDS = 120
+POD_SECONDS, LONGEST_START = 120, 604_800
 ATTEMPTS = 2
 """A heal whose first donor dies shall still be in time."""
 
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--rate", type=_rate, metavar="SIZE", help="bytes per second that the network surely gives")
     found.add_argument(
         "--pod-seconds",
-        type=int,
+        type=_pod_seconds,
         default=POD_SECONDS,
         metavar="SECONDS",
         help="from the loss of a pod until its successor's trainer runs (%(default)s)",
@@ -120,10 +120,17 @@ def _camel(name: str) -> str:
 
 
 def _patience(text: str) -> int:
-    seconds = int(text)
-    if not 4 <= seconds <= 2_400:
-        raise argparse.ArgumentTypeError(f"{seconds} is not between 4 and 2400")
-    return seconds
+    return _seconds(text, 4, 2_400)
+
+
+def _pod_seconds(text: str) -> int:
+    return _seconds(text, 0, LONGEST_START)
+
+
+def _seconds(text: str, least: int, most: int) -> int:
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"{text} is not between {least} and {most} whole seconds")
+    return int(text)
 
 
 def _bytes(text: str) -> int:
