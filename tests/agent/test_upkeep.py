@@ -2,7 +2,7 @@
 
 import contextlib
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -123,6 +123,24 @@ def test_parts_that_nobody_needs_go_where_the_next_one_would_find_no_room(
     assert place.upkeep.private_steps == {3, 7, 8, 29}
 
 
+@pytest.mark.parametrize(
+    "act", [lambda it: it.tidy(None), lambda it: it.drop_future(an_order(10))], ids=["tidy", "drop"]
+)
+def test_a_part_that_comes_at_this_moment_stays(
+    place: Place, monkeypatch: pytest.MonkeyPatch, act: Callable[[Upkeep], None]
+) -> None:
+    look = place.arena.private_steps
+
+    def steps() -> tuple[int, ...]:
+        found = look()
+        place.arena.write_private(10, b"the trainer's next commit")
+        return found
+
+    monkeypatch.setattr(place.arena, "private_steps", steps)
+    act(place.upkeep)
+    assert place.arena.read_private(10)
+
+
 def test_an_old_part_that_cannot_go_is_told_once_and_stops_nobody(
     place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -153,7 +171,7 @@ def test_an_arena_that_cannot_be_read_now_is_a_flaw_and_ends_no_agent(place: Pla
         assert place.upkeep.private_steps == before == {*range(10)}
         place.upkeep.tidy(None)
         assert [each.reason for each in place.flaws.standing()] == ["ArenaUnusable"]
-    place.arena.keep_private({9})
+    place.arena.remove_private(range(9))
     assert place.upkeep.private_steps == {9}
     place.now = LINGER
     assert place.flaws.standing() == ()

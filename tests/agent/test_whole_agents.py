@@ -370,7 +370,7 @@ def test_the_earlier_part_that_stands_in_is_told_to_the_trainer_and_stays_for_th
 
     async def story() -> None:
         async with a_cluster(home) as cluster, cluster.agent(0) as agent:
-            agent._arena.keep_private(())
+            agent._arena.remove_private(agent._arena.private_steps())
             agent._arena.write_private(part, b"stream")
             reader, writer = await asyncio.open_unix_connection(home / "arena-0" / SOCKET_NAME)
 
@@ -522,7 +522,7 @@ def test_a_private_part_that_came_back_to_no_room_is_a_flaw_and_is_fetched_again
             reader, writer = await a_waiting_trainer(cluster)
             buddy._peer_door._keep.put(agents.a_member(0), identity.step, b"stream", ())
             holder = peer_of(await cluster.once(2, lambda report: report.private_held != ()))
-            agent._arena.keep_private(())
+            agent._arena.remove_private(agent._arena.private_steps())
             room = Room(is_left=False)
             room.fails_without(agent._arena, "write_private", ArenaDoesNotFit("no room for private part"))
             order = EpochOrder(epoch=1, over=False, step=identity.step)

@@ -177,7 +177,7 @@ def test_a_private_part_that_is_missing_or_damaged_is_said_and_never_another_ran
     heal = attach(training)
     heal.restore()
     train(heal, training, 0, 1)
-    agent.arena.keep_private(())
+    agent.arena.remove_private(agent.arena.private_steps())
     if damage is not None:
         agent.arena.write_private(1, damage)
     agent.names(agent.slot_of(step=1))

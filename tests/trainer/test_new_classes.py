@@ -171,7 +171,7 @@ def test_a_private_part_that_cannot_be_read_at_all_is_not_called_missing(attach,
     heal = attach(Training())
     heal.restore()
     heal.commit(1)
-    agent.arena.keep_private(())
+    agent.arena.remove_private(agent.arena.private_steps())
     agent.arena.write_private(1, b"no frame of ours" * 4)
     agent.names(agent.slot_of(step=1))
     assert attach(Training()).restore() == 1

@@ -118,7 +118,7 @@ def test_trainer_and_agent_may_be_different_users(tmp_path: Path) -> None:
             for step in (1, 2, 3):
                 build.commit(arena, SCHEMA, step)
                 arena.write_private(step, b"from the trainer")
-            arena.keep_private([2, 3])
+            arena.remove_private(set(arena.private_steps()) - {2, 3})
 
     def agent_again() -> None:
         arena = Arena.create(directory)

@@ -59,7 +59,7 @@ class Upkeep:
         for slot, seal in self._arena.seals().items():
             if step is None or seal.step > step or seal.epoch < order.missed_since:
                 self._arena.discard(slot)
-        self._arena.keep_private([kept for kept in self._arena.private_steps() if step is not None and kept <= step])
+        self._arena.remove_private(part for part in self._arena.private_steps() if step is None or part > step)
         self._keep.forget_after(step)
         self._shelf.look()
 
@@ -77,10 +77,8 @@ class Upkeep:
 
     def _keep_private(self, needed: Collection[int]) -> None:
         """These and the latest, as many of those as leave room for the next: without it no step would be kept again."""
-        latest = self._arena.private_steps()[-LATEST:]
-        keep = {*latest, *needed}
-        self._arena.keep_private(keep)
-        for step in latest[:-1]:
+        seen = self._arena.private_steps()
+        self._arena.remove_private(step for step in seen[:-LATEST] if step not in needed)
+        for step in seen[-LATEST:-1]:
             if step not in needed and not self._arena.has_room_for_private():
-                keep.remove(step)
-                self._arena.keep_private(keep)
+                self._arena.remove_private((step,))

@@ -8,7 +8,7 @@ import contextlib
 import os
 import re
 import secrets
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -17,6 +17,7 @@ from checkpointheal.arena.folder import Folder, Lock
 from checkpointheal.arena.reading import Reading
 from checkpointheal.arena.seals import read_seal, seal_name, slot_name
 from checkpointheal.arena.writing import WritableSlot, Writing
+from checkpointheal.contract.base import MOST
 from checkpointheal.contract.layout import Schema
 from checkpointheal.contract.seal import Seal
 from checkpointheal.errors import (
@@ -142,15 +143,15 @@ class Arena:
         return self._folder.read(_private_name(step), limit)
 
     def private_steps(self) -> tuple[int, ...]:
-        """Steps whose private part lies here, ascending."""
-        found = (_PRIVATE.fullmatch(name) for name in self._folder.names())
-        return tuple(sorted({int(match[1]) for match in found if match and match[0] == _private_name(int(match[1]))}))
+        """Steps whose private part lies here, ascending. A name that tells no step is nobody's."""
+        found = filter(None, map(_PRIVATE.fullmatch, self._folder.names()))
+        steps = {step for match in found if (step := int(match[1])) <= MOST and match[0] == _private_name(step)}
+        return tuple(sorted(steps))
 
-    def keep_private(self, steps: Collection[int]) -> None:
-        """Remove the private parts of all other steps."""
-        for step in self.private_steps():
-            if step not in steps:
-                self._folder.remove(_private_name(step))
+    def remove_private(self, steps: Iterable[int]) -> None:
+        """Remove the private parts of these steps, of those that the caller saw: a newer one may come at any moment."""
+        for step in steps:
+            self._folder.remove(_private_name(step))
 
     def has_room_for_private(self) -> bool:
         """Whether one more part finds room, as large as the largest here and with its seal."""
