@@ -17,6 +17,7 @@ from checkpointheal.agent.peer_trust import ByKey
 from checkpointheal.agent.private_parts import PrivateParts
 from checkpointheal.agent.settings import AgentSettings
 from checkpointheal.arena import Arena
+from checkpointheal.contract.base import MOST
 from checkpointheal.contract.identity import MemberId
 from checkpointheal.contract.orders import Peer
 from checkpointheal.contract.trainer import PRIVATE_AT_MOST
@@ -305,6 +306,19 @@ def test_the_largest_part_that_a_trainer_may_have_is_taken_by_an_agent_as_it_is_
             part = bytes(PRIVATE_AT_MOST)
             assert await Peers(session, ByKey(build.KEY)).put_private(buddy, build.a_member(0), 5, part)
         assert [held.steps for held in keep.held()] == [(5,)]
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("named", [f"1/0/{MOST + 1}", f"{MOST + 1}/0/5", f"1/{'9' * 5000}/5"])
+def test_a_part_of_no_step_or_no_member_is_refused_by_the_buddy(named: str) -> None:
+    async def story() -> None:
+        keep, headers = Keep(), {"Authorization": f"Bearer {build.KEY}"}
+        async with a_buddy(1, keep) as buddy, aiohttp.ClientSession(headers=headers) as session:
+            url = f"http://{buddy.endpoint}/v1/private/{named}"
+            async with session.put(url, data=b"x") as response:
+                assert response.status == 400
+        assert keep.held() == ()
 
     asyncio.run(story())
 

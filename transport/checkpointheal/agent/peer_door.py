@@ -13,11 +13,12 @@ from collections.abc import Awaitable, Callable
 
 import aiohttp
 from aiohttp import web
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from checkpointheal.agent.keep import Keep
 from checkpointheal.agent.peer_trust import PeerTrust
 from checkpointheal.agent.porter import Arrival, Porter
+from checkpointheal.contract.base import Step
 from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal.contract.orders import Peer
 from checkpointheal.contract.peer import Ask, Meet, No
@@ -33,6 +34,7 @@ BODY_SECONDS = 30.0
 KEPT_SECONDS = 60.0
 """Of a connection on which nothing is asked. An agent lets go of its own after 15."""
 
+_STEP: TypeAdapter[int] = TypeAdapter(Step)
 _GUEST = web.RequestKey("guest", Holder)
 
 
@@ -241,10 +243,14 @@ async def _body(request: web.Request) -> bytes:
 def _named(request: web.Request) -> tuple[MemberId, int]:
     """Whose part of which step. A guest that says who it is leaves and fetches only its own member's."""
     part, guest = request.match_info, request.get(_GUEST)
-    member = MemberId(replica=int(part["replica"]), rank=int(part["rank"]))
+    try:
+        step = _STEP.validate_strings(part["step"])
+        member = MemberId(replica=int(part["replica"]), rank=int(part["rank"]))
+    except ValueError as error:  # as of more digits than a number may have
+        raise web.HTTPBadRequest(text="a private part is that of a member and a step") from error
     if guest is not None and guest.member != member:
         raise web.HTTPForbidden(text=f"the private parts of {member} are not those of {guest.member}")
-    return member, int(part["step"])
+    return member, step
 
 
 def _private_path(member: MemberId, step: int) -> str:
