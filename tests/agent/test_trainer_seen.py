@@ -211,9 +211,11 @@ def test_remembered_numbers_only_grow_and_outlive_the_process(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"attempt": -1}', b"[" * 9000])
-def test_a_damaged_numbers_file_starts_anew(tmp_path, damage):
+def test_a_damaged_numbers_file_starts_anew(tmp_path, damage, caplog):
     (tmp_path / "agent.numbers.json").write_bytes(damage)
     assert Remembered(tmp_path).numbers == Numbers()
+    (told,) = caplog.messages
+    assert told.startswith("agent.numbers.json cannot be believed, what fences begins anew: ")
 
 
 @pytest.mark.parametrize("before", [(), (TRAINER, Wait(request=1, budget=9)), (TRAINER, applied())])

@@ -4,6 +4,7 @@ Must not know what the numbers fence.
 """
 
 import contextlib
+import logging
 import os
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from pydantic import ValidationError
 from checkpointheal.arena.folder import Folder
 from checkpointheal.contract.base import Count, Frozen
 from checkpointheal.errors import SlotDamaged
+
+log = logging.getLogger("checkpointheal.agent")
 
 FILE_LIMIT = 1 << 12
 NAME, BESIDE = "agent.numbers.json", "agent.numbers.tmp"
@@ -54,6 +57,10 @@ class Remembered:
         self._folder.put(NAME, content, BESIDE)
 
     def _read(self) -> Numbers:
-        with contextlib.suppress(SlotDamaged, ValidationError):
-            return Numbers.model_validate_json(self._folder.read(NAME, FILE_LIMIT) or b"{}")
+        try:
+            content = self._folder.read(NAME, FILE_LIMIT)
+            return Numbers() if content is None else Numbers.model_validate_json(content)
+        except (SlotDamaged, ValidationError) as error:
+            why = "it holds no numbers" if isinstance(error, ValidationError) else error
+            log.error("%s cannot be believed, what fences begins anew: %s", NAME, why)
         return Numbers()
