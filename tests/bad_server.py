@@ -37,6 +37,8 @@ class BadTime(NamedTuple):
     seconds: float
     refuses: bool = False
     """Seconds count from where the server refuses nobody any more: until then nobody can know better."""
+    restarts: int = 1
+    """How often the process may start again."""
 
 
 def breaking(fault: str) -> Callable[[FakeApi, random.Random], Awaitable[None]]:
@@ -58,6 +60,13 @@ async def stall(api: FakeApi, chance: random.Random) -> None:
     for kind in chance.sample(WATCHED, chance.randint(1, 3)):
         api.strike(kind, "stall")
     await asyncio.sleep(80)
+
+
+async def send_no_bookmark(api: FakeApi, chance: random.Random) -> None:
+    """Streams tell what changes and nothing else, for longer than a replica bears silence. The API allows it."""
+    api.bookmarks = False
+    await asyncio.sleep(chance.uniform(300, 320))
+    api.bookmarks = True
 
 
 async def forget(api: FakeApi, chance: random.Random) -> None:
@@ -143,6 +152,7 @@ BAD_TIMES = {
     "ERROR 500 in the watch": BadTime(breaking("error"), 5),
     "the connection is reset": BadTime(breaking("reset"), 5),
     "the stream falls silent": BadTime(stall, 75),
+    "no bookmarks at all": BadTime(send_no_bookmark, 5, restarts=0),
     "events come twice": BadTime(breaking("twice"), 5),
     "events come in another order": BadTime(breaking("reordered"), 5),
     "a DELETE falls into a gap": BadTime(forget, 5, refuses=True),

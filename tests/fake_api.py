@@ -150,7 +150,7 @@ class FakeApi:
     """Serves `cluster`. `tokens` are those that it knows; `refuse` may answer in its place; `asked` holds requests."""
 
     def __init__(self, cluster: WatchedCluster, bookmark_every: float = 0.02) -> None:
-        self.cluster, self.bookmark_every = cluster, bookmark_every
+        self.cluster, self.bookmark_every, self.bookmarks = cluster, bookmark_every, True
         self.faults: defaultdict[str, deque[str]] = defaultdict(deque)
         self.tokens: dict[str, Json] = {}
         self.refuse: Callable[[web.Request], web.Response | None] = lambda _request: None
@@ -277,7 +277,7 @@ class FakeApi:
             for change in changes * (2 if stream.fault == "twice" else 1):
                 await _send(response, change.what, change.found)
                 sent += 1
-            if stream.queue.empty() and stream.fault != "reordered":
+            if self.bookmarks and stream.queue.empty() and stream.fault != "reordered":
                 latest = {"kind": asked.kind.kind, "metadata": {"resourceVersion": str(self.cluster.version)}}
                 await _send(response, "BOOKMARK", latest)
             if sent >= 2 and stream.fault == "reordered":

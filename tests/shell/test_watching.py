@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
+from aiohttp import web
 
+from bad_server import refused
 from builders_api import WHERE, pod_object
 from builders_core import a_pod, m
 from checkpointheal_operator.api.base import Json
@@ -26,10 +28,12 @@ QUIET = 0.3
 
 
 class Scene:
-    """A server, and a mirror that follows it."""
+    """A server, and a mirror that follows it by a clock of the scene's own."""
 
-    def __init__(self, cluster: WatchedCluster, api: FakeApi, watch: Watch, mirror: Mirror) -> None:
-        self.cluster, self.api, self.watch, self.mirror = cluster, api, watch, mirror
+    def __init__(self, api: FakeApi, kube: Kube) -> None:
+        self.cluster, self.api, self.mirror = api.cluster, api, Mirror(lambda *_: None)
+        self.now = 100.0
+        self.watch = Watch(kube, Selection(PODS, OPTED_IN), self.mirror, lambda: self.now)
         self._born = 0
 
     def add(self, name: str) -> None:
@@ -49,8 +53,20 @@ class Scene:
     def seen(self) -> dict[str, Json]:
         return {each["metadata"]["name"]: each for each in self.mirror}
 
+    @property
+    def lists(self) -> int:
+        return len(self.api.selected)
+
+    @property
+    def watches(self) -> int:
+        return self.api.asked.count(("GET", "/api/v1/pods")) - self.lists
+
     async def equal(self) -> None:
         await until(lambda: self.seen == self.stands)
+
+    async def tried_again(self, times: int) -> None:
+        watches = self.watches
+        await until(lambda: self.watches > watches + times)
 
 
 def ref(name: str) -> Ref:
@@ -64,19 +80,17 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def a_scene(names: tuple[str, ...] = ("p1", "p2", "p3"), *faults: str) -> AsyncIterator[Scene]:
-    cluster = WatchedCluster()
-    api = FakeApi(cluster)
+async def a_scene(names: tuple[str, ...], *faults: str, bookmarks: bool = True) -> AsyncIterator[Scene]:
+    api = FakeApi(WatchedCluster())
+    api.bookmarks = bookmarks
     api.faults[PODS.plural].extend(faults)
-    mirror = Mirror(lambda *_: None)
     async with api.serving() as url, aiohttp.ClientSession() as session:
-        watch = Watch(Kube(session, url, QUIET), Selection(PODS, OPTED_IN), mirror, time.monotonic)
-        scene = Scene(cluster, api, watch, mirror)
+        scene = Scene(api, Kube(session, url, QUIET))
         for name in names:
             scene.add(name)
-        following = asyncio.create_task(watch.run())
+        following = asyncio.create_task(scene.watch.run())
         try:
-            await watch.synced.wait()
+            await scene.watch.synced.wait()
             yield scene
         finally:
             following.cancel()
@@ -84,10 +98,13 @@ async def a_scene(names: tuple[str, ...] = ("p1", "p2", "p3"), *faults: str) -> 
 
 
 def follow(
-    scene: Callable[[Scene], Awaitable[None]], *faults: str, names: tuple[str, ...] = ("p1", "p2", "p3")
+    scene: Callable[[Scene], Awaitable[None]],
+    *faults: str,
+    names: tuple[str, ...] = ("p1", "p2", "p3"),
+    bookmarks: bool = True,
 ) -> None:
     async def go() -> None:
-        async with a_scene(names, *faults) as found:
+        async with a_scene(names, *faults, bookmarks=bookmarks) as found:
             await scene(found)
 
     asyncio.run(go())
@@ -166,6 +183,66 @@ def test_a_pod_that_was_deleted_while_nobody_watched_is_gone_after_the_next_list
         assert sorted(found.seen) == ["p1", "p3", "p4"]
 
     follow(scene, "stall")
+
+
+def test_a_server_that_has_nothing_to_tell_and_sends_no_bookmark_is_heard_all_the_same():
+    async def scene(found: Scene) -> None:
+        lists = found.lists
+        await until(lambda: found.lists > lists + 1)
+        found.change("p1", "n1")
+        await found.equal()
+
+    follow(scene, bookmarks=False)
+
+
+def test_what_a_server_that_is_silent_behind_its_answer_does_not_tell_is_seen_by_the_list_after_a_silence():
+    async def scene(found: Scene) -> None:
+        for name in ("p1", "p2", "p3"):
+            found.cluster.swallow(ref(name))
+            await found.equal()
+
+    follow(scene, bookmarks=False)
+
+
+def is_a_watch(request: web.Request) -> bool:
+    return "watch" in request.query
+
+
+def forbid(request: web.Request) -> web.Response | None:
+    return refused(403, "Forbidden") if is_a_watch(request) else None
+
+
+def end_at_once(request: web.Request) -> web.Response | None:
+    return web.Response() if is_a_watch(request) else None
+
+
+@pytest.mark.parametrize("answer", [forbid, end_at_once])
+def test_where_no_stream_is_to_be_had_it_is_listed_every_half_minute_and_not_at_each_try(answer):
+    async def scene(found: Scene) -> None:
+        found.api.refuse = answer
+        found.api.strike(PODS, "ended")
+        for name in ("p1", "p2"):
+            found.cluster.remove(ref(name))
+            lists = found.lists
+            await found.tried_again(5)
+            assert found.lists == lists
+            found.now += watching.LISTED_AFTER
+            await found.equal()
+            assert found.watch.age == 0.0
+
+    follow(scene)
+
+
+def test_a_server_that_wants_a_pause_is_asked_for_no_list_in_the_streams_place():
+    async def scene(found: Scene) -> None:
+        found.api.refuse = lambda asked: refused(429, "TooManyRequests") if is_a_watch(asked) else None
+        found.now += watching.LISTED_AFTER
+        lists = found.lists
+        found.api.strike(PODS, "reset")
+        await found.tried_again(1)
+        assert found.lists == lists
+
+    follow(scene)
 
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("HISTORIES", "8"))))

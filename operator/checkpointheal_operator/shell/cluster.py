@@ -10,6 +10,7 @@ every test. Must not know what our objects mean.
     ├── TooManyRequests     the API server wants a pause
     ├── Expired             the list or watch to go on with is forgotten: begin anew
     ├── Unreachable         no answer: it may or may not have been done
+    │   └── Silent          a stream of which nothing came for long: it is dead, or nothing happened
     └── Refused             ours: the object or the right to write it is at fault
         ├── NotKnown        whoever asks is nobody to it
         └── Forbidden       whoever asks may not
@@ -55,6 +56,10 @@ class Expired(ClusterError):
 
 class Unreachable(ClusterError):
     """No answer came: it may or may not have been done."""
+
+
+class Silent(Unreachable):
+    """Nothing came of a stream for so long that nobody knows whether it is dead or nothing happened."""
 
 
 class Refused(ClusterError):

@@ -25,13 +25,14 @@ from checkpointheal_operator.shell.cluster import (
     NotThere,
     Ref,
     Refused,
+    Silent,
     TooManyRequests,
     Unreachable,
 )
 
 ANSWER_SECONDS, CONNECT_SECONDS = 15.0, 5.0
 QUIET_SECONDS = 75.0
-"""A stream says something every minute, a bookmark if nothing else; a longer silence is a dead connection."""
+"""As a rule a stream says something every minute, a bookmark if nothing else. The API promises none."""
 STREAM_SECONDS = 300
 CHUNK = 100
 """Objects of a list that are read at once: five hundred pods are 8 MB of JSON, and 50 MB once they are read."""
@@ -119,7 +120,7 @@ class Kube:
         await self._ask(Asked("DELETE", _path(*ref), body=body))
 
     async def events(self, selection: Selection, version: str) -> AsyncGenerator[Json, None]:
-        """What changed since `version`, until the stream ends. Raises Expired, and Unreachable after a silence."""
+        """What changed since `version`, until the stream ends. Raises Expired, and Silent after a silence."""
         query = {
             "watch": "true",
             "allowWatchBookmarks": "true",
@@ -159,6 +160,8 @@ class Kube:
                 if answer.status >= HTTPStatus.BAD_REQUEST:
                     raise refusal(answer.status, await answer.text(errors="replace"), answer.headers.get("Retry-After"))
                 yield answer
+        except aiohttp.SocketTimeoutError as error:
+            raise Silent(f"{asked.method} {asked.path}: nothing came for {self._quiet:g} s") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"{asked.method} {asked.path}: {type(error).__name__} {error}".rstrip()) from error
 

@@ -1,7 +1,8 @@
 """How does a mirror come to hold what the API server has, and stay so?
 
 A list in chunks, then the stream of changes since, resumed where it broke off; where the server has forgotten that
-point, the list again, which takes the place of all that was held. Any fault is followed by another try, more slowly
+point, the list again, which takes the place of all that was held. So it does where the stream was silent for long, as
+that of a quiet kind may be, and now and then where none is to be had. Any fault is followed by another try, more slowly
 each time. Must not know what is mirrored.
 """
 
@@ -12,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
 from checkpointheal_operator.api.base import Json
-from checkpointheal_operator.shell.cluster import ClusterError, Expired, TooManyRequests
+from checkpointheal_operator.shell.cluster import ClusterError, Expired, Silent, TooManyRequests
 from checkpointheal_operator.shell.kube import Page, Selection
 from checkpointheal_operator.shell.mirror import Mirror
 
@@ -20,6 +21,8 @@ log = logging.getLogger("checkpointheal.operator")
 
 SOON, SLOWEST = 0.1, 4.0
 """Seconds until another try. A server that is back after a long absence is seen as it is within five."""
+LISTED_AFTER = 30.0
+"""Seconds for which nothing was heard, after which a list is asked for where streams end or are refused."""
 
 
 class Source(Protocol):
@@ -62,13 +65,15 @@ class Watch:
                 if self._version is None:
                     await self.relist()
                 await self._follow(self._version or "")
+                if self.age >= LISTED_AFTER:
+                    await self.relist()
                 wanted = self._pause
-            except Expired as error:
-                self._version, wanted = None, SOON  # it is an answer, whatever went before
+            except (Expired, Silent) as error:
+                self._version, wanted = None, SOON  # only a list tells, whatever went before
                 log.info("%s are listed anew: %s", self._selection.kind.plural, error)
             except ClusterError as error:
                 wanted = max(self._pause, error.after if isinstance(error, TooManyRequests) else 0)
-                log.warning("watching %s: %s: %s", self._selection.kind.plural, error.reason, error)
+                self._warn(error)
             self._pause = min(self._pause * 2, SLOWEST)
             await asyncio.sleep(wanted)
 
@@ -95,9 +100,18 @@ class Watch:
             del page  # or two of them are held while the next one is read, and memory once taken is not given back
 
     async def _follow(self, version: str) -> None:
-        async with contextlib.aclosing(self._source.events(self._selection, version)) as events:
-            async for event in events:
-                self.take(event["type"], event["object"])
+        """Until the stream ends, breaks or is refused. Raises what says more than that: what to do next."""
+        try:
+            async with contextlib.aclosing(self._source.events(self._selection, version)) as events:
+                async for event in events:
+                    self.take(event["type"], event["object"])
+        except (Expired, Silent, TooManyRequests):
+            raise
+        except ClusterError as error:
+            self._warn(error)
+
+    def _warn(self, error: ClusterError) -> None:
+        log.warning("watching %s: %s: %s", self._selection.kind.plural, error.reason, error)
 
     def _heard(self) -> None:
         self._heard_at, self._pause = self._clock(), SOON
