@@ -19,6 +19,8 @@ class Cut(FakeCluster):
     def __init__(self, shared: FakeCluster) -> None:
         super().__init__()
         self.shared, self.cut = shared, False
+        self.renewed: asyncio.Event | None = None
+        """Where there is one, renewals are done, and never answered."""
 
     async def get(self, ref: Ref) -> Json:
         self._reach()
@@ -30,7 +32,11 @@ class Cut(FakeCluster):
 
     async def patch(self, ref, body, *, status=False):
         self._reach()
-        return await self.shared.patch(ref, body, status=status)
+        stored = await self.shared.patch(ref, body, status=status)
+        if self.renewed is not None and "renewTime" in body["spec"]:
+            self.renewed.set()
+            await asyncio.Event().wait()
+        return stored
 
     def _reach(self) -> None:
         if self.cut:
@@ -93,6 +99,19 @@ def test_a_leader_that_ends_gives_the_lease_back():
         assert await candidates.one_works(first) != first
         assert candidates.most == 1
         await candidates.end()
+
+    asyncio.run(go())
+
+
+def test_a_leader_that_ends_while_it_waits_for_the_answer_to_a_renewal_gives_the_lease_back():
+    async def go() -> None:
+        candidates = Candidates("a")
+        first = await candidates.one_works()
+        cable = candidates.cables[first]
+        cable.renewed = asyncio.Event()
+        await asyncio.wait_for(cable.renewed.wait(), PATIENCE)
+        await candidates.end(first)
+        assert cable.shared.objects[LEASE]["spec"]["holderIdentity"] == ""
 
     asyncio.run(go())
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from checkpointheal_operator.api.base import Json, timestamp
-from checkpointheal_operator.shell.cluster import Cluster, ClusterError, Kind, NotThere, Ref
+from checkpointheal_operator.shell.cluster import Cluster, ClusterError, Conflict, Kind, NotThere, Ref
 
 log = logging.getLogger("checkpointheal.leader")
 
@@ -107,8 +107,19 @@ class Leadership:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
             with contextlib.suppress(ClusterError):
-                body = {"metadata": {"resourceVersion": self._seen[0]}, "spec": {"holderIdentity": ""}}
-                await self._cluster.patch(self._ref, body)
+                await self._give_back()
+
+    async def _give_back(self) -> None:
+        """A renewal that was broken off may have been done, too."""
+        try:
+            await self._free()
+        except Conflict:
+            if not await self._is_anothers():
+                await self._free()
+
+    async def _free(self) -> None:
+        body = {"metadata": {"resourceVersion": self._seen[0]}, "spec": {"holderIdentity": ""}}
+        await self._cluster.patch(self._ref, body)
 
     async def _renew(self) -> None:
         """Returns when the lease is lost. Written under the version that was written last: another's write shows."""
