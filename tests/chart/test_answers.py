@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from builders_chart import A_BUNDLE, CHART, NAME, NAMESPACE, WEBHOOK, all_of, every_mode, needs_helm, script, the
+from builders_elsewhere import Authority as Elsewhere
 from builders_trust import NOW
 from checkpointheal_operator.gateway.authority import Authority
 
@@ -37,8 +38,8 @@ def test_the_test_believes_the_gateways_root_and_the_webhooks(mode):
 
 
 @contextlib.contextmanager
-def a_server(authority: Authority, folder: Path, status: int) -> Iterator[str]:
-    """Certified by the authority; answers everything with this status."""
+def a_server_with(pair: tuple[bytes, bytes], folder: Path, status: int) -> Iterator[str]:
+    """With this certificate and its key; answers everything with this status."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -48,10 +49,9 @@ def a_server(authority: Authority, folder: Path, status: int) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Nothing."""
 
-    served = authority.serve(NOW)
     files = folder / "chain.pem", folder / "key.pem"
-    for path, text in zip(files, (served.chain, served.key), strict=True):
-        path.write_text(text)
+    for path, pem in zip(files, pair, strict=True):
+        path.write_bytes(pem)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*files)
     server = HTTPServer(("127.0.0.1", 0), Handler)
@@ -65,6 +65,12 @@ def a_server(authority: Authority, folder: Path, status: int) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def a_server(authority: Authority, folder: Path, status: int) -> contextlib.AbstractContextManager[str]:
+    """Certified by the authority."""
+    served = authority.serve(NOW)
+    return a_server_with((served.chain.encode(), served.key.encode()), folder, status)
 
 
 def roots_of(authority: Authority, path: Path) -> str:
@@ -104,6 +110,23 @@ def test_where_an_issuer_has_written_no_roots_the_systems_count(believed, exit_s
     monkeypatch.setenv("SSL_CERT_FILE", roots_of(trusted, tmp_path / "system.pem"))
     with a_server(authority, tmp_path, 200) as url:
         assert ANSWERS.main([url, str(tmp_path / "ca.crt")], patience=0) == exit_status
+
+
+def test_a_certificate_from_elsewhere_is_believed_as_the_api_server_believes_it(tmp_path, monkeypatch):
+    """Python 3.13 asks for more by itself; here any does."""
+    made = ssl.create_default_context
+
+    def strict(**options: str | None) -> ssl.SSLContext:
+        context = made(**options)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", strict)
+    authority = Elsewhere()
+    roots = tmp_path / "roots.pem"
+    roots.write_bytes(authority.pem)
+    with a_server_with(authority.pair("localhost"), tmp_path, 200) as url:
+        assert ANSWERS.main([url, str(roots)], patience=0) == 0
 
 
 @needs_helm
