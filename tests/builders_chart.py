@@ -60,13 +60,15 @@ def said(*settings: Setting) -> list[str]:
     return [f"--set-json={path}={json.dumps(value)}" for path, value in settings]
 
 
-def helm_template(*settings: Setting, name: str = "checkpointheal") -> subprocess.CompletedProcess[str]:
-    return run_helm("template", name, str(CHART), "--namespace", NAMESPACE, *said(*settings))
+def helm_template(
+    *settings: Setting, name: str = "checkpointheal", namespace: str = NAMESPACE
+) -> subprocess.CompletedProcess[str]:
+    return run_helm("template", name, str(CHART), "--namespace", namespace, *said(*settings))
 
 
-def rendered(*settings: Setting, name: str = "checkpointheal") -> list[Manifest]:
+def rendered(*settings: Setting, name: str = "checkpointheal", namespace: str = NAMESPACE) -> list[Manifest]:
     """Every manifest; a definition that is left out leaves a document with nothing in it. Not to be written to."""
-    return _read(tuple(said(*settings)), name)
+    return _read(tuple(said(*settings)), name, namespace)
 
 
 def all_of(mode: str = "process", *more: Setting) -> list[Manifest]:
@@ -75,8 +77,8 @@ def all_of(mode: str = "process", *more: Setting) -> list[Manifest]:
 
 
 @functools.cache
-def _read(arguments: tuple[str, ...], name: str) -> list[Manifest]:
-    done = run_helm("template", name, str(CHART), "--namespace", NAMESPACE, *arguments)
+def _read(arguments: tuple[str, ...], name: str, namespace: str) -> list[Manifest]:
+    done = run_helm("template", name, str(CHART), "--namespace", namespace, *arguments)
     assert done.returncode == 0, done.stderr
     return [each for each in yaml.load_all(done.stdout, Once) if each is not None]
 

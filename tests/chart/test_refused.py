@@ -10,10 +10,12 @@ from builders_chart import (
     EVERYTHING,
     MODES,
     NAME,
+    WEBHOOK,
     Setting,
     environment,
     helm_template,
     needs_helm,
+    pod_specs,
     rendered,
     run_helm,
     said,
@@ -81,6 +83,11 @@ MODE, SECRET, BUNDLE, ISSUER = (
         ([(f"{LIVES}.rootSeconds", LEAST)], (f"{LIVES}.rootSeconds is {LEAST}", f"more than {LEAST}")),
         ([(f"{LIVES}.skewSeconds", 10000000)], ("more than 80345600", f"lower {LIVES}.seconds")),
         ([("webhook.port", 8080)], ("webhook.port", "webhook.metricsPort", "both 8080")),
+        (
+            [(f"{who}.serviceAccount.name", "one") for who in ("operator", "webhook")],
+            ("both one", "cannot be made twice"),
+        ),
+        ([("operator.serviceAccount.name", WEBHOOK)], (f"both {WEBHOOK}", "set webhook.serviceAccount.create=false")),
         ([(SECRET, "mine")], (SECRET, f"set {MODE}=secret")),
         ([(MODE, "certManager"), (BUNDLE, A_BUNDLE)], (BUNDLE, f"set {MODE}=secret")),
         ([(ISSUER, {"name": "mine"})], (ISSUER, f"set {MODE}=certManager")),
@@ -92,6 +99,13 @@ def test_values_that_do_not_go_together_are_refused_with_what_helps(settings: li
     assert done.returncode != 0
     for each in told:
         assert each in done.stderr
+
+
+def test_both_may_have_one_account_that_is_made_once():
+    names: list[Setting] = [(f"{who}.serviceAccount.name", "one") for who in ("operator", "webhook")]
+    manifests = rendered(*names, ("webhook.serviceAccount.create", False))
+    assert the("ServiceAccount", "one", manifests)
+    assert {each.get("serviceAccountName") for each in pod_specs(manifests)} == {"one", None}
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,16 @@
 """What is installed as a whole: rendered by Helm under every mode, the same each time, and of one piece."""
 
+import json
+
+import pytest
+
 from builders_chart import (
     EVERYTHING,
     MODES,
     NAME,
     NAMESPACE,
     WEBHOOK,
+    Setting,
     all_of,
     container,
     environment,
@@ -110,6 +115,34 @@ def test_a_release_of_another_name_keeps_what_agents_know_by_the_old_one():
     assert {key_of(each) for each in ours} == {key_of(each) for each in theirs}
     assert settings_of(ours).gateway == settings_of(theirs).gateway
     assert environment(the("Deployment", NAME, ours)) == environment(the("Deployment", NAME, theirs))
+
+
+NAMED = (
+    "nameOverride",
+    "operator.serviceAccount.name",
+    "operator.priorityClassName",
+    "webhook.serviceAccount.name",
+    "webhook.priorityClassName",
+)
+
+
+def all_named(name: str, full: str, *more: Setting) -> str:
+    names: list[Setting] = [("fullnameOverride", full), *((path, name) for path in NAMED)]
+    settings = [*names, ("webhook.serviceAccount.create", False), *EVERYTHING, *more]
+    return json.dumps(rendered(*settings, name=name, namespace=name))
+
+
+@every_mode
+@pytest.mark.parametrize(
+    ("name", "full"), [("1234", "plain"), ("1e3", "plain"), *((word, word) for word in ("true", "null", "y"))]
+)
+def test_a_name_that_looks_like_a_number_or_a_word_of_yamls_is_a_name(mode, name, full):
+    """Those that may begin with a digit are compared by another name of theirs."""
+    secret = [("webhook.certificate.secretName", name)] if mode == "secret" else []
+    plain_secret = [("webhook.certificate.secretName", "plainest")] if mode == "secret" else []
+    plain = all_named("plainest", "plain", *MODES[mode], *plain_secret)
+    odd = all_named(name, full, *MODES[mode], *secret)
+    assert odd == plain.replace("plainest", name).replace("plain", full)
 
 
 def test_a_long_name_is_cut_so_that_what_is_made_of_it_fits():

@@ -1,5 +1,5 @@
 {{- define "checkpointheal.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" }}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimAll "-" }}
 {{- end }}
 
 {{/* At most 40 characters: the longest name made of it is `…-webhook-tls`, and Services have at most 63. Theirs have no
@@ -15,7 +15,7 @@ dots, and begin with a letter. */}}
 {{- end }}
 
 {{- define "checkpointheal.ofService" -}}
-{{- ternary (printf "r%s" .) . (regexMatch "^[0-9]" .) | replace "." "-" | trunc 40 | trimSuffix "-" }}
+{{- ternary (printf "r%s" .) . (regexMatch "^[0-9]" .) | replace "." "-" | trunc 40 | trimAll "-" }}
 {{- end }}
 
 {{- define "checkpointheal.webhookName" -}}
@@ -24,8 +24,8 @@ dots, and begin with a letter. */}}
 
 {{/* What a Deployment selects its pods by: it can never be changed again. */}}
 {{- define "checkpointheal.selector" -}}
-app.kubernetes.io/name: {{ include "checkpointheal.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "checkpointheal.name" .root | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
@@ -97,7 +97,7 @@ imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 terminationGracePeriodSeconds: {{ .values.terminationGracePeriodSeconds }}
 enableServiceLinks: false
@@ -152,8 +152,8 @@ annotations:
 apiVersion: v1
 kind: ServiceAccount
 metadata:
-  name: {{ .name }}
-  namespace: {{ .root.Release.Namespace }}
+  name: {{ .name | quote }}
+  namespace: {{ .root.Release.Namespace | quote }}
   labels:
     {{- include "checkpointheal.labels" . | nindent 4 }}
   {{- with .values.serviceAccount.annotations }}
@@ -169,8 +169,8 @@ automountServiceAccountToken: false
 apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata:
-  name: {{ .name }}
-  namespace: {{ .root.Release.Namespace }}
+  name: {{ .name | quote }}
+  namespace: {{ .root.Release.Namespace | quote }}
   labels:
     {{- include "checkpointheal.labels" . | nindent 4 }}
 spec:
