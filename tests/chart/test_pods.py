@@ -58,7 +58,9 @@ def test_a_webhook_that_takes_its_nodes_ports_makes_room_for_its_successor():
     assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
 
 
-@pytest.mark.parametrize(("release", "service"), [("9a.b", "r9a-b-checkpointheal"), ("a", "a-checkpointheal")])
+@pytest.mark.parametrize(
+    ("release", "service"), [("9a.b", "r9a-b-checkpointheal"), ("a", "a-checkpointheal"), ("a" * 38 + "--b", "a" * 38)]
+)
 def test_any_release_may_have_services(release: str, service: str):
     assert the("Service", service, rendered(name=release))
 
@@ -112,6 +114,34 @@ def test_pods_can_bear_more_labels_and_annotations():
     metadata = the("Deployment", WEBHOOK, manifests)["spec"]["template"]["metadata"]
     assert metadata["labels"]["a"] == "b"
     assert metadata["annotations"] == {"c": "d"}
+
+
+def test_the_test_runs_where_the_operator_does_and_keeps_apart_from_nobody():
+    near = {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "kubernetes.io/hostname"}]}
+    nodes = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": []}]}}
+    spec = the(
+        "Pod",
+        f"{NAME}-test",
+        all_of(
+            "process",
+            ("operator.affinity", {"podAntiAffinity": near, "podAffinity": near, "nodeAffinity": nodes}),
+            ("operator.topologySpreadConstraints", [{"maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}]),
+            ("operator.tolerations", [{"key": "a", "operator": "Exists"}]),
+        ),
+    )["spec"]
+    assert spec["affinity"] == {"nodeAffinity": nodes}
+    assert {each["whenUnsatisfiable"] for each in spec["topologySpreadConstraints"]} == {"ScheduleAnyway"}
+    assert spec["tolerations"] == [{"key": "a", "operator": "Exists"}]
+
+
+def test_the_test_bears_what_the_operators_pods_bear_and_stays_a_test():
+    told = {"sidecar.istio.io/inject": "false", "helm.sh/hook": "mine"}
+    manifests = all_of("process", ("operator.podAnnotations", told), ("operator.podLabels", {"team": "a"}))
+    metadata = the("Pod", f"{NAME}-test", manifests)["metadata"]
+    assert metadata["annotations"]["sidecar.istio.io/inject"] == "false"
+    assert metadata["annotations"]["helm.sh/hook"] == "test"
+    assert metadata["labels"]["team"] == "a"
+    assert "sidecar.istio.io/inject" not in the("ConfigMap", f"{NAME}-test", manifests)["metadata"]["annotations"]
 
 
 def test_pods_run_on_linux_alone():
