@@ -408,6 +408,11 @@ def test_a_donor_that_holds_what_most_hold_is_not_blamed_for_who_does_not(odd: M
     )
 
 
+def test_who_trains_by_another_schema_is_not_said_to_have_wrong_memory():
+    view = with_report(begun(), m("2/0"), generations=(a_generation(m("2/0"), 10, schema_digest="6" * 32),))
+    assert outcome(said(view)) == (True, "DrillPassed", PASSED)
+
+
 @pytest.mark.parametrize("odd", [(RECIPIENT,), (RECIPIENT, m("2/0"))])
 def test_where_nothing_tells_who_is_right_nobody_is_blamed(odd: tuple[MemberId, ...]):
     view = damaged(begun(a_drilling_job(len(odd) + 1)), *odd)

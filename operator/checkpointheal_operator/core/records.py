@@ -5,6 +5,7 @@ that comes back is what the next `decide` would see if no fact had changed.
 """
 
 from collections.abc import Callable
+from typing import assert_never
 
 from checkpointheal_operator.core.decisions import (
     Assign,
@@ -45,6 +46,7 @@ def advance(view: JobView, decision: Decision, now: float) -> JobView:
             return _with_epoch(view, _with_restarts(view.epoch, decision))
         case Nothing() | Wait():
             return view
+    assert_never(decision)
 
 
 def prune(heals: tuple[HealRecord, ...], keep: int) -> tuple[HealRecord, ...]:

@@ -3,6 +3,8 @@
 For both walls. Must not know what wakes them else.
 """
 
+from typing import assert_never
+
 from checkpointheal_operator.core import drills
 from checkpointheal_operator.core.decisions import (
     Assign,
@@ -36,3 +38,4 @@ def _until(last: Decision, now: float) -> float | None:
             return None
         case OpenHeal() | Assign() | BeginEpoch() | LeaveEpoch() | EndEpoch() | Restart() | Conclude():
             return now
+    assert_never(last)
