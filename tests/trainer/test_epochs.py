@@ -71,6 +71,24 @@ def test_an_update_that_is_refused_inside_of_a_scalers_step_leaves_nothing_behin
     assert training.fingerprint() == expected
 
 
+def test_a_survivor_that_was_evaluating_trains_on_as_it_trained(attach, agent):
+    expected = trained(Training(), 3)
+    training = Training()
+    agent.answer = met()
+    heal = attach(training)
+    for epoch in heal.epochs():
+        with epoch:
+            for step in range(epoch.step, 3):
+                training.step()
+                heal.commit(step + 1)
+                if step == 1 and epoch.number == 1:
+                    agent.names(agent.slot_of(step=2), rendezvous=True, members=1)
+                    training.model.eval()
+                    over(heal, agent, epoch=1)
+                    raise RuntimeError("what garbage leads to")
+    assert training.fingerprint() == expected
+
+
 def test_gradients_of_a_step_that_was_not_finished_are_dropped(attach, agent):
     training = Training()
     agent.answer = met()

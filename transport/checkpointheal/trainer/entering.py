@@ -33,6 +33,7 @@ class Entering:
             raise AgentGone("a request that is never withdrawn was not answered")
         epoch = self._membership.enter(answer)
         self._restoring.take_place(answer)
+        self._membership.modes.put_back(answer.step)  # first: one that leaves evaluation may write its weights
         self._restoring.load(answer, begun)
         self._membership.drop_unfinished()
         epoch.step = _first_step(answer, begin, has_trained=has_trained)
@@ -40,6 +41,8 @@ class Entering:
         if not self._membership.meet(epoch, answer):
             return None
         self._restoring.joined(time.monotonic() - met)
+        self._membership.modes.look()
+        self._membership.modes.note(epoch.step)
         return epoch
 
 

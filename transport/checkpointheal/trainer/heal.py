@@ -233,6 +233,8 @@ class Heal:
         if self._line is not None:
             self._restoring.first_update.forget()
             self._require_epochs()
+            if self._membership is not None:
+                self._membership.modes.note(step)
             self._keeping.keep(self._place.epoch, step, self._is_over, told)
             if self._membership is not None:
                 self._membership.leave_together()

@@ -21,6 +21,7 @@ from checkpointheal.trainer.epoch import Epoch
 from checkpointheal.trainer.groups import Groups
 from checkpointheal.trainer.line import Line
 from checkpointheal.trainer.mending import mend, require_survivable
+from checkpointheal.trainer.modes import Modes
 from checkpointheal.trainer.parts import Parts, parameters_of
 from checkpointheal.trainer.updates import before_updates
 
@@ -32,6 +33,7 @@ class Membership:
 
     def __init__(self, parts: Parts, line: Line, groups: Groups, coordinate: int) -> None:
         self._parts, self._line, self._groups, self._coordinate = parts, line, groups, coordinate
+        self.modes = Modes(parts.modules.values())
         self._epoch: Epoch | None = None
         self.has_updated = False
         """Whether an update was made in this process, kept or not."""
