@@ -96,6 +96,35 @@ def test_a_survivor_gives_its_last_commit_and_ends_bit_for_bit(job, agent):
     assert training.model[0].weight is weight
 
 
+CALLS = {"bare": lambda step, closure: step(closure), "named": lambda step, closure: step(closure=closure)}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_peer_that_is_lost_in_the_closure_of_a_step_costs_no_update(job, agent, call):
+    training, heal = committed(job)
+    weight, epoch = training.model[0].weight.clone(), heal._membership.epoch
+
+    def closure():
+        loss = training.model(torch.rand(4, 8)).sum()
+        loss.backward()
+        lost(heal, agent)
+        epoch.faults.note(RuntimeError("[gloo] Connection closed by peer"))
+        return loss
+
+    with pytest.raises(errors.EpochOver, match="closed by peer"):
+        call(training.optimizer.step, closure)
+    assert torch.equal(training.model[0].weight, weight)
+    heal._keeping.publish()
+    assert steps_kept(agent) == [1]
+
+
+def test_an_update_behind_its_closure_ends_what_could_be_given(job, agent):
+    training, heal = committed(job)
+    assert training.optimizer.step(lambda: 3.0) == 3.0
+    heal._keeping.publish()
+    assert steps_kept(agent) == []
+
+
 @pytest.fixture
 def slow_hand(monkeypatch):
     """The agent is told of no private part until this is set."""

@@ -59,7 +59,8 @@ class KeepingOnDemand:
     def follow_updates(self) -> None:
         """From now on an update ends what could be kept. To be called once whoever may refuse it is there."""
         for name, optimizer in self._parts.optimizers.items():
-            before_updates([optimizer], partial(self._steps, name))
+            # A closure is forward and backward: while it runs, the last commit is what lies there.
+            before_updates([optimizer], partial(self._steps, name), waits_for_closure=True)
 
     def update_begins(self) -> None:
         """The last commit cannot be kept any more."""

@@ -5,19 +5,54 @@ no lock on the arena: there they do nothing. Must not know what they are for.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from torch.optim import Optimizer
 
 from checkpointheal.errors import Misuse
 from checkpointheal.trainer.parts import Parts
 
+_Called = tuple[tuple[Any, ...], dict[str, Any]]
 
-def before_updates(optimizers: Iterable[Optimizer], act: Callable[[], None]) -> None:
-    """From now on each `step()` of these begins with it."""
-    hook = in_this_process(act)
+
+def before_updates(
+    optimizers: Iterable[Optimizer], act: Callable[[], None], *, waits_for_closure: bool = False
+) -> None:
+    """From now on each `step()` of these begins with it, and each closure that makes the gradients in there ends so.
+
+    `waits_for_closure`: where there is one, it is not done before.
+    """
+    act_here = in_this_process(act)
+
+    def hook(_: object, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> _Called | None:
+        behind = _with_closure_before(act_here, arguments, named)
+        if behind is None or not waits_for_closure:
+            act_here()
+        return behind
+
     for optimizer in optimizers:
         optimizer.register_step_pre_hook(hook)
+
+
+def _with_closure_before(
+    act: Callable[[], None], arguments: tuple[Any, ...], named: Mapping[str, Any]
+) -> _Called | None:
+    """How `step` is to be called so that its closure, which is the first argument behind self, ends with it."""
+
+    def behind(closure: Callable[[], Any]) -> Callable[[], Any]:
+        def call() -> Any:
+            loss = closure()
+            act()
+            return loss
+
+        return call
+
+    if callable(closure := named.get("closure")):
+        return arguments, {**named, "closure": behind(closure)}
+    if len(arguments) > 1 and callable(arguments[1]):
+        return (arguments[0], behind(arguments[1]), *arguments[2:]), dict(named)
+    return None
 
 
 def in_this_process(act: Callable[[], None]) -> Callable[..., None]:
