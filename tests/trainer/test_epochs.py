@@ -13,6 +13,7 @@ from builders_trainer import FAR, SECONDS, Training
 from checkpointheal import errors
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver, LeaveEpoch, Restored
 from checkpointheal.trainer import devices
+from checkpointheal.trainer.work import Finished, Lenient
 
 pytestmark = pytest.mark.usefixtures("world_of_one")
 
@@ -427,6 +428,20 @@ def test_a_group_that_is_asked_for_during_an_epoch_is_filled_at_once(attach, age
             dist.all_reduce(ones, group=group)
             assert epoch.faults.noted is None
     assert any("/" in key for key in agent.met)
+
+
+def test_a_collective_that_was_begun_before_a_loss_is_nobodys_behind_it(attach, agent):
+    agent.answer = met()
+    heal = attach(Training())
+    first = next(heal.epochs())
+    begun = Lenient(dist.all_reduce(torch.ones(1), async_op=True), [], first.faults)
+    lost = Finished([], first.faults)
+    assert begun.wait()
+    assert lost.wait()
+    heal._membership.leave(first)
+    for work in (begun, lost):
+        with pytest.raises(errors.EpochOver, match="begun in an epoch that is over: drop the work"):
+            work.wait()
 
 
 def test_a_group_made_without_us_is_refused(attach, agent):

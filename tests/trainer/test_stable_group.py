@@ -2,6 +2,8 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +18,7 @@ from checkpointheal.trainer.faults import Faults
 from checkpointheal.trainer.groups import Groups, require_torch
 from checkpointheal.trainer.inside import make_inside
 from checkpointheal.trainer.stable_group import StableGroup, can_be_smaller
-from checkpointheal.trainer.work import Lenient
+from checkpointheal.trainer.work import Finished, Lenient
 from children import fork, wait
 
 SAFETY = 60.0
@@ -106,6 +108,56 @@ def test_cpp_may_wait_for_what_nobody_in_python_holds(inside: Callable[[], Any])
     waiting.start()
     waiting.join(SAFETY)
     assert not waiting.is_alive()
+
+
+class TwoRanks:
+    """What is inside of two, in this process."""
+
+    def __init__(self) -> None:
+        store = dist.HashStore()
+        with ThreadPoolExecutor(2) as pool:
+            self.mine, self.peers = pool.map(lambda rank: make_inside(store, rank, 2), range(2))
+
+
+def test_a_time_that_is_over_before_the_work_is_raised_and_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    ranks, faults, tensor = TwoRanks(), Faults(), torch.ones(1)
+    work = Lenient(ranks.mine.allreduce([tensor]), [tensor], faults)
+    with pytest.raises(RuntimeError, match=r"[Tt]imed out"):
+        work.wait(timedelta(milliseconds=1))
+    late = (work.is_completed(), work.is_success(), faults.noted)
+    ranks.peers.allreduce([torch.ones(1)]).wait()
+    assert late == (False, False, None)
+    assert work.wait(timedelta(seconds=SAFETY))
+    assert (work.is_completed(), work.is_success(), work.exception(), work.result()) == (True, True, None, [tensor])
+    assert tensor.item() == 2
+
+
+class Over(Inner):
+    """It has ended, however that was."""
+
+    def is_completed(self) -> bool:
+        return True
+
+
+def test_whoever_asks_whether_it_is_over_has_a_loss_noted() -> None:
+    faults = Faults()
+    assert Lenient(Over(fails=LOST), [], faults).is_completed()  # type: ignore[arg-type]
+    assert faults.noted is LOST
+
+
+def test_a_loss_within_a_time_that_was_given_is_noted() -> None:
+    faults = Faults()
+    Lenient(Over(fails=LOST), [], faults).wait(timedelta(seconds=1))  # type: ignore[arg-type]
+    assert faults.noted is LOST
+
+
+def test_what_was_not_carried_out_is_over() -> None:
+    faults, tensor = Faults(), torch.ones(2)
+    faults.over = True
+    assert a_group(Inner(), faults).allreduce([tensor]).is_completed()
+    work = Finished([tensor], faults)
+    assert (work.is_completed(), work.is_success(), work.exception(), work.result()) == (True, True, None, [tensor])
 
 
 def test_it_is_as_large_as_it_is_told_to_be_until_it_is_as_it_was_made() -> None:

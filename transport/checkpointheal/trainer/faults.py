@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 import torch
 
+from checkpointheal.errors import EpochOver
+
 
 class Faults:
     """What went wrong in the epoch that is under way. Groups note, gates ask; a new epoch begins with a new one."""
@@ -21,6 +23,8 @@ class Faults:
         """Why there is nobody to speak with."""
         self.is_queued = False
         """Whether a device has collectives to carry out since the last gate. Their waiters are not told of a loss."""
+        self.is_left = False
+        """Whether the epoch is behind this trainer, and what was begun in it nobody's."""
 
     @property
     def is_lost(self) -> bool:
@@ -30,6 +34,14 @@ class Faults:
     def note(self, error: Exception) -> None:
         """The first one counts: those after it follow from it."""
         self.noted = self.noted or error
+
+    def require_of_now(self) -> None:
+        """Raise EpochOver where work of an epoch that was left is waited for: what it wrote is no part of this one."""
+        if self.is_left:
+            raise EpochOver(
+                "this collective was begun in an epoch that is over: drop the work that is under way, and what it "
+                "writes, at the beginning of each epoch"
+            )
 
     def queue(self, written: Iterable[torch.Tensor]) -> None:
         """A collective writes these: on a device some time later, whoever has waited for it."""

@@ -123,6 +123,7 @@ class Membership:
         """Nothing of it is left: groups are empty, wrappers stand before a step."""
         self._groups.shut()
         mend(self._parts.modules.values())
+        epoch.faults.is_left = True  # a wrapper that is mended waits for what it had begun
         epoch.leave()
 
     def finish(self, epoch: Epoch) -> None:

@@ -108,7 +108,7 @@ class StableGroup(dist.ProcessGroup):
         """They begin. Whatever has been lost meanwhile: NCCL would take all that comes later for a part of them."""
         inner, self._coalescing = self._coalescing, None
         if inner is None:
-            return finished([])
+            return finished([], self._faults)
         return self._try(lambda: inner._end_coalescing(device), [])  # noqa: SLF001
 
     def carry(self, collective: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Work:
@@ -119,12 +119,12 @@ class StableGroup(dist.ProcessGroup):
             if faults.refusal is not None:
                 raise faults.refusal
             mirror(collective, arguments, *self._seat)
-            return finished(written, collective)
+            return finished(written, faults, collective)
         if not faults.swallows:
             return cast("Work", getattr(inner, collective)(*arguments, **named))
         if faults.is_lost:
             faults.note(EpochOver(f"{collective} was not carried out: the epoch is over"))
-            return finished(written, collective)
+            return finished(written, faults, collective)
         faults.queue(written)
         return self._try(lambda: getattr(inner, collective)(*arguments, **named), written, collective)
 
@@ -132,13 +132,13 @@ class StableGroup(dist.ProcessGroup):
         try:
             work = begin()
             if work is None:
-                return finished(written, collective)
+                return finished(written, self._faults, collective)
             return lenient(work, written, self._faults, collective)
         except RuntimeError as error:
             if not self._faults.is_lost:
                 raise  # it was refused as it was asked: that is the caller's mistake, whatever becomes of the epoch
             self._faults.note(error)
-            return finished(written, collective)
+            return finished(written, self._faults, collective)
 
 
 def can_be_smaller() -> bool:

@@ -22,9 +22,9 @@ ASKED_BY_PYTHON = ("recv", "recv_anysource", "send")
 """Alone, which keeps what it got: gloo's have no future to make another work of, nor would that know who sent."""
 
 
-def finished(result: list[torch.Tensor], collective: str = "") -> Work:
+def finished(result: list[torch.Tensor], faults: Faults, collective: str = "") -> Work:
     """A `Finished` that C++ may keep."""
-    return _for_cpp(Finished(result), collective)
+    return _for_cpp(Finished(result, faults), collective)
 
 
 def lenient(inner: Work, result: list[torch.Tensor], faults: Faults, collective: str = "") -> Work:
@@ -35,17 +35,34 @@ def lenient(inner: Work, result: list[torch.Tensor], faults: Faults, collective:
 class Finished(Work):
     """Work that is over: as done as it will ever be."""
 
-    def __init__(self, result: list[torch.Tensor]) -> None:
+    def __init__(self, result: list[torch.Tensor], faults: Faults) -> None:
         super().__init__()
+        self._result, self._faults = result, faults
         self._future: torch.futures.Future[list[torch.Tensor]] = torch.futures.Future()
         self._future.set_result(result)
 
     def wait(self, timeout: timedelta | None = None) -> bool:
-        """Nothing is left to wait for."""
+        """Nothing is left to wait for. Raises EpochOver in a later epoch."""
+        self._faults.require_of_now()
         return True
 
-    def get_future(self) -> "torch.futures.Future[list[torch.Tensor]]":
+    def is_completed(self) -> bool:
+        """It is."""
+        return True
+
+    def is_success(self) -> bool:
+        """As `wait` has it."""
+        return True
+
+    def exception(self) -> None:
+        """What was lost was noted."""
+
+    def result(self) -> list[torch.Tensor]:
         """The tensors as they are."""
+        return self._result
+
+    def get_future(self) -> "torch.futures.Future[list[torch.Tensor]]":
+        """The same."""
         return self._future
 
     def _source_rank(self) -> int:
@@ -61,13 +78,35 @@ class Lenient(Work):
         self._inner, self._result, self._faults = inner, result, faults
 
     def wait(self, timeout: timedelta | None = None) -> bool:
-        """Returns when the inner work is over, however it ended; NCCL's, when the device will wait for it."""
+        """Returns when the inner work is over, however it ended; NCCL's, when the device will wait for it.
+
+        Raises what torch's own does where a time that was given is over before the work is, and EpochOver in a later
+        epoch.
+        """
+        self._faults.require_of_now()
         self._faults.queue(self._result)  # one of an earlier step comes to be used in this one
         try:
             self._inner.wait(*(() if timeout is None else (timeout,)))
         except RuntimeError as error:
+            if timeout and not self._inner.is_completed() and not self._faults.is_lost:
+                raise  # nobody is lost: the caller may wait again
             self._faults.note(error)
         return True
+
+    def is_completed(self) -> bool:
+        """Whether the inner work is over, however it ended."""
+        return self._inner.is_completed() and self.wait()
+
+    def is_success(self) -> bool:
+        """The same: a loss is noted."""
+        return self.is_completed()
+
+    def exception(self) -> None:
+        """What was lost was noted."""
+
+    def result(self) -> list[torch.Tensor]:
+        """The tensors as they are."""
+        return self._result
 
     def _source_rank(self) -> int:
         """Who sent what any rank might have."""
