@@ -430,6 +430,20 @@ def test_a_group_that_is_asked_for_during_an_epoch_is_filled_at_once(attach, age
     assert any("/" in key for key in agent.met)
 
 
+@pytest.mark.parametrize("leaves", ["the loop", "the function"])
+def test_whoever_leaves_the_last_epoch_early_is_done_as_well(attach, agent, leaves):
+    def train(heal):
+        for epoch in heal.epochs():
+            with epoch:
+                if leaves == "the function":
+                    return
+                break
+
+    agent.answer = met()
+    train(attach(Training()))
+    agent.wait_until_heard(lambda word: word.say == "done")
+
+
 def test_a_collective_that_was_begun_before_a_loss_is_nobodys_behind_it(attach, agent):
     agent.answer = met()
     heal = attach(Training())

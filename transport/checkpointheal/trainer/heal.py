@@ -159,10 +159,13 @@ class Heal:
                 self._keeping.publish()
             epoch = entering.enter(begin)
             if epoch is not None:
-                yield epoch
-                epoch.require_entered()
-        membership.finish(epoch)
-        self.done()
+                try:
+                    yield epoch
+                    epoch.require_entered()
+                finally:
+                    if epoch.is_last:  # who leaves the loop by `break` or `return` does not come back for more
+                        membership.finish(epoch)
+                        self.done()
 
     @property
     def world(self) -> int:
