@@ -99,6 +99,7 @@ def as_torchs_own(store: dist.Store, rank: int) -> None:
 def as_a_stable_group(store: dist.Store, rank: int) -> None:
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(RANKS), CHECKPOINTHEAL_ARENA="nowhere")
     room.process_group()
+    room.groups().settle()
     room.groups().open(store, Faults(), range(RANKS))
 
 

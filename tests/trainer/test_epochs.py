@@ -1,6 +1,8 @@
 """A survivor goes back to its own last commit in its own process, and goes on as if it had never been interrupted."""
 
+import contextlib
 import os
+import weakref
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from builders_trainer import FAR, SECONDS, Training
 from checkpointheal import errors
 from checkpointheal.contract.trainer import EXIT_EPOCH_OVER, EpochOver, LeaveEpoch, Restored
 from checkpointheal.trainer import devices
+from checkpointheal.trainer.stable_group import StableGroup
 from checkpointheal.trainer.work import Finished, Lenient
 
 pytestmark = pytest.mark.usefixtures("world_of_one")
@@ -318,7 +321,7 @@ def test_an_epoch_is_as_large_as_those_who_are_in_it(attach, agent, monkeypatch)
             assert dist.ProcessGroup.size(group) == 1
             dist.all_reduce(ones := torch.ones(2))
             assert ones.tolist() == [1, 1]
-            with pytest.raises(errors.Misuse, match="while members are left out"):
+            with pytest.raises(errors.Misuse, match="make it before heal"):
                 dist.new_group([0])
             break
     assert others == dist.GroupMember.NON_GROUP_MEMBER
@@ -420,14 +423,77 @@ class Plain:
         return self._parts
 
 
-def test_a_group_that_is_asked_for_during_an_epoch_is_filled_at_once(attach, agent):
+def test_a_group_that_is_asked_for_among_the_epochs_is_refused_and_behind_them_filled_at_once(attach, agent):
+    def refused():
+        with pytest.raises(errors.Misuse, match=r"make it before heal\.epochs\(\)"):
+            dist.new_group([0])
+        return 0
+
     agent.answer = met()
-    for epoch in attach(Training()).epochs():
+    for epoch in attach(Training()).epochs(begin=refused):
+        refused()
         with epoch:
-            group, ones = dist.new_group([0]), torch.ones(2)
-            dist.all_reduce(ones, group=group)
+            refused()
+    dist.all_reduce(torch.ones(2), group=dist.new_group([0]))
+    assert epoch.faults.noted is None
+
+
+@pytest.mark.parametrize("backend", ["gloo", "cpu:gloo", *(["cpu:gloo,cuda:nccl"] if dist.is_nccl_available() else [])])
+def test_a_group_of_a_named_backend_is_made_without_asking_anybody_as_any_other(attach, agent, monkeypatch, backend):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    attach(Training()).process_group()
+    assert isinstance(dist.new_group([0, 1], backend=backend), StableGroup)
+
+
+def test_a_group_of_a_named_backend_carries(attach, agent):
+    agent.answer = met()
+    heal = attach(Training())
+    heal.process_group()
+    group = dist.new_group(backend="gloo")
+    for epoch in heal.epochs():
+        with epoch:
+            dist.all_reduce(torch.ones(2), group=group)
+            assert group.inside is not None
             assert epoch.faults.noted is None
-    assert any("/" in key for key in agent.met)
+
+
+def test_a_communicator_that_lives_for_one_epoch_is_not_split(attach, agent):
+    attach(Training()).process_group()
+    with pytest.raises(errors.Misuse, match="use new_group"):
+        dist.split_group(split_ranks=[[0]])
+
+
+def test_beside_a_default_group_of_torchs_own_a_named_backend_is_torchs_too(attach, agent):
+    attach(Training()).process_group()
+    dist.destroy_process_group()
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    assert not isinstance(dist.new_group([0], backend="gloo"), StableGroup)
+    with contextlib.suppress(RuntimeError):  # gloo's of some torches
+        assert not isinstance(dist.split_group(split_ranks=[[0]]), StableGroup)
+
+
+def test_a_group_that_is_destroyed_before_the_epochs_is_not_met_in_them(attach, agent):
+    agent.answer = met()
+    heal = attach(Training())
+    heal.process_group()
+    stays, gone = dist.new_group([0]), dist.new_group([0])
+    dist.destroy_process_group(gone)
+    next(heal.epochs())
+    assert stays.inside is not None
+    assert gone.inside is None
+
+
+def test_a_group_that_is_destroyed_lets_go_of_what_is_inside_once_no_member_can_come_back(attach, agent):
+    agent.answer = met()
+    heal = attach(Training())
+    heal.process_group()
+    group = dist.new_group([0])
+    for epoch in heal.epochs():
+        with epoch:
+            group.shutdown()  # as torch does, from 2.15 on
+            inside = weakref.ref(group.inside)
+    group.shutdown()
+    assert inside() is None
 
 
 @pytest.mark.parametrize("leaves", ["the loop", "the function"])

@@ -16,6 +16,7 @@ from checkpointheal.errors import GroupElsewhere, Misuse, TorchTooOld
 from checkpointheal.trainer.deadline import unless
 from checkpointheal.trainer.faults import Faults
 from checkpointheal.trainer.inside import Connections, is_broken, make_inside, part
+from checkpointheal.trainer.named_backends import stand_for_named
 from checkpointheal.trainer.stable_group import BACKEND, StableGroup
 from checkpointheal.trainer.watchdog import calmed
 
@@ -34,19 +35,37 @@ class Groups:
         self._faults = Faults()
         self._inside: list[Any] = []
         self._connections: Connections | None = None
+        self._is_settled = False
 
     def create(self, asked: Any) -> StableGroup:
-        """The group that torch asks for. Made in the middle of an epoch, as by all ranks, it is filled at once.
+        """The group that torch asks for. Once all epochs are through it is filled at once.
 
-        Raises Misuse in an epoch that leaves members out: they could not make it in the same order.
+        Raises Misuse among epochs: a member that comes back would not make it where the others have.
         """
-        if len(self._present) < self.size:
-            raise Misuse("a group cannot be made while members are left out: make it before the first epoch")
+        if self._is_settled:
+            raise Misuse(
+                "a group cannot be made among the epochs: a member that comes back has not made it when the others "
+                "meet it, and all would wait for each other; make it before heal.epochs(), and use it inside"
+            )
         group = StableGroup(asked.group_id, asked.group_rank, asked.group_size, asked.global_ranks_in_group)
+        group.when_destroyed = self._drop
         self._groups.append(group)
         if self._store is not None:
             self._fill(group, self._store)
         return group
+
+    def settle(self) -> None:
+        """From now on those that there are meet in each epoch: none may be made, and one that goes is met all the same.
+
+        A torch before 2.15 does not say what it has destroyed until now.
+        """
+        if not self._is_settled:
+            self._is_settled = True
+            self._groups = [each for each in self._groups if each in _known()]
+
+    def unsettle(self) -> None:
+        """The last epoch is through."""
+        self._is_settled = False
 
     def open(self, store: Store, faults: Faults, present: Sequence[int]) -> None:
         """Put an inside into each, over this epoch's store, for those of the world's ranks that are in it.
@@ -112,6 +131,13 @@ class Groups:
             group.sit_as_made()
         self._inside = []
 
+    def _drop(self, group: StableGroup) -> None:
+        """Torch has destroyed it. Among epochs it stays: a member that comes back makes it, and waits for its peers."""
+        if not self._is_settled:
+            self._groups = [each for each in self._groups if each is not group]
+            self._inside = [each for each in self._inside if each is not group.inside]
+            group.fill(None, self._faults)
+
     def _fill(self, group: StableGroup, store: Store) -> None:
         members = [rank for rank in group.ranks if rank in self._present]
         rank, size = members.index(self.rank), len(members)
@@ -128,9 +154,14 @@ class Groups:
 
     def _name_ranks(self, group: StableGroup, members: Sequence[int]) -> None:
         """Torch keeps which rank of the world is which of a group; here the world's are counted without the absent."""
-        known = dist.distributed_c10d._world.pg_group_ranks  # noqa: SLF001 torch has no public word for it
-        if group in known:
+        if group in (known := _known()):
             known[group] = {self._present.index(rank): place for place, rank in enumerate(members)}
+
+
+def _known() -> dict[Any, dict[int, int]]:
+    """Each group that torch has, and which rank of the world is which of it."""
+    known: dict[Any, dict[int, int]] = dist.distributed_c10d._world.pg_group_ranks  # noqa: SLF001 no public word for it
+    return known
 
 
 _groups: Groups | None = None
@@ -156,6 +187,7 @@ def groups() -> Groups:
         if not hasattr(dist.Backend, BACKEND.upper()):
             devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
             dist.Backend.register_backend(BACKEND, _create, extended_api=True, devices=devices)
+            stand_for_named()
         # A store of this process alone: making a stable group asks nobody.
         dist.init_process_group(BACKEND, store=HashStore(), rank=_groups.rank, world_size=_groups.size)
     return _groups

@@ -60,6 +60,7 @@ class Membership:
         """The epoch of this answer: from now on its end is heard."""
         if not answer.rendezvous:
             raise AgentGone("this agent is older than heal.epochs(), and carries no rendezvous: update its image")
+        self._groups.settle()
         self._epoch = Epoch(answer.epoch, self._groups.end, self._line.wake)
         self._epoch.word_within = answer.word_within
         self._epoch.members = answer.members or self._groups.size
@@ -129,6 +130,7 @@ class Membership:
     def finish(self, epoch: Epoch) -> None:
         """That was the last one: from now on the groups are as torch's, and an error is an error."""
         epoch.faults.swallows = False
+        self._groups.unsettle()
         epoch.leave()
 
     def _see_devices(self, epoch: Epoch, written: Iterable[torch.Tensor], *, updates: bool) -> None:

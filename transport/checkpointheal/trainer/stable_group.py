@@ -63,10 +63,20 @@ class StableGroup(dist.ProcessGroup):
         self._inner: Any = None
         self._coalescing: Any = None
         self._faults = Faults()
+        self.when_destroyed: Callable[[StableGroup], None] = lambda _: None
 
     def fill(self, inner: Any, faults: Faults) -> None:
         """From now on that one is inside; None: nobody is."""
         self._inner, self._faults = inner, faults
+
+    @property
+    def inside(self) -> Any:
+        """What is."""
+        return self._inner
+
+    def shutdown(self) -> None:
+        """Torch destroys it."""
+        self.when_destroyed(self)
 
     def sit(self, rank: int, size: int) -> None:
         """From now on it is that place among so many."""
