@@ -54,16 +54,16 @@ class StableGroup(dist.ProcessGroup):
         written = tensors_of(arguments[0]) if arguments else []
         if self._inner is None:
             mirror(collective, arguments, self.rank(), self.size())
-            return finished(written)
+            return finished(written, self._faults)
         if not self._faults.swallowed:
             return getattr(self._inner, collective)(*arguments)
         if self._faults.noted is not None:
-            return finished(written)
+            return finished(written, self._faults)
         try:
             return lenient(getattr(self._inner, collective)(*arguments), written, self._faults)
         except RuntimeError as error:
             self._faults.note(error)
-            return finished(written)
+            return finished(written, self._faults)
 
 
 def _carrier(collective: str) -> Callable[..., Work]:
@@ -84,9 +84,17 @@ class Faults:
         self.swallowed = swallowed
         self.noted: Exception | None = None
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether a collective that comes now is worth nothing."""
+        return self.noted is not None
+
     def note(self, error: Exception) -> None:
         """The first one counts: those after it follow from it."""
         self.noted = self.noted or error
+
+    def require_of_now(self) -> None:
+        """Nobody here waits in one epoch for what was begun in another."""
 
     def queue(self, written: list[torch.Tensor]) -> None:
         """Where a device has collectives to carry out, a gate asks; there is no device here."""
