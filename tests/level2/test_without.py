@@ -118,9 +118,10 @@ def test_the_others_go_on_without_a_replica_that_stays_away_and_average_over_tho
     for each in others:
         steps = [line["step"] for line in told[each]]
         again = [at for at in range(1, len(steps)) if steps[at] == steps[at - 1]]
-        assert len(again) <= 1, "who is killed in a collective costs those who were through with it this one step"
+        not_new = [at for at, line in enumerate(told[each]) if not line["new"]]  # a line may be lost behind its commit
+        assert len(not_new) <= 1, "who is killed in a collective costs those who were through with it this one step"
+        assert {*again} <= {*not_new}
         assert [step for at, step in enumerate(steps) if at not in again] == [*range(1, steps[-1] + 1)]
-        assert [at for at, line in enumerate(told[each]) if not line["new"]] == again
         assert len({line["pid"] for line in told[each]}) == 1
     there = {line["step"]: tuple({*told} - {*line["left_out"]}) for line in told[others[0]]}
     assert {len(each) for each in there.values()} == {(replicas - 1) * ranks, replicas * ranks}
