@@ -7,7 +7,7 @@ import pytest
 from builders_trainer import SECONDS
 from checkpointheal.contract.trainer import Hello, StoreAsk, StoreSaid
 from checkpointheal.errors import RendezvousFailed
-from checkpointheal.trainer.agent_store import AgentStore
+from checkpointheal.trainer.agent_store import LONGEST, AgentStore
 from checkpointheal.trainer.line import Line
 
 SOON = timedelta(milliseconds=20)
@@ -38,6 +38,16 @@ def test_what_is_set_is_there_for_all(store, line):
     assert not other.check(["0", "2"])
     assert [other.add("n", 2), other.add("n", 3)] == [2, 5]
     assert not other.delete_key("0")
+
+
+def test_a_value_that_the_sockets_buffer_does_not_hold_goes_out_all_the_same(store):
+    store.set("0", b"\xff" * LONGEST)
+    assert store.get("0") == b"\xff" * LONGEST
+
+
+def test_a_value_that_no_line_carries_is_refused_by_its_size(store):
+    with pytest.raises(RendezvousFailed, match=f"0 has {LONGEST + 1} bytes, and a value of the rendezvous {LONGEST}"):
+        store.set("0", b"\xff" * (LONGEST + 1))
 
 
 def test_who_never_comes_is_told_by_the_key(store, agent):

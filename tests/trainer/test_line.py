@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from checkpointheal.contract.trainer import (
+    LINE_LIMIT,
     SOCKET_NAME,
     TRAINER_SAYS,
     EpochOver,
@@ -19,6 +20,7 @@ from checkpointheal.contract.trainer import (
     Reserved,
     Restored,
     Sealed,
+    StoreAsk,
     Wait,
 )
 from checkpointheal.trainer import line as line_room
@@ -164,6 +166,12 @@ def test_waiting_ends_when_the_answer_comes_from_another_thread(line, agent):
 def test_an_agent_that_stands_still_is_dropped_and_never_waited_for(line, agent):
     said = (line.say(Sealed(slot=0, step=step, pause=0)) for step in range(1_000_000))
     assert not all(said)
+
+
+def test_a_long_word_to_the_rendezvous_waits_a_while_for_it_and_no_longer(line, agent, monkeypatch):
+    monkeypatch.setattr(line_room, "LONG_WORD", 0.01)
+    assert line.say(Sealed(slot=0, step=1, pause=0))
+    assert not line.say(StoreAsk(number=1, epoch=3, do="set", key="0", value=bytes(LINE_LIMIT // 2)))
 
 
 def test_what_was_answered_before_is_no_answer_to_a_new_question(line, agent):

@@ -12,12 +12,14 @@ from typing import Literal
 
 from torch.distributed import Store  # type: ignore[attr-defined]
 
-from checkpointheal.contract.trainer import StoreAsk
+from checkpointheal.contract.trainer import LINE_LIMIT, StoreAsk
 from checkpointheal.errors import RendezvousFailed
 from checkpointheal.trainer.line import Line
 
 PATIENCE = timedelta(minutes=5)
 """How long a word waits for its answer, where torch names no timeout."""
+LONGEST = LINE_LIMIT // 2
+"""Bytes of a value: a line carries it in base64, with its key."""
 _NUMBERS = itertools.count(1)
 """Never again in the life of this process: an answer that comes late is nobody else's."""
 
@@ -65,6 +67,11 @@ class AgentStore(Store):
     def _ask(
         self, do: Literal["set", "get", "add", "check"], key: str, value: bytes = b"", timeout: timedelta = PATIENCE
     ) -> bytes | None:
+        if len(value) > LONGEST:
+            raise RendezvousFailed(
+                f"epoch {self._epoch}: {key} has {len(value)} bytes, and a value of the rendezvous {LONGEST} at most: "
+                "what is larger is sent through the group"
+            )
         ask = StoreAsk(number=next(_NUMBERS), epoch=self._epoch, do=do, key=key, value=value)
         begun = time.monotonic()
         said = self._line.ask_store(ask, self._is_over, timeout.total_seconds())

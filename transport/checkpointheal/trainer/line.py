@@ -7,6 +7,7 @@ latest answer of each kind. Nothing here raises into the training loop. Must not
 import contextlib
 import logging
 import os
+import select
 import socket
 import threading
 import time
@@ -34,6 +35,8 @@ log = logging.getLogger("checkpointheal")
 
 PAUSE = 0.1
 """Seconds between two calls."""
+LONG_WORD = 1.0
+"""Seconds within which the agent takes what a word to the rendezvous has beyond the socket's buffer."""
 _KIND = {"reserved": "reserve", "refused": "reserve"}
 _LINES: "weakref.WeakSet[Line]" = weakref.WeakSet()
 
@@ -199,7 +202,9 @@ class Line:
             return False
         line = message.model_dump_json().encode() + b"\n"
         with contextlib.suppress(OSError):
-            if self._socket.send(line, socket.MSG_DONTWAIT) == len(line):
+            sent = self._socket.send(line, socket.MSG_DONTWAIT)
+            # The only word that may be long; and who says it waits for the answer anyway.
+            if sent == len(line) or (isinstance(message, StoreAsk) and _send_on(self._socket, line[sent:])):
                 return True
         self._drop()
         return False
@@ -224,6 +229,16 @@ class Line:
             log.warning(
                 "checkpointheal: the agent is gone; process %d trains on, unprotected until it is back", os.getpid()
             )
+
+
+def _send_on(connection: socket.socket, rest: bytes) -> bool:
+    """Whether the rest of a line went out in time. Not by the socket's timeout, which would end the listening too."""
+    room, until = select.poll(), time.monotonic() + LONG_WORD
+    room.register(connection, select.POLLOUT)
+    while rest and (left := until - time.monotonic()) > 0:
+        if room.poll(left * 1000):
+            rest = rest[connection.send(rest, socket.MSG_DONTWAIT) :]
+    return not rest
 
 
 def _kind(answer: AgentSays) -> str:
