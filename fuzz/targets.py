@@ -113,7 +113,7 @@ def _laid_out(schema: Schema) -> None:
 
 
 def _sealed(content: bytes) -> bytes:
-    """A packed state whose digest is true."""
+    """A packed state whose digest is true, and whose head has no check, as older builds wrote it."""
     end = 16 + int.from_bytes(content[8:16], "little")
     try:
         head = json.loads(content[16:end])
@@ -121,7 +121,7 @@ def _sealed(content: bytes) -> bytes:
     except (ValueError, TypeError, RecursionError):
         return content
     written = json.dumps(head).encode()
-    return content[:8] + len(written).to_bytes(8, "little") + written + content[end:]
+    return content[:6] + bytes(2) + len(written).to_bytes(8, "little") + written + content[end:]
 
 
 _DESCRIBED = manifest.describe(states.small())

@@ -209,6 +209,19 @@ def test_a_packed_state_of_another_kind_version_or_size_is_refused(monkeypatch):
         unpack_apart(BLOB, "parts")
 
 
+def test_a_plain_value_of_a_packed_state_that_changed_is_refused():
+    one = BLOB.index(b'{"i":"3"}')
+    with pytest.raises(BytesDiffer, match="head is not the one that was packed"):
+        unpack_apart(BLOB[:one] + b'{"i":"7"}' + BLOB[one + 9 :], "parts")
+
+
+def test_a_packed_state_of_an_older_build_has_no_check_and_is_read():
+    blob = pack({"beside": 1})
+    older = blob[:6] + bytes(2) + blob[8:]
+    assert blob[6:8] != bytes(2)
+    assert unpack_apart(older, "parts") == ({"beside": 1, "parts": {}}, {})
+
+
 @pytest.mark.parametrize("state", [[1, 2], {"parts": 1}, {"parts": [1, {}]}], ids=["a list", "a value", "no mapping"])
 def test_a_packed_state_that_is_no_mapping_of_mappings_is_not_unpacked_by_its_entries(state):
     with pytest.raises(BadFrame, match="no mapping of mappings"):

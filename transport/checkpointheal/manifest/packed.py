@@ -20,8 +20,10 @@ from checkpointheal.manifest.describe import Described, describe
 from checkpointheal.manifest.tree import Leaves
 
 MAGIC, VERSION = b"CKHP", 1
-_PREFIX = struct.Struct("<4sHxxQ")
+_PREFIX = struct.Struct("<4sHHQ")
 LIMIT = 64 << 20
+UNCHECKED = 0
+"""Where what checks the head stands, older builds wrote zeros and read nothing: so it is short, and they read ours."""
 
 
 class _Head(Frozen):
@@ -42,7 +44,7 @@ def pack_described(described: Described) -> bytes:
         manifest=Manifest(schema=described.schema, values=described.values), data_digest=digest.digest_bytes(data)
     )
     written = head.model_dump_json(by_alias=True).encode()
-    return _PREFIX.pack(MAGIC, VERSION, len(written)) + written + data
+    return _PREFIX.pack(MAGIC, VERSION, _check(written), len(written)) + written + data
 
 
 def unpack_apart(
@@ -57,10 +59,14 @@ def unpack_apart(
     return Anew(manifest.schema_, manifest.values, data, beside).apart(branch)
 
 
+def _check(head: bytes) -> int:
+    return int(digest.digest_bytes(head)[:4], 16) or UNCHECKED + 1
+
+
 def _read(blob: bytes) -> tuple[Manifest, bytearray]:
     if not _PREFIX.size <= len(blob) <= LIMIT:
         raise BadFrame(f"a packed state of {len(blob)} bytes: from {_PREFIX.size} to {LIMIT} are read")
-    magic, version, length = _PREFIX.unpack_from(blob)
+    magic, version, check, length = _PREFIX.unpack_from(blob)
     if magic != MAGIC:
         raise BadFrame("these bytes are no packed state")
     if version != VERSION:
@@ -68,8 +74,11 @@ def _read(blob: bytes) -> tuple[Manifest, bytearray]:
     end = _PREFIX.size + length
     if end > len(blob):
         raise BadFrame(f"the packed state's head claims {length} bytes, {len(blob) - _PREFIX.size} are there")
+    written = blob[_PREFIX.size : end]
+    if check not in (UNCHECKED, _check(written)):
+        raise BytesDiffer("a packed state whose head is not the one that was packed")
     try:
-        head = _Head.model_validate_json(blob[_PREFIX.size : end])
+        head = _Head.model_validate_json(written)
     except ValidationError as error:
         raise BadFrame(f"the packed state's head cannot be read: {error.error_count()} faults") from error
     data = bytearray(blob[end:])
