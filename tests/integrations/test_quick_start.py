@@ -65,6 +65,8 @@ class Script:
             self.scope["heal"]._line.end()
             attaching._attached.clear()
             dist.destroy_process_group()
+            # left to the collector, their workers hold any later test up: it waits 5 s for each
+            self._batches = self.loader._iterator = None
 
     def _train(self, _: Any) -> None:
         if len(self.trained_on) == self._lost:
