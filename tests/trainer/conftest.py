@@ -8,9 +8,9 @@ import torch.distributed as dist
 import checkpointheal
 from builders_trainer import FakeAgent
 from checkpointheal.trainer import attaching, private_way, restoring
+from checkpointheal.trainer import attended as door
 from checkpointheal.trainer import epoch as epoch_room
 from checkpointheal.trainer import groups as group_room
-from checkpointheal.trainer import heal as door
 
 
 @pytest.fixture

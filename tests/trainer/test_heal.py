@@ -33,9 +33,9 @@ from checkpointheal.errors import (
     UnsupportedLeaf,
 )
 from checkpointheal.manifest import describe
+from checkpointheal.trainer import attended as room
 from checkpointheal.trainer import generation, placing
-from checkpointheal.trainer import heal as room
-from checkpointheal.trainer.heal import JOINING_GRACE
+from checkpointheal.trainer.attended import JOINING_GRACE
 
 COMBINATIONS = list(itertools.product(OPTIMIZERS, SCHEDULES))
 

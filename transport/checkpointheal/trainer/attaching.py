@@ -11,6 +11,7 @@ from typing import Any
 
 from checkpointheal.contract.trainer import PRIVATE_AT_MOST
 from checkpointheal.errors import AlreadyAttached, Misuse
+from checkpointheal.trainer.attended import Attended
 from checkpointheal.trainer.heal import Heal
 from checkpointheal.trainer.launcher import never_meets_again
 from checkpointheal.trainer.mistaken import read_ahead
@@ -18,6 +19,7 @@ from checkpointheal.trainer.parts import Parts, declare
 from checkpointheal.trainer.resting import require_optimizer
 from checkpointheal.trainer.scheduled import without_schedule
 from checkpointheal.trainer.settings import TrainerSettings
+from checkpointheal.trainer.unattended import Unattended
 
 log = logging.getLogger("checkpointheal")
 _attached: set[str] = set()
@@ -66,7 +68,7 @@ def attach(
         raise AlreadyAttached(
             "this process is attached already: call attach() once, and pass the Heal that it returned"
         )
-    heal = Heal(parts, settings)
+    heal = Unattended(parts) if settings.arena is None else Attended(parts, settings, settings.arena)
     for doubt in _doubts(parts):
         log.warning("checkpointheal: %s", doubt)
     if arena is not None:
