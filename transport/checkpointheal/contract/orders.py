@@ -9,8 +9,8 @@ from checkpointheal.contract.base import Attempt, Count, Digest, Epoch, Message,
 from checkpointheal.contract.identity import Endpoint, MemberId
 from checkpointheal.contract.layout import Identity
 
-MOST_MEMBERS = 16384
-"""Of a job."""
+MOST_ABSENT = 16384
+"""An agent hears of more than an operator lets a job have today: it may be the older one of the two."""
 
 
 class Peer(Message):
@@ -85,7 +85,7 @@ class EpochOrder(Message):
         "and goes. 0: it missed none.",
     )
     left_out: tuple[MemberId, ...] = Field(
-        default=(), max_length=MOST_MEMBERS, description="Who has a place in the job and is not in this epoch."
+        default=(), max_length=MOST_ABSENT, description="Who has a place in the job and is not in this epoch."
     )
     place: Count | None = Field(
         default=None, description="This member's number among those in it, from 0 on; None: an older operator."
