@@ -101,4 +101,4 @@ def test_the_operator_reads_by_which_settings_pods_are_refused(late: bool):
     assert volume["configMap"]["name"] == f"{NAME}-injection"
     environment = {each["name"]: each.get("value", "") for each in container["env"]}
     assert environment["CHECKPOINTHEAL_INJECTION_SETTINGS"] == f"{mount['mountPath']}/settings.json"
-    assert ("CHECKPOINTHEAL_LATE_SETTINGS" in environment) is late
+    assert ("CHECKPOINTHEAL_LATE_AGENTS" in environment) is late

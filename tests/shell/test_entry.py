@@ -108,6 +108,11 @@ def test_who_would_certify_the_webhook_without_roots_is_asked():
         from_environment(environment(**WEBHOOK))
 
 
+def test_which_agents_a_pod_would_get_late_is_asked():
+    with pytest.raises(BadEnvironment, match="CHECKPOINTHEAL_LATE_AGENTS needs CHECKPOINTHEAL_INJECTION_SETTINGS"):
+        from_environment(environment(LATE_AGENTS="true"))
+
+
 def test_hosts_are_named_with_commas_between():
     assert from_environment(environment(**TRUST)).gateway_hosts == ("a.svc", "b.svc")
 

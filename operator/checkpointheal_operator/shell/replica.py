@@ -136,8 +136,9 @@ class Replica:
                 tasks.create_task(operator.run())
                 if self._trust is not None:
                     tasks.create_task(self._trust.run())
-                if registrar is not None and self.settings.late_settings is not None:
-                    current = partial(made_by, self.settings.late_settings, lambda: registrar.trusted)
+                settings = self.settings.injection_settings if self.settings.late_agents else None
+                if registrar is not None and settings is not None:
+                    current = partial(made_by, settings, lambda: registrar.trusted)
                     late = LateAgents(self._kube, self.mirrors[PODS], self._served.serves, current)
                     tasks.create_task(late.run())
         finally:

@@ -66,9 +66,7 @@ class OperatorSettings(Frozen):
     injection_settings: Path | None = Field(
         default=None, description="The webhook's settings, by which a pod without an agent was refused one or missed."
     )
-    late_settings: Path | None = Field(
-        default=None, description="The webhook's settings, by which pods that run without an agent get a late one."
-    )
+    late_agents: bool = Field(default=False, description="Pods that run without an agent get one by these settings.")
     kubeconfig: Path | None = Field(default=None, description="Instead of the pod's own account.")
 
     @property
@@ -101,6 +99,8 @@ def from_environment(environment: Mapping[str, str]) -> OperatorSettings:
             raise BadEnvironment(f"{_named(lacking)} not set: {_named(names)} belong together")
     if settings.webhook_secret and not settings.roots_secret:
         raise BadEnvironment(f"{_named(('webhook_secret',))} needs {_named(('roots_secret',))}: who would sign it?")
+    if settings.late_agents and settings.injection_settings is None:
+        raise BadEnvironment(f"{_named(('late_agents',))} needs {_named(('injection_settings',))}: which agents?")
     if not settings.terms.outlasts_a_change:
         least = 4 * settings.terms.overlap
         raise BadEnvironment(f"{_named(('root_seconds',))} is too short: more than {least:.0f} with such certificates")
