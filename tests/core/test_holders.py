@@ -32,6 +32,13 @@ def test_one_on_its_way_out_holds_it_only_while_nobody_else_claims_it() -> None:
     assert holder(LEAVING) == "leaving"
 
 
+def test_a_copy_that_somebody_made_to_look_into_a_pod_takes_no_place_from_it() -> None:
+    made = OLD.but(is_made=True)
+    assert holder(made, NEW) == "old"
+    assert holder(made.but(terminating=True), NEW) == "new"
+    assert holder(made, NEW.but(is_made=True)) == "new"
+
+
 def test_a_place_that_nobody_claims_has_no_holder() -> None:
     assert holders((OLD,)).keys() == {MEMBER}
 

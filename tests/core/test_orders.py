@@ -64,7 +64,7 @@ def test_of_two_pods_that_both_claim_a_place_the_older_hears_why_it_waits_and_pe
     view = a_job()
     view = view.model_copy(update={"pods": (*view.pods, older)})
     newer = next(each for each in view.pods if each.member == MEMBER and each.uid != "older")
-    told = f"pods worker-0 and {newer.name} both claim the place of 1/0: the newer one has it"
+    told = f"pods worker-0 and {newer.name} both claim the place of 1/0: {newer.name} has it"
     assert {uid: (each.reason, each.message) for uid, each in of_rivals(view).items()} == {
         "older": ("PlaceTaken", told)
     }

@@ -161,7 +161,7 @@ def test_a_superseded_pod_names_its_successor():
     job.cluster.objects[Ref(PODS, WHERE, old["metadata"]["name"])] = old
     with_agents(job.cluster)
     said = text(page(old, seen_of(job.cluster), (), job.now))
-    assert line(said, "place").endswith(f"superseded by the newer pod {job.pods[m('1/0')].name}")
+    assert line(said, "place").endswith(f"superseded by pod {job.pods[m('1/0')].name}")
 
 
 def test_a_pod_that_nobody_selects_is_compared_with_each_selector():

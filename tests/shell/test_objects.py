@@ -71,6 +71,20 @@ def test_a_pod_of_a_statefulset_may_hold_others_back_until_it_is_ready(kind, sta
     assert claims(objects(slim_pod(pod)))[1][0].holds_back == holds_back
 
 
+OWNER = {"kind": "Job", "name": "trainer", "uid": "j"}
+
+
+@pytest.mark.parametrize(
+    ("owners", "is_made"),
+    [([OWNER | {"controller": True}], True), ([OWNER], False), ([], False)],
+)
+def test_a_pod_tells_whether_a_controller_made_it(owners, is_made):
+    pod = pod_object(of("1/0"))
+    pod["metadata"] |= {"ownerReferences": owners, "resourceVersion": "1"}
+    for each in (pod, slim_pod(pod)):
+        assert claims(objects(each))[1][0].is_made == is_made
+
+
 def test_a_pod_of_a_leader_worker_set_holds_nobody_back_though_statefulsets_made_it():
     pod = pod_object(of("1/0")) | {"status": {}}
     pod["metadata"]["ownerReferences"] = [{"kind": "StatefulSet", "name": "llm", "uid": "s", "controller": True}]

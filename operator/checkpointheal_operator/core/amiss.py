@@ -29,10 +29,10 @@ def missing(moment: Moment, member: MemberId) -> tuple[Reason, str]:
 
 
 def taken(place: Place) -> Mapping[str, str]:
-    """By its uid, each older pod that nobody takes away, and that its place is a newer one's."""
-    newer = place.pod.name if place.pod is not None else ""
+    """By its uid, each pod that nobody takes away, and that its place is another one's."""
+    holder = place.pod.name if place.pod is not None else ""
     told = Reason.PLACE_TAKEN.tell
-    return {each.uid: told(older=each.name, newer=newer, member=place.member) for each in place.rivals}
+    return {each.uid: told(other=each.name, holder=holder, member=place.member) for each in place.rivals}
 
 
 def beyond(moment: Moment) -> Iterator[tuple[PodFacts, str]]:

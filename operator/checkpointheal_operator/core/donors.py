@@ -127,7 +127,7 @@ def _candidates(moment: Moment) -> Iterator[Candidate]:
     for member in moment.members:
         place = moment.places[member]
         yield Candidate(place, place.pod)
-        for pod in place.older:
+        for pod in place.others:
             yield Candidate(place, pod, superseded=True)
 
 

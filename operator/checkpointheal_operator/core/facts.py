@@ -35,6 +35,7 @@ class PodFacts(Frozen):
     revision: str = Field(default="", description="Of the template that it was made from; empty where none is told.")
     holds_back: bool = Field(default=False, description="A StatefulSet's, not Ready: those after it may wait for it.")
     trouble: Trouble | None = Field(default=None, description="What keeps its agent from its work, by its object.")
+    is_made: bool = Field(default=False, description="A controller made it, and no hand.")
     trainer_ails: str = Field(default="", description="What its kubelet says of a trainer that does not come up.")
 
     @property

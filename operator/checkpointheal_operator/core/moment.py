@@ -194,9 +194,9 @@ def at(view: JobView, now: float) -> Moment:
 def _place(moment: Moment, member: MemberId, claims: list[PodFacts]) -> Place:
     if not claims:
         return Place(member, was_done=_was_done(moment, member) or _is_over(moment.view))
-    *older, pod = claims
+    *others, pod = claims
     leaves = pod.terminating and moment.view.epoch.is_anew
-    return Place(member, pod, tuple(older), moment.heard.get(pod.uid), moment.is_fresh(pod.uid), leaves=leaves)
+    return Place(member, pod, tuple(others), moment.heard.get(pod.uid), moment.is_fresh(pod.uid), leaves=leaves)
 
 
 def _was_done(moment: Moment, member: MemberId) -> bool:

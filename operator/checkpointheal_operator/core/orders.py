@@ -56,7 +56,7 @@ def of_holders(view: JobView, last: Decision | None = None) -> Mapping[str, Orde
 
 
 def of_rivals(view: JobView) -> Mapping[str, Orders]:
-    """For pods whose place a newer one has, though nobody takes them away: why they wait in vain."""
+    """For pods whose place another one holds, though nobody takes them away: why they wait in vain."""
     places = at(view, float("-inf")).places.values()
     told = {uid: message for place in places for uid, message in taken(place).items()}
     return {uid: withdrawn(Reason.PLACE_TAKEN, message) for uid, message in told.items()}

@@ -13,11 +13,11 @@ from checkpointheal_operator.core.facts import Heard, PodFacts
 
 @dataclass(frozen=True)
 class Place:
-    """One place in the job and who claims it: the newest pod holds it, older ones are fenced."""
+    """One place in the job and who claims it: one pod holds it, others are fenced."""
 
     member: MemberId
     pod: PodFacts | None = None
-    older: tuple[PodFacts, ...] = ()
+    others: tuple[PodFacts, ...] = ()
     heard: Heard | None = None
     fresh: bool = False
     was_done: bool = False
@@ -33,7 +33,7 @@ class Place:
     @property
     def rivals(self) -> tuple[PodFacts, ...]:
         """Older pods that are not on their way out: somebody gives one place to several."""
-        return tuple(each for each in self.older if each.is_at_work)
+        return tuple(each for each in self.others if each.is_at_work)
 
     @property
     def is_done(self) -> bool:

@@ -50,7 +50,7 @@ class Reason(StrEnum):
     SAME_REPLICA = "SameReplica", "{member} belongs to the recipient's own replica and holds another part of the state"
     COORDINATE_MISMATCH = "CoordinateMismatch", "{member} holds coordinate {theirs}, the recipient needs {needed}"
     POD_GONE = "PodGone", "no pod holds the place of {member} now"
-    SUPERSEDED = "Superseded", "a newer pod has taken the place of {member}"
+    SUPERSEDED = "Superseded", "another pod holds the place of {member}"
     DRAINING = "Draining", "the pod of {member} is being deleted: its memory goes with it"
     NOT_HEARD_FROM = "NotHeardFrom", "the agent of {member} has not reported to this operator yet"
     HEARTBEAT_STALE = "HeartbeatStale", "the agent of {member} was last heard {age:.1f} s ago"
@@ -316,7 +316,7 @@ class Reason(StrEnum):
             "the pod template, and let its pods be made anew"
         ),
     )
-    PLACE_TAKEN = "PlaceTaken", "pods {older} and {newer} both claim the place of {member}: the newer one has it"
+    PLACE_TAKEN = "PlaceTaken", "pods {other} and {holder} both claim the place of {member}: {holder} has it"
     NO_ROOM = (
         "NoRoom",
         (

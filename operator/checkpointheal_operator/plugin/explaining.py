@@ -81,7 +81,7 @@ def _place(standing: PodStanding, job: Job | None) -> str:
     told = f"{_members(found.seats)} of job {found.job}, {said}"
     holder = job.holder(found.member) if job else None
     if holder is not None and pod_of(holder.uid) != standing.uid:
-        return f"{told}; superseded by the newer pod {pod_name(holder.name)}"
+        return f"{told}; superseded by pod {pod_name(holder.name)}"
     return told
 
 

@@ -217,6 +217,7 @@ def _facts(pod: Json, member: MemberId) -> PodFacts:
         revision=next((labels[each] for each in REVISIONS if each in labels), ""),
         holds_back=_is_a_statefulsets(metadata) and LEADER_WORKER_SET not in labels and _is_not_ready(pod),
         trouble=trouble(pod) or not_begun(pod),
+        is_made=any(owner.get("controller") for owner in metadata.get("ownerReferences", ())),
         trainer_ails=trainer_ails(pod),
     )
 

@@ -63,7 +63,7 @@ class Switchboard:
 
 
 def orders_of(found: Looked) -> dict[str, Orders]:
-    """Of two pods that claim a place, the younger one's are its orders; the other hears why it has none.
+    """Of two pods that claim a place, its holder's are its orders; the other hears why it has none.
 
     So does one that claims a place which there is not, and one of another job.
     """
