@@ -14,6 +14,7 @@ from builders_core import (
     a_generation,
     a_job,
     a_new_job,
+    a_pod,
     decided,
     digest_of,
     ended,
@@ -47,6 +48,8 @@ from checkpointheal_operator.core.view import JobView
 
 MEMBER = m("1/0")
 ALL_WAIT = with_followers(ended(a_job(), "1/0"))
+MADE = tuple(pod.but(is_made=True) for pod in a_job().pods)
+COPIED = a_job().but(pods=(*MADE, a_pod(MEMBER, uid="copy", name="copy", seen_since=NOW)))
 BEGIN_FROM_MEMORY = "BeginEpoch 2 step=10 0/0:OwnMemory 1/0:OwnMemory 2/0:OwnMemory (EveryoneWaits)"
 
 
@@ -65,6 +68,7 @@ def answered(view: JobView) -> JobView:
         pytest.param(
             with_heard(a_job(), MEMBER, at=0.0), ["Nothing (AllTrain)"], id="an agent is silent but training goes on"
         ),
+        pytest.param(COPIED, ["Nothing (AllTrain)"], id="somebody copied a pod"),
         pytest.param(
             with_crash(a_job(), MEMBER),
             ["EndEpoch 1 (TrainerGone)", "OpenHeal 1/0 (Crashed)", "Wait until 1015 (StillTraining)"],
