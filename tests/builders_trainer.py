@@ -67,10 +67,12 @@ class FakeAgent:
         self.met: dict[str, bytes] = {}
         self._changed = threading.Condition()
         self._connection: socket.socket | None = None
+        self._gone = False
         self.listen()
 
     def listen(self) -> None:
         (self.directory / SOCKET_NAME).unlink(missing_ok=True)
+        self._gone = False
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(str(self.directory / SOCKET_NAME))
         self._server.listen()
@@ -79,6 +81,7 @@ class FakeAgent:
 
     def vanish(self) -> None:
         """Die; `listen` brings it back."""
+        self._gone = True
         (self.directory / SOCKET_NAME).unlink(missing_ok=True)
         self._server.shutdown(socket.SHUT_RDWR)
         with contextlib.suppress(OSError):  # the trainer may be hanging up now
@@ -124,6 +127,9 @@ class FakeAgent:
             try:
                 self._connection, _ = server.accept()
             except OSError:
+                return
+            if self._gone:  # a call that came in as it died
+                self._connection.close()
                 return
             # The trainer may hang up at any moment, between its word and the answer too.
             with contextlib.suppress(OSError), self._connection, self._connection.makefile("rb") as lines:
