@@ -32,7 +32,7 @@ class Place:
 
     @property
     def rivals(self) -> tuple[PodFacts, ...]:
-        """Older pods that are not on their way out: somebody gives one place to several."""
+        """The others that are not on their way out: somebody gives one place to several."""
         return tuple(each for each in self.others if each.is_at_work)
 
     @property

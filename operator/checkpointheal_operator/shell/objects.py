@@ -158,8 +158,10 @@ def known_pod(pod: Json) -> KnownPod:
     """What it says."""
     metadata = Metadata.model_validate(pod["metadata"])
     where = place(metadata)
-    facts = _facts(pod, where.member).seated(where.seats) if isinstance(where, Placed) else ()
-    return KnownPod(pod, metadata.marks(), where, facts)
+    if not isinstance(where, Placed):
+        return KnownPod(pod, metadata.marks(), where, ())
+    facts = _facts(pod, where.member).but(is_made=metadata.owner() is not None)
+    return KnownPod(pod, metadata.marks(), where, facts.seated(where.seats))
 
 
 def known_heal(heal: Json) -> KnownHeal | None:
@@ -217,7 +219,6 @@ def _facts(pod: Json, member: MemberId) -> PodFacts:
         revision=next((labels[each] for each in REVISIONS if each in labels), ""),
         holds_back=_is_a_statefulsets(metadata) and LEADER_WORKER_SET not in labels and _is_not_ready(pod),
         trouble=trouble(pod) or not_begun(pod),
-        is_made=any(owner.get("controller") for owner in metadata.get("ownerReferences", ())),
         trainer_ails=trainer_ails(pod),
     )
 
