@@ -27,7 +27,7 @@ PATIENCE = float(os.environ.get("PATIENCE", "240"))
 """Seconds for what takes a few where nobody else wants the machine."""
 STEPS = 40
 MODEL = ("--layers", "2", "--width", "128", "--heads", "4")
-ARENA = "64Mi"
+ARENA, ARENA_FOLDER = "64Mi", "/run/checkpointheal/arena/shared"
 LARGE = {
     "steps": 24,
     "model": ("--layers", "4", "--width", "256", "--heads", "4"),
@@ -37,15 +37,20 @@ LARGE = {
 """Of a job whose state is five chunks, which cross in about a quarter of a minute: long enough to disturb them."""
 SCRIPT = """
 import os, signal, time
+from pathlib import Path
 from checkpointheal.demo import train
 
-step, pace = train.train_step, float(os.environ.get("PACE", "0.3"))
+step, pace, hold = train.train_step, float(os.environ.get("PACE", "0.3")), "/out/hold-" + os.environ["RANK"]
 if os.path.exists("/out/world"):  # what an elastic launcher would say after the job was scaled
     with open("/out/world") as said:
         os.environ["WORLD_SIZE"] = said.read()
 
 def paced(*what):
     time.sleep(0 if os.path.exists("/out/hurry") else pace)
+    if os.path.exists(hold):
+        train.tell(Path("/out"), int(os.environ["RANK"]), event="held")
+    while os.path.exists(hold):
+        time.sleep(0.05)
     return step(*what)
 
 train.train_step = paced
@@ -230,6 +235,27 @@ class Job:
     def kill(self, rank: int, signal: int = 9) -> None:
         """End the trainer, as an out-of-memory killer would; never process 1, which the kernel spares."""
         self.run(rank, "kill", f"-{signal}", str(self.events(rank)[-1]["pid"]))
+
+    def kill_between_steps(self, rank: int) -> None:
+        """End the trainer where all keep the same step: whom it ends inside one may keep one less than its peers do."""
+        self.run(rank, "touch", f"/out/hold-{rank}")
+        until(lambda: self._all_keep_what_is_held(rank), f"rank {rank} is held between two steps", seen=self.look)
+        pid = self.events(rank)[-1]["pid"]
+        self.run(rank, "sh", "-c", f"kill -9 {pid}; rm /out/hold-{rank}")
+
+    def _all_keep_what_is_held(self, rank: int) -> bool:
+        step, held = self.step(rank), self.events(rank)[-1]["event"] == "held"
+        return held and all(self.kept(each) == step for each in range(self.replicas))
+
+    def kept(self, rank: int) -> int:
+        """The newest step in this rank's arena."""
+        words = ("checkpointheal", "open", "--json", self.arena_of(rank))
+        said = kubectl("exec", "-n", self.namespace, self.pod_of(rank), "-c", "checkpointheal-agent", "--", *words)
+        return max(int(each["step"]) for each in json.loads(said)["sealed"])
+
+    def arena_of(self, rank: int) -> str:
+        """Where it lies in this rank's pod."""
+        return ARENA_FOLDER
 
     def delete_pods(self, *ranks: int) -> None:
         kubectl("delete", "pod", "-n", self.namespace, "--wait=false", *map(self.pod_of, ranks))

@@ -11,7 +11,7 @@ def test_a_killed_trainer_goes_on_from_its_own_memory(namespace, same):
     job = Job(namespace).start()
     job.until_step(8)
     before = [job.uid(rank) for rank in range(3)]
-    job.kill(1)
+    job.kill_between_steps(1)
     healed_by(job, 1, "OwnMemory")
     same(job)
     assert [job.uid(rank) for rank in range(3)] == before

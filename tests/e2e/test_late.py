@@ -25,7 +25,7 @@ def test_pods_that_have_all_but_an_agent_get_one_while_they_run_and_heal(namespa
         job.start()
     job.until_step(8)
     assert [late_ones(job, rank) for rank in range(3)] == [[AGENT]] * 3
-    job.kill(2)
+    job.kill_between_steps(2)
     healed_by(job, 2, "OwnMemory")
     with unseen(job, 1):
         job.delete_pods(1)

@@ -11,6 +11,7 @@ import checkpointheal
 from checkpointheal.demo.reference import arguments, build, fingerprint, save_fingerprint, tell, train_step, wrapped
 
 options, rank, pace = arguments(), int(os.environ["RANK"]), float(os.environ["PACE"])
+hold = f"/out/hold-{rank}"
 model, optimizer, schedule, text = build(options, rank)
 heal = checkpointheal.attach(model=model, optimizer=optimizer, schedule=schedule, private={"text": text})
 heal.process_group()
@@ -23,6 +24,10 @@ for epoch in heal.epochs():
             heal.commit(step + 1)
             tell(options.out, rank, event="step", step=step + 1, loss=loss)
             time.sleep(0 if os.path.exists("/out/hurry") else pace)
+            if os.path.exists(hold):
+                tell(options.out, rank, event="held")
+            while os.path.exists(hold):
+                time.sleep(0.05)
 save_fingerprint(options.out, rank, fingerprint(model, optimizer, schedule, text))
 if os.environ.get("STAY"):
     signal.pause()
@@ -55,7 +60,7 @@ def test_who_outlives_a_killed_trainer_and_a_deleted_pod_keeps_its_process(names
     job = SurvivingJob(namespace, environment=SLOW).start()
     job.until_step(8)
     (first,), (survivor,) = processes(job, 1), processes(job, 2)
-    job.kill(1)
+    job.kill_between_steps(1)
     healed_by(job, 1, "OwnMemory")
     until(lambda: all(len(begun(job, rank)) == 2 for rank in range(3)), "all train on", seen=job.look)
     (second,) = processes(job, 1) - {first}

@@ -26,6 +26,9 @@ class SeatedJob(Job):
     def pod_of(self, rank: int) -> str:
         return f"{self.name}-{rank // SEATS}"
 
+    def arena_of(self, rank: int) -> str:
+        return f"{super().arena_of(rank)}/{rank % SEATS}"
+
     def healed(self) -> list[tuple[str, str, str]]:
         """Member, cause and rung of each heal that ended well, in their order."""
         over = [each for each in self.heals if each.get("status", {}).get("concludedAt")]
@@ -36,7 +39,7 @@ class SeatedJob(Job):
 def test_a_trainer_is_healed_alone_and_a_pod_with_both_of_its_trainers(namespace, same):
     job = SeatedJob(namespace, replicas=4, annotations={"checkpointheal.dev/arena-size": ARENA}).start()
     job.until_step(8)
-    job.kill(1)
+    job.kill_between_steps(1)
     one = ("1/0", "Crashed", "OwnMemory")
     until(lambda: job.healed() == [one], "the second trainer of the first pod is healed", seen=job.look)
     job.until_step(14)
