@@ -15,6 +15,10 @@ TORCH_INDEX ?=
 export CLUSTER TAG KIND_NODE_IMAGE
 BASES := --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --build-arg TORCH_IMAGE=$(TORCH_IMAGE) --build-arg TORCH_INDEX=$(TORCH_INDEX)
 
+# Everything here starts Python with torch, the tests hundreds of times: where the shell forbids it to keep what it has
+# compiled, as shells in containers do, that would be compiled anew each time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test cover kills chaos chaos-local bad-api integrations examples check fuzz soak soak-operator bench bench-heal \
   bench-scale bench-termination bench-page fmt versions sbom audit generated images cluster e2e cluster-delete

@@ -1,5 +1,6 @@
 """What every test of ours runs under."""
 
+import gc
 import logging
 import os
 import shutil
@@ -23,6 +24,12 @@ os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _usual)
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests stay as they are: at an epoch a trainer looks through all objects, with them for seconds."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
