@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from checkpointheal.errors import BucketsRebuilt, HookCounts, TorchTooOld
+from checkpointheal.trainer.known_modules import known_modules
 from checkpointheal.trainer.stable_group import StableGroup
 
 try:
@@ -21,20 +22,10 @@ except ImportError:  # torch before 2.6
 
 def require_survivable(modules: Iterable[nn.Module]) -> None:
     """Raise BucketsRebuilt, HookCounts or TorchTooOld, by name, for one that cannot go on when a member comes back."""
-    gc.collect()  # one that its owner has let go of is nobody's wrapper any more
-    for ddp in _ddps():
-        if not ddp.find_unused_parameters or ddp.static_graph:
-            raise BucketsRebuilt(
-                f"the DDP around {type(ddp.module).__name__} gives its gradients other buckets after its first step, "
-                "and a member that comes back would still have the first ones: pass find_unused_parameters=True and "
-                "leave static_graph out"
-            )
-        if (hook := next(_counting_hooks(ddp), None)) is not None:
-            raise HookCounts(
-                f"the DDP around {type(ddp.module).__name__} has the hook {hook}, which counts its steps: a member "
-                "that comes back counts from 0 and asks for other collectives than its peers, over which gloo ends the "
-                "process: use one without a state, as fp16_compress_hook, or restore() in place of epochs()"
-            )
+    if any(_flaws()):
+        gc.collect()  # one that its owner has let go of is nobody's wrapper any more
+    for flaw in _flaws():
+        raise flaw
     if any(_fsdp_parts(modules)) and not hasattr(FSDPModule, "reset_iter_state"):
         raise TorchTooOld(
             "this torch has no FSDPModule.reset_iter_state, without which FSDP2 is silently wrong after an error in "
@@ -52,6 +43,23 @@ def mend(modules: Iterable[nn.Module]) -> None:
         module.reset_iter_state()
 
 
+def _flaws() -> Iterator[BucketsRebuilt | HookCounts]:
+    """What keeps a DDP from going on."""
+    for ddp in _ddps():
+        if not ddp.find_unused_parameters or ddp.static_graph:
+            yield BucketsRebuilt(
+                f"the DDP around {type(ddp.module).__name__} gives its gradients other buckets after its first step, "
+                "and a member that comes back would still have the first ones: pass find_unused_parameters=True and "
+                "leave static_graph out"
+            )
+        if (hook := next(_counting_hooks(ddp), None)) is not None:
+            yield HookCounts(
+                f"the DDP around {type(ddp.module).__name__} has the hook {hook}, which counts its steps: a member "
+                "that comes back counts from 0 and asks for other collectives than its peers, over which gloo ends the "
+                "process: use one without a state, as fp16_compress_hook, or restore() in place of epochs()"
+            )
+
+
 def _counting_hooks(ddp: DistributedDataParallel) -> Iterator[str]:
     """By name those that go by a count in their state, as PowerSGD and local SGD: torch tells a hook's name alone."""
     for hook, state in getattr(ddp, "_comm_hooks", ()):
@@ -60,12 +68,8 @@ def _counting_hooks(ddp: DistributedDataParallel) -> Iterator[str]:
 
 
 def _ddps() -> Iterator[DistributedDataParallel]:
-    """Torch keeps no list of its wrappers, and `attach` was given what they wrap."""
-    # By type, not by isinstance: somebody's lazy object would answer for its `__class__` by running code of its own.
-    for each in gc.get_objects():
-        if issubclass(type(each), DistributedDataParallel) and isinstance(
-            each.__dict__.get("process_group"), StableGroup
-        ):
+    for each in known_modules().living():
+        if isinstance(each, DistributedDataParallel) and isinstance(each.__dict__.get("process_group"), StableGroup):
             yield each
 
 

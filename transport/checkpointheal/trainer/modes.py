@@ -4,12 +4,13 @@ No state dict tells it, and a peer may be lost while a survivor evaluates: it wo
 know epochs.
 """
 
-import gc
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from torch import nn
+
+from checkpointheal.trainer.known_modules import known_modules
 
 KEPT = 64
 """Times that modes have changed between commits: nobody goes back further."""
@@ -56,8 +57,7 @@ class Modes:
 
 def _wrappers_of(modules: Iterable[nn.Module]) -> list[nn.Module]:
     """Whatever holds one of these at any depth, as a DDP: `attach` was given what is inside."""
-    # By type, not by isinstance: somebody's lazy object would answer for its `__class__` by running code of its own.
-    there = [each for each in gc.get_objects() if issubclass(type(each), nn.Module)]
+    there = known_modules().living()
     known, wrappers = {id(each) for each in modules}, list[nn.Module]()
     while found := [each for each in there if id(each) not in known and _holds(each, known)]:
         wrappers += found
