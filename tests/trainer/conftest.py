@@ -65,3 +65,10 @@ def world_of_one(monkeypatch):
     yield
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+@pytest.fixture
+def stable_group(world_of_one, monkeypatch):
+    """What `heal.process_group()` gives."""
+    monkeypatch.setenv("CHECKPOINTHEAL_ARENA", "/nowhere")
+    return group_room.process_group()

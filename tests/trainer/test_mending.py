@@ -10,26 +10,17 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from builders_level2 import with_fsdp2
-from checkpointheal.errors import HookCounts, TorchTooOld
+from checkpointheal.errors import BucketsRebuilt, HookCounts, TorchTooOld
 from checkpointheal.manifest.wholes import local_of
-from checkpointheal.trainer import groups as group_room
 from checkpointheal.trainer import mending
 from checkpointheal.trainer.mending import mend, require_survivable
 from checkpointheal.trainer.stable_group import StableGroup
 
+pytestmark = pytest.mark.usefixtures("stable_group")
+
 
 class Mistake(Exception):
     pass
-
-
-@pytest.fixture(autouse=True)
-def world_of_one(monkeypatch):
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    monkeypatch.setenv("CHECKPOINTHEAL_ARENA", "/nowhere")
-    monkeypatch.setattr(group_room, "_groups", None)
-    yield group_room.process_group()
-    dist.destroy_process_group()
 
 
 def a_model():
@@ -59,9 +50,9 @@ def assert_a_step_is_as_of_a_new_model(model, wrapped):
     assert all(torch.equal(a, b) for a, b in zip(gradients(model), gradients(expected), strict=True))
 
 
-def test_a_ddp_that_failed_in_backward_begins_a_new_step(world_of_one):
+def test_a_ddp_that_failed_in_backward_begins_a_new_step(stable_group):
     model = a_model()
-    wrapped = DistributedDataParallel(model, process_group=world_of_one, find_unused_parameters=True)
+    wrapped = DistributedDataParallel(model, process_group=stable_group, find_unused_parameters=True)
     require_survivable([model])
     fail_in_backward(model, wrapped)
     mend([model])
@@ -69,7 +60,7 @@ def test_a_ddp_that_failed_in_backward_begins_a_new_step(world_of_one):
 
 
 def test_a_ddp_that_failed_in_its_first_micro_batch_asks_for_the_same_collectives_as_a_new_one(
-    world_of_one, monkeypatch
+    stable_group, monkeypatch
 ):
     asked = []
     carry = StableGroup.carry
@@ -80,7 +71,7 @@ def test_a_ddp_that_failed_in_its_first_micro_batch_asks_for_the_same_collective
 
     def a_wrapper():
         model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
-        return DistributedDataParallel(model, process_group=world_of_one, find_unused_parameters=True)
+        return DistributedDataParallel(model, process_group=stable_group, find_unused_parameters=True)
 
     def collectives_of_a_step(wrapped):
         asked.clear()
@@ -114,19 +105,30 @@ COUNTING = {
 
 
 @pytest.mark.parametrize(("state", "hook"), COUNTING.values(), ids=COUNTING)
-def test_a_ddp_whose_hook_counts_its_steps_is_refused_by_name(world_of_one, state, hook):
+def test_a_ddp_whose_hook_counts_its_steps_is_refused_by_name(stable_group, state, hook):
     """A member that comes back counts from 0: it would ask for other collectives than its peers."""
-    wrapped = a_ddp(world_of_one)
+    wrapped = a_ddp(stable_group)
     wrapped.register_comm_hook(state(), hook)
     with pytest.raises(HookCounts, match=r"DDP around Sequential has the hook .*SGD.*: .*use .*without a state"):
         require_survivable([wrapped.module])
 
 
-def test_a_ddp_whose_hook_keeps_nothing_may_stay(world_of_one):
-    for state, hook in ((None, default_hooks.fp16_compress_hook), (world_of_one, default_hooks.allreduce_hook)):
-        wrapped = a_ddp(world_of_one)
+def test_a_ddp_whose_hook_keeps_nothing_may_stay(stable_group):
+    for state, hook in ((None, default_hooks.fp16_compress_hook), (stable_group, default_hooks.allreduce_hook)):
+        wrapped = a_ddp(stable_group)
         wrapped.register_comm_hook(state, hook)
         require_survivable([wrapped.module])
+
+
+def test_a_wrapper_that_cannot_go_on_and_that_its_owner_has_let_go_of_keeps_nobody_from_it(stable_group):
+    """It refers to itself, as one with a hook does: only the collector takes it."""
+    model = a_model()
+    wrapped = DistributedDataParallel(model, process_group=stable_group)
+    wrapped.itself = [wrapped]
+    with pytest.raises(BucketsRebuilt):
+        require_survivable([model])
+    del wrapped
+    require_survivable([model])
 
 
 @with_fsdp2

@@ -24,8 +24,8 @@ def require_survivable(modules: Iterable[nn.Module]) -> None:
     """Raise BucketsRebuilt, HookCounts or TorchTooOld, by name, for one that cannot go on when a member comes back."""
     if any(_flaws()):
         gc.collect()  # one that its owner has let go of is nobody's wrapper any more
-    for flaw in _flaws():
-        raise flaw
+        for flaw in _flaws():
+            raise flaw
     if any(_fsdp_parts(modules)) and not hasattr(FSDPModule, "reset_iter_state"):
         raise TorchTooOld(
             "this torch has no FSDPModule.reset_iter_state, without which FSDP2 is silently wrong after an error in "
